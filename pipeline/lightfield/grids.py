@@ -41,7 +41,8 @@ def find_folder_views(
 ) -> Grid | None:
     """Return the views in a folder of pictures; None if their names do not identify views.
 
-    If `places` is given, only the files in it are views, at the positions it states.
+    If `places` is given, only the files in it are views, at the rows and columns that it states.
+    Raises InputError if the names do not suit the settings, or if two give the same place.
     """
     found = _place_files(path, _list_pictures(path), wanted, names.KNOWN, places)
     if found is None:
@@ -64,7 +65,7 @@ def _place_files(
     known: Sequence[str],
     positions: GridPositions | None = None,
 ) -> tuple[str, tuple[View, ...]] | None:
-    """Return the template of the names and the views with their files; None if there are none."""
+    """Return the names' template (empty with `positions`) and the views; None if there are none."""
     if positions is not None:
         files = [file for file in files if file.stem in positions]
     if not files:
@@ -108,7 +109,7 @@ def _place_files(
 def _read_places(
     path: Path, named: dict[str, names.ViewName], wanted: GridSettings
 ) -> dict[str, tuple[int, int]] | None:
-    """Return the row and column of each stem; None if the number of columns is unknown."""
+    """Return the row and column of each stem; None if only the length of lines would tell them."""
     indices = [name.index for name in named.values() if name.index is not None]
     if not indices:
         swap = wanted.order == "col,row"
@@ -132,10 +133,10 @@ def _read_places(
 
 
 def _count_columns(path: Path, indices: list[int], wanted: GridSettings) -> int | None:
-    """Return the number by which numbered views are divided into lines; None if it is unknown.
+    """Return how many consecutively numbered views form a line of the grid; None if unknown.
 
-    It comes from --grid, from HCI's parameters.cfg, or from a square number of views. It is the
-    number of columns, or of rows if the views are numbered column by column.
+    A line is a row or, if the views are numbered column by column, a column. The number comes from
+    --grid, from num_cams_x in HCI's parameters.cfg, or from a square number of views.
     """
     if wanted.grid is not None:
         return wanted.grid[1] if wanted.order != "col,row" else wanted.grid[0]
@@ -150,8 +151,8 @@ def _count_columns(path: Path, indices: list[int], wanted: GridSettings) -> int 
             return columns
         except (configparser.Error, ValueError) as error:
             raise InputError(
-                f"found no num_cams_x in {parameters}, expected HCI's [extrinsics]; "
-                "pass --grid ROWSxCOLS"
+                f"found no num_cams_x in {parameters}, expected it in the section [extrinsics], as "
+                "HCI writes it; pass --grid ROWSxCOLS"
             ) from error
 
     across = round(len(indices) ** 0.5)
@@ -162,14 +163,14 @@ def _check_places(path: Path, views: Sequence[View]) -> None:
     for first, second in pairwise(views):
         if (first.row, first.col) == (second.row, second.col):
             raise InputError(
-                f"found two pictures of view ({first.row}, {first.col}) in {path} "
+                f"found two files of view ({first.row}, {first.col}) in {path} "
                 f"({Path(first.files[0]).name}, {Path(second.files[0]).name}), expected one; "
                 "move one elsewhere, or pass --template"
             )
 
 
 def _is_plausible(views: Sequence[View], *, known_name: bool) -> bool:
-    """Return whether the numbers in the file names form a grid; those of timestamps do not."""
+    """Return whether the numbers in the file names form a grid, as those in timestamps do not."""
     rows = {view.row for view in views}
     cols = {view.col for view in views}
     filled = len(views) >= names.FILLED * (max(rows) - min(rows) + 1) * (max(cols) - min(cols) + 1)
@@ -183,8 +184,8 @@ def _add_named_positions(
 ) -> tuple[View, ...]:
     """Return the views with camera centres in grid steps, from the positions in their names.
 
-    Stanford's names contain positions, to which rows and columns are fitted by straight lines. The
-    views are unchanged if a name has no position, or if too few positions differ.
+    Stanford's names contain positions, which straight lines fitted to rows and columns convert to
+    grid steps. The views are unchanged if they are too few, or if their positions do not suffice.
     """
     names_by_file = {str(files[stem]): name for stem, name in named.items()}
     found = [names_by_file[view.files[0]] for view in views]
@@ -210,7 +211,10 @@ def _add_named_positions(
 def find_sequence_views(
     path: Path, wanted: GridSettings, positions: GridPositions | None = None
 ) -> Grid | None:
-    """Return the views in a folder with one subfolder per moment; None if a subfolder has none."""
+    """Return the views in a folder with a subfolder per moment; None if it is no such folder.
+
+    Raises InputError if the subfolders have different views.
+    """
     folders = sorted(
         (p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")),
         key=lambda p: stills.natural_key(p.name),
@@ -227,9 +231,9 @@ def find_sequence_views(
         if found != places[0]:
             odd = sorted(set(found) ^ set(places[0]))
             raise InputError(
-                f"found {len(found)} views in {sub.name} and {len(places[0])} in "
-                f"{folders[0].name}, expected the same (they differ at {odd[0]}); "
-                "complete that moment, or move it elsewhere"
+                f"found other views in {sub.name} ({len(found)}) than in {folders[0].name} "
+                f"({len(places[0])}), expected the same (they differ at {odd[0]}); complete the "
+                "views of that moment, or move its folder elsewhere"
             )
 
     views = [
@@ -250,8 +254,8 @@ def make_sheet_grid(
 ) -> Grid:
     """Return the views in sheets, which are pictures or the frames of a video.
 
-    `packed` is the number of rows and columns of views in a sheet. With `line`, the views of a
-    quilt form one row from left to right, as a display shows them.
+    `packed` is the number of rows and columns of views in a sheet. With `line`, all views form one
+    row of the grid, as in a quilt. Raises InputError if the sheets cannot be divided evenly.
     """
     recording = probe(str(path))
     moments = len(scan(recording).pts)
@@ -277,7 +281,7 @@ def make_sheet_grid(
 
 
 def make_hdf5_grid(path: Path, wanted: GridSettings) -> Grid:
-    """Return the views in an HDF5 or MATLAB file."""
+    """Return the views in an HDF5 or MATLAB file; raises InputError if it holds none."""
     shape = h5.describe_data_set(path, wanted.dataset, wanted.axes, wanted.grid)
     order = wanted.order or "row,col"
     rows, cols = (shape.rows, shape.cols) if order == "row,col" else (shape.cols, shape.rows)
@@ -328,10 +332,10 @@ def find_video_views(
 
 
 def crop_grid(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
-    """Return the `wanted` number of central rows and columns of a grid, or all if that is None.
+    """Return the grid with only its `wanted` central rows and columns; unchanged if that is None.
 
     If an odd number of rows or columns is removed, the end loses one more than the start. Raises
-    InputError if the grid has fewer.
+    InputError if the grid has fewer, or if one of the numbers is not above 0.
     """
     if wanted is None:
         return grid
@@ -340,8 +344,8 @@ def crop_grid(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
     col, cols = grid.cols
     if not (0 < wanted[0] <= rows and 0 < wanted[1] <= cols):
         raise InputError(
-            f"found a grid of {rows}x{cols} views for --crop-grid {wanted[0]}x{wanted[1]}, "
-            f"expected no more than that; try --crop-grid {min(rows, 8)}x{min(cols, 8)}"
+            f"found --crop-grid {wanted[0]}x{wanted[1]} for {rows}x{cols} views, expected 1x1 to "
+            f"{rows}x{cols}; try --crop-grid {min(rows, 8)}x{min(cols, 8)}"
         )
 
     top = row + (rows - wanted[0]) // 2
@@ -390,6 +394,6 @@ def measure_views(path: Path, grid: Grid) -> ViewSize:
             raise InputError(
                 f"found {file} of {size[0]}x{size[1]} and {size[2]} bits beside {files[0].name} of "
                 f"{sizes[0][0]}x{sizes[0][1]} and {sizes[0][2]} bits, expected views of one size "
-                "and bit depth; move it elsewhere"
+                f"and bit depth; move {file.name} elsewhere"
             )
     return ViewSize(*sizes[0])

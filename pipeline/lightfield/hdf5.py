@@ -1,7 +1,7 @@
 """Light fields in HDF5: CrossNet's and BasicLFSR's .h5, HCI's lf.h5, EPFL's and LFToolbox's .mat.
 
-Axes are named by letters: t for moments, r and c for rows and columns of views, h and w for pixels,
-and 3 for channels. MATLAB stores the axes of an array in reverse.
+Letters denote the axes: t moments, r and c rows and columns of views, h and w rows and columns of
+pixels, and 3 channels. MATLAB stores the axes of an array in reverse.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.media.container import check_size
 from pipeline.pixels import Pixels, as_pixels
 
 SUFFIXES = frozenset({".h5", ".hdf5", ".mat"})
-# Name of a data set -> its axes: CrossNet's, and HCI's (whose axes MATLAB files store in reverse).
+# Name of a data set -> its axes: CrossNet's, and HCI's, which are reversed in MATLAB files.
 KEYS = {"img_HR": "trc3hw", "LF": "rchw3"}
 # BasicLFSR's data sets: one mosaic of luma from 0 to 1, stored with its width first (axes "WH").
 LUMA = ("Hr_SAI_y", "Lr_SAI_y")
@@ -30,11 +30,11 @@ LUMA_GRID = (5, 5)  # rows and columns of views in BasicLFSR's mosaics
 _ROUNDING = 1e-3  # how far rounding may take values outside the range from 0 to 1
 # Name and axes of the data set in new HDF5 files.
 WRITTEN = ("img_HR", "trc3hw")
-# The same in new MATLAB files, whose axes MATLAB shows in reverse; the axis of moments comes last.
+# The same in new MATLAB files; MATLAB shows these axes in reverse. An axis of moments comes last.
 WRITTEN_MAT = ("LF", "3whcr")
 # Prefixes of CrossNet's other data sets: img_LR_4, img_LR_4_upsample, MDSR_4.
 _SCALED_PREFIXES = ("img_", "MDSR_")
-# The first bytes of the user block, which identify MATLAB's own HDF5 files.
+# The first bytes of the user block, by which MATLAB recognises its own HDF5 files.
 _MAT_HEAD = b"MATLAB 7.3 MAT-file, HDF5 schema 1.00 .".ljust(124) + b"\x00\x02IM"
 _MAT_BLOCK_BYTES = 512
 
@@ -54,7 +54,7 @@ class Shape:
 
 
 def import_h5py(path: Path) -> Any:
-    """Return h5py; raises InputError, which names `path`, if h5py is not installed."""
+    """Return h5py, which is needed for `path`; raises InputError if it is not installed."""
     try:
         import h5py
     except ImportError as error:
@@ -65,7 +65,7 @@ def import_h5py(path: Path) -> Any:
 
 
 class _Hdf5(Hdf5File):
-    """The data sets in an HDF5 file; raises InputError if one refers to other files."""
+    """The data sets in an HDF5 file; raises InputError for one that refers to other files."""
 
     def __contains__(self, name: object) -> bool:
         try:
@@ -83,7 +83,8 @@ class _Hdf5(Hdf5File):
 def open_file(path: Path) -> Any:
     """Open a file as a mapping from names to data sets.
 
-    Raises InputError if the file is neither HDF5 nor MATLAB.
+    Raises InputError if the file is neither HDF5 nor MATLAB, or if the package that reads it is
+    missing.
     """
     if is_mat5(path):
         return Mat5(path)
@@ -103,10 +104,10 @@ def describe_data_set(
     axes: str | None = None,
     grid: tuple[int, int] | None = None,
 ) -> Shape:
-    """Describe the data set with the views of a file.
+    """Describe the data set `key` of a file or, without a key, the first that has a known name.
 
-    `grid` is the number of rows and columns of views in a mosaic of luma. Raises InputError if
-    there is no data set of that name, or if it does not hold views.
+    `axes` overrides its usual axes, and `grid` the number of rows and columns of views in a mosaic
+    of luma. Raises InputError if there is no such data set, or if it does not hold views.
     """
     with open_file(path) as file:
         names = [key] if key else [name for name in (*KEYS, *LUMA) if name in file]
@@ -124,8 +125,8 @@ def describe_data_set(
             _check_views(path, rows, cols, (height, width))
             if array.shape != (width * cols, height * rows):
                 raise InputError(
-                    f"found '{names[0]}' of {array.shape} in {path}, expected {rows}x{cols} equal "
-                    "views; pass the number of views with --grid ROWSxCOLS"
+                    f"found '{names[0]}' of {array.shape} in {path}, expected {rows}x{cols} views "
+                    "of the same size; pass the number of views with --grid ROWSxCOLS"
                 )
             return Shape(names[0], "WH", 1, rows, cols, height, width, bits=16)
 
@@ -154,8 +155,8 @@ def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
     ):
         raise InputError(
             f"found '{key}' of {shape} {dtype} in {path}, expected uint8, uint16 or numbers from 0 "
-            f"to 1 with the axes {axes}; name its axes with --axes (t moments, r rows, c columns, "
-            "h height, w width, 3 channels)"
+            f"to 1 with the axes {axes}, and 3 or 4 channels; state its axes with --axes (t "
+            "moments, r rows, c columns, h height, w width, 3 channels)"
         )
 
     _check_views(path, lengths["r"], lengths["c"], (lengths["h"], lengths["w"]))
@@ -174,7 +175,7 @@ def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
 
 
 def _check_views(path: Path, rows: int, cols: int, size: tuple[int, int]) -> None:
-    """Raise InputError if there are more or larger views than any camera has.
+    """Raise InputError if there are no views, or more or larger ones than any camera has.
 
     A crafted header may claim any number and size.
     """
@@ -190,10 +191,10 @@ def read_view(
     moment: int,
     size: tuple[int, int],
 ) -> Pixels:
-    """Return one view as uint8 or uint16 H x W x 3 RGB; `size` is its height and width.
+    """Return the view at `place` (row, col) as uint8 or uint16 H x W x 3 RGB.
 
-    A fourth channel (LFToolbox's weight) is dropped. Values from 0 to 1 are converted to 16 bits,
-    and luma to grey RGB.
+    `size` is its height and width. A fourth channel (LFToolbox's weight) is dropped. Values from 0
+    to 1 are converted to 16 bits, and luma to grey RGB.
     """
     array = file[dataset]
     if axes == "WH":
@@ -221,9 +222,9 @@ def _to_sixteen_bits(values: NDArray[Any]) -> NDArray[np.uint16]:
 def read_weight(
     file: Any, dataset: str, axes: str, place: tuple[int, int]
 ) -> NDArray[np.generic] | None:
-    """Return the H x W weight of a view at its first moment; None if it has no weight.
+    """Return the H x W weight of the view at `place` (row, col) at its first moment.
 
-    LFToolbox stores the weight as the fourth channel.
+    LFToolbox stores the weight as the fourth channel. The result is None if there is none.
     """
     array = file[dataset]
     if "3" not in axes or array.shape[axes.index("3")] != 4:
@@ -258,7 +259,7 @@ class Hdf5Writer:
             self._array.attrs["MATLAB_class"] = np.bytes_(f"uint{shape.bits}")
 
     def write(self, rgb: Pixels, place: tuple[int, int], moment: int) -> None:
-        """Store one view (H x W x 3 RGB)."""
+        """Store one view (H x W x 3 RGB) at `place` (row, col)."""
         index = {"t": moment, "r": place[0], "c": place[1]}
         remaining = [axis for axis in self._axes if axis in "hw3"]
         planes = rgb.transpose(["hw3".index(axis) for axis in remaining])

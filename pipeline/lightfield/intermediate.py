@@ -1,8 +1,8 @@
 """Choose the clip and the pts with which segments store frames.
 
-If each camera has its own video, its views are encoded only once, with that camera's times, and
-joined without being encoded again. All other views are stored losslessly, and written into their
-layout at the end.
+If each camera has its own video in the input and the output, its views are encoded only once, with
+that camera's times, and the segments are joined. All other views are stored losslessly, and written
+into their layout at the end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def is_joined_by_packets(light_field: LightField, to: str | None) -> bool:
 
 
 class Storage:
-    """The clip and the pts with which each frame of a recording is encoded."""
+    """Finds the clip and the pts with which each frame of a recording is encoded."""
 
     def __init__(
         self, recording: Recording, to: str | None = None, output: str | None = None
@@ -35,7 +35,7 @@ class Storage:
             self._cameras = _Cameras(recording)
 
     def clip(self, pts: int) -> Clip:
-        """Return the clip whose time base and colours the frame's segment uses."""
+        """Return the clip whose time base and colours the segment of the frame at `pts` uses."""
         if self._cameras is not None:
             return self._cameras.clip(pts)
         if isinstance(self._recording, LightField):
@@ -43,7 +43,7 @@ class Storage:
         return self._recording
 
     def pts(self, pts: int) -> int:
-        """Return the frame's pts in ticks of the clip that `clip` returns."""
+        """Return the pts of the frame in ticks of the clip that `clip` returns for it."""
         return pts if self._cameras is None else self._cameras.pts(pts)
 
 
@@ -64,7 +64,7 @@ class _Cameras:
 
 
 def as_stills(recording: Recording) -> Stills:
-    """Describe the recording as a sequence of lossless RGB pictures."""
+    """Return the recording described as a sequence of lossless RGB pictures."""
     colour = recording.colour.model_copy(
         update={
             "matrix": 0,

@@ -23,7 +23,7 @@ def is_mat5(path: Path) -> bool:
 class Mat5:
     """A mapping from names to the arrays of a MATLAB file, with their axes in MATLAB's order.
 
-    Raises InputError if the file is damaged or an array is too large.
+    Raises InputError if SciPy is missing, the file is damaged or an array is too large.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,7 +52,7 @@ class Mat5:
         self.close()
 
     def close(self) -> None:
-        """Do nothing: the last array stays in memory for the next reader."""
+        """Do nothing, because the last array stays in memory for the next reader."""
 
 
 def _import_scipy_io() -> Any:
@@ -67,7 +67,7 @@ def _import_scipy_io() -> Any:
 
 
 def _list_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the names of the arrays in a file, with their shapes."""
+    """Return the shapes of the arrays in a file by their names."""
     try:
         return {name: tuple(shape) for name, shape, _ in _import_scipy_io().whosmat(str(path))}
     except (ValueError, OSError, TypeError, IndexError, KeyError) as error:
@@ -76,7 +76,7 @@ def _list_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 @lru_cache(maxsize=1)
 def _load_array(path: Path, _changed: int, name: str) -> Any:
-    """Return an array. The last one stays in memory, because SciPy cannot read an array in parts.
+    """Return an array, and keep it in memory, because SciPy cannot read an array in parts.
 
     `_changed`, the time of the file's last change, makes the cache reload a changed file.
     """

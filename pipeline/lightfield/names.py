@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from pipeline.errors import InputError
 
-# Templates without their endings. In Stanford's names the third number is the camera's position
-# along the column (y), and the fourth that along the row (x).
+# Templates without their endings. In Stanford's names, the third number is the camera's position
+# along the column (y), and the fourth its position along the row (x).
 KNOWN = (
     "view_{row}_{col}",
     "View_{row}_{col}",
@@ -30,20 +30,23 @@ DEFAULT = "view_{row:02}_{col:02}.png"
 # Share of the grid that files must fill for a folder to be detected as a light field.
 FILLED = 0.6
 
-# A field, perhaps with the width of its number, which zeros may pad.
+# A field, perhaps with the width to which its number is padded, with zeros or spaces.
 _FIELD = re.compile(r"\{(row|col|index|x|y)(?::(0?)([0-2]?\d|3[0-2]))?\}")
 _COUNT = r"\d{1,9}"
 _PLACE = r"-?[\d.]{1,20}"
 _PATTERNS = {"row": _COUNT, "col": _COUNT, "index": _COUNT, "x": _PLACE, "y": _PLACE}
-# Characters that surely separate two fields; without them, a name could match in very many ways.
+# Characters that certainly separate two fields: without them, a name could match in many ways.
 _SEPARATOR = re.compile(r"[^\d.*-]")
 _LONGEST = 255
-_MOST_TOGETHER = 2  # fields and wildcards without a separator between them
+_MOST_TOGETHER = 2  # most fields and wildcards in a row without a separator between them
 
 
 @dataclass(frozen=True)
 class ViewName:
-    """The numbers in a file's name: row and column or an index, and the camera's position."""
+    """The numbers in a file's name: row and column, or an index, and perhaps the camera's position.
+
+    `x` is its position along the row, and `y` that along the column.
+    """
 
     row: int | None
     col: int | None
@@ -53,15 +56,15 @@ class ViewName:
 
 
 def compile_template(template: str) -> re.Pattern[str]:
-    """Return the regular expression for a template without its ending.
+    """Return the regular expression for a template without its ending; case is ignored.
 
-    Raises InputError if the template does not identify views.
+    Raises InputError if the template does not identify views, or contains what it must not.
     """
     fields = [field[1] for field in _FIELD.finditer(template)]
     if not ({"row", "col"} <= set(fields) or "index" in fields) or len(set(fields)) < len(fields):
         raise InputError(
-            f"found the template '{template}', expected {{row}} and {{col}} (or {{index}}) once "
-            "each; try 'view_{row:02}_{col:02}'"
+            f"found the template '{template}', expected {{row}} and {{col}}, or {{index}}, each "
+            "once; try 'view_{row:02}_{col:02}'"
         )
 
     _check_grammar(template)
@@ -81,7 +84,7 @@ def _escape_text(text: str) -> str:
 
 
 def _check_grammar(template: str) -> None:
-    """Raise InputError if a template has more than text, fields and one wildcard.
+    """Raise InputError unless a template is a name of text, separated fields and one wildcard.
 
     Templates may come from a stranger's sidecar or plan.
     """
@@ -92,7 +95,7 @@ def _check_grammar(template: str) -> None:
     if not is_plain or text.count("*") > 1 or together > _MOST_TOGETHER:
         raise InputError(
             f"found the template '{template}', expected a file name with fields such as "
-            "{row}, {row:02} and {col}, text between them, and at most one *; try "
+            "{row}, {row:02} and {col}, text between the fields, and at most one *; try "
             "'view_{row:02}_{col:02}'"
         )
 
@@ -126,8 +129,9 @@ def _parse_number(text: str) -> float | None:
 def guess_template(stems: Sequence[str], known: Sequence[str] = KNOWN) -> str | None:
     """Return a template that matches the stems; None if they do not identify views.
 
-    The first known template that matches more than half of the stems wins; otherwise one is
-    guessed from the most common pattern. It keeps the numbers that all of its stems share.
+    The first known template that matches more than half of the stems is chosen. Without one, a
+    template is guessed from the most common pattern, in which two numbers must vary; it keeps the
+    other numbers.
     """
     for template in known:
         if 2 * len(match_names(template, stems)) > len(stems):
@@ -158,7 +162,7 @@ def _guess_from_digits(stems: Sequence[str]) -> str | None:
 
 
 def guess_counter(stems: Sequence[str]) -> str | None:
-    """Return the template of names that differ in just one number; None for other names."""
+    """Return the template with {index} of names that differ in just one number; None for others."""
     if len({re.sub(r"\d+", "#", stem) for stem in stems}) != 1:
         return None
 

@@ -1,4 +1,4 @@
-"""Open light fields: find their layout and views."""
+"""Open light fields: find their layouts and views."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def require_light_field(path: str | Path, settings: GridSettings | None = None) 
     clip = open_light_field(path, settings)
     if clip is None:
         raise InputError(
-            f"found no light field in {path}, expected views such as view_00_00.png, or a sheet "
-            "with --layout and --grid; see `pipeline probe`"
+            f"found no light field in {path}, expected views named like view_00_00.png, or a sheet "
+            "of views with --layout and --grid; see `pipeline probe`"
         )
     return clip
 
@@ -50,8 +50,8 @@ def open_light_field(path: str | Path, settings: GridSettings | None = None) -> 
     """Describe the light field at `path`; return None if there is none.
 
     The settings take precedence over the sidecar, and both over file names. Raises InputError if
-    the files do not have the layout that the settings or the sidecar describe, or if other tools
-    must convert the input first (Lytro containers, fisheye arrays).
+    the files do not have the layout that the settings or the sidecar describe, if the views differ
+    in size, or if other tools must convert the input first (Lytro containers, fisheye arrays).
     """
     path = Path(path).absolute()
     refuse_special(path)
@@ -86,7 +86,7 @@ def open_light_field(path: str | Path, settings: GridSettings | None = None) -> 
 
 
 def _refuse_counted_views(path: Path, wanted: GridSettings) -> None:
-    """Raise InputError, which suggests a template, if one number counts the pictures."""
+    """Raise InputError, with a template to try, if the names of pictures differ in one number."""
     if not path.is_dir() or wanted.layout not in (None, "folder") or wanted.template:
         return
 
@@ -120,14 +120,17 @@ def refuse_raw(path: Path) -> None:
         raise InputError(
             f"found the Lytro container {found[0]}, expected decoded views (decoding needs the "
             "white images of the same camera); decode it with plenopticam or the Light Field "
-            "Toolbox (MATLAB), and pass the folder of views or the _eslf.png that they write"
+            "Toolbox (MATLAB), and pass the folder of views or the _eslf.png that it writes"
         )
 
 
 def _find_grid(
     path: Path, wanted: GridSettings, places: grids.GridPositions | None = None
 ) -> Grid | None:
-    """Return the views in a file or folder; None if it is not a light field."""
+    """Return the views in a file or folder; None if it is not a light field.
+
+    With `places`, only the files of a folder that are in it are views.
+    """
     if path.is_file():
         return _read_file_grid(path, wanted)
     if wanted.layout in ("stereo", *PACKED):
@@ -169,7 +172,8 @@ def _read_file_grid(path: Path, wanted: GridSettings) -> Grid | None:
 def _read_sheet_grid(path: Path, wanted: GridSettings) -> Grid:
     """Return the views in sheets.
 
-    Raises InputError if the settings lack the layout or the grid, or if the grid is not positive.
+    Raises InputError if the settings lack the layout or the grid, or if a number of views is below
+    1.
     """
     layout = wanted.layout
     grid = wanted.grid
@@ -186,14 +190,19 @@ def _read_sheet_grid(path: Path, wanted: GridSettings) -> Grid:
             "--layout mosaic --grid 8x8"
         )
     if min(grid) < 1:
-        raise InputError(f"found --grid {grid[0]}x{grid[1]}, expected 1x2 or more; try --grid 8x8")
+        raise InputError(
+            f"found --grid {grid[0]}x{grid[1]}, expected two numbers above 0; try --grid 8x8"
+        )
 
     order = wanted.order or "row,col"
     return grids.make_sheet_grid(path, layout, grid, order=order, line=is_in_line(path, grid))
 
 
 def describe_grid(path: Path, grid: Grid) -> LightField:
-    """Describe the light field with this grid; raises InputError if the sizes of views differ."""
+    """Describe the light field at `path` whose views are those of `grid`.
+
+    Raises InputError if there are too many views, or if they differ in size.
+    """
     check_count(grid.rows[1], grid.cols[1], path)
     files = grids.list_files(path, grid)
     first = grids.measure_views(path, grid)

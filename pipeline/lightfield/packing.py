@@ -31,7 +31,7 @@ def check_count(rows: int, cols: int, path: object) -> None:
 
 
 def divide_sheet(layout: str, packed: tuple[int, int], height: int, width: int) -> tuple[int, int]:
-    """Return the height and width of the views in a sheet of height x width pixels.
+    """Return the height and width of the views in a sheet of `height` x `width` pixels.
 
     `packed` is the number of rows and columns of views. Raises InputError if it does not divide the
     sheet evenly.
@@ -49,7 +49,7 @@ def divide_sheet(layout: str, packed: tuple[int, int], height: int, width: int) 
 def find_window(
     layout: str, packed: tuple[int, int], size: tuple[int, int], place: tuple[int, int]
 ) -> Window:
-    """Return the slices of the sheet's pixels that hold the view at `place` (row, col).
+    """Return the slices of a sheet's rows and columns that contain the view at `place` (row, col).
 
     `packed` is the number of rows and columns of views, `size` the height and width of a view.
     """

@@ -1,8 +1,8 @@
 """Measure the disparity between views, and check that their grid is right.
 
-In a right grid, the picture shifts along x between neighbours in a row and along y between
-neighbours in a column, by the same amount and with the same sign. It does not if rows and columns
-are exchanged, or if rows are counted from the bottom.
+In a correct grid, the picture shifts along x between neighbours in a row and along y between
+neighbours in a column, by the same amount and with the same sign. If rows and columns are
+exchanged, it shifts along the other axis; if rows are counted from the bottom, the signs differ.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pipeline.lightfield.reader import ViewReader
 from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import LightField
 
-LONG_SIDE = 512  # pixels; views are reduced to this longer side before they are compared
-LEAST_SIDE = 16  # pixels; smaller views show no more than their rims
-PAIRS = 3  # pairs of views that are compared in each direction
+LONG_SIDE = 512  # pixels; views with a longer side are reduced to this before they are compared
+LEAST_SIDE = 16  # pixels; of smaller views, too little is left inside their rims
+PAIRS = 3  # most pairs of views that are compared in each direction
 CLEAR_RATIO = 1.6  # least ratio of the shifts along the two axes for a verdict
 LEAST_SHIFT = 0.05  # pixels per grid step; smaller shifts give no verdict
 
@@ -35,12 +35,16 @@ class Parallax:
 
     verdict: Verdict
     disparity: tuple[float, float] | None
-    """Smallest and largest shift of the picture to the left (or up), in pixels per grid step."""
+    """2nd and 98th percentiles of the picture's shift to the left (or up), in pixels per grid step.
+
+    None if it is unknown.
+    """
     advice: str = ""
+    """What looks wrong with the grid, and what to try; "" without such a verdict."""
 
 
 def measure_parallax(clip: LightField) -> Parallax:
-    """Measure the disparity from views a few steps apart in rows and columns, at moment 0.
+    """Measure the disparity from views near each other in rows and columns, at moment 0.
 
     It is unknown if the views are too small, or too narrow once they are reduced.
     """
@@ -87,15 +91,15 @@ def measure_parallax(clip: LightField) -> Parallax:
 
 
 def _is_only_numbered(clip: LightField) -> bool:
-    """Return whether the cameras form a line only because nothing but their numbers is known."""
+    """Return whether the views form one row only because nothing but their numbers is known."""
     grid = clip.grid
     return grid.rows[1] == 1 and "{index" in grid.template
 
 
 def _choose_pairs(clip: LightField, along: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the frame numbers of two views from each of a few lines, and their grid distance.
+    """Yield the frame numbers of two views in each of up to `PAIRS` lines, and their distance.
 
-    Lines are rows if `along` is 1, and columns if it is 0.
+    Lines are rows if `along` is 1, and columns if it is 0. Distances are in grid steps.
     """
     grid = clip.grid
     lines: dict[int, list[tuple[int, int]]] = {}
@@ -116,7 +120,10 @@ def _choose_pairs(clip: LightField, along: int) -> Iterator[tuple[int, int, int]
 
 
 def reduce_to_grey(rgb: Pixels, long_side: int = LONG_SIDE) -> NDArray[np.uint8]:
-    """Return a reduced grey picture (uint8 H x W) with its contrast stretched to the full range."""
+    """Return a picture in grey (uint8 H x W), with its contrast stretched to the full range.
+
+    It is reduced if its longer side exceeds `long_side` pixels.
+    """
     plane = cv2.cvtColor(high_byte(rgb), cv2.COLOR_RGB2GRAY)
     shrink = max(plane.shape) / long_side
     if shrink > 1:
@@ -129,9 +136,9 @@ def reduce_to_grey(rgb: Pixels, long_side: int = LONG_SIDE) -> NDArray[np.uint8]
 
 
 def _measure_flow(reader: ViewReader, first: int, second: int, steps: int) -> Plane:
-    """Return the shift (H x W x 2) between two reduced views in pixels per grid step.
+    """Return the shift (H x W x 2) from one reduced view to another, in pixels per grid step.
 
-    The shift is NaN where there is too little texture.
+    The rims of the views are left out. The shift is NaN where there is too little texture.
     """
     a = reduce_to_grey(reader.get(first))
     b = reduce_to_grey(reader.get(second))
@@ -152,7 +159,10 @@ def _measure_flow(reader: ViewReader, first: int, second: int, steps: int) -> Pl
 
 
 def _compare_axes(flows: list[Plane]) -> float | None:
-    """Return the logarithm of the shift along x divided by that along y; None if nothing moves."""
+    """Return the logarithm of the ratio of the mean shifts along x and y, limited to -3 to 3.
+
+    The result is None if nothing moves.
+    """
     if not flows:
         return None
     x, y = (float(np.mean([np.nanmean(np.abs(f[..., i])) for f in flows])) for i in (0, 1))
@@ -175,7 +185,7 @@ def _measure_spread(
 
 
 def _is_mirrored(across: list[Plane], down: list[Plane]) -> bool:
-    """Return whether the picture shifts left along rows but down along columns."""
+    """Return whether the signs of the shifts along rows and along columns are opposite."""
     if not across or not down:
         return False
 
@@ -187,7 +197,7 @@ def _is_mirrored(across: list[Plane], down: list[Plane]) -> bool:
 
 
 def _average_blocks(plane: Plane) -> Plane:
-    """Return the means of 6 x 8 blocks of a plane, which are zero where a block has no texture."""
+    """Return the means of 6 x 8 blocks of a plane; 0 for a block with too little texture."""
     known = np.isfinite(plane).astype(np.float32)
     filled = np.nan_to_num(plane)
     total = cv2.resize(filled, (8, 6), interpolation=cv2.INTER_AREA)

@@ -21,7 +21,10 @@ OPEN_VIDEOS = 2  # decoders that stay open, because references alternate between
 
 
 def index_views(clip: LightField) -> FrameIndex:
-    """Return the numbers of all frames of a light field, and of those where decoding can start."""
+    """Return the index of a light field's frames, whose times are their numbers.
+
+    Decoding can start at every frame or, if each view is a video, at the first frame of a view.
+    """
     count = clip.grid.count
     keys = list(range(count))
     if clip.grid.layout == "video":
@@ -30,7 +33,7 @@ def index_views(clip: LightField) -> FrameIndex:
 
 
 def iterate_frames(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
-    """Yield the position and moment of every frame, view by view or moment by moment."""
+    """Yield the position of the view and the moment of each frame, by view or moment by moment."""
     if by_view:
         for position, view in enumerate(grid.views):
             yield from ((position, moment) for moment in range(view.frames))
@@ -40,7 +43,7 @@ def iterate_frames(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
 
 
 class ViewTimes:
-    """The times of views, from the pts of their videos or, for pictures, from the frame rate."""
+    """Finds the times of views: the pts of their videos or, for pictures, from the frame rate."""
 
     def __init__(self, clip: LightField) -> None:
         self._grid = clip.grid
@@ -48,9 +51,9 @@ class ViewTimes:
         self._pts: dict[int, Sequence[int]] = {}
 
     def pts(self, view: int, moment: int) -> int:
-        """Return the pts of a view's frame at `moment`, in ticks of its video.
+        """Return the pts of a view's frame at `moment`, in ticks of the view's own video.
 
-        Return `moment` itself if the view has no video.
+        Return `moment` itself if the view has no video of its own.
         """
         clip = self._grid.views[view].clip
         if clip is None:
@@ -60,7 +63,7 @@ class ViewTimes:
         return self._pts[view][moment]
 
     def seconds(self, number: int) -> float:
-        """Return the time of frame `number` in seconds on its own camera's clock."""
+        """Return the time of frame `number` in seconds, on the clock of its video if it has one."""
         view, moment = self._grid.place(number)
         clip = self._grid.views[view].clip
         if clip is not None:
@@ -70,14 +73,14 @@ class ViewTimes:
         return float(moment / self._rate)
 
     def sheet_pts(self, moment: int) -> int:
-        """Return the pts of the sheet that holds the views of `moment`."""
+        """Return the pts of the sheet that contains the views at `moment`."""
         if -1 not in self._pts:
             self._pts[-1] = scan(self._grid.sheet_clip).pts
         return self._pts[-1][moment]
 
 
 class ViewReader:
-    """Reads single views by number, with a cache of the last `cache` views and of their sheet."""
+    """Reads single views by number, and caches the last `cache` views and the last sheet."""
 
     def __init__(self, clip: LightField, cache: int = 1, threads: int = 0) -> None:
         self._clip = clip
@@ -93,7 +96,7 @@ class ViewReader:
     def get(self, pts: int) -> Pixels:
         """Return the view with number `pts` as uint8 or uint16 H x W x 3 RGB; do not modify it.
 
-        Raises StageError if the view has another size than when it was probed.
+        Raises StageError if the view cannot be read, or has another size than when it was probed.
         """
         if pts in self._cache:
             self._cache.move_to_end(pts)
@@ -106,7 +109,8 @@ class ViewReader:
         if rgb.shape[:2] != (self._clip.height, self._clip.width):
             raise StageError(
                 f"view {pts} of {self._clip.path} is {rgb.shape[1]}x{rgb.shape[0]}, expected "
-                f"{self._clip.width}x{self._clip.height} as probed; the file changed, run again"
+                f"{self._clip.width}x{self._clip.height}, because the file has changed; run the "
+                "same command again"
             )
         self._cache[pts] = rgb
         return rgb
@@ -148,7 +152,7 @@ class ViewReader:
         return extract_view(sheet, grid.layout, grid.tiling, place)
 
     def _video(self, position: int, clip: Clip) -> media.FrameReader:
-        """Return the reader of a view's video, or of the sheets for position -1."""
+        """Return the reader of the video of the view at `position`, or of the sheets for -1."""
         if position not in self._readers:
             while len(self._readers) >= OPEN_VIDEOS:
                 self._readers.popitem(last=False)[1].close()
@@ -179,8 +183,8 @@ def read_views(
 ) -> Iterator[media.Frame]:
     """Yield the views with start_pts <= number < end_pts in order.
 
-    Each camera's video is read in one pass; `on_error="conceal"` conceals its corrupt frames, as in
-    `media.read.frames.read_frames`.
+    Each camera's video is read in one pass. The other arguments are those of `read_frames` in
+    `media.read.frames`, but if `expected` is given, all frames of the range must be decoded.
     """
     grid = clip.grid
     start = start_pts or 0

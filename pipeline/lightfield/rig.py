@@ -38,9 +38,10 @@ def refuse_fisheye(path: Path) -> None:
     fisheye = [m for m in _read_models(path) if m.get("projection_type") == "fisheye"]
     if fisheye:
         raise InputError(
-            f"found {len(fisheye)} fisheye cameras in {path / 'models.json'}, expected undistorted "
-            "views; undistort them (cv2.fisheye.undistortImage with that file's focal_length and "
-            "radial_distortion), and set projection_type to perspective"
+            f"found {len(fisheye)} fisheye camera{'' if len(fisheye) == 1 else 's'} in "
+            f"{path / 'models.json'}, expected undistorted views; undistort them "
+            "(cv2.fisheye.undistortImage with that file's focal_length and radial_distortion), and "
+            "set projection_type to perspective"
         )
 
 
@@ -76,9 +77,10 @@ def add_positions(path: Path, views: Sequence[View]) -> tuple[View, ...]:
 def _read_cameras(
     path: Path, views: Sequence[View]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return the centres (N x 3) and the right and down vectors (N x 2 x 3) of the cameras.
+    """Return the centres (N x 3) and the right and down vectors (N x 2 x 3) of the N cameras.
 
-    The result is None if the folder has no file of poses.
+    The result is None if the folder has no file of poses. Raises InputError if the file does not
+    match the views.
     """
     bounds = path / "poses_bounds.npy"
     if bounds.is_file():
@@ -107,7 +109,7 @@ def _read_cameras(
 
 
 def _read_poses(bounds: Path, count: int) -> NDArray[np.float64]:
-    """Return LLFF's poses (N x 3 x 5) for `count` cameras; raises InputError if they differ."""
+    """Return LLFF's poses (`count` x 3 x 5); raises InputError if the file has another number."""
     try:
         poses = np.load(bounds, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -118,8 +120,8 @@ def _read_poses(bounds: Path, count: int) -> NDArray[np.float64]:
 
     if poses.ndim != 2 or poses.shape != (count, 17):
         raise InputError(
-            f"found {bounds} of {poses.shape} for {count} cameras, expected a row of 17 "
-            "numbers for each; add the missing videos, or remove the file"
+            f"found an array of {poses.shape} in {bounds}, expected {(count, 17)}, a row of 17 "
+            "numbers for each camera; complete the videos, or move the file away"
         )
     return np.asarray(poses[:, :15], np.float64).reshape(-1, 3, 5)
 
@@ -127,7 +129,7 @@ def _read_poses(bounds: Path, count: int) -> NDArray[np.float64]:
 def _project_to_plane(
     centres: NDArray[np.float64], axes: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the centres' coordinates (N x 2) along the cameras' mean right and down vectors."""
+    """Return the coordinates (N x 2) of N centres along the cameras' mean right and down axes."""
     right, below = axes.mean(axis=0)
     right /= max(float(np.linalg.norm(right)), 1e-9)
     below -= (below @ right) * right

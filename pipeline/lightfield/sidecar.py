@@ -1,4 +1,4 @@
-"""Read and write lightfield.json, which records what a layout alone cannot express."""
+"""Read and write lightfield.json, the sidecar that records what a layout alone cannot express."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.schema.texts import Axes, DataSetName, ViewTemplate
 
 NAME = "lightfield.json"
 _LONGEST_NAME_BYTES = 255  # limit of all common file systems
-_HIGHEST_FPS = 100_000  # rates from here on must be a mistake
+_HIGHEST_FPS = 100_000  # a rate as high as this must be a mistake
 
 
 Count = Annotated[int, Field(ge=1, le=MOST_VIEWS)]
@@ -35,7 +35,7 @@ class SidecarView(Model):
     path: str | None = None
     frames: int = 1
     position: tuple[float, float] | None = None
-    """X (along columns) and y (along rows) of the camera, in grid steps."""
+    """Column (x) and row (y) of the camera's centre, in grid steps; None if unknown."""
 
 
 class Sidecar(Model):
@@ -46,7 +46,7 @@ class Sidecar(Model):
     cols: Count
     origin: Literal["top-left"] = "top-left"
     first: tuple[int, int] = (0, 0)
-    """Row and column of the top-left view."""
+    """First row and first column of the grid."""
     layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
     packed: tuple[Count, Count] | None = None
     """Rows and columns of views in a sheet or data set."""
@@ -56,7 +56,7 @@ class Sidecar(Model):
     axes: Axes = ""
     moments: int = 1
     fps: str | None = None
-    """Moments per second, such as "25" or "30000/1001"; None for a single moment."""
+    """Moments per second, such as "25" or "30000/1001"; None for a single moment or if unknown."""
     width: int
     height: int
     bits: int
@@ -74,7 +74,7 @@ class Sidecar(Model):
 
 
 def sidecar_path(path: Path) -> Path:
-    """Return the path of a light field's sidecar, which is in its folder or beside its file."""
+    """Return the path of a light field's sidecar: in its folder, or beside its file."""
     if path.is_dir() or not path.suffix:
         return path / NAME
     return path.with_name(f"{path.stem}.{NAME}")
@@ -85,7 +85,7 @@ def make_sidecar(
 ) -> Sidecar:
     """Return the sidecar of the light field at `root`, a folder or a file.
 
-    `given` holds the (row, column) of the views that were references in a run.
+    `given` contains the (row, column) of each view that was a reference in a run.
     """
     grid = clip.grid
     first_row, rows = grid.rows
@@ -134,16 +134,17 @@ def write_sidecar(
 ) -> None:
     """Write the sidecar of a light field at `root`, which will be moved to `out`.
 
-    `clip` provides the size and bit depth of the views, `grid` their places.
+    `clip` provides the size, bit depth and frame rate of the views, and `grid` their places and
+    files, inside `out`. `given` is that of `make_sidecar`.
     """
     made = clip.model_copy(update={"grid": grid})
     sidecar_path(root).write_text(format_sidecar(make_sidecar(made, out, given)), encoding="utf-8")
 
 
 def publish_sidecar(root: Path, out: Path) -> None:
-    """Move the sidecar beside the file `root` to its place beside `out`.
+    """Move the sidecar of the finished light field `root` to where that of `out` belongs.
 
-    The sidecar inside a folder moves with the folder.
+    Do nothing if `root` is a folder, because its sidecar is inside and moves with it.
     """
     sidecar = sidecar_path(root)
     if sidecar.parent != root:
@@ -152,7 +153,7 @@ def publish_sidecar(root: Path, out: Path) -> None:
 
 
 def format_sidecar(sidecar: Sidecar) -> str:
-    """Return the sidecar as JSON, with each view on a line of its own."""
+    """Return a sidecar as JSON, with each view on a line of its own."""
     data = json.loads(sidecar.model_dump_json())
     lines = ",\n".join("  " + json.dumps(view) for view in data.pop("views"))
     return json.dumps(data, indent=1)[:-2] + f',\n "views": [\n{lines}\n ]\n}}\n'
@@ -161,7 +162,7 @@ def format_sidecar(sidecar: Sidecar) -> str:
 def read_sidecar(path: Path) -> Sidecar | None:
     """Return the sidecar of the light field at `path`; None if it has none.
 
-    Raises InputError if the sidecar cannot be parsed.
+    Raises InputError if the sidecar is not valid.
     """
     file = sidecar_path(path)
     if len(os.fsencode(file.name)) > _LONGEST_NAME_BYTES or not file.is_file():
@@ -177,9 +178,9 @@ def read_sidecar(path: Path) -> Sidecar | None:
 
 
 def complete_settings(path: Path, settings: GridSettings) -> GridSettings:
-    """Return the settings, in which the sidecar's values replace None.
+    """Return the settings with the sidecar's values for those that are None.
 
-    A sidecar with another layout than the settings is ignored.
+    The sidecar is ignored if the settings state another layout.
     """
     sidecar = read_sidecar(path)
     if sidecar is None or (settings.layout and settings.layout != sidecar.layout):
@@ -201,7 +202,10 @@ def complete_settings(path: Path, settings: GridSettings) -> GridSettings:
 
 
 def is_in_line(path: Path, packed: tuple[int, int]) -> bool:
-    """Return whether the sidecar numbers a sheet's views in one line through all rows."""
+    """Return whether the sidecar numbers the views of a sheet in one line through all of its rows.
+
+    `packed` is the number of rows and columns of views in the sheet.
+    """
     sidecar = read_sidecar(path)
     if sidecar is None or sidecar.packed != packed or packed[0] == 1:
         return False
@@ -211,8 +215,8 @@ def is_in_line(path: Path, packed: tuple[int, int]) -> bool:
 def list_positions(path: Path, settings: GridSettings) -> dict[str, tuple[int, int]]:
     """Map the stem of each file in a folder's sidecar to the row and column of its view.
 
-    The result is empty if there is no sidecar for files of views, or if the settings differ from it
-    or state a grid.
+    The result is empty if the folder has no sidecar for pictures or videos of views, or if the
+    settings state a grid or differ from the sidecar.
     """
     sidecar = read_sidecar(path) if path.is_dir() else None
     if sidecar is None or sidecar.layout not in ("folder", "video"):
@@ -231,7 +235,7 @@ def apply_sidecar(grid: Grid, sidecar: Sidecar) -> Grid:
     """Return the grid with the camera positions and the template from the sidecar.
 
     Views in a sheet or data set also get the sidecar's row and column numbers, and those that are
-    not in the sidecar become holes.
+    not in the sidecar become holes. If it lists none of the views, the grid is unchanged.
     """
     packed = grid.packed is not None and grid.layout == sidecar.layout
     row, col = sidecar.first if packed and grid.first == (0, 0) else (0, 0)
@@ -258,7 +262,10 @@ def apply_sidecar(grid: Grid, sidecar: Sidecar) -> Grid:
 
 
 def read_given_views(path: Path) -> dict[tuple[int, int], None]:
-    """Return the (row, column) of the views that the sidecar of `path` marks as references."""
+    """Return the (row, column) of each view that the sidecar of `path` marks as a reference.
+
+    They are the keys of a dictionary, in the order of the sidecar.
+    """
     sidecar = read_sidecar(path)
     views = sidecar.views if sidecar is not None else ()
     return {(view.row, view.col): None for view in views if view.role == "reference"}

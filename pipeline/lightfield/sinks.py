@@ -31,10 +31,10 @@ class Sink(Protocol):
     """An output that views are written to."""
 
     by_view: bool
-    """Whether views are written one after another, each with all its moments."""
+    """Whether to write views one after another, each with all its moments, or moment by moment."""
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
-        """Write the view at `position` in the grid's views, at `moment`, from H x W x 3 RGB."""
+        """Write the view `rgb` (H x W x 3), which is number `position` in the grid, at `moment`."""
         ...
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class DataSetSink:
         self._writer = hdf5.Hdf5Writer(root, shape)
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
-        """Store the view in its place; holes stay black."""
+        """Store the view in its place; holes remain zero."""
         place = find_tile(self._grid, self._grid.views[position])
         self._writer.write(rgb, place, moment)
 
@@ -142,7 +142,7 @@ class SheetSink:
         self._moment = 0
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
-        """Copy the view into the sheet of its moment; a new moment saves the previous sheet."""
+        """Copy the view into the sheet of its moment; before a new moment, save the last sheet."""
         if self._sheet is not None and moment != self._moment:
             self._finish_sheet()
         if self._sheet is None:
@@ -171,7 +171,7 @@ class SheetSink:
         return as_pixels(np.memmap(self._backing, self._dtype, "w+", shape=shape))
 
     def save(self, sheet: Pixels, moment: int) -> None:
-        """Write a finished sheet."""
+        """Write the finished sheet of `moment`, as the output or as one of several files in it."""
         file = self._root
         if self._grid.moments > 1:
             file.mkdir(parents=True, exist_ok=True)
@@ -195,7 +195,7 @@ class SheetSink:
 def save_rows(path: Path, rgb: Pixels) -> None:
     """Write uint8 or uint16 H x W x 3 RGB as PNG, in blocks of rows.
 
-    The pixels may be mapped from a file and larger than the memory.
+    The pixels may be mapped from a file that is larger than the memory.
     """
     height, width = rgb.shape[:2]
     bits = 8 * rgb.dtype.itemsize

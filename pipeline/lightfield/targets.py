@@ -26,8 +26,9 @@ def make_target_grid(
     """Return the grid of an output at `out`, whose files do not exist yet.
 
     Without `to`, the output has the input's layout and names, but PNG replaces lossy formats.
-    `template` renames the pictures of a folder, or the videos. Raises InputError if the template or
-    the number of frames of a camera does not suit the layout.
+    `template` renames the pictures of a folder, or the videos. Raises InputError if the template
+    does not give every file a name of its own, or if the layout needs the same number of frames
+    from all cameras.
     """
     grid = clip.grid
     to = to or grid.layout
@@ -42,10 +43,10 @@ def make_target_grid(
 
 
 def name_target(clip: LightField, to: str | None, mark: str) -> Path:
-    """Return the path `<stem><mark>` beside the input, with an ending that tells its layout.
+    """Return the path `<stem><mark>` beside the input, with the ending that suits its layout.
 
-    Other programs recognise the layout by that ending. `mark` names the operation, for example
-    `_x4`.
+    Other programs recognise some layouts by this ending, such as `_qs8x6a0.75.png`. `mark` stands
+    for the operation, for example `_x4`.
     """
     source = Path(clip.path)
     grid = clip.grid
@@ -76,7 +77,7 @@ def name_target(clip: LightField, to: str | None, mark: str) -> Path:
 
 
 def check_target(clip: LightField, to: str | None, out: Path) -> None:
-    """Raise InputError if the output's suffix does not fit its layout, or if h5py is missing."""
+    """Raise InputError if the output's suffix does not suit its layout, or if h5py is missing."""
     grid = clip.grid
     same = to is None or to == grid.layout
     to = to or grid.layout
@@ -84,8 +85,8 @@ def check_target(clip: LightField, to: str | None, out: Path) -> None:
     if to in ("folder", "video") or (to in PACKED and not _is_one_file(grid, same)):
         if suffix in SUFFIXES | VIDEO_SUFFIXES | hdf5.SUFFIXES:
             raise InputError(
-                f"found the file name {out.name} for a {to}, expected the name of a folder; "
-                f"try {out.with_suffix('').name}, or --to"
+                f"found the file name {out.name} for the layout '{to}', expected the name of a "
+                f"folder; try {out.with_suffix('').name}, or another --to"
             )
         return
 
@@ -94,7 +95,7 @@ def check_target(clip: LightField, to: str | None, out: Path) -> None:
     if (not video and suffix not in allowed) or (video and suffix in _LOSSLESS_SUFFIXES):
         usual = ".mp4" if video else ".h5" if to == "h5" else ".png"
         raise InputError(
-            f"found the name {out.name} for a {to}, expected one that ends in "
+            f"found the name {out.name} for the layout '{to}', expected one that ends in "
             f"{'the suffix of a video' if video else ', '.join(sorted(allowed))}; "
             f"try {out.stem}{usual}"
         )
@@ -103,9 +104,10 @@ def check_target(clip: LightField, to: str | None, out: Path) -> None:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raise InputError if --force would replace anything but a light field that was written here.
+    """Raise InputError if --force would replace anything but a light field of this program.
 
-    Such a folder has a sidecar and, at any depth, pictures and videos. An empty folder may go, too.
+    Its folder has a sidecar and, besides that, only pictures and videos, at any depth. An empty
+    folder may be replaced, too.
     """
     files = sorted(file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir())
     if not files:
@@ -114,7 +116,7 @@ def check_replaceable(folder: Path) -> None:
     if not (folder / SIDECAR).is_file():
         raise InputError(
             f"found the folder {folder} without {SIDECAR}, expected a light field that this "
-            "program wrote, because --force replaces all that is in it; try another -o"
+            "program wrote, because --force replaces everything in the folder; try another -o"
         )
     for file in files:
         is_written = file.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES or file == folder / SIDECAR
@@ -139,9 +141,9 @@ def check_sheet_size(grid: Grid, size: tuple[int, int]) -> None:
     limit = read_pixel_limit()
     if width * height > limit:
         raise InputError(
-            f"found {rows}x{cols} views of {size[1]}x{size[0]}, a {grid.layout} of {width}x"
-            f"{height}, expected at most {limit / 2**20:g} megapixels; try --to folder or --to h5, "
-            f"or set {MEGAPIXELS_VARIABLE}"
+            f"found {rows}x{cols} views of {size[1]}x{size[0]}, which need a {grid.layout} of "
+            f"{width}x{height}, expected at most {limit / 2**20:g} megapixels; try --to folder or "
+            f"--to h5, or increase {MEGAPIXELS_VARIABLE}"
         )
 
 
@@ -152,7 +154,7 @@ def _check_names(grid: Grid, out: Path) -> None:
     outside = [place for place in places if out not in Path(place).parents]
     if outside:
         raise InputError(
-            f"found a view's file that would become {outside[0]}, expected a name inside {out}; "
+            f"found a view whose file would become {outside[0]}, expected one inside {out}; "
             "rename the files of the input, or correct the plan"
         )
     if len(set(places)) < len(places):
@@ -163,7 +165,10 @@ def _check_names(grid: Grid, out: Path) -> None:
 
 
 def _is_one_file(grid: Grid, same: bool) -> bool:
-    """Return whether an output's sheets are all in one file, a picture or a video."""
+    """Return whether an output's sheets are in one file: a picture, or a video.
+
+    `same` states whether the output has the input's layout.
+    """
     return grid.moments == 1 or (same and grid.has_video_sheets)
 
 
@@ -211,7 +216,7 @@ def _make_relative(file: str, folder: str) -> Path:
 
 
 class _FileNames:
-    """Names the files of views: from the user's template, or else like the input's files."""
+    """Names the files of views: by the user's template, or else like the input's files."""
 
     def __init__(self, grid: Grid, user_template: str | None, suffix: str) -> None:
         self._grid = grid
@@ -249,9 +254,10 @@ def _name_moment_folder(moment: int, moments: int) -> str:
 def _check_frame_count(grid: Grid, position: int) -> None:
     if grid.views[position].frames != grid.moments:
         raise InputError(
-            f"found {grid.views[position].frames} frames from the camera at "
-            f"({grid.views[position].row}, {grid.views[position].col}) and {grid.moments} from "
-            "another, expected the same number from all cameras for this layout; try --to video"
+            "found different numbers of frames for the camera at "
+            f"({grid.views[position].row}, {grid.views[position].col}) and another "
+            f"({grid.views[position].frames} and {grid.moments}), expected the same number for all "
+            "cameras in this layout; try --to video"
         )
 
 

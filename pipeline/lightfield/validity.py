@@ -1,4 +1,4 @@
-"""Find views that show little or nothing because they are vignetted or masked by alpha."""
+"""Find views that show little or nothing, because they are vignetted or masked by alpha."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from pipeline.media.pictures.transparent import has_alpha
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import LightField, Stills
 
-DARK = 0.5  # share of the median brightness below which a view is vignetted and serves no other
+# Share of the median brightness below which a view is vignetted, and no other borrows from it.
+DARK = 0.5
 BLACK = 0.05  # share of the median brightness below which a view is empty
-MASKED = 0.5  # least share of pixels without weight in an empty view
+MASKED = 0.5  # share of pixels with weight 0 from which a view is empty
 
 Place = tuple[int, int]
 
@@ -39,7 +40,7 @@ class Validity:
 
 @sandboxed
 def find_dark_views(clip: LightField) -> Validity:
-    """Return the views that are dark or empty in the first frame."""
+    """Return which views are dark or empty at their first moment."""
     grid = clip.grid
 
     reader = ViewReader(clip)

@@ -17,7 +17,7 @@ from pipeline.media.write.video import VideoWriter
 from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import Grid, LightField
 
-SHEET_WIDTH = 2000  # pixels; usual limit to the width of a contact sheet
+SHEET_WIDTH = 2000  # pixels; limit to the width of a contact sheet, unless it has too many columns
 EPI_ROW = 6  # rows of pixels per view in an epipolar picture, so that even a few views are visible
 LEVELS = 33  # number of disparities that are compared
 NEAR = 2  # grid steps; distance of the farthest views that are compared with the middle view
@@ -38,9 +38,9 @@ def find_middle_view(grid: Grid) -> tuple[int, int]:
 
 
 def draw_contact_sheet(clip: LightField) -> NDArray[np.uint8]:
-    """Return an RGB picture of all views at the first moment, each with its row and column.
+    """Return an RGB picture of all views at the first moment, labelled with their row and column.
 
-    The views are reduced, and without row and column if they are small.
+    The views are reduced if they do not fit; small ones get no label.
     """
     grid = clip.grid
     top, rows = grid.rows
@@ -81,8 +81,8 @@ def _find_line(clip: LightField, *, row: int | None = None, col: int | None = No
     if len(line) < 2:
         name = f"column {col}" if row is None else f"row {row}"
         raise InputError(
-            f"found {len(line)} views in {name} of {clip.path}, expected two or more; try another "
-            "light field"
+            f"found fewer than two views in {name} of {clip.path}, expected two or more; try "
+            "another light field"
         )
     return line
 
@@ -90,9 +90,9 @@ def _find_line(clip: LightField, *, row: int | None = None, col: int | None = No
 def draw_epipolar_picture(clip: LightField, y: int | None = None) -> NDArray[np.uint8]:
     """Return pixel row `y` of every view in the middle row of the grid, one below the other.
 
-    Points that move evenly from view to view form straight lines, which are steeper for points
-    farther away. Raises InputError if the views have no row `y`, or if the middle row of the grid
-    has fewer than two views.
+    `y` is the middle row of pixels by default. Points that move evenly from view to view form
+    straight lines, which are steeper for points farther away. Raises InputError if the views have
+    no row `y`, or if the middle row of the grid has fewer than two views.
     """
     row, _ = find_middle_view(clip.grid)
     y = clip.height // 2 if y is None else y
@@ -111,10 +111,11 @@ def draw_epipolar_picture(clip: LightField, y: int | None = None) -> NDArray[np.
 
 
 def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]]:
-    """Return, for each disparity in `alphas`, the mean of all views shifted by it.
+    """Return, for each disparity in `alphas`, the picture that is refocused on it.
 
-    Disparities are in pixels per grid step. Points with that disparity are sharp, and all others
-    are blurred (shift and add).
+    Disparities are in pixels per grid step. Each view is shifted by the disparity times its
+    distance from the middle view, and the mean is taken: points with that disparity are sharp, and
+    all others are blurred.
     """
     reader = ViewReader(clip)
     try:
@@ -128,7 +129,7 @@ def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]
 def refocus_pictures(
     grid: Grid, pictures: Iterable[NDArray[np.uint8]], alphas: Sequence[float]
 ) -> list[NDArray[np.uint8]]:
-    """Return, for each disparity in `alphas`, the mean of the views' pictures shifted by it."""
+    """Return what `refocus` returns, from the `pictures` of the grid's views."""
     row, col = find_middle_view(grid)
     totals: list[Plane] = []
     for view, picture in zip(grid.views, pictures, strict=True):
@@ -140,7 +141,7 @@ def refocus_pictures(
 
 
 def shift_picture(image: Plane, right: float, down: float) -> Plane:
-    """Return an H x W x 3 or H x W picture shifted right and down by pixels; edges are repeated."""
+    """Return an H x W x 3 or H x W picture shifted by `right` and `down` pixels; repeat edges."""
     move = np.array([[1, 0, right], [0, 1, down]], np.float64)
     size = image.shape[1], image.shape[0]
     moved: Any = cv2.warpAffine(
@@ -152,9 +153,9 @@ def shift_picture(image: Plane, right: float, down: float) -> Plane:
 def estimate_disparity(clip: LightField, low: float, high: float) -> Plane:
     """Return the H x W disparity of the middle view, in pixels per grid step.
 
-    The result is the shift between `low` and `high` at which the views up to two steps away match
-    the middle view best. The cost of a shift is averaged over the half of these views that matches
-    better, because the others may be occluded (Vaish 2006).
+    It is the shift from `low` to `high` at which the views up to two steps away match the middle
+    view best. At each pixel, the cost of a shift is averaged over the half of these views that
+    matches better, because the pixel may be occluded in the others (Vaish 2006).
     """
     grid = clip.grid
     row, col = find_middle_view(grid)
@@ -210,7 +211,10 @@ def colour_disparity(plane: Plane, low: float, high: float) -> NDArray[np.uint8]
 
 
 def iterate_sweep(clip: LightField) -> Iterator[NDArray[np.uint8]]:
-    """Yield the views along the middle row and column, there and back, to reveal flicker."""
+    """Yield the views along the middle row and column as uint8 RGB, there and back.
+
+    Shown as a film, they reveal flicker between views.
+    """
     row, col = find_middle_view(clip.grid)
     path: list[int] = []
     for line in ({"row": row}, {"col": col}):
@@ -229,7 +233,7 @@ def iterate_sweep(clip: LightField) -> Iterator[NDArray[np.uint8]]:
 
 
 def save_sweep(clip: LightField, path: Path) -> None:
-    """Write the sweep as .gif or .mp4; raises InputError if `path` has another suffix."""
+    """Write `iterate_sweep` as .gif or .mp4; raises InputError if `path` has another suffix."""
     if path.suffix.lower() == ".gif":
         import imageio.v2 as imageio
 

@@ -59,7 +59,7 @@ def release_mark(folder: Path) -> None:
 
 
 def is_used(folder: Path) -> bool:
-    """Return whether a living process, in any container, uses `folder`; delete marks of dead ones."""
+    """Return whether a living process in any container uses `folder`; delete marks of dead ones."""
     used = False
     for file in folder.glob(f"{_MARK}*"):
         lock = FileLock(file)

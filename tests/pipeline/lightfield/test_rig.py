@@ -106,7 +106,7 @@ def test_the_nearest_centre_is_chosen_and_not_the_nearest_number(tmp_path: Path)
 @pytest.mark.parametrize(
     ("broken", "complaint"),
     [
-        ("short", "expected a row of 17"),
+        ("short", "a row of 17 numbers for each"),
         ("pickle", "no array of numbers"),
         ("models", "without the position of every camera"),
         ("no json", "no list of cameras"),
