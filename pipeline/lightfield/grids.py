@@ -109,7 +109,7 @@ def _place_files(
 def _read_places(
     path: Path, named: dict[str, names.ViewName], wanted: GridSettings
 ) -> dict[str, tuple[int, int]] | None:
-    """Return the row and column of each stem; None if only the length of lines would tell them."""
+    """Return the row and column of each stem; None if it is unknown how many views form a line."""
     indices = [name.index for name in named.values() if name.index is not None]
     if not indices:
         swap = wanted.order == "col,row"
@@ -184,8 +184,9 @@ def _add_named_positions(
 ) -> tuple[View, ...]:
     """Return the views with camera centres in grid steps, from the positions in their names.
 
-    Stanford's names contain positions, which straight lines fitted to rows and columns convert to
-    grid steps. The views are unchanged if they are too few, or if their positions do not suffice.
+    Straight lines that are fitted to the rows and columns convert the positions in Stanford's names
+    to grid steps. The views are unchanged if they are too few, if one has no position, or if all
+    have the same row, column, x or y.
     """
     names_by_file = {str(files[stem]): name for stem, name in named.items()}
     found = [names_by_file[view.files[0]] for view in views]
@@ -302,10 +303,7 @@ def make_hdf5_grid(path: Path, wanted: GridSettings) -> Grid:
 def find_video_views(
     path: Path, wanted: GridSettings, suffixes: Set[str], positions: GridPositions | None = None
 ) -> Grid | None:
-    """Return the views in a folder with one video per camera; None if there are no such views.
-
-    `positions` is used as in `find_folder_views`.
-    """
+    """Return the views in a folder of videos, one per camera, as `find_folder_views` does."""
     files = [p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file()]
     files.sort(key=lambda p: stills.natural_key(p.name))
     if len(files) < 2 and positions is None:

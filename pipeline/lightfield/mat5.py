@@ -67,7 +67,7 @@ def _import_scipy_io() -> Any:
 
 
 def _list_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the arrays in a file by their names."""
+    """Return the shapes of the arrays in a file, by name."""
     try:
         return {name: tuple(shape) for name, shape, _ in _import_scipy_io().whosmat(str(path))}
     except (ValueError, OSError, TypeError, IndexError, KeyError) as error:

@@ -58,7 +58,7 @@ class ViewName:
 def compile_template(template: str) -> re.Pattern[str]:
     """Return the regular expression for a template without its ending; case is ignored.
 
-    Raises InputError if the template does not identify views, or contains what it must not.
+    Raises InputError if the template does not identify views, or is no valid name with fields.
     """
     fields = [field[1] for field in _FIELD.finditer(template)]
     if not ({"row", "col"} <= set(fields) or "index" in fields) or len(set(fields)) < len(fields):
@@ -84,7 +84,7 @@ def _escape_text(text: str) -> str:
 
 
 def _check_grammar(template: str) -> None:
-    """Raise InputError unless a template is a name of text, separated fields and one wildcard.
+    """Raise InputError unless a template is text, separated fields and at most one wildcard.
 
     Templates may come from a stranger's sidecar or plan.
     """
@@ -162,7 +162,7 @@ def _guess_from_digits(stems: Sequence[str]) -> str | None:
 
 
 def guess_counter(stems: Sequence[str]) -> str | None:
-    """Return the template with {index} of names that differ in just one number; None for others."""
+    """Return a template with {index} for names that differ in just one number; None for others."""
     if len({re.sub(r"\d+", "#", stem) for stem in stems}) != 1:
         return None
 

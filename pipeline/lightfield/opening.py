@@ -129,7 +129,7 @@ def _find_grid(
 ) -> Grid | None:
     """Return the views in a file or folder; None if it is not a light field.
 
-    With `places`, only the files of a folder that are in it are views.
+    If `places` is given, only the files of a folder that it contains are views.
     """
     if path.is_file():
         return _read_file_grid(path, wanted)
@@ -172,8 +172,7 @@ def _read_file_grid(path: Path, wanted: GridSettings) -> Grid | None:
 def _read_sheet_grid(path: Path, wanted: GridSettings) -> Grid:
     """Return the views in sheets.
 
-    Raises InputError if the settings lack the layout or the grid, or if a number of views is below
-    1.
+    Raises InputError if the settings lack the layout or the grid, or if the grid is not positive.
     """
     layout = wanted.layout
     grid = wanted.grid

@@ -19,7 +19,7 @@ from pipeline.lightfield.reader import ViewReader
 from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import LightField
 
-LONG_SIDE = 512  # pixels; views with a longer side are reduced to this before they are compared
+LONG_SIDE = 512  # pixels of the longer side to which larger views are reduced before the comparison
 LEAST_SIDE = 16  # pixels; of smaller views, too little is left inside their rims
 PAIRS = 3  # most pairs of views that are compared in each direction
 CLEAR_RATIO = 1.6  # least ratio of the shifts along the two axes for a verdict

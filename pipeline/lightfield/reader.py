@@ -43,7 +43,7 @@ def iterate_frames(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
 
 
 class ViewTimes:
-    """Finds the times of views: the pts of their videos or, for pictures, from the frame rate."""
+    """Finds the times of views: from their videos or, for pictures, from the frame rate."""
 
     def __init__(self, clip: LightField) -> None:
         self._grid = clip.grid

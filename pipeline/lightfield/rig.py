@@ -109,7 +109,7 @@ def _read_cameras(
 
 
 def _read_poses(bounds: Path, count: int) -> NDArray[np.float64]:
-    """Return LLFF's poses (`count` x 3 x 5); raises InputError if the file has another number."""
+    """Return LLFF's poses (`count` x 3 x 5); raises InputError if the file holds anything else."""
     try:
         poses = np.load(bounds, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:

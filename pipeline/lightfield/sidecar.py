@@ -172,8 +172,8 @@ def read_sidecar(path: Path) -> Sidecar | None:
     except (ValidationError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[1 if isinstance(error, ValidationError) else 0]
         raise InputError(
-            f"found a broken sidecar {file} ({reason.strip()}), expected one as "
-            "`pipeline convert` writes it; correct or remove it"
+            f"found a broken sidecar {file} ({reason.strip()}), expected one that "
+            "`pipeline convert` or `pipeline run` wrote; correct or remove it"
         ) from error
 
 
@@ -235,7 +235,7 @@ def apply_sidecar(grid: Grid, sidecar: Sidecar) -> Grid:
     """Return the grid with the camera positions and the template from the sidecar.
 
     Views in a sheet or data set also get the sidecar's row and column numbers, and those that are
-    not in the sidecar become holes. If it lists none of the views, the grid is unchanged.
+    not in the sidecar become holes. If the sidecar lists none of them, the grid is unchanged.
     """
     packed = grid.packed is not None and grid.layout == sidecar.layout
     row, col = sidecar.first if packed and grid.first == (0, 0) else (0, 0)

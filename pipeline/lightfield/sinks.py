@@ -34,7 +34,7 @@ class Sink(Protocol):
     """Whether to write views one after another, each with all its moments, or moment by moment."""
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
-        """Write the view `rgb` (H x W x 3), which is number `position` in the grid, at `moment`."""
+        """Write the pixels `rgb` (H x W x 3) of the grid's `views[position]` at `moment`."""
         ...
 
     def close(self) -> None:

@@ -45,8 +45,8 @@ def make_target_grid(
 def name_target(clip: LightField, to: str | None, mark: str) -> Path:
     """Return the path `<stem><mark>` beside the input, with the ending that suits its layout.
 
-    Other programs recognise some layouts by this ending, such as `_qs8x6a0.75.png`. `mark` stands
-    for the operation, for example `_x4`.
+    Other programs recognise some layouts by this ending, such as `_qs8x6a0.75.png`. `mark` is a
+    short name of the operation, such as `_x4`.
     """
     source = Path(clip.path)
     grid = clip.grid

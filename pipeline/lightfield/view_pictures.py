@@ -233,7 +233,10 @@ def iterate_sweep(clip: LightField) -> Iterator[NDArray[np.uint8]]:
 
 
 def save_sweep(clip: LightField, path: Path) -> None:
-    """Write `iterate_sweep` as .gif or .mp4; raises InputError if `path` has another suffix."""
+    """Write the views of `iterate_sweep` as .gif or .mp4.
+
+    Raises InputError if `path` has another suffix.
+    """
     if path.suffix.lower() == ".gif":
         import imageio.v2 as imageio
 

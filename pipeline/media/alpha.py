@@ -1,7 +1,7 @@
 """Read and write the straight alpha of frames, and choose encoders that preserve it.
 
-The network does not process alpha: it is upsampled without the reference, and added to the enhanced
-colours.
+The network does not process alpha, so alpha is upsampled without the reference and added to the
+enhanced colours.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def choose_alpha_encoder(clip: VideoClip) -> str | None:
 
 
 def alpha_pix_fmt(codec: str, clip: Clip) -> str | None:
-    """Return the pixel format in which an encoder keeps a clip's transparency; None if in none."""
+    """Return the pixel format in which an encoder keeps a clip's alpha; None if it cannot."""
     deep = clip.bit_depth > 8
     if codec == "prores_ks":
         return "yuva444p10le"
@@ -120,7 +120,7 @@ def opaque_plane(height: int, width: int, *, deep: bool) -> Plane:
 def add_alpha(frame: VideoFrame, alpha: Plane, pix_fmt: str) -> VideoFrame:
     """Return `frame` in `pix_fmt` with the transparency `alpha`, uint8 or uint16 H x W.
 
-    The format of `frame` is `opaque_pix_fmt(pix_fmt)`; its colours remain the same.
+    `frame` must have the format `opaque_pix_fmt(pix_fmt)`; its colours remain the same.
     """
     made = frame if frame.format.name == pix_fmt else _extended(frame, pix_fmt)
     bits = max(part.bits for part in made.format.components)

@@ -36,9 +36,9 @@ _MATRICES = {
 # Luma weights of red and blue; green has the rest.
 _LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
 
-# Without accurate_rnd and full chroma, swscale is up to 5 levels off. They cost nothing with AVX2
-# when the target is planar gbrp. Packed rgb24 is five times slower, so frames are converted to gbrp
-# first. bitexact costs nothing and gives the same bits on every processor of a cluster.
+# Without accurate_rnd and full chroma, swscale is up to 5 levels off. With AVX2, these flags cost
+# nothing when the target is planar gbrp. Packed rgb24 is five times slower, so frames are converted
+# to gbrp first. bitexact costs nothing and gives the same bits on every processor of a cluster.
 _FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 # Codecs that cannot signal the location of 4:2:0 chroma; it is on the left.
 _LEFT_UNSIGNALLED = frozenset({"vp8", "vp9"})
@@ -95,7 +95,7 @@ def describe_colour(
 
 
 def output_colour(colour: Colour, pix_fmt: str) -> Colour:
-    """Return the tags, matrix and range of an output in `pix_fmt` of a clip with `colour`."""
+    """Return the tags, matrix and range for an output in `pix_fmt` from a clip with `colour`."""
     if is_rgb(pix_fmt):
         return colour.model_copy(
             update={
@@ -279,7 +279,7 @@ def _packed(rgb: Pixels) -> VideoFrame:
 def _rgb_to_codes(colour: Colour, depth: int) -> NDArray[np.float64]:
     """Return the 3 x 4 matrix from RGB in 0..1 to Y'CbCr codes of `depth` bits.
 
-    Sources: H.273, equation 35 and those after it.
+    Source: H.273, equations 35 and following.
     """
     red, blue = _LUMA_WEIGHTS[colour.used_matrix]
     green = 1 - red - blue

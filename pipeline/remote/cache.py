@@ -6,7 +6,7 @@ is $PIPELINE_CACHE_GB gigabytes:
     files/<digest of URL and version>/<name>    a copy, beside a mark of each process that uses it
     files/<digest of content>/<name>            what arrived through a pipe, until its run ends
     outputs/<digest of URL>/<name>              an output before its upload, beside its run folder
-    scratch/work-*                              segments of a process before their upload
+    scratch/work-*                              segments before their upload, pipes being copied
 
 Nobody else can write to these folders, so what they contain is what this program put there.
 """
@@ -82,7 +82,7 @@ def output_path(url: str) -> Path:
 
 
 def keep_file(file: Path, digest: str, name: str) -> Path:
-    """Move a local file into the cache, and return its path there.
+    """Move a local file into the cache unless it is there already, and return its path there.
 
     The path depends on `digest`, the file's SHA-256, and on `name`. `release_file` deletes it.
     """

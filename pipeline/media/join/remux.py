@@ -78,7 +78,7 @@ class _Timing:
     """Whether the last packet in decode order is also the last one displayed."""
 
     def dts(self, position: int) -> int:
-        """Return the dts of the packet at `position`: the pts of `delay` frames before.
+        """Return the dts of the packet at `position`: the pts `delay` positions before it.
 
         The first `delay` packets get times before the first pts.
         """
@@ -263,7 +263,7 @@ def _muxer_options(
 def _common_scale(clip: VideoClip, streams: list[Stream]) -> int:
     """Return the ticks per second in which the times of the clip and of all streams are exact.
 
-    If MP4 cannot express that number, it is that of the clip's own ticks.
+    If MP4 cannot express that number, return the clip's own ticks per second.
     """
     scales = [stream.time_base.denominator for stream in streams if stream.time_base]
     common = math.lcm(clip.time_base.denominator, *scales)
@@ -305,7 +305,7 @@ def _add_video(
 
 
 def read_display_matrix(clip: VideoClip) -> list[int] | None:
-    """Return the nine numbers that rotate or mirror the input for display, or None."""
+    """Return the nine numbers that rotate or mirror the input for display; None if it has none."""
     for data in read_side_data(read_first_frame(clip)):
         if data.type.name == "DISPLAYMATRIX":
             return list(memoryview(bytes(data)).cast("i"))

@@ -208,7 +208,7 @@ def _same_text(made: list[Cue], promised: list[Cue]) -> bool:
 
 
 def _alike(made: tuple[str, str], kind: tuple[str, str], muxer: str) -> bool:
-    """Return whether a copy has the type and, if the container can state it, the language."""
+    """Return whether a copied stream has its original's type and, if expressible, its language."""
     return made[0] == kind[0] and same_language(made[1], muxer_language(muxer, kind[1]))
 
 

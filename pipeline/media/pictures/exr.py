@@ -31,7 +31,10 @@ _KINDS: dict[str, np.dtype[Any]] = {
 
 
 def save_exr(file: Path, rgb: Pixels) -> None:
-    """Write uint8 or uint16 H x W x 3 RGB as values from 0 to 1; StageError if FFmpeg fails."""
+    """Write uint8 or uint16 H x W x 3 RGB as OpenEXR values from 0 to 1.
+
+    Raises StageError if FFmpeg fails.
+    """
     height, width = rgb.shape[:2]
     frame = VideoFrame(width, height, "gbrpf32le")
     largest = np.float32(np.iinfo(rgb.dtype).max)

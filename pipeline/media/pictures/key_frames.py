@@ -20,7 +20,7 @@ from pipeline.schema.texts import Digest, FileName, TimeBase
 
 SIDECAR = "keyframes.json"
 MOST_BYTES = 16_000_000
-_LARGEST = 2**62  # of frame numbers and ticks
+_LARGEST = 2**62  # largest frame number, and largest number of ticks
 
 
 class KeyFrame(Model):
@@ -102,8 +102,8 @@ def read_key_frames(folder: Path) -> KeyFrames | None:
 
 def _make_error(file: Path, reason: str) -> MediaError:
     return MediaError(
-        f"{file} cannot be read ({' '.join(reason.split())}); expected one as `pipeline keyframes` "
-        "writes it; move it away to use the names of the pictures instead"
+        f"{file} cannot be read ({' '.join(reason.split())}); expected one that "
+        "`pipeline keyframes` wrote; move it away to use the names of the pictures instead"
     )
 
 

@@ -76,7 +76,7 @@ def parse_seconds(name: str) -> float | None:
 def read_times(names: Sequence[str]) -> Reading | None:
     """Return the times that all names state beyond doubt; None if they state none.
 
-    A clock time beside a date is the time of day, not a time in a recording.
+    A clock time next to a date is the time of day, not a time in a recording.
     """
     bare = [_remove_dates(name) for name in names]
     finders: list[Callable[[str], Iterator[_Found]]] = [_find_assigned, _find_seconds]
@@ -124,7 +124,7 @@ def read_numbers(names: Sequence[str]) -> list[tuple[int, ...]]:
 def _read(
     kind: Kind, names: Sequence[str], find: Callable[[str], Iterator[_Found]]
 ) -> Reading | None:
-    """Return the reading at the first place in the names where no two names state the same."""
+    """Return the reading at the first place in the names where no two of them state the same."""
     found = [list(find(name)) for name in names]
     for place in range(min(map(len, found), default=0)):
         column = [each[place] for each in found]

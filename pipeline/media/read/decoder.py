@@ -26,12 +26,12 @@ from pipeline.media.container import (
 from pipeline.media.read.deinterlace import deinterlace_frames
 from pipeline.schema.clip import VideoClip
 
-_FARTHEST_SECONDS = 128  # greatest distance before a frame at which a key frame is searched for
+_FARTHEST_SECONDS = 128  # greatest distance before a frame at which to look for a key frame
 _LOOK_AHEAD = 16  # frames; no codec reorders frames over a greater distance
 
 
 class Decoder:
-    """Decodes a clip's frames in presentation order and their own format, without damaged ones."""
+    """Decodes a clip's undamaged frames in presentation order, without converting their pixels."""
 
     def __init__(self, clip: VideoClip, *, threads: int = 0) -> None:
         self._clip = clip

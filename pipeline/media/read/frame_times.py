@@ -49,7 +49,7 @@ class _Times:
     """Whether the file begins with a key frame before which no frame is displayed."""
 
     def add(self, pts: int, duration: int | None, size: int, *, key: bool) -> None:
-        """Add a frame or packet of `size` bytes; an unknown duration counts as 0."""
+        """Add a frame or packet of `size` bytes; an unknown duration becomes 0."""
         self.pts.append(pts)
         self.durations.append(duration or 0)
         self.sizes.append(size)
@@ -63,7 +63,7 @@ class _Times:
         return int(same[0]) if len(same) else None
 
     def find_step_back(self) -> tuple[int, int] | None:
-        """Return the first pts that is lower than the one before it, and that one; None if none."""
+        """Return the first pts that is lower than the one before it, and the latter; else None."""
         times = _column(self.pts)
         back = np.flatnonzero(np.diff(times) < 0)
         return (int(times[back[0] + 1]), int(times[back[0]])) if len(back) else None
@@ -72,8 +72,8 @@ class _Times:
 def index_frames(clip: VideoClip, *, distinct: bool) -> FrameIndex:
     """Return the presentation times of all frames, in ticks.
 
-    Raises MediaError if the file is truncated or has no frames, or if its times go back. If two
-    frames have the same time, it also raises MediaError if `distinct`, else lists them as one.
+    Raises MediaError if the file is truncated or has no frames, if its times go back or, with
+    `distinct`, if two frames have the same time. Without it, such frames are listed as one.
     """
     packets = _read_packets(clip)
     if packets is not None and not _may_differ_from_frames(clip, packets):

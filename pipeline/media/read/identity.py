@@ -57,7 +57,7 @@ def _block_starts(size: int, whole: int, blocks: int) -> Iterator[int]:
 
 
 def list_files(recording: RecordingBase) -> list[Path]:
-    """Return the files that a recording's fingerprint covers, in the order in which it does."""
+    """Return the files that a recording's fingerprint covers, in its order."""
     return [Path(file) for file in recording.files or (recording.path,)]
 
 

@@ -161,8 +161,8 @@ def probe_video(path: str) -> VideoClip:
 def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
     """Return the presentation times of all frames of a clip, in ticks.
 
-    Raises MediaError if a video is truncated or has no frames, or if its times go back. If two
-    frames have the same time, it also raises MediaError if `distinct`, else lists them as one.
+    Raises MediaError if a video is truncated or has no frames, if its times go back or, with
+    `distinct`, if two frames have the same time. Without it, such frames are listed as one.
     """
     if isinstance(clip, Stills) or clip.is_film:
         count = len(clip.files)

@@ -142,8 +142,8 @@ class ChildReader:
 class Child:
     """A confined process that answers requests with messages.
 
-    Raises InputError if this system cannot confine processes, or if an environment variable that
-    limits them is not a number above 0.
+    Raises InputError if this system cannot confine processes, or if an environment variable with
+    one of their limits is not a number above 0.
     """
 
     def __init__(self, request: dict[str, Any], path: str, patience: float = 0.0) -> None:

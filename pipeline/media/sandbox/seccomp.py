@@ -97,7 +97,7 @@ def deny_changes() -> bool:
 
 
 def deny_confinement() -> bool:
-    """Deny the calls that `confine_process` needs, as some container runtimes do, for tests.
+    """Deny, for tests, the calls that `confine_process` needs, as some container runtimes do.
 
     Returns whether the calls are now denied.
     """

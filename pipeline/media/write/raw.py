@@ -39,7 +39,7 @@ _COLOUR_SPACES = {
 }
 # FFmpeg's number of a range -> the parameter that states it; an unknown one is not stated.
 _RANGES = {0: "", 1: " XCOLORRANGE=LIMITED", 2: " XCOLORRANGE=FULL"}
-_LARGEST = 2**31 - 1  # of the numbers in a header
+_LARGEST = 2**31 - 1  # largest number in a header
 _RGB = ("bgr0", "gbrp")  # beginnings of the pixel formats in which plans store RGB
 
 
