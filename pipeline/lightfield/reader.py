@@ -109,8 +109,8 @@ class ViewReader:
         if rgb.shape[:2] != (self._clip.height, self._clip.width):
             raise StageError(
                 f"view {pts} of {self._clip.path} is {rgb.shape[1]}x{rgb.shape[0]}, expected "
-                f"{self._clip.width}x{self._clip.height}, because the file has changed; run the "
-                "same command again"
+                f"{self._clip.width}x{self._clip.height}; the file has changed: run the same "
+                "command again"
             )
         self._cache[pts] = rgb
         return rgb

@@ -159,8 +159,8 @@ def _check_names(grid: Grid, out: Path) -> None:
         )
     if len(set(places)) < len(places):
         raise InputError(
-            f"found several views that would become the same file in {out}, expected a name for "
-            f"each; rename them with --names '{names.DEFAULT}'"
+            f"found several views that would become the same file in {out}, expected a separate "
+            f"file for each; rename them with --names '{names.DEFAULT}'"
         )
 
 

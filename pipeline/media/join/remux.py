@@ -167,7 +167,7 @@ def _time(clip: VideoClip, files: list[Path]) -> _Timing:
     if len(headers) > 1:
         raise StageError(
             f"the {len(files)} segments have {len(headers)} different encoder headers, expected "
-            "one, which depends on the encoder's version; delete the run folder and run again"
+            "one, from a single version of the encoder; delete the run folder and run again"
         )
     order = np.argsort(coded)
     ordered = array("q", np.asarray(coded)[order].tobytes())

@@ -78,8 +78,8 @@ def split_pattern(output: str) -> tuple[Path, str] | None:
     folder = path.absolute().parent
     if Path.cwd().is_relative_to(folder.resolve()):
         raise InputError(
-            f"found the folder {folder} for numbered pictures, which is or contains the current "
-            f"folder, expected a separate one; try frames/{path.name}"
+            f"found {folder}, which is or contains the current folder, for numbered pictures, "
+            f"expected a folder of their own; try frames/{path.name}"
         )
     return folder, path.name
 

@@ -80,7 +80,7 @@ def _still(clip: Stills, pts: int) -> Pixels:
     if rgb.shape[:2] != (clip.height, clip.width):
         raise StageError(
             f"{clip.files[pts]} is {rgb.shape[1]}x{rgb.shape[0]}, expected "
-            f"{clip.width}x{clip.height}, because the file has changed; run the same command again"
+            f"{clip.width}x{clip.height}; the file has changed: run the same command again"
         )
     return rgb
 

@@ -70,8 +70,8 @@ def check_stream_pix_fmt(pix_fmt: str, form: StreamForm) -> None:
         FromRgb(Colour(), pix_fmt)(black)
     except (*MEDIA_ERRORS, ValueError) as error:
         raise InputError(
-            f"found the pixel format {pix_fmt!r} for --stream {form}, to which frames cannot be "
-            "converted, expected one such as yuv420p; see `ffmpeg -pix_fmts`"
+            f"found the pixel format {pix_fmt!r} for --stream {form}, but frames cannot be "
+            "converted to it, expected one such as yuv420p; see `ffmpeg -pix_fmts`"
         ) from error
     choose_stream_pix_fmt(pix_fmt, form)
 
