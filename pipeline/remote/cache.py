@@ -163,8 +163,8 @@ def _download_folder(members: list[RemoteFile], target: Path) -> None:
 def _make_room(needed: int, *, spare: Path) -> None:
     """Delete the least recently used copies until `needed` bytes fit, but not the entry `spare`.
 
-    Copies that are in use stay, even if `needed` bytes then exceed the limit. Raises InputError if
-    these bytes alone do.
+    Copies that are in use stay, even if the cache then exceeds its limit. Raises InputError if
+    `needed` alone does.
     """
     capacity = read_capacity()
     if needed > capacity:

@@ -48,7 +48,8 @@ class Decoder:
     def frames(self, start_pts: int | None, *, back: int = 0) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (pts, frame), beginning `back` key frames before the one that `start_pts` needs.
 
-        Frames before `start_pts` are yielded, too. If it is None, begin at the start of the file.
+        Frames before `start_pts` are yielded, too, and deinterlacing begins a key frame earlier. If
+        `start_pts` is None, begin at the start of the file.
         """
         # a deinterlaced frame also needs the frame before it
         early = self._clip.deinterlace != "off"
