@@ -1,4 +1,4 @@
-"""The public functions: enhance one file to another, or iterate over enhanced frames."""
+"""The public functions: enhance a recording into a file, or iterate over its enhanced frames."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class SRFrame:
     rgb: Pixels
     """uint8 or uint16 H x W x 3 RGB."""
     reference: float | None
-    """Distance in seconds to the frame's reference, positive if the reference is later.
+    """Time of the frame's first reference minus that of the frame, in seconds.
 
-    None if the frame has no reference and is up-sampled plainly, or if references have no times."""
+    None if the frame has no reference and is up-sampled plainly, or if times are not known."""
 
 
 def enhance(
@@ -60,7 +60,7 @@ def enhance(
     """Enhance a recording with an HR reference, as `pipeline run` does.
 
     `options` are the options of the command, with underscores: scale=4, engine="torch", crf=18,
-    ground_truth="hr.mp4", force=True. Raises PipelineError, or one of its kinds in
+    ground_truth="hr.mp4", force=True. Raises PipelineError, or one of its subclasses in
     `pipeline.errors`, if the run fails.
     """
     return run(_settings(source, reference, output, options), progress)
@@ -72,8 +72,8 @@ def enhanced_frames(
     """Yield the enhanced frames in presentation order, without encoding anything.
 
     Only a few frames are in memory at a time. `options` are as for `enhance`, except that no
-    weights are trained: `adapt` is a file of adapted weights, or has no effect. Raises
-    PipelineError, or one of its kinds, if the frames cannot be enhanced.
+    weights are trained: `adapt` may be a file of adapted weights, "off" or "auto", which has no
+    effect here. Raises PipelineError, or one of its subclasses, if the frames cannot be enhanced.
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-frames-") as folder:
         given = _settings(source, reference, None, options)
@@ -85,12 +85,15 @@ def enhanced_frames(
 
 
 def _plan_frames(settings: RunSettings) -> Plan:
-    """Return the plan of frames that are not written anywhere, which no training precedes."""
+    """Return a plan whose frames are not written to a file, and whose weights are not trained.
+
+    Raises InputError if the settings request a training.
+    """
     chosen, request, from_file = use_adapted_file(settings)
     if request.kind == "seconds":
         raise InputError(
             f'found adapt={settings.adapt!r} for frames that are not written, expected "off" or a '
-            "file of adapted weights; adapt them with `pipeline adapt`, and pass its file"
+            "file of adapted weights; write such a file with `pipeline adapt`, and pass it"
         )
     plan = make_plan(chosen, is_written=False)
     return pin_plan(plan.model_copy(update={"adaptation": from_file}))

@@ -20,7 +20,7 @@ _VERSION = 1  # flag that requests Landlock's version
 
 
 def describe_obstacle() -> str:
-    """Return why processes cannot be confined here at all, or ""."""
+    """Return why processes cannot be confined here at all; "" if they can."""
     if not is_linux():
         return f"the sandbox needs Linux, and this is {system_name()}"
     if landlock_version() or can_leave_network():
@@ -29,7 +29,10 @@ def describe_obstacle() -> str:
 
 
 def describe_gap() -> str:
-    """Return what a confined process can still reach here, or ""."""
+    """Return what a confined process can still reach here; "" if confinement is complete.
+
+    The result is also "" if processes cannot be confined at all.
+    """
     if describe_obstacle() or landlock_version():
         return ""
     return "the sandbox denies the network but not your files: this kernel has no Landlock"
@@ -45,7 +48,7 @@ def landlock_version() -> int:
 
 @lru_cache
 def can_leave_network() -> bool:
-    """Return whether a process may leave the host's network; a child process tries it."""
+    """Return whether a process may leave the host's network, which a child process tries out."""
     code = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(int(sys.argv[1])) != 0)"
     command = [sys.executable, "-I", "-S", "-c", code, str(network_flags())]
     return subprocess.run(command, check=False, capture_output=True).returncode == 0

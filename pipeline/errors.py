@@ -1,11 +1,11 @@
 """The errors that users meet, with the exit status of the command line for each of them.
 
     PipelineError               1   the run failed
-    ├── InputError              2   an argument or a file is wrong; nothing was written
+    ├── InputError              2   an argument or a file is wrong; no output was published
     │   ├── OutputExistsError   2   the output exists
-    │   ├── ChangedInputError   2   an input or a reference changed during the run
+    │   ├── ChangedInputError   2   an input or a reference changed after it was planned
     │   ├── MediaError          2   a file cannot be used as it is
-    │   └── PairingError        2   input and reference do not belong together
+    │   └── PairingError        2   two recordings do not belong together
     ├── StageError              1   decode, infer, encode or assemble failed on good input
     ├── VerificationError       1   the finished file differs from its plan
     └── Interrupted           130   stopped by the user; the same command resumes the run
@@ -50,7 +50,7 @@ class OutputExistsError(InputError):
 
 
 class ChangedInputError(InputError):
-    """A recording changed after it was planned, so its frames would not belong together."""
+    """A recording changed after it was planned, so old and new frames would be mixed."""
 
 
 class MediaError(InputError):
@@ -91,7 +91,10 @@ def _message_lines(error: BaseException) -> list[str]:
 
 
 def describe_os_error(error: OSError) -> PipelineError:
-    """Return the error for users for an error of the operating system, such as a full disk."""
+    """Return the PipelineError that describes an error of the operating system to users.
+
+    It is an InputError if another path or other permissions would help.
+    """
     place = f" at {error.filename}" if error.filename else ""
     reason = error.strerror or type(error).__name__
     if error.errno in _WRONG_PATH:
@@ -106,14 +109,17 @@ def describe_os_error(error: OSError) -> PipelineError:
 
 
 def as_pipeline_error(error: Exception) -> PipelineError:
-    """Describe an unexpected error in one line, so that a batch can go on with its other inputs."""
+    """Return an error as a PipelineError, so that a batch can report it and go on.
+
+    A PipelineError is returned unchanged; any other error is described in one line.
+    """
     if isinstance(error, PipelineError):
         return error
     if isinstance(error, OSError) and error.errno is not None:
         return describe_os_error(error)
     return PipelineError(
-        f"found an error that is not expected ({type(error).__name__}: {first_line(error)}); "
-        "run this input alone to see the traceback, and report it"
+        f"found an unexpected error ({type(error).__name__}: {first_line(error)}); run this input "
+        "alone to see the traceback, and report it"
     )
 
 
@@ -125,10 +131,10 @@ def already_there(path: object, advice: str = REPLACE_OUTPUT) -> OutputExistsErr
 
 
 def no_default_output(source: object) -> InputError:
-    """Return the error for an input that has no folder in which to place the output."""
+    """Return the error for an input, such as a pipe, that has no folder for a default output."""
     return InputError(
-        f"found no output for the input {source}, expected one, because its folder cannot hold the "
-        "output; try -o OUT"
+        f"found no -o for the input {source}, expected one, because no output can be written "
+        "beside this input; try -o OUT"
     )
 
 

@@ -13,9 +13,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """A context in which the first SIGINT or SIGTERM raises KeyboardInterrupt, and no other does.
+    """A context in which the first SIGINT or SIGTERM raises KeyboardInterrupt.
 
-    It has no effect outside the main thread, because Python delivers signals only there.
+    Later ones are ignored. The context has no effect outside the main thread, because Python
+    delivers signals only there.
     """
 
     def __init__(self) -> None:
@@ -41,7 +42,7 @@ class Interrupts:
         self._before = {}
 
     def install(self) -> None:
-        """Install the handlers; needed again after `ray.init`, which replaces that of SIGTERM."""
+        """Install the handlers; call this again after `ray.init`, which replaces SIGTERM's."""
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 signal.signal(number, self._handle)
@@ -58,9 +59,11 @@ class Interrupts:
             self._raise()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._raised:
+            return
         if self._deferring:
             self._pending = True
-        elif not self._raised:
+        else:
             self._raise()
 
     def _raise(self) -> None:

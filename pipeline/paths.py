@@ -25,7 +25,7 @@ _DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,9})")
 
 
 def check_encodable(words: Iterable[str]) -> None:
-    """Raise InputError if a name is not UTF-8, because a plan's JSON cannot store it."""
+    """Raise InputError if one of the words is not UTF-8, because a plan's JSON cannot store it."""
     for word in words:
         try:
             word.encode()
@@ -43,13 +43,13 @@ def check_paths(paths: Iterable[str | None]) -> None:
         longest = max((len(os.fsencode(part)) for part in Path(path or "").parts), default=0)
         if longest > _LONGEST_NAME_BYTES and path and "://" not in path:
             raise InputError(
-                f"found {path[:40]}..., a name of {longest} bytes, expected at most "
+                f"found a name of {longest} bytes in the path {path[:40]}..., expected at most "
                 f"{_LONGEST_NAME_BYTES}; check the path"
             )
 
 
 def check_new_file(path: Path, *, force: bool = False, advice: str = REPLACE_OUTPUT) -> None:
-    """Raise InputError if the file's folder is missing, or if the file exists, unless `force`."""
+    """Raise InputError if the file's folder is missing or, unless `force`, if the file exists."""
     if not path.absolute().parent.is_dir():
         raise no_folder(path.parent)
     if path.exists() and not force:
@@ -59,7 +59,7 @@ def check_new_file(path: Path, *, force: bool = False, advice: str = REPLACE_OUT
 def check_not_read(output: str | Path, inputs: Iterable[str | Path | None]) -> None:
     """Raise InputError if writing `output` would destroy a file or folder that the command reads.
 
-    Links, hard links and other spellings of a path count as the same file.
+    A file is recognized even by a symbolic link, a hard link or another spelling of its path.
     """
     place = Path(os.path.realpath(output))
     for path in inputs:
@@ -82,7 +82,7 @@ Special = Literal["pipe", "socket", "terminal", "device", "file"]
 
 
 def find_descriptor(path: str) -> int | None:
-    """Return the descriptor of this process that `path` denotes, or None; `-` is standard input."""
+    """Return the descriptor of this process that `path` denotes, such as 0 for `-`, or None."""
     if path in _STDIN:
         return 0
     match = _DESCRIPTOR.fullmatch(path)
@@ -90,9 +90,10 @@ def find_descriptor(path: str) -> int | None:
 
 
 def describe_special(path: str) -> Special | None:
-    """Return what `path` denotes if it cannot be opened repeatedly; None for ordinary files.
+    """Return what `path` denotes if it cannot be opened repeatedly, or not by other processes.
 
-    "file" is a file behind a descriptor of this process, which its children may not have.
+    "file" is an ordinary file that `path` denotes by a descriptor, which child processes may lack.
+    The result is None for other files, for folders and if nothing is there.
     """
     if path == "-" and Path(path).exists():
         return None
@@ -113,7 +114,7 @@ def describe_special(path: str) -> Special | None:
 
 
 def refuse_special(path: str | Path) -> None:
-    """Raise InputError if `path` is a pipe, a socket or a device, and not a file or a folder."""
+    """Raise InputError if `path` is a pipe, a socket, a terminal or another device."""
     kind = describe_special(str(path))
     if kind not in (None, "file"):
         raise InputError(
@@ -125,9 +126,9 @@ def refuse_special(path: str | Path) -> None:
 def own_folder(folder: Path) -> None:
     """Create a folder that only this user can access, or take over one that this user made.
 
-    What is in such a folder is trusted, and deleted later, so a link to another folder is never
-    followed. Raises InputError if there is a link, a file or another user's folder at the path, or
-    a folder in which others could have put something, and OSError if it cannot be created.
+    The contents of such a folder are trusted, and deleted later, so links are never followed.
+    Raises InputError if there is a link, a file or another user's folder at the path, or a folder
+    with contents that others could have put there, and OSError if the folder cannot be created.
     """
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -162,9 +163,10 @@ def own_folder(folder: Path) -> None:
 
 
 def _check_is_folder(folder: Path) -> None:
-    """Raise InputError if `folder` is a file or link, on Windows, which has no modes or user ids.
+    """Raise InputError if `folder` is a file or a link.
 
-    A junction is a link that has the mode of a folder.
+    This is the whole check on Windows, which has no modes or user ids. A junction is a link with
+    the mode of a folder.
     """
     found: Any = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or getattr(found, "st_reparse_tag", 0) == _JUNCTION:
@@ -179,7 +181,10 @@ def _not_a_folder(folder: Path, what: str) -> InputError:
 
 
 def _keeps_modes(folder: Path) -> bool:
-    """Return whether a file system stores modes; some network drives give all files the same."""
+    """Return whether a folder's file system stores modes; some network drives do not.
+
+    The result is True if nothing can be created in the folder.
+    """
     try:
         with tempfile.TemporaryDirectory(dir=folder) as made:
             return not Path(made).stat().st_mode & _OTHERS_WRITE
@@ -188,9 +193,9 @@ def _keeps_modes(folder: Path) -> bool:
 
 
 def _find_owner_of_new_files(folder: Path) -> int:
-    """Return the user who owns new files in `folder`, or -1 if none can be created.
+    """Return the id of the user who owns new files in `folder`, or -1 if none can be created.
 
-    Some network drives map all users to one.
+    This may be another user, because some network drives map all users to one.
     """
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -200,7 +205,7 @@ def _find_owner_of_new_files(folder: Path) -> int:
 
 
 def is_url(path: str) -> bool:
-    """Return whether `path` is a URL outside this file system."""
+    """Return whether `path` is a URL, other than a file:// URL of this file system."""
     return "://" in path and not path.startswith("file://")
 
 
@@ -219,13 +224,13 @@ def join_url(url: str, name: str) -> str:
 
 
 def url_name(url: str) -> str:
-    """Return the last part of a URL's path, as a name that a file can have on this system."""
+    """Return the last part of a URL's path, or its host, as a valid file name on this system."""
     name = PurePosixPath(urlsplit(url).path).name or urlsplit(url).netloc
     return _NOT_ON_WINDOWS.sub("_", name) if sys.platform == "win32" else name
 
 
 def redact_url(url: str) -> str:
-    """Return a URL without its user, password and query, so that it can be shown or logged."""
+    """Return a URL without its user, password, query and fragment, so that it can be shown."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 

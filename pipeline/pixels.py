@@ -1,4 +1,4 @@
-"""The types of frames as arrays, and the one conversion between 8 and 16 bits."""
+"""The array types of frames, and the conversions between 8 and 16 bits that all code uses."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def match_depth(pixels: Pixels, like: Pixels) -> Pixels:
 
 
 def match_deeper(first: Pixels, second: Pixels) -> tuple[Pixels, Pixels]:
-    """Return two pictures with the greater bit depth of the two."""
+    """Return two pictures, both with the greater of their bit depths."""
     deeper = first if first.itemsize > second.itemsize else second
     return match_depth(first, deeper), match_depth(second, deeper)
 
 
 def high_byte(pixels: Pixels) -> NDArray[np.uint8]:
-    """Return 8- or 16-bit pixels as truncated 8-bit pixels, on whose exact bits plans depend."""
+    """Return 8- or 16-bit pixels truncated to 8 bits; plans depend on these exact bits."""
     return np.asarray(pixels >> 8 if pixels.dtype == np.uint16 else pixels, np.uint8)

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from crossnetpp.printable import make_printable
 
 _FIRST_LINE_SECONDS = 5.0
-_SILENT_SECONDS = 1.0  # for which a step may be late with its first count
+_SILENT_SECONDS = 1.0  # by which a step's first count may be late
 _LINE_INTERVAL_SECONDS = 30.0  # so that the log of a day's run stays readable
 
 
@@ -66,7 +66,7 @@ class Reporter(Protocol):
     """The receiver of a run's progress."""
 
     def note(self, text: str) -> None:
-        """Report a message once."""
+        """Show a message for the user."""
 
     def start(self, total: int, done: int) -> None:
         """Start the display, with `done` of `total` frames already committed."""
@@ -78,11 +78,10 @@ class Reporter(Protocol):
         """End the display."""
 
     def step(self, what: str, total: int = 0, done: int = 0) -> AbstractContextManager[Count]:
-        """Show that `what` is at work while the context is open.
+        """Show the step `what` while the context is open, and yield the receiver of its progress.
 
-        `total` is its number of items, 0 if unknown, of which `done` were done before. The receiver
-        that it yields takes further progress. Only one step is open at a time, and none between
-        `start` and `close`.
+        `total` is the step's number of items, 0 if unknown, of which `done` were done before. Only
+        one step is open at a time, and none between `start` and `close`.
         """
         ...
 
@@ -117,7 +116,7 @@ class BatchReporter(Reporter, Protocol):
     """The receiver of the progress of runs, and of the batch to which they belong."""
 
     def begin_input(self, name: str) -> None:
-        """Report that a run of an input begins."""
+        """Report that the run of an input begins."""
 
     def end_input(self, name: str, status: str, output: str | None, reason: str | None) -> None:
         """Report the result of an input: done, skipped, failed or not run, and why."""
@@ -164,7 +163,7 @@ SILENT: Reporter = SilentReporter()
 
 
 class _BatchText:
-    """The state of a batch, which is shown behind the progress of the input at work."""
+    """The state of a batch, which is shown after the progress of the input at work."""
 
     _batch = ""
 
@@ -193,7 +192,10 @@ def format_seconds(seconds: float) -> str:
 
 
 class Pace:
-    """The frames per second and the time left, measured since this object was made."""
+    """The frames (or items of a step) per second and the time left.
+
+    The pace is measured from the moment at which this object is created.
+    """
 
     def __init__(self, total: int, done: int) -> None:
         self.total = total
@@ -201,7 +203,7 @@ class Pace:
         self._start = time.monotonic()
 
     def fps(self, done: int) -> float:
-        """Return the frames per second since the start."""
+        """Return the frames per second since then, at which `done` frames are done now."""
         elapsed = time.monotonic() - self._start
         return (done - self._first) / elapsed if elapsed > 0 else 0.0
 
@@ -224,7 +226,7 @@ class LineReporter(_BatchText):
     def __init__(
         self, stream: IO[str] | None = None, *, first_seconds: float = _FIRST_LINE_SECONDS
     ) -> None:
-        """Write to `stream`, from `first_seconds` after the start of a step on."""
+        """Write to `stream` (default: stderr); progress first after `first_seconds` of a step."""
         self._first_seconds = first_seconds
         self._stream = LossyStream(stream or sys.stderr)
         self._pace = Pace(0, 0)
@@ -254,9 +256,9 @@ class LineReporter(_BatchText):
 
     @contextmanager
     def step(self, what: str, total: int = 0, done: int = 0) -> Iterator[Count]:
-        """Write a line now and then; a step that ends soon writes none.
+        """Write a line now and then, but none for a step that ends soon.
 
-        If no progress arrives, the first line only names the step.
+        If no progress arrives in time, the first line contains only the name of the step.
         """
         pace = Pace(total, done)
         due = time.monotonic() + self._first_seconds
@@ -339,7 +341,7 @@ class BarReporter(_BatchText):
 
 
 def make_reporter(*, quiet: bool = False) -> BatchReporter:
-    """Return a bar if stderr is a terminal, plain lines otherwise, or nothing if `quiet`."""
+    """Return a reporter: silent if `quiet`, a bar if stderr is a terminal, else plain lines."""
     if quiet:
         return SilentReporter()
 

@@ -43,9 +43,8 @@ def open_recording(
 ) -> Recording:
     """Describe the recording at `path`: a light field, or else a video or stills.
 
-    With `sandbox`, child processes with limited resources open the recording now and decode it
-    later. Raises InputError if the files do not have the `layout`, and MediaError if they cannot be
-    read.
+    With `sandbox`, confined child processes open the recording now and decode it later. Raises
+    InputError if the files do not fit the `layout`, and MediaError if they cannot be read.
     """
     found = find_light_field(path, layout, sandbox=sandbox)
     return found or probe(str(Path(path).absolute()), sandbox=sandbox)
@@ -54,9 +53,9 @@ def open_recording(
 def find_light_field(
     path: str, layout: GridSettings | None = None, *, sandbox: bool = False
 ) -> LightField | None:
-    """Describe the light field at `path`, or return None, as `open_light_field` does.
+    """Describe the light field at `path` as `open_light_field` does; None if there is none.
 
-    With `sandbox`, child processes open it now and decode it later.
+    With `sandbox`, confined child processes open it now and decode it later.
     """
     if not sandbox:
         return open_light_field(path, layout)
@@ -68,7 +67,10 @@ def find_light_field(
 
 
 def describe_in_child(function: str, path: str, arguments: dict[str, Any]) -> Any:
-    """Call `function` (`module:function`) on `path` in a child, and return its result as JSON."""
+    """Call `function` (`module:function`) on `path` in a confined child process.
+
+    Returns its result as parsed JSON.
+    """
     whole = Path(path).absolute()
     count = sum(1 for _ in whole.rglob("*")) if whole.is_dir() else 1
     return call_in_child(
@@ -81,16 +83,16 @@ def describe_in_child(function: str, path: str, arguments: dict[str, Any]) -> An
 
 
 def confine_recording(recording: R, path: str) -> R:
-    """Return a recording that a child described, so that only children will open it.
+    """Mark a recording that a child process described as one that only child processes may open.
 
-    Raises MediaError if it names a file that is neither `path` nor inside it: a crafted file may
+    Raises MediaError if it lists a file that is neither `path` nor inside it: a crafted file may
     have taken over the child, which must not choose the files that are opened later.
     """
     whole = Path(path).absolute()
     for file in recording.list_paths():
         if Path(file) != whole and whole not in Path(file).parents:
             raise MediaError(
-                f"{whole} makes the reader name another file, {file}; expected an intact light "
+                f"found a reference to another file, {file}, in {whole}, expected an intact light "
                 "field; do not open it with other programs"
             )
     return recording.model_copy(update={"url": ""}).with_sandbox(True)
@@ -106,7 +108,7 @@ def open_frames(
 ) -> Source:
     """Return a reader of single frames that caches the last `cache` of them.
 
-    `apart` means that the wanted frames are far from each other, so that the reader seeks each one.
+    Set `apart` if the wanted frames are far from each other, so that the reader seeks each one.
     """
     if isinstance(recording, LightField):
         return ViewReader(recording, cache=cache, threads=threads)

@@ -178,13 +178,16 @@ def test_a_second_signal_does_not_disturb_the_clean_up() -> None:
     cleaned = []
 
     def work() -> None:
-        with Interrupts():
+        with Interrupts() as interrupts:
             try:
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(1)
             finally:
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(0.01)
+                with interrupts.defer():
+                    os.kill(os.getpid(), signal.SIGINT)
+                    time.sleep(0.01)
                 cleaned.append(True)
 
     with pytest.raises(KeyboardInterrupt):
