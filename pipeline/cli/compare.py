@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     type=click.Choice(["side", "wipe", "difference"]),
     default="side",
     show_default=True,
-    help="Side by side, a moving divider, or A, B and their difference times 8.",
+    help="Side by side, a moving divider (wipe), or A, B and their difference times 8.",
 )
 @click.option("--labels", metavar="A,B[,C]", help="Default: the names of the files.")
 @click.option(
-    "--at", type=float, metavar="SECONDS", help="Time of the frame in a picture; default: first."
+    "--at", type=float, metavar="SECONDS", help="Picture: time of the frame; default: the first."
 )
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @QUIET_OPTION

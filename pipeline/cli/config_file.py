@@ -5,9 +5,10 @@
     crf = 18
 
 The command line wins over a variable (PIPELINE_RUN_CRF=18), a variable over the file, and the file
-over the option's default. The file is `--config FILE` or PIPELINE_CONFIG. Without these, there are
-two: ./pipeline.toml wins over the user's own, such as ~/.config/crossnetpp-pipeline/pipeline.toml.
-`plan` also reads the table of `run`, so that it shows what a run would do.
+over the option's default. The file is `--config FILE` or PIPELINE_CONFIG. Without these, two files
+are read: ./pipeline.toml, which wins, and the user's own file, such as
+~/.config/crossnetpp-pipeline/pipeline.toml. `plan` also reads the table of `run`, so that it shows
+what a run would do.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ FILE_NAME = "pipeline.toml"
 VARIABLE_PREFIX = "PIPELINE"  # prefix of the variables PIPELINE_<COMMAND>_<OPTION>
 SHARED_TABLES = {"plan": "run"}  # command -> another command whose defaults it shares
 
-# Options that a file in the current folder must not set, because the folder may be a stranger's.
-# They decide what is replaced, where something is written or computed, what is trusted and called.
+# Options that a file in the current folder must not set, because a stranger may have written it.
+# They decide what is replaced, where data are written or processed, and what is trusted or run.
 DANGEROUS = frozenset(
     {
         *("force", "output", "out", "report", "save", "contact_sheet", "sandbox", "plan"),
@@ -48,11 +49,14 @@ class ConfigurationFile:
 
     path: Path
     is_chosen: bool
-    """Whether the user named the file, or the file is in the user's own folders."""
+    """Whether the user named the file, or it is in the user's home or configuration folder."""
 
 
 class Configuration:
-    """The defaults in a file. Raises InputError if the file is invalid or names no command."""
+    """The defaults in a file.
+
+    Raises InputError if the file is invalid, or if one of its tables is not named after a command.
+    """
 
     def __init__(self, file: ConfigurationFile, commands: list[str]) -> None:
         path = file.path
@@ -63,16 +67,17 @@ class Configuration:
         for table in self._tables:
             if table not in commands:
                 raise InputError(
-                    f"found [{table}] in {path}, expected a command"
+                    f"found [{table}] in {path}, expected the name of a command"
                     f"{suggest(table, commands) or '; see `pipeline --help`'}"
                 )
 
     def find_defaults(
         self, command: click.Command, load: Callable[[str], click.Command]
     ) -> Defaults:
-        """Return a command's defaults by parameter name; `load` returns a command with a name.
+        """Return a command's defaults by parameter name; `load` returns the command of a name.
 
-        Raises InputError if the file sets an option that the command does not have.
+        Raises InputError if the file sets an option that the command does not have, that takes no
+        single value, or that a file in the current folder must not set.
         """
         name = command.name or ""
         defaults = self._read_table(name, command)
@@ -85,7 +90,7 @@ class Configuration:
         return defaults
 
     def describe_use(self, defaults: Defaults) -> str | None:
-        """Return a note about the defaults if the user did not choose the file, else None."""
+        """Return a note that lists the defaults if the user did not choose the file, else None."""
         if self._is_chosen or not defaults:
             return None
         names = sorted(self._names[name] for name in defaults)
@@ -128,16 +133,19 @@ class Configuration:
 
 
 def _is_dangerous(name: str, value: str) -> bool:
-    """Return whether a file in the current folder must not set an option to a value."""
+    """Return whether a file in the current folder must not set this option to this value."""
     if name == "adapt":
         from pipeline.adaptation.request import names_file  # few files set it
 
-        return names_file(value)  # of weights, like --model
+        return names_file(value)  # such a file holds weights, like that of --model
     return name in DANGEROUS
 
 
 def read_tables(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the tables in a TOML file; raises InputError if it contains anything else."""
+    """Return the tables in a TOML file.
+
+    Raises InputError if the file cannot be read, or if it contains anything but tables.
+    """
     if describe_special(str(path)) in ("device", "terminal"):
         raise InputError(f"found the device {path}, expected a TOML file; check --config")
     try:
@@ -163,9 +171,10 @@ def read_tables(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def find_configurations(path: str | None) -> list[ConfigurationFile]:
-    """Return the files to read, of which later ones win.
+    """Return the files to read; later files win over earlier ones.
 
-    It is `path` or, if that is not given, the user's own file and ./pipeline.toml, if they exist.
+    These are `path` alone or, without `path`, those of the user's own file and ./pipeline.toml that
+    exist.
     """
     if path:
         return [ConfigurationFile(Path(path), is_chosen=True)]

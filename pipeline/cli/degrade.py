@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     "--scale",
     type=click.Choice(["1", "2", "4", "8"]),
     required=True,
-    help="Reduction; 1 keeps the size (with --every: key frames).",
+    help="Factor of the reduction; 1 keeps the size, for key frames (--every).",
 )
 @click.option(
     "-o",
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     type=click.Choice(["bicubic", "area"]),
     default="bicubic",
     show_default=True,
-    help="bicubic is antialiased (a = -0.5); area is the mean of each block.",
+    help="bicubic: antialiased cubic with a = -0.5; area: the mean of each block.",
 )
-@click.option("--every", type=int, default=1, show_default=True, help="Keep every N-th frame only.")
-@click.option("--codec", help="Default: libx264 (10 bit: libx265), lossless.")
-@click.option("--crf", type=float, help="Quality of the encoder; default 0, lossless.")
-@click.option("--pix-fmt", help="Default: the source's depth, without chroma subsampling.")
+@click.option("--every", type=int, default=1, show_default=True, help="Keep only every N-th frame.")
+@click.option("--codec", help="Encoder; default: libx264 (10 bits: libx265), lossless.")
+@click.option("--crf", type=float, help="Constant quality of the encoder; default: 0, lossless.")
+@click.option("--pix-fmt", help="Pixel format; default: HR's depth, without chroma subsampling.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @QUIET_OPTION
 @JSON_OPTION

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace the files of an earlier demo.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress on stderr.")
 def demo(folder: Path, force: bool, quiet: bool) -> None:
-    """Shrink a bundled clip, keep every 15th frame as a reference, restore it, and compare."""
+    """Shrink a bundled clip, restore it with every 15th frame as a reference, and compare."""
     from pipeline.tools.demo import make_demo
 
     demonstration = make_demo(folder, force=force, quiet=quiet)

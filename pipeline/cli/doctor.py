@@ -16,7 +16,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @JSON_OPTION
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Check everything that a run needs, and advise on what is missing.
+    """Check everything that a run needs, and say how to get what is missing.
 
     The exit status is 1 if a check fails, else 0.
     """

@@ -30,7 +30,7 @@ _ENGINE_OPTION = click.option(
     "names",
     multiple=True,
     type=click.Choice(NETWORK_ENGINES),
-    help="Engine; may be repeated. Default: all that work on this machine.",
+    help="Engine to use; may be repeated. Default: all that run the network.",
 )
 
 
@@ -38,8 +38,8 @@ _ENGINE_OPTION = click.option(
 def engines() -> None:
     """Build, list, test and time the engines that run the network on this machine.
 
-    `pipeline run` builds and tests what it needs. These commands do it before a run, or show what
-    was built.
+    `pipeline run` builds and tests what it needs. These commands do so before a run, and show what
+    has been built.
     """
 
 
@@ -91,7 +91,7 @@ def export(model: str, scale: str, precision: Precision, pixels: PixelType, out:
     "--target",
     "targets",
     metavar="SM,SM",
-    help="Build plans for RTX cards of other machines, such as sm89,sm120 "
+    help="Build TensorRT plans for other machines' RTX cards, such as sm89,sm120 "
     "(needs TensorRT for RTX).",
 )
 @click.option(
@@ -100,7 +100,7 @@ def export(model: str, scale: str, precision: Precision, pixels: PixelType, out:
 @click.option(
     "--cluster", is_flag=True, help="Build on one node of each kind of GPU of a Ray cluster."
 )
-@click.option("--address", metavar="ADDR", help="Address of the cluster; default: RAY_ADDRESS.")
+@click.option("--address", metavar="ADDR", help="Address of the Ray cluster; default: RAY_ADDRESS.")
 @click.pass_context
 def build(
     context: click.Context,
@@ -111,7 +111,10 @@ def build(
     cluster: bool,
     address: str | None,
 ) -> None:
-    """Build, test and time engines as a first run would, and choose `auto` again."""
+    """Build, test and time engines as a first run would, and decide again which one `auto` is.
+
+    The exit status is 1 if a build with --target, --cluster or --address fails.
+    """
     if targets is not None:
         from pipeline.tools.engines import cross_build
 
@@ -149,7 +152,7 @@ def verify(context: click.Context, model: str, names: tuple[str, ...]) -> None:
 @engines.command("list")
 @JSON_OPTION
 def list_entries(as_json: bool) -> None:
-    """List what was built for this machine, and whether it can be trusted."""
+    """List what has been built for this machine, and whether it can be trusted."""
     from pipeline.tools.engines import describe_entry, open_registry
 
     entries = list(open_registry().entries())
@@ -173,7 +176,11 @@ def list_entries(as_json: bool) -> None:
     "--frames", type=click.IntRange(1), default=2, show_default=True, help="Frames per call."
 )
 @click.option(
-    "--turns", type=click.IntRange(1), default=5, show_default=True, help="Calls; the best counts."
+    "--turns",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Number of timed calls; the fastest one is reported.",
 )
 @QUIET_OPTION
 @JSON_OPTION
@@ -186,7 +193,7 @@ def bench(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Time engines side by side: frames per second of the network alone, and ratios to torch."""
+    """Time engines side by side: frames per second of the network alone, also relative to torch."""
     from pipeline.progress import make_reporter
     from pipeline.tools.engines import format_timings, parse_size, time_engines
 
@@ -206,7 +213,7 @@ def bench(
 
 
 def _print_outcomes(outcomes: Iterable[Outcome]) -> bool:
-    """Print each outcome as it comes, and return whether none of them failed."""
+    """Print each outcome as soon as it is known, and return whether none is a failure."""
     succeeded = True
     for outcome in outcomes:
         print_text(outcome.text)

@@ -21,18 +21,20 @@ from pipeline.cli.words import print_json, print_text
 @click.command()
 @click.argument("result", metavar="SR", type=RECORDING)
 @click.option(
-    "--ground-truth", required=True, metavar="HR", type=RECORDING, help="The original recording."
+    "--ground-truth", required=True, metavar="HR", type=RECORDING, help="The original of SR."
 )
 @click.option(
     "--plan",
     "plan_file",
     metavar="FILE",
     type=FILE,
-    help="Plan of the run, whose frames that are references themselves are left out; "
-    "default: the .plan.json beside SR, if there is one.",
+    help="Plan of the run; frames that its reference provides are left out. "
+    "Default: the .plan.json beside SR, if it fits SR.",
 )
 @grid_options
-@click.option("--vmaf", is_flag=True, help="Also measure VMAF, by an ffmpeg program with libvmaf.")
+@click.option(
+    "--vmaf", is_flag=True, help="Also measure VMAF, with an ffmpeg program that has libvmaf."
+)
 @QUIET_OPTION
 @JSON_OPTION
 def evaluate(
@@ -44,9 +46,9 @@ def evaluate(
     as_json: bool,
     **grid: Any,
 ) -> None:
-    """Print PSNR and SSIM of SR against HR, in RGB and luma; frames are matched by time.
+    """Print the PSNR and SSIM of SR against HR, in RGB and luma; frames are matched by time.
 
-    Light fields are compared view by view, and their consistency is measured as well.
+    Light fields are compared view by view, and how well the views fit each other is measured, too.
     """
     from pipeline.measuring.views import LightFieldQuality, format_quality
     from pipeline.progress import make_reporter
@@ -80,7 +82,7 @@ def evaluate(
 def verify(context: click.Context, source: str, output: str, quiet: bool, as_json: bool) -> None:
     """List how OUT differs from IN: frames, times, size, tags, copied streams.
 
-    OUT may be 1 to 8 times as large. The exit status is 0 if nothing else differs, else 1.
+    OUT may be 1 to 8 times as large as IN. The exit status is 0 if nothing else differs, else 1.
     """
     from pipeline.progress import make_reporter
     from pipeline.tools.verify import verify_output

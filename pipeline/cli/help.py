@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import click
 
-# Heading -> commands. Commands that are in no group are listed under the last heading.
+# Heading -> commands. Commands that are in none of the groups are listed under the last heading.
 GROUPS = {
     "Enhance": ("run", "plan", "submit", "status"),
     "Inspect": ("report", "compare", "look", "evaluate", "verify", "probe"),
@@ -46,7 +46,7 @@ EXAMPLES = {
     "completion": ('eval "$(pipeline completion bash)"',),
 }
 
-# Greatest number of options that a command shows without dividing them into sections.
+# Greatest number of options that a help page shows without dividing them into sections.
 FEW_OPTIONS = 12
 
 # Parameters under "Output and logging" that are not settings of a run.
@@ -112,7 +112,7 @@ class CommandWithSections(click.Command):
 
 
 def with_sections(command: click.Command) -> click.Command:
-    """Return the command with sections and examples; a group of commands stays as it is."""
+    """Return a command whose help has sections and examples; a group is returned unchanged."""
     if type(command) is not click.Command:
         return command
     return CommandWithSections(

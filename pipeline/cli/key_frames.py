@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     "--count",
     type=click.IntRange(1, 1000),
     metavar="N",
-    help="Number of key frames; default: as many as each help noticeably.",
+    help="Number of key frames; default: as many as help noticeably.",
 )
 @click.option(
     "--every",
     type=float,
     metavar="SECONDS",
-    help="Choose the best frame of every SECONDS seconds of a scene.",
+    help="Choose the best frame from every SECONDS seconds of each scene.",
 )
 @click.option("--at", metavar="TIMES", help="Take the frames at these times, such as 12.5,40.")
-@click.option("--i-frames", is_flag=True, help="Take the key frames of the video stream.")
+@click.option("--i-frames", is_flag=True, help="Take the video stream's own key frames.")
 @click.option(
     "--format",
     "picture_format",
@@ -61,7 +61,7 @@ def keyframes(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Write those frames of INPUT as pictures that would help most as references.
+    """Write the frames of INPUT that would help most as references to a folder of pictures.
 
     Enlarge or restore the pictures with another program, keep their names, and pass the folder to
     `pipeline run INPUT --ref-stream FOLDER`.

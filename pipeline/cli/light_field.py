@@ -18,7 +18,7 @@ from pipeline.schema.settings import Layout
     "--to", required=True, type=click.Choice(get_args(Layout)), help="Layout of the output."
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Default: <input stem>_<layout>."
+    "-o", "--output", type=click.Path(path_type=Path), help="Output; default: <LF stem>_<layout>."
 )
 @click.option(
     "--names",
@@ -39,7 +39,7 @@ def convert(
     as_json: bool,
     **grid: Any,
 ) -> None:
-    """Convert the light field LF to another layout, without loss; every view is compared."""
+    """Convert the light field LF to another layout without loss, and compare every view."""
     from pipeline.progress import make_reporter
     from pipeline.tools.convert import convert_light_field
 
@@ -67,14 +67,14 @@ def convert(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder of the pictures; default: <input stem>_look.",
+    help="Folder for the pictures; default: <LF stem>_look.",
 )
 @click.option("--epi", is_flag=True, help="Write an epipolar-plane image of the middle row.")
 @click.option(
     "--line",
     type=int,
     metavar="Y",
-    help="Its line in the views; default: the middle.",
+    help="Line of the views that the epipolar-plane image shows; default: the middle.",
 )
 @click.option(
     "--refocus",
@@ -100,7 +100,7 @@ def look(
     quiet: bool,
     **grid: Any,
 ) -> None:
-    """Show the light field LF in pictures: a contact sheet, and any that options select."""
+    """Show the light field LF in pictures: a contact sheet, and others that options select."""
     from pipeline.progress import make_reporter
     from pipeline.tools.look import LookOptions, parse_disparities, write_pictures
 

@@ -33,8 +33,8 @@ from pipeline.paths import check_encodable
 # Command -> (module and name of its click command, its line in the help).
 COMMANDS = {
     "run": ("pipeline.cli.run:run", "Enhance a recording with its high-resolution reference."),
-    "submit": ("pipeline.cli.submit:submit", "Do `run` on a Ray cluster."),
-    "status": ("pipeline.cli.status:status", "Show how far a run is."),
+    "submit": ("pipeline.cli.submit:submit", "Start `run` on a Ray cluster, and follow it."),
+    "status": ("pipeline.cli.status:status", "Show the progress of a run."),
     "plan": ("pipeline.cli.plan:plan", "Show what a run would do, without running it."),
     "probe": ("pipeline.cli.probe:probe", "Describe a video, pictures or a light field."),
     "verify": ("pipeline.cli.evaluate:verify", "List how an output differs from its input."),
@@ -48,7 +48,7 @@ COMMANDS = {
     "adapt": ("pipeline.cli.train:adapt", "Adapt the weights to a camera."),
     "train": ("pipeline.cli.train:train", "Train a network on your own recordings."),
     "engines": ("pipeline.cli.engines:engines", "Build, list, test and time engines."),
-    "doctor": ("pipeline.cli.doctor:doctor", "Check this machine, and advise on what is missing."),
+    "doctor": ("pipeline.cli.doctor:doctor", "Check what a run needs on this machine."),
     "completion": ("pipeline.cli.completion:completion", "Print a completion script for a shell."),
     "demo": ("pipeline.cli.demo:demo", "Enhance a bundled sample clip."),
 }
@@ -99,7 +99,10 @@ class LazyGroup(click.Group):
         return name, command, rest
 
     def _find_defaults(self, ctx: click.Context, command: click.Command) -> Defaults:
-        """Return the defaults in all configuration files, and report those that were found."""
+        """Return the defaults in all configuration files.
+
+        Report those from a file in the current folder that the user did not choose.
+        """
         defaults: Defaults = {}
         for configuration in ctx.meta.get(CONFIG, ()):
             found = configuration.find_defaults(
@@ -130,12 +133,12 @@ class LazyGroup(click.Group):
         return super().main(*args, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Parse the arguments of the group; messages about them are made printable."""
+        """Parse the arguments of the group; usage errors get printable messages."""
         with printable_usage_errors():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the subcommand; errors for users become one line on stderr and an exit status."""
+        """Run the subcommand; report an error for users in one line, and set the exit status."""
         if os.environ.get("NO_COLOR"):
             ctx.color = False
 
@@ -145,7 +148,7 @@ class LazyGroup(click.Group):
             with printable_usage_errors():
                 return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # click handles a reader of stdout that has ended
+            raise  # click handles the end of the program that reads stdout
         except KeyboardInterrupt:
             error: PipelineError = Interrupted("interrupted; run the same command again")
         except PipelineError as raised:
@@ -201,7 +204,7 @@ def open_closed_streams() -> None:
 
 
 def discard_unwritten_lines() -> None:
-    """Discard text that standard error cannot take, which would end the program with status 120."""
+    """Discard text that stderr cannot take, because Python would exit with status 120 otherwise."""
     try:
         sys.stderr.flush()
     except (OSError, ValueError):
@@ -300,7 +303,7 @@ def _exit_during_native_code(error: PipelineError) -> None:
     expose_value=False,
     is_eager=True,
     callback=_show_version,
-    help="Show the version, and those of its libraries.",
+    help="Show the versions of the program and its libraries.",
 )
 def main() -> None:
     """Reference-based super-resolution: borrow the detail of an HR reference recording.

@@ -1,4 +1,4 @@
-"""Make click options from the table of options in `pipeline.schema.settings`.
+"""Make click options from the options that the fields in `pipeline.schema.settings` state.
 
 The settings, and with them pydantic, are imported only for commands that have such options.
 """
@@ -29,7 +29,7 @@ QUIET_OPTION = click.option("-q", "--quiet", is_flag=True, help="Show no progres
 
 _PIPED = "pipeline.piped"  # key of the paths of recordings that came through a pipe
 
-# Option -> words that a shell suggests, beside others that the option accepts.
+# Option -> words that shell completion suggests; the option accepts others, too.
 _SUGGESTED = {
     "codec": ("x264", "x265", "av1", "prores", "ffv1", "libvpx-vp9"),
     "engine": ENGINES,
@@ -44,7 +44,7 @@ _SUGGESTED = {
 
 
 class PathOrWord(click.Path):
-    """A file, or one of a few words; a shell suggests both."""
+    """A file, or one of a few words; shell completion suggests both."""
 
     def __init__(self, words: Iterable[str] = ()) -> None:
         super().__init__()
@@ -52,20 +52,20 @@ class PathOrWord(click.Path):
         self._words = tuple(words)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text as it is; the command checks the file."""
+        """Return the text unchanged; the command checks the file."""
         return str(value)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return the words that begin with `incomplete`, or else files."""
+        """Return the words that begin with `incomplete`, and files if none does or it is empty."""
         words = [word for word in self._words if word.startswith(incomplete)]
         files = [] if words and incomplete else super().shell_complete(ctx, param, incomplete)
         return [*map(CompletionItem, words), *files]
 
 
 class RecordingType(PathOrWord):
-    """The path of a recording to read; a pipe is copied to a file while the command runs."""
+    """The path of a recording to read; a pipe is replaced by a temporary copy of its contents."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the path, or the path of the copy."""
@@ -84,7 +84,7 @@ class RecordingType(PathOrWord):
 
 
 def name_recording(path: str) -> str:
-    """Return the path of a recording for a later command: INPUT if it came through a pipe."""
+    """Return a recording's path for a command to show to the user, or INPUT if it was a pipe."""
     return "INPUT" if path in click.get_current_context().meta.get(_PIPED, ()) else path
 
 
@@ -98,7 +98,7 @@ MANIFEST_OPTION = click.option(
 
 
 def list_given(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that were given, which all inputs of a batch share."""
+    """Return the options that have values; they apply to all inputs of a batch."""
     # `is not False`, because --crf 0 equals False and must stay
     return {
         name: value for name, value in values.items() if value is not None and value is not False
@@ -108,7 +108,7 @@ def list_given(values: dict[str, Any]) -> dict[str, Any]:
 def complete_words(
     words: Iterable[str],
 ) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """Return a function that suggests those of the words that begin with what was typed."""
+    """Return a function that suggests the words that begin with what the user has typed."""
     known = tuple(words)
 
     def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -118,7 +118,7 @@ def complete_words(
 
 
 def is_path(field: OptionField) -> bool:
-    """Return whether an option names a file."""
+    """Return whether an option accepts a path."""
     return any(get_origin(kind) is PathLike for kind in field.kinds)
 
 
@@ -139,7 +139,7 @@ def click_option(field: OptionField) -> Callable[[Command], Command]:
     """Return the decorator that adds the option for `field` to a command."""
     if field.kind is bool:
         is_pair = "/" in field.flags[0]
-        # None, not False, so that a manifest or a file may still set a pair of flags
+        # None, not False, so that a manifest or a configuration file may still set a pair of flags
         default = None if is_pair else False
         return click.option(
             *field.flags, field.name, is_flag=True, default=default, help=field.option.help
@@ -189,7 +189,9 @@ def run_options(command: Command) -> Command:
         click.argument("inputs", metavar="INPUT...", nargs=-1, type=FILE),
         MANIFEST_OPTION,
         click.option(
-            "--skip-existing", is_flag=True, help="Skip inputs whose output exists, whatever it is."
+            "--skip-existing",
+            is_flag=True,
+            help="Skip every input whose output exists, even if another run made it.",
         ),
         *(
             click_option(field)
@@ -199,7 +201,7 @@ def run_options(command: Command) -> Command:
         QUIET_OPTION,
         JSON_OPTION,
         click.option(
-            "--json-progress", is_flag=True, help="Write progress as JSON, one object a line."
+            "--json-progress", is_flag=True, help="Write progress as JSON, one object per line."
         ),
     )
 
@@ -210,7 +212,10 @@ def run_options(command: Command) -> Command:
 
 
 def make_settings(values: dict[str, Any]) -> RunSettings:
-    """Return the settings of a run from option values; None leaves a field at its default."""
+    """Return the settings of a run from option values; None leaves a field at its default.
+
+    Raises InputError if a value is invalid.
+    """
     from pipeline.schema.parsing import check_settings
     from pipeline.schema.settings import RunSettings
 
@@ -218,7 +223,10 @@ def make_settings(values: dict[str, Any]) -> RunSettings:
 
 
 def make_grid_settings(values: dict[str, Any]) -> GridSettings:
-    """Return the settings of a grid from option values; None leaves a field at its default."""
+    """Return the settings of a grid from option values; None leaves a field at its default.
+
+    Raises InputError if a value is invalid.
+    """
     from pipeline.schema.parsing import check_settings
     from pipeline.schema.settings import GridSettings
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @MANIFEST_OPTION
 @settings_options
 @click.option(
-    "--save", metavar="FILE", type=FILE, help="Write the plan to a file, to edit and run it."
+    "--save", metavar="FILE", type=FILE, help="Write the plan to a file that you can edit and run."
 )
 @QUIET_OPTION
 @JSON_OPTION
@@ -67,7 +67,7 @@ def plan(
 def print_plan(
     settings: RunSettings, progress: Reporter, *, save: str | None, as_json: bool
 ) -> None:
-    """Make or load the plan of a run, print it, and write it to `save` if that is not None."""
+    """Make or load the plan of a run, write it to `save` unless that is None, and print it."""
     made, cost = _make_plan(settings, progress)
     if save:
         _save_plan(made, save, settings)
@@ -80,9 +80,9 @@ def print_plan(
 def print_plans(
     entries: tuple[Entry, ...], progress: Reporter, *, save: str | None, as_json: bool
 ) -> None:
-    """Print the plans of many inputs; one that cannot be planned does not stop the others.
+    """Print the plans of many inputs; an input that cannot be planned does not stop the others.
 
-    Raises PipelineError in the end if there was one.
+    Raises PipelineError after the last input if there was such an input.
     """
     from pipeline.runs.batch import read_shared_pipes
     from pipeline.runs.result import PlansResult
@@ -105,7 +105,7 @@ def print_plans(
 
 
 def _plan_entry(entry: Entry, progress: Reporter, save: str | None, *, show: bool) -> PlanResult:
-    """Plan one of many inputs, and print the plan at once if `show`."""
+    """Return the plan of one of many inputs or why there is none; print the plan if `show`."""
     from pipeline.runs.result import PlanResult
 
     name = str(entry.given["input"])

@@ -16,7 +16,10 @@ from pipeline.errors import InputError
 @click.argument("path", metavar="PATH", type=RECORDING)
 @grid_options
 @click.option(
-    "--contact-sheet", metavar="FILE", type=FILE, help="Light field: write all views as a picture."
+    "--contact-sheet",
+    metavar="FILE",
+    type=FILE,
+    help="Light field: write one picture of all views.",
 )
 @JSON_OPTION
 def probe(path: str, contact_sheet: str | None, as_json: bool, **grid: Any) -> None:
@@ -39,8 +42,8 @@ def probe(path: str, contact_sheet: str | None, as_json: bool, **grid: Any) -> N
 
     if contact_sheet:
         raise InputError(
-            f"found --contact-sheet for {path}, which is not a light field; leave it out, or "
-            "describe the views with --layout and --grid"
+            f"found --contact-sheet for {path}, expected a light field; leave it out, or describe "
+            "the views with --layout and --grid"
         )
     clip = probe_clip(path)
     if as_json:

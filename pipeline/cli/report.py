@@ -18,20 +18,25 @@ from pipeline.cli.words import print_text
     "page",
     metavar="FILE.html",
     type=FILE,
-    help="Default: OUT with the suffix .html.",
+    help="Report to write; default: OUT with the suffix .html.",
 )
 @click.option(
-    "--ground-truth", metavar="HR", type=FILE, help="Original recording to measure PSNR and SSIM."
+    "--ground-truth",
+    metavar="HR",
+    type=FILE,
+    help="Original recording, to measure the PSNR and SSIM of OUT.",
 )
-@click.option("--plan", metavar="FILE", type=FILE, help="Default: the .plan.json beside OUT.")
+@click.option(
+    "--plan", metavar="FILE", type=FILE, help="Plan of the run; default: the .plan.json beside OUT."
+)
 @click.option("--force", is_flag=True, help="Replace an existing report.")
 @QUIET_OPTION
 def report(
     run: str, page: str | None, ground_truth: str | None, plan: str | None, force: bool, quiet: bool
 ) -> None:
-    """Write one HTML file with pictures and figures of a finished run.
+    """Write an HTML page with pictures and figures of a finished run.
 
-    OUT is the output of a run, or its .plan.json. The page fetches nothing and can be mailed.
+    OUT is the output of a run, or its .plan.json. The page is one file, which loads no others.
     """
     from pipeline.report.checks import check_page_path, find_output
 

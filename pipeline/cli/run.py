@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.schema.settings import ExecutionSettings, GridSettings
 
 
-# Options whose defaults in a file or variable are for outputs that are files.
+# Options that --stream ignores if only a configuration file or a variable sets them.
 _NOT_OF_STREAMS = (
     *("codec", "quality", "crf", "preset"),
     *("runner", "placement", "address", "workers", "accelerator"),
@@ -43,14 +43,14 @@ _NOT_OF_STREAMS = (
     "--stream",
     metavar="FORMAT",
     type=click.Choice(["y4m", "rawvideo"]),
-    help="With -o -, write frames uncompressed as they are done: y4m or rawvideo.",
+    help="With -o -, write each frame as soon as it is done, uncompressed: y4m or rawvideo.",
 )
 @click.option(
     "--exec",
     "command",
     metavar="CMD",
     envvar="PIPELINE_RUN_EXEC",
-    help="Call this command of the shell with every output, as $PIPELINE_OUTPUT.",
+    help="Run this shell command after each output; $PIPELINE_OUTPUT is the output.",
 )
 @click.option(
     "--watch",
@@ -62,7 +62,7 @@ _NOT_OF_STREAMS = (
     "--watch-until-idle",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
-    help="End --watch if no recording appears for this time.",
+    help="End --watch when no recording has appeared or grown for this time.",
 )
 def run(
     inputs: tuple[str, ...],
@@ -84,8 +84,8 @@ def run(
     To resume a run that was stopped or killed, run the same command again.
 
     Several inputs, a glob or a folder of videos, or a --manifest (columns or keys input, reference,
-    output and any option) form a batch. -o is then a folder, and REF and -o may contain {stem}.
-    Failed inputs are written to a list that --manifest reads.
+    output and any option) form a batch. -o is then a folder or contains {stem}, and REF may contain
+    {stem}, too. Inputs that fail are listed in a file for --manifest.
     """
     from pipeline.progress import make_reporter
     from pipeline.remote.pipes import read_piped_settings
@@ -182,11 +182,13 @@ def check_watch(
     *,
     dry_run: bool,
 ) -> None:
-    """Raise UsageError if the options exclude --watch, or need it."""
+    """Raise UsageError if --watch is combined with options that exclude it, or is missing."""
     if watch is None and until_idle is not None:
         raise click.UsageError("--watch-until-idle needs --watch.")
     if until_idle is not None and not math.isfinite(until_idle):
-        raise click.UsageError(f"--watch-until-idle {until_idle} is not a time in seconds.")
+        raise click.UsageError(
+            f"--watch-until-idle is {until_idle}, expected a finite number of seconds."
+        )
     if watch is not None and (inputs or manifest is not None):
         raise click.UsageError("--watch cannot be combined with INPUT or --manifest.")
     if watch is not None and dry_run:
@@ -206,12 +208,14 @@ def check_combination(
 ) -> None:
     """Raise UsageError or InputError if options exclude each other; no file is opened.
 
-    `read` names the recordings that the run reads.
+    `read` lists the recordings that the run reads.
     """
     if several and report is not None:
         raise click.UsageError("--report is for one input; use `pipeline report OUT` afterwards.")
     if streams and (several or dry_run or output != "-"):
-        raise click.UsageError("--stream needs -o -, and is for one input and without --dry-run.")
+        raise click.UsageError(
+            "--stream needs -o -, is for one input, and cannot be combined with --dry-run."
+        )
     if dry_run:
         return
 
@@ -226,7 +230,9 @@ def check_combination(
     if output == "-" and command is not None:
         raise click.UsageError("-o - cannot be combined with --exec.")
     if output == "-" and several:
-        raise click.UsageError("-o - is for one input, and cannot be combined with others.")
+        raise click.UsageError(
+            "-o - is for one input, and cannot be combined with --skip-existing or --watch."
+        )
     if output == "-" and (as_json or report is not None):
         raise click.UsageError("-o - cannot be combined with --json or --report.")
 
@@ -239,7 +245,7 @@ def _list_defaults(names: Sequence[str]) -> list[str]:
 
 
 def _open_stdout() -> BinaryIO:
-    """Return stdout for bytes; raises InputError if the program was started without one."""
+    """Return stdout as a binary stream; raises InputError if the program was started without it."""
     # typeshed does not say that stdout may be missing
     stdout: TextIO | None = sys.stdout
     if stdout is None:
@@ -251,7 +257,7 @@ def _open_stdout() -> BinaryIO:
 
 
 def _report_run(name: str, progress: BatchReporter, work: Callable[[], RunResult]) -> RunResult:
-    """Return the result of `work`, and report the begin and the end of this run."""
+    """Do the `work` of a run, report its beginning and end, and return its result."""
     progress.begin_input(name)
     try:
         result = work()
@@ -264,7 +270,7 @@ def _report_run(name: str, progress: BatchReporter, work: Callable[[], RunResult
 
 
 def _find_parts() -> RunParts | None:
-    """Return the parts of runs that a program passed with `main(obj=RunParts(...))`, or None."""
+    """Return the RunParts that a program passed with `main(obj=RunParts(...))`, or None."""
     from pipeline.runs.parts import RunParts
 
     return click.get_current_context().find_object(RunParts)
@@ -339,7 +345,11 @@ def _watch(
 
 
 def _print_batch(result: BatchResult, interrupted: Interrupted | None, *, as_json: bool) -> None:
-    """Print the result of a batch; raises what ended it, or PipelineError if an input failed."""
+    """Print the result of a batch.
+
+    Raises `interrupted` if it is not None, or PipelineError if an input or a command of --exec
+    failed.
+    """
     if as_json:
         print_json(result.model_dump_json())
     else:
@@ -348,9 +358,9 @@ def _print_batch(result: BatchResult, interrupted: Interrupted | None, *, as_jso
     if interrupted is not None:
         raise interrupted
     if result.failed:
-        advice = "their list cannot be written"
+        advice = "the list for --manifest cannot be written"
         if result.failed_list:
-            advice = f"run them again with --manifest {result.failed_list}"
+            advice = f"to try again, pass --manifest {result.failed_list}"
         raise PipelineError(f"{result.failed} of {len(result.items)} inputs failed; {advice}")
     _check_commands([item.result for item in result.items if item.result is not None])
 

@@ -10,7 +10,11 @@ from pipeline.errors import InputError
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.option("--address", metavar="URL", help="The cluster's dashboard (RAY_API_SERVER_ADDRESS).")
+@click.option(
+    "--address",
+    metavar="URL",
+    help="The cluster's dashboard; default: RAY_API_SERVER_ADDRESS or this machine's.",
+)
 @click.option("--no-wait", is_flag=True, help="Print the job's name and return at once.")
 @click.option("--status", "job", metavar="JOB", help="Show the state of JOB.")
 @click.option("--follow", metavar="JOB", help="Follow JOB until it ends.")
@@ -67,7 +71,10 @@ def submit(
 
 
 def check_arguments(arguments: tuple[str, ...]) -> None:
-    """Raise UsageError or InputError, before a job is submitted, if `pipeline run` would."""
+    """Raise UsageError or InputError for arguments that `pipeline run` would reject.
+
+    What only the cluster can check, such as its files, is left to the job.
+    """
     from pipeline.cli.options import make_settings
     from pipeline.cli.run import check_combination, run
     from pipeline.schema.settings import RunSettings
@@ -83,8 +90,8 @@ def check_arguments(arguments: tuple[str, ...]) -> None:
         raise InputError("found no INPUT, expected at least one; see `pipeline run --help`")
     if values["stream"] is not None:
         raise InputError(
-            "found --stream for a job, whose stdout no other program reads, expected a file; leave "
-            "it out, and use -o FILE"
+            "found --stream for a job, expected -o FILE, because no program reads the stdout of a "
+            "job; leave --stream out"
         )
 
     chosen = {name: value for name, value in values.items() if name in RunSettings.model_fields}

@@ -20,7 +20,7 @@ from pipeline.cli.words import print_json, print_text
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="Weights file, .safetensors.",
+    help="Weights file to write, .safetensors.",
 )
 @click.option(
     "--set",
@@ -47,7 +47,7 @@ def train(
     address: str | None,
     quiet: bool,
 ) -> None:
-    """Train a network as CONFIG describes: a YAML file, or a shipped configuration (fast).
+    """Train a network as CONFIG describes, a YAML file or the name of a shipped one (fast).
 
     Run the same command again to resume an interrupted run.
     """
@@ -79,9 +79,9 @@ def train(
     type=click.FloatRange(min=0, min_open=True),
     default=120.0,
     show_default=True,
-    help="Time to spend.",
+    help="Seconds to spend on training.",
 )
-@click.option("--model", type=FILE, metavar="NAME|FILE", help="Weights to begin with.")
+@click.option("--model", type=FILE, metavar="NAME|FILE", help="Weights to start from.")
 @click.option("--scale", type=click.Choice(["auto", "2", "4", "8"]), help="Enlargement.")
 @click.option("--ref-offset", metavar="SECONDS|auto", help="Seconds to add to the times of REF.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
@@ -101,8 +101,8 @@ def adapt(
 ) -> None:
     """Train the weights on the key frames of INPUT, for all recordings of the same camera.
 
-    Pass the file to `pipeline run --adapt`. Key frames that are held out decide whether the result
-    is better than before; if not, nothing is written.
+    Pass the file to `pipeline run --adapt`. Key frames that are held out from training decide
+    whether the result is better than the weights before; if not, nothing is written.
     """
     from pipeline.progress import make_reporter
     from pipeline.tools.adapt import adapt_to_camera

@@ -26,7 +26,7 @@ def print_text(
 ) -> None:
     """Print text without control characters, after `label` in `colour`.
 
-    Text for stderr is dropped if stderr cannot be written.
+    The text goes to stdout or, with `err`, to stderr, where it is dropped if it cannot be written.
     """
     start = click.style(make_printable(label), fg=colour) if label else ""
     line = start + make_printable(str(text)) + end
@@ -39,7 +39,7 @@ def print_text(
 
 
 def print_json(text: str, *, end: str = "\n") -> None:
-    """Print JSON text on one line, without control characters; its value stays exact."""
+    """Print JSON text without control characters, which are escaped, so its value stays exact."""
     click.echo(make_printable_json(text) + end, nl=False)
 
 
@@ -165,7 +165,7 @@ def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
 
 
 def describe_plans(items: Sequence[PlanResult]) -> str:
-    """Return one line for each of many inputs that has no plan, and a line of totals."""
+    """Return a line for each input that has no plan, and a line of totals for all of them."""
     lines = [
         f"{item.status:8} {item.input}  {' '.join((item.error or '').split())}"
         for item in items
@@ -187,7 +187,7 @@ def describe_plans(items: Sequence[PlanResult]) -> str:
 
 
 def _suggest_size(made: Plan) -> list[str]:
-    """Return a line about an output of the reference's size, if that is another size."""
+    """Return a line that suggests the reference's size for the output, if it differs and fits."""
     from pipeline.pairing.geometry import count_quarter_turns, swap_size
     from pipeline.schema.clip import LightField
     from pipeline.schema.frame_size import is_possible_size

@@ -32,7 +32,7 @@ def plan_adaptation(
     runner: Runner,
     shared: SharedWeights | None = None,
 ) -> Plan:
-    """Return the plan with its adaptation, which an unfinished run may already have decided on.
+    """Return the plan with its adaptation: that of an unfinished run, of a file, or a new decision.
 
     `shared` holds the weights that the inputs of a batch share; None if they share none.
     """
@@ -64,7 +64,11 @@ def plan_adaptation(
 
 
 def _can_resume(stored: Adaptation, weights: Path | None, shared: SharedWeights | None) -> bool:
-    """Return whether an unfinished run can go on with its adaptation."""
+    """Return whether an unfinished run can go on with its stored adaptation.
+
+    An adaptation with shared weights needs a batch that shares them, and the same weights if these
+    have not been tried yet.
+    """
     if not stored.shared:
         return True
     if stored.done:
@@ -82,7 +86,7 @@ def complete_adaptation(
 ) -> None:
     """Adapt the weights as the ledger's plan requires, unless an earlier run has done so.
 
-    If they win, later inputs of the batch find them in `shared`.
+    If the adapted weights win, they are stored in `shared` for later inputs of the batch.
     """
     from pipeline.adaptation.training import train_planned  # imports torch
 
@@ -94,5 +98,5 @@ def complete_adaptation(
             return
         try:
             shared.offer(weights, ledger.plan.model_sha256)
-        except (OSError, PipelineError) as error:  # the others adapt their own
+        except (OSError, PipelineError) as error:  # the other inputs adapt weights of their own
             progress.note(f"the adapted weights cannot be shared: {error}")

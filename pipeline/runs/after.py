@@ -1,4 +1,4 @@
-"""Call a command of the user after an output has been published (`--exec`)."""
+"""Run a shell command of the user after an output has been published (`--exec`)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SHOWN = 400  # characters of the command's last line that are shown
 
 
 class PublishedCommand:
-    """A command of the shell, which finds the recordings in PIPELINE_INPUT and PIPELINE_OUTPUT.
+    """A shell command, with the recordings' paths in PIPELINE_INPUT and PIPELINE_OUTPUT.
 
-    The names never become part of the command, so nothing in them is executed. `note` receives a
+    The paths never become part of the command, so nothing in them is executed. `note` receives a
     line about every call.
     """
 
@@ -26,7 +26,7 @@ class PublishedCommand:
         self._note = note
 
     def __call__(self, settings: RunSettings, output: str) -> int:
-        """Call the command for an output, wait for it, and return its exit status."""
+        """Run the command for an output, wait for it, and return its exit status."""
         source = settings.input
         names = {
             "PIPELINE_INPUT": source if is_url(source) else str(Path(source).absolute()),

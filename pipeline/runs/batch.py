@@ -1,4 +1,4 @@
-"""Run many inputs, one after the other, with a result for each and a list of those to run again."""
+"""Run many inputs, one after the other, and return a result for each."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def run_all(
 ) -> tuple[BatchResult, Interrupted | None]:
     """Run one input after the other; a failed input does not stop the batch, but a signal does.
 
-    `failed_list` is the path or URL of the list of inputs to run again. After a signal, the results
-    are returned together with the Interrupted to raise.
+    The inputs to run again are listed in a file at `failed_list`, a path or URL. After a signal,
+    the results are returned together with the Interrupted to raise.
     """
     start = time.monotonic()
     entries = tuple(entries)
-    # with the engine and the weights that the inputs share
+    # all inputs share the engine and the adapted weights in these parts
     parts = share_weights(parts or RunParts(), failed_list)
     results: list[ItemResult] = []
     with Interrupts() as interrupts, read_shared_pipes(entries, progress.note) as readable:
@@ -75,8 +75,8 @@ def run_watched(
 ) -> tuple[BatchResult, Interrupted | None]:
     """Run the recordings that appear in a folder, as `run_all` does, until a signal or idle time.
 
-    `common` are the settings of all recordings. Raises InputError if there is no such folder, or if
-    the settings do not suit several inputs.
+    `common` holds the settings of all recordings. Raises InputError if there is no such folder, or
+    if the common output does not suit several inputs.
     """
     start = time.monotonic()
     check_shared_output(common.get("output"))
@@ -101,7 +101,10 @@ def run_each(
     interrupts: Interrupts,
     run_one: RunOne = run,
 ) -> Interrupted | None:
-    """Append the result of every input; return the Interrupted that ended the batch, if any."""
+    """Run the inputs and append the result of each to `results`.
+
+    Returns the Interrupted that ended the batch, or None.
+    """
     progress = BatchProgress([str(entry.given["input"]) for entry in entries], reporter)
     interrupted: Interrupted | None = None
     for number, entry in enumerate(entries):
@@ -154,7 +157,7 @@ def _run_entry(
 def read_shared_pipes(
     entries: Iterable[Entry], note: Callable[[str], None]
 ) -> Iterator[tuple[Entry, ...]]:
-    """Yield the entries with copies in place of pipes that several of them read.
+    """Yield the entries with file copies in place of the pipes that several of them read.
 
     A pipe can be read only once, but inputs often share a reference. Raises InputError as
     `read_pipes` does.
@@ -172,11 +175,12 @@ def read_shared_pipes(
 
 
 def _replace_pipes(entry: Entry, pipes: dict[str, str], copies: dict[str, Path]) -> Entry:
-    """Return an entry whose settings name copies of pipes, so far as there are copies."""
+    """Return the entry with the paths of copies in place of those pipes that have a copy."""
     settings = entry.settings
     changed = {name: str(copies[path]) for name, path in pipes.items() if path in copies}
     if settings is None or not changed:
         return entry
     if settings.output is None:
-        changed.pop("input", None)  # the output would be beside the copy: the run refuses the pipe
+        # the default output would be beside the copy; the run refuses the pipe instead
+        changed.pop("input", None)
     return entry.model_copy(update={"settings": settings.model_copy(update=changed)})

@@ -40,7 +40,7 @@ class _Item:
 
 
 class BatchProgress:
-    """The progress of a batch; an input is named by its number in the list.
+    """The progress of a batch; a number identifies an input by its position in the list, from 0.
 
     `clock` returns the time in seconds.
     """
@@ -57,7 +57,7 @@ class BatchProgress:
         self._start = clock()
 
     def begin(self, number: int) -> None:
-        """Report that an input is opened."""
+        """Report that an input is about to be opened."""
         item = self._items[number]
         item.state = "running"
         self._reporter.note(f"[{number + 1}/{len(self._items)}] {item.name}")
@@ -65,14 +65,14 @@ class BatchProgress:
         self._show()
 
     def measure(self, number: int, plan: Plan, done: int) -> None:
-        """Record the size of an input that has been planned, with `done` frames done before."""
+        """Record the size of a planned input, of which an earlier run committed `done` frames."""
         item = self._items[number]
         item.frames = len(plan.reference_map)
         item.pixels = plan.width * plan.height
         item.before = item.done = done
 
     def advance(self, number: int, done: int) -> None:
-        """Record the number of an input's frames that are done."""
+        """Record how many frames of an input are done."""
         self._items[number].done = done
         self._show()
 
@@ -91,14 +91,14 @@ class BatchProgress:
         self._show()
 
     def count_frames(self) -> tuple[int, int]:
-        """Return the frames of the inputs at work, and how many of them are done."""
+        """Return the number of frames of the inputs at work, and how many of them are done."""
         running = [item for item in self._items if item.state == "running"]
         return sum(item.frames for item in running), sum(item.done for item in running)
 
     def estimate_seconds(self) -> float | None:
-        """Return the seconds that are left for all inputs; None if nothing can be estimated.
+        """Return the seconds that are left for all inputs; None if that cannot be estimated yet.
 
-        Inputs that are not planned yet count as the mean of those that are.
+        An input that is not planned yet is assumed to be as large as the mean of those that are.
         """
         known = [item for item in self._items if item.frames]
         made = sum(item.work for item in known)
@@ -138,7 +138,7 @@ class InputReporter:
         self._reporter = reporter
 
     def note(self, text: str) -> None:
-        """Report a message once."""
+        """Show a message for the user."""
         self._reporter.note(text)
 
     def start(self, total: int, done: int) -> None:
@@ -156,6 +156,6 @@ class InputReporter:
 
     @contextmanager
     def step(self, what: str, total: int = 0, done: int = 0) -> Iterator[Count]:
-        """Show that `what` is at work."""
+        """Show the step `what` while the context is open."""
         with self._reporter.step(what, total, done) as count:
             yield count

@@ -1,6 +1,6 @@
-"""Begin and end every run, whether inline or on Ray, of one input or in a batch.
+"""Begin and end every run, whether inline or on Ray, of a single input or in a batch.
 
-`open_run` plans and opens the run folder; `close_run` publishes the output, records the run and
+`open_run` plans the run and opens its folder; `close_run` publishes the output, records the run and
 measures its quality. The caller executes the segments in between.
 """
 
@@ -60,7 +60,7 @@ class RunRequest:
     progress: Reporter
     parts: RunParts
     is_written: bool = True
-    """Whether the output becomes a file; if not, its path and disk are not checked."""
+    """Whether the output is written to a file; if not, its path is not checked."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class OpenRun:
     frames_before: int
     """Number of frames that were committed before this run."""
     engine: Engine | None = None
-    """The engine, if the run is in this process."""
+    """The engine if the run is in this process, else None."""
     published: bool = False
     contexts: ExitStack = field(default_factory=ExitStack)
     """The open run folder."""
@@ -85,15 +85,15 @@ class OpenRun:
         return self.ledger.plan
 
     def close(self) -> None:
-        """Release the run folder, and delete it if no segment was committed."""
+        """Release the run folder; delete it if it has no committed segment or adapted weights."""
         self.contexts.close()
 
 
 def open_run(request: RunRequest, *, runner: Runner) -> OpenRun:
-    """Plan a run, load its engine if it runs in this process, and open its run folder.
+    """Plan a run, open its run folder, adapt the weights if the plan requires it.
 
-    Before anything is written, raises OutputExistsError if the output exists, and other InputErrors
-    if the user has to change something.
+    The engine is loaded, too, if the run is in this process. Raises OutputExistsError if the output
+    exists, and other InputErrors if the user has to change something.
     """
     start = time.monotonic()
     plan = prepare_plan(request, runner)
@@ -131,9 +131,10 @@ def close_run(
     interrupts: Interrupts,
     parts: RunParts,
 ) -> RunResult:
-    """Publish the output and the record of a run whose segments are committed, and measure it.
+    """Publish the output and the plan of a run whose segments are committed, and return the result.
 
-    Raises StageError, VerificationError or InputError if the output cannot be published.
+    With a ground truth, the output is measured, too. Raises StageError, VerificationError or
+    InputError if the output cannot be published.
     """
     settings, plan = opened.settings, opened.plan
     chosen = report.runner == "ray" and settings.placement == "auto"
@@ -159,7 +160,7 @@ def close_run(
 
 
 def prepare_plan(request: RunRequest, runner: Runner) -> Plan:
-    """Return the plan of a run, with its weights and threads fixed, and report its notes.
+    """Return the plan of a run, with fixed weights, threads and adaptation, and report its notes.
 
     Raises InputError if the user has to change something.
     """
@@ -195,7 +196,7 @@ def prepare_plan(request: RunRequest, runner: Runner) -> Plan:
 
 
 def report_resumed(ledger: Ledger, progress: Reporter) -> None:
-    """Report what was found of an earlier run in the run folder."""
+    """Report what an earlier run left in the run folder, if it left anything."""
     if ledger.note:
         progress.note(ledger.note)
     if ledger.resumed:
@@ -204,9 +205,9 @@ def report_resumed(ledger: Ledger, progress: Reporter) -> None:
 
 
 def describe_execution(report: ExecutionReport, *, auto_placement: bool = False) -> str:
-    """Return a line that names the engine, the busy time of each stage and the limiting stage.
+    """Return a line with the engine, the busy time of each stage and the limiting stage.
 
-    With `auto_placement`, it suggests `--placement split` if a GPU waits for the other stages.
+    With `auto_placement`, the line suggests `--placement split` if a GPU waits for other stages.
     """
     engine, busy = report.engine, report.busy
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in busy.items())
@@ -230,7 +231,7 @@ def describe_interruption(opened: OpenRun | None) -> str:
     total = len(opened.plan.segments)
     if not kept:
         return (
-            f"interrupted with none of {total} segments finished: nothing is kept; run the same "
+            f"interrupted with none of {total} segments finished: no frame is kept; run the same "
             "command again to start over, with a smaller --segment to lose less"
         )
     frames = count_committed_frames(opened.ledger)
@@ -242,7 +243,7 @@ def describe_interruption(opened: OpenRun | None) -> str:
 
 
 def resumed_report(plan: Plan, runner: Runner) -> ExecutionReport:
-    """Return the report of a run that found all segments committed and loaded no engine."""
+    """Return the report of a run that found all segments committed, and so loaded no engine."""
     engine = EngineInfo(
         name=plan.engine,
         device="none",
@@ -256,10 +257,10 @@ def resumed_report(plan: Plan, runner: Runner) -> ExecutionReport:
 
 
 def recover_result(request: RunRequest, exists: OutputExistsError) -> RunResult:
-    """Return the result for an output that exists, if a run with the same settings finished it.
+    """Return the result for an existing output if a run with the same settings finished it.
 
     That run may have been killed after it had published its output. Raises `exists` if the output
-    comes from any other run.
+    was made by any other run, or if `skips_existing` is set and no run folder remains.
     """
     start = time.monotonic()
     settings = request.settings
@@ -274,7 +275,7 @@ def recover_result(request: RunRequest, exists: OutputExistsError) -> RunResult:
             raise exists
         return _finished_result(request, Ledger(finished), start)
 
-    # without a plan, the folder was left by a run that was killed while it deleted the folder
+    # a run folder without a plan was left by a run that was killed while it deleted the folder
     plan = finished
     if finished is None or (unfinished is not None and unfinished.digest() != finished.digest()):
         forced = settings.model_copy(update={"force": True})
@@ -294,9 +295,9 @@ def recover_result(request: RunRequest, exists: OutputExistsError) -> RunResult:
 
 
 def _find_unfinished_plan(named: str | None, output: str) -> Plan | None:
-    """Return the plan in the run folder of an output, or None.
+    """Return the plan in the run folder of an output; None if there is none.
 
-    `named` is the output as the user named it, which may be a URL, and `output` its local path.
+    `named` is the output as the user specified it, which may be a URL, and `output` its local path.
     """
     if named is not None and is_url(named):
         return mirror.read_plan(mirror.mirror_url(named))
@@ -350,7 +351,7 @@ def run_result(
 
 
 def _check_ground_truth(path: str | None, layout: GridSettings, plan: Plan) -> None:
-    """Raise an InputError before hours of work if the output cannot be compared with the truth."""
+    """Raise InputError, before hours of work, if the output could not be compared with `path`."""
     if path is None:
         return
 

@@ -1,6 +1,6 @@
 """Find out whether an existing output is what a run would make, without planning it again.
 
-The plan beside a finished output records the command that made it. The output counts as made by
+The plan beside a finished output records the command that made it. The output is taken for that of
 the same run if the settings, the recordings and the weights are the same, and if it still passes
 verification.
 """
@@ -48,8 +48,8 @@ _UNCOMPARED = frozenset(
 def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
     """Return the plan of an output if a run with these settings finished it, else None.
 
-    `output` is a local path. If the settings name a URL instead, the output at the URL is not
-    verified again, because an upload appears only as a whole.
+    `output` is a local path. If the output of the settings is at a URL, it is not verified again,
+    because an upload appears only as a whole.
     """
     url = settings.output if settings.output is not None and is_url(settings.output) else None
     try:
@@ -86,7 +86,10 @@ def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
 
 
 def _read_local_plan(output: Path) -> Plan | None:
-    """Return the plan beside an output; None if it belongs to another output or a changed one."""
+    """Return the plan beside an output; None if there is none, or if it is not that of the output.
+
+    It is not if it belongs to another output, or if the output was replaced after it was written.
+    """
     plan = plan_path(output)
     if not plan.is_file():
         return None
@@ -111,11 +114,14 @@ def _read_url_plan(url: str) -> Plan | None:
 
 
 def _find_model(stored: Plan, settings: RunSettings) -> str | None:
-    """Return the weights that a run with these settings would use; None if that is not known."""
+    """Return the weights (name or path) that a run with these settings would use.
+
+    The result is None if that is not known.
+    """
     if "model" in settings.model_fields_set or stored.engine == "bicubic":
         return settings.model
 
-    # the program chooses, as it did for the stored plan, unless the user chose there
+    # the program chooses, as it did for the stored plan unless the user chose the weights there
     assert stored.record is not None
     if "model" not in read_command(stored.record.command):
         is_variant = RECORDED.get(settings.model) == stored.model
@@ -128,7 +134,7 @@ def _find_model(stored: Plan, settings: RunSettings) -> str | None:
 
 
 def _match_edited_plan(stored: Plan, planned: Plan, adapt: AdaptRequest) -> Plan | None:
-    """Return an edited plan as it would run; None if the stored one differs from it."""
+    """Return an edited plan as it would run now; None if the stored plan differs from that."""
     planned = planned.model_copy(update={"threads": stored.threads})
     if is_same_adaptation(stored.adaptation, planned, adapt):
         planned = planned.model_copy(update={"adaptation": stored.adaptation})
@@ -139,9 +145,10 @@ def _match_edited_plan(stored: Plan, planned: Plan, adapt: AdaptRequest) -> Plan
 def _reopen_recordings(
     stored: Plan, part: InputSettings, pairing: PairingSettings, model: str | None
 ) -> Plan | None:
-    """Return the stored plan with the recordings as they are now; None if the weights differ.
+    """Return the stored plan with the recordings as they are now.
 
-    `model` is None if they are not known. Raises InputError if a recording has changed.
+    The result is None if the weights `model` differ from those of the plan, or if `model` is None
+    because they are not known. Raises InputError if a recording has changed.
     """
     if model is None:
         return None
@@ -153,9 +160,10 @@ def _reopen_recordings(
 
 
 def _is_same_command(stored: Plan, command: str) -> bool:
-    """Return whether a command has the settings of a finished plan, given or by default.
+    """Return whether a command has the same settings as the one that made a finished plan.
 
-    Weights are not compared.
+    An option that a command leaves out has its default. The model, the settings that do not change
+    the output and the recordings' paths are not compared.
     """
     assert stored.record is not None
     there, here = read_command(stored.record.command), read_command(command)
@@ -174,7 +182,7 @@ def _is_same_command(stored: Plan, command: str) -> bool:
 
 
 def _is_same_capture(stored: Plan, there: str, here: str) -> bool:
-    """Return whether two values of --capture mean the same; files are compared by content."""
+    """Return whether two values of --capture mean the same; a file is compared by its content."""
     if there in NAMES or here in NAMES:
         return there == here
     return read_capture(here, stored.scale) == stored.capture

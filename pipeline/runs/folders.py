@@ -15,14 +15,14 @@ def list_videos(path: str, *, sandbox: bool = False) -> list[str] | None:
     """Return the videos in a folder in natural order; None if the path is a single recording.
 
     A folder of pictures or of the views of a light field is a single recording. Hidden files and
-    files of other kinds do not count. Raises InputError if the folder mixes videos with pictures.
+    files of other kinds are ignored. Raises InputError if the folder mixes videos with pictures.
     """
     folder = Path(path)
     try:
         if is_url(path) or not folder.is_dir():
             return None
     except OSError:
-        return None  # Such as too long a name; whoever opens the recording says so
+        return None  # such as for a name that is too long, which is reported on opening
 
     files = [file for file in folder.iterdir() if file.is_file() and file.name[0] != "."]
     videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
@@ -32,7 +32,7 @@ def list_videos(path: str, *, sandbox: bool = False) -> list[str] | None:
     if pictures:
         raise InputError(
             f"found {_count(videos, 'video')} and {_count(pictures, 'picture')} in {path}, "
-            "expected one kind, because each video is an input and all pictures together are one; "
+            "expected one kind, because each video is an input, but all pictures are one; "
             f"pass a pattern, such as '{folder / f'*{min(videos).suffix}'}' or "
             f"'{folder / f'*{min(pictures).suffix}'}'"
         )

@@ -34,7 +34,7 @@ def finished_item(entry: Entry, result: RunResult) -> ItemResult:
 
 
 def find_unrun(entry: Entry, parts: RunParts) -> ItemResult | None:
-    """Return the result of an input that is invalid or needs no run; None if it has to be run."""
+    """Return the result of an input that is invalid or to be skipped; None if it has to be run."""
     if entry.skip is not None:
         return skipped_item(entry, entry.skip)
     if entry.settings is None:
@@ -45,7 +45,7 @@ def find_unrun(entry: Entry, parts: RunParts) -> ItemResult | None:
 
 
 def skipped_item(entry: Entry, note: str, output: str | None = None) -> ItemResult:
-    """Return the result of an input that needs no run, for the reason that `note` states."""
+    """Return the result of an input that is skipped for the reason in `note`."""
     output = output or entry.given.get("output")
     return ItemResult(input=str(entry.given["input"]), output=output, status="skipped", note=note)
 
@@ -61,7 +61,11 @@ def failed_item(
 def batch_result(
     entries: Sequence[Entry], results: Sequence[ItemResult], failed_list: str, start: float
 ) -> BatchResult:
-    """Return the totals over all inputs, and write the list of inputs to run again."""
+    """Return the totals over all inputs, and write the list of inputs to run again.
+
+    `start` is the monotonic time at which the batch began. A list that cannot be written is None in
+    the result.
+    """
     again = [
         entry.given
         for entry, result in zip(entries, results, strict=True)
@@ -88,7 +92,7 @@ def batch_result(
 
 
 def _replace_list(place: str, lines: str) -> None:
-    """Write the list or, if it would be empty, delete the list of an earlier run."""
+    """Write the list of inputs or, if there are none, delete the list of an earlier run."""
     if is_url(place):
         if lines:
             transfer.write_bytes(place, lines.encode())
@@ -111,10 +115,10 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def find_existing_output(entry: Entry) -> str | None:
-    """Return the path of the output that an entry names if it exists and is complete, else None.
+    """Return the path of an entry's output if it exists and has no run folder, else None.
 
-    An output without a name, or at a URL, is only known when the input is planned. So is whether
-    a folder is the output, or was meant to contain it.
+    A default output, and one at a URL, is known only when the input is planned. The same applies to
+    a folder, which may be the output or only contain it.
     """
     output = entry.settings.output if entry.settings else None
     if output is None or is_url(output) or not os.path.lexists(output) or Path(output).is_dir():
@@ -123,18 +127,18 @@ def find_existing_output(entry: Entry) -> str | None:
 
 
 def describe_existing(output: str) -> str:
-    """Return why an input with an existing output is skipped."""
+    """Return the reason why an input with an existing output is skipped."""
     return f"its output {output} exists"
 
 
 def share_weights(parts: RunParts, failed_list: str) -> RunParts:
-    """Return the parts with the weights that the inputs of a batch share, beside its list."""
+    """Return the parts with the weights that a batch shares, stored beside its list of failures."""
     place = failed_list.removesuffix(_LIST_SUFFIX)
     return replace(parts, shared_weights=SharedWeights(f"{place}.adapted"))
 
 
 def remove_shared_weights(entries: Sequence[Entry], parts: RunParts, result: BatchResult) -> None:
-    """Delete the weights that the inputs shared if none of them is left to run."""
+    """Delete the weights that the inputs shared, unless an input failed or was not run."""
     together = any(entry.settings and entry.settings.adapt_together for entry in entries)
     if together and parts.shared_weights is not None and not result.failed:
         with contextlib.suppress(OSError, PipelineError):
@@ -144,8 +148,8 @@ def remove_shared_weights(entries: Sequence[Entry], parts: RunParts, result: Bat
 def failed_list_place(manifest: str | None, output: str | None) -> str:
     """Return the path or URL of the list of failures.
 
-    With a manifest, the list is beside it. Otherwise it is in the folder of the outputs if that is
-    at a URL or this process is part of a Ray job, and else in the working directory.
+    With a manifest, the list is beside it. Otherwise the list is in the folder of the outputs if
+    that is at a URL or if this process is part of a Ray job, and else in the working directory.
     """
     if manifest is not None:
         place = manifest if is_url(manifest) else Path(manifest).absolute().as_posix()

@@ -1,7 +1,7 @@
-"""Report progress as JSON, one object a line on stderr, for programs that call `pipeline run`.
+"""Report progress on stderr as JSON, one object per line, for programs that call `pipeline run`.
 
-Every object has all the keys of `EVENT`; those that do not apply are null. Further keys and events
-may be added, but these keep their meaning.
+Every object has all the keys of `EVENT`; values that do not apply are null. Later versions may add
+keys and events, but do not change the meaning of these.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EVENT: dict[str, Any] = {
     "input": None,  # the input, as given; null if several are at work
     "stage": None,  # prepare, enhance or finish
     "step": None,  # what a step of prepare or finish does, in words
-    "frames_done": None,  # of the input or, in a step, of what it counts
+    "frames_done": None,  # of the input or, in step, of the items that the step counts
     "frames": None,
     "fps": None,  # since the stage began
     "eta_seconds": None,  # for the input or, in batch, for all inputs
@@ -37,7 +37,7 @@ EVENT: dict[str, Any] = {
 
 
 class JsonReporter:
-    """A reporter that writes one JSON object a line."""
+    """A reporter that writes one JSON object per line."""
 
     def __init__(self, stream: IO[str] | None = None, *, interval: float = INTERVAL_SECONDS):
         self._stream = LossyStream(stream or sys.stderr)
@@ -53,7 +53,7 @@ class JsonReporter:
         self._write("note", text=text)
 
     def start(self, total: int, done: int) -> None:
-        """Write the number of frames."""
+        """Write the first progress of the frames."""
         self._stage = "enhance"
         self._pace = Pace(total, done)
         self._done = done
@@ -61,20 +61,20 @@ class JsonReporter:
         self._write_progress()
 
     def update(self, done: int, busy: dict[str, float]) -> None:
-        """Write the progress if the last one is old enough, or everything is done."""
+        """Write the progress if the last such event is old enough, or if all frames are done."""
         is_last = done == self._pace.total and done != self._done
         self._done = done
         if self._is_due("progress") or is_last:
             self._write_progress()
 
     def close(self) -> None:
-        """Begin the stage after the frames."""
+        """Begin the stage that follows the frames; write nothing."""
         if self._stage == "enhance":
             self._stage = "finish"
 
     @contextmanager
     def step(self, what: str, total: int = 0, done: int = 0) -> Iterator[Count]:
-        """Write an event when a step begins, and its progress."""
+        """Write an event when a step begins, and its progress from time to time."""
         pace = Pace(total, done)
         frames = total or None
 
@@ -100,7 +100,7 @@ class JsonReporter:
             self._open.remove(name)
 
     def show_batch(self, state: BatchState) -> None:
-        """Write how far the batch is, if the last such event is old enough."""
+        """Write how far the batch is, if the last such event is old enough or no input is left."""
         if self._is_due("batch") or not state.running + state.waiting:
             counts = asdict(state)
             eta = _round(counts.pop("eta_seconds"))
@@ -126,7 +126,7 @@ class JsonReporter:
 
 
 def _measure(pace: Pace, done: int) -> dict[str, float | None]:
-    """Return the frames per second, and the seconds that are left if they are known."""
+    """Return the values of the keys `fps` and `eta_seconds`; the second is None if not known."""
     fps = pace.fps(done)
     left = (pace.total - done) / fps if fps > 0 and pace.total else None
     return {"fps": _round(fps), "eta_seconds": _round(left)}

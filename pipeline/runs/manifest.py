@@ -25,7 +25,7 @@ from pipeline.schema.model import Model
 from pipeline.schema.settings import GridSettings, RunSettings
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
-_MOST_BYTES = 256 << 20  # greatest size of a list in bytes
+_MOST_BYTES = 256 << 20  # greatest size of a manifest in bytes
 _LONGEST_VALUE = 1 << 20  # greatest number of characters in a value in CSV
 _PROBLEM = " problem"  # key of the reason why a row cannot be run; no setting has such a name
 ALIASES = {"reference": "ref_stream", "ref": "ref_stream"}  # column of a manifest -> setting
@@ -35,12 +35,12 @@ class Entry(Model):
     """One input of a batch, with its settings or the reason why it has none."""
 
     given: dict[str, Any]
-    """The values as given, which are written to the list of failures."""
+    """The values that the user gave, which are written to the list of failures."""
     settings: RunSettings | None
     error: str | None = None
     """Why the input is invalid."""
     skip: str | None = None
-    """Why the input is not to be run."""
+    """Why the input is skipped."""
 
 
 def is_batch(
@@ -48,8 +48,8 @@ def is_batch(
 ) -> bool:
     """Return whether the arguments denote a batch: a manifest, several paths, or many videos.
 
-    Many videos are a glob or a folder of them. With `common` settings for light fields, a folder
-    is a single recording.
+    A glob of videos and a folder of videos are many. With `common` settings for light fields, a
+    folder is a single recording.
     """
     if manifest is not None or len(inputs) > 1:
         return True
@@ -65,11 +65,12 @@ def make_entries(
 ) -> tuple[Entry, ...]:
     """Return the inputs to run; the settings in a line of the manifest override the `common` ones.
 
-    With `found`, even a single input may be one of several, for which the output is a folder.
+    With `found`, the inputs were found in a folder, so even a single one may have a folder for its
+    output.
 
-    An invalid line becomes an entry with an error, and an output of an earlier run that a pattern
-    matches beside its input becomes an entry to skip. Raises InputError if the manifest cannot be
-    read, if there is no input, or if the common output does not suit several inputs.
+    An invalid line becomes an entry with an error, and an input that is the output of another one
+    becomes an entry to skip. Raises InputError if the manifest cannot be read, if there is no
+    input, or if the common output does not suit several inputs.
     """
     named = list(_expand(inputs, common))
     rows: list[dict[str, Any]] = [{"input": name} for name in named]
@@ -107,8 +108,8 @@ def make_entries(
 def read_manifest(place: str) -> list[dict[str, Any]]:
     """Return the rows of a CSV or JSONL file at a path or URL, with the settings' names as keys.
 
-    Relative paths in the rows start at the file's folder. Raises InputError if the file cannot be
-    read, or if a row has no input.
+    Relative paths in the rows are relative to the file's folder. Raises InputError if the file
+    cannot be read, or if a row has no input.
     """
     try:
         content = transfer.read_bytes(place) if is_url(place) else _read_list(place)
@@ -122,8 +123,8 @@ def read_manifest(place: str) -> list[dict[str, Any]]:
     rows = _csv_rows(text, place) if place.lower().endswith(".csv") else _json_rows(text, place)
     if not rows or not all(row.get("input") for row in rows):
         raise InputError(
-            f"found {'a line without' if rows else 'no'} input in {place}, expected a column or "
-            "key input (and reference, output, options) in every line; see --help"
+            f"found {'a line without' if rows else 'no'} input in {place}, expected every line to "
+            "have the column or key input (and perhaps reference, output, options); see --help"
         )
     folder = place.rpartition("/")[0] if is_url(place) else str(Path(place).absolute().parent)
     return [_absolute(row, folder) for row in rows]
@@ -135,9 +136,11 @@ def _place(path: str) -> str:
 
 
 def _read_list(place: str) -> bytes:
-    """Return the bytes of a list; raises InputError if it is a device, or too long."""
+    """Return the bytes of a manifest; raises InputError if it is a device, or too long."""
     if describe_special(place) in ("device", "terminal"):
-        raise InputError(f"found the device {place}, expected a list in CSV or JSONL; check it")
+        raise InputError(
+            f"found the device {place}, expected a file in CSV or JSONL; check --manifest"
+        )
     with Path(place).open("rb") as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
@@ -152,7 +155,7 @@ def _make_entry(given: dict[str, Any]) -> Entry:
     problem = given.pop(_PROBLEM, None)
     texts = [value for value in given.values() if isinstance(value, str)]
     if problem is None and any("\0" in text for text in texts):
-        problem = "found a NUL in a value, expected names as of files; correct that line"
+        problem = "found a NUL character in a value, expected none; correct that line"
     if problem is not None:
         return Entry(given=given, settings=None, error=problem)
 
@@ -171,8 +174,8 @@ def _merge_row(
 ) -> dict[str, Any]:
     """Return the common settings, overridden by those of a row, with {stem} filled in.
 
-    For several inputs, the common output must be a folder or contain {stem}. It may be a folder if
-    a single input was `found` by a glob or in a folder.
+    For several inputs, the common output must be a folder or contain {stem}. For a single input, it
+    may be a folder if the input was `found` by a glob or in a folder.
     """
     merged = common | row
     stem = Path(str(row["input"])).stem
@@ -192,7 +195,7 @@ def _merge_row(
 
 
 def check_shared_output(output: str | None) -> None:
-    """Raise InputError if an output does not suit several inputs."""
+    """Raise InputError if an output is neither a folder nor a pattern, as several inputs need."""
     if output is None or "{stem}" in output or (is_url(output) and output.endswith("/")):
         return
     if not Path(output).is_dir():
@@ -250,7 +253,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
         # in CSV, all options share one cell: scale=4 crf=18
         options = dict(part.partition("=")[::2] for part in options.split())
     if not isinstance(options, dict):
-        options = {_PROBLEM: f"found options {options!r}, expected names and values such as crf"}
+        options = {_PROBLEM: f'found options {options!r}, expected an object such as {{"crf": 18}}'}
     return {ALIASES.get(k, k).replace("-", "_"): v for k, v in (row | options).items()}
 
 

@@ -19,7 +19,7 @@ from pipeline.schema.plan_file import read_plan
 def find_outputs_of_inputs(inputs: Sequence[str]) -> dict[str, str]:
     """Map each input that is the output of another one to that other input.
 
-    The plan beside an output states its input.
+    The plan beside an output tells from which input it was made.
     """
     names = {os.path.realpath(name): name for name in inputs if not is_url(name)}
     found = {}
@@ -31,7 +31,7 @@ def find_outputs_of_inputs(inputs: Sequence[str]) -> dict[str, str]:
 
 
 def is_output(path: Path) -> bool:
-    """Return whether a file is the output of a run, as the plan beside it says."""
+    """Return whether a file is the output of a run, according to the plan beside it."""
     return _read_source(path) is not None
 
 

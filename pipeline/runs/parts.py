@@ -39,7 +39,7 @@ class Finish(Protocol):
 
 
 class EngineCache:
-    """Keeps the last engine that was loaded in this process, which the inputs of a batch share."""
+    """Keeps the engine that was loaded last in this process, for later inputs of a batch."""
 
     def __init__(self) -> None:
         self._key: tuple[str, str, str, int] | None = None
@@ -51,10 +51,10 @@ class EngineCache:
     ) -> Engine:
         """Return the plan's engine; raises InputError if it cannot be loaded.
 
-        The model of the plan is the file of its adapted weights, if it has any.
-        `auto` is decided again if the input is far larger than the one for which it was decided.
-        `notify` receives a line before anything that takes long. `pixels` is the number of pixels
-        of all of the network's frames, if the plan does not list its frames.
+        The model of a plan with adapted weights must be their file. `auto` is decided again if the
+        input is far larger than the one for which it was decided. `notify` receives a line before
+        anything that takes long. `pixels` is the number of pixels in all of the network's frames;
+        by default, those of the plan's reference map.
         """
         key = plan.engine, plan.model, plan.model_sha256, plan.threads
         if pixels is None:
@@ -99,7 +99,7 @@ def check_engine(plan: Plan) -> None:
 
 
 def ignore_plan(plan: Plan, done: int) -> None:
-    """Do nothing with the plan of a run that begins."""
+    """Do nothing; the default of `RunParts.on_open`."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ class RunParts:
     actor: type[SegmentActor] | None = None
     """The class of the actors for runs on Ray; None = SegmentActor."""
     on_open: Callable[[Plan, int], None] = ignore_plan
-    """Receives the plan of a run that begins, and the number of frames that are done."""
+    """Called when a run begins, with its plan and the number of frames that are already done."""
     on_published: Callable[[RunSettings, str], int] | None = None
-    """Receives the settings of a run and the path or URL of the output that it has published, and
-    returns the exit status of a command that it called."""
+    """Called when a run has published its output, with its settings and the output's path or URL;
+    returns the exit status of the command that it ran."""
     skips_existing: bool = False
-    """Whether an existing output is refused at once, even if it is finished."""
+    """Whether an existing output is refused even if a run with the same settings finished it."""
     shared_weights: SharedWeights | None = None
     """The weights that the inputs of a batch share; None outside a batch."""

@@ -1,7 +1,7 @@
 """Run a batch on one pool of Ray actors, where small inputs fill the gaps that large ones leave.
 
-The driver plans, joins and publishes between steps of the pool. Meanwhile every actor has up to two
-segments to work on.
+The driver plans, joins and publishes between steps of the pool. Meanwhile, every actor has up to
+two segments to work on.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _OpenItem:
 class PooledBatch:
     """Runs the inputs of a batch on the connected cluster.
 
-    `settings` has the options that all inputs share.
+    The number and kind of the actors come from `settings`, which all inputs share.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class PooledBatch:
         return [self._results[i] for i in range(len(self._entries))], interrupted
 
     def _describe_interruption(self) -> str:
-        """Return a line that says which work on the interrupted inputs is kept."""
+        """Return a line that says how much of the work on the open inputs is kept."""
         kept = sum(len(item.run.ledger.records) for item in self._open.values())
         total = sum(len(item.run.plan.segments) for item in self._open.values())
         if not kept:
@@ -156,12 +156,15 @@ class PooledBatch:
         try:
             self._add_to_pool(job, opened, request.settings.placement)
         except Exception:
-            # it would count as open for ever
+            # otherwise the batch would wait for it for ever
             self._open.pop(job).run.close()
             raise
 
     def _recover(self, entry: Entry, request: RunRequest, error: OutputExistsError) -> ItemResult:
-        """Return the result for an output that exists; raises `error` if it is of another run."""
+        """Return the result for an output that exists.
+
+        Raises `error` if another run made the output, unless such outputs are skipped.
+        """
         try:
             return finished_item(entry, recover_result(request, error))
         except OutputExistsError:
@@ -183,7 +186,7 @@ class PooledBatch:
         self._reporter.update(done, dict(busy))
 
     def _hide_progress(self) -> None:
-        """Close the display, because the inputs at work change; the next progress opens it."""
+        """Close the display before the inputs at work change; the next progress opens it again."""
         self._reporter.close()
         self._shown = False
 
@@ -192,7 +195,7 @@ class PooledBatch:
         self._progress.end(number, result)
 
     def _add_to_pool(self, job: str, opened: OpenRun, placement: str) -> None:
-        """Add an open run to the pool, which the first one creates."""
+        """Add an open run to the pool, which is created for the first one."""
         if self._pool is None:
             shared = self._settings
             actors = request_actors(opened.plan.engine, shared.workers, shared.accelerator)
@@ -237,9 +240,9 @@ def run_pooled(
     failed_list: str,
     parts: RunParts | None = None,
 ) -> tuple[BatchResult, Interrupted | None]:
-    """Run all inputs on one Ray cluster, which the shared `settings` choose.
+    """Run all inputs on the Ray cluster that the shared `settings` select, as `run_all` does.
 
-    `failed_list` is the path or URL of the list of inputs to run again.
+    The inputs to run again are listed in a file at `failed_list`, a path or URL.
     """
     from pipeline.execution.cluster.connection import cluster
 

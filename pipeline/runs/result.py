@@ -1,4 +1,4 @@
-"""The results of runs and batches, which are the fields of `pipeline run --json`."""
+"""The results of runs, batches and plans, as `--json` of `pipeline run` and `plan` prints them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class CaptureResult(Model):
     """The reduction from HR to LR that was measured or set."""
 
     kernel: tuple[tuple[float, ...], ...]
-    """4s x 4s weights of sum 1, row by row."""
+    """Weights that sum to 1, row by row; 4 times the network's scale in each direction."""
     shift: tuple[float, float]
     """Centroid (x, y) of the kernel in LR pixels."""
     fits_db: float | None
-    """PSNR of LR luma against the HR luma that the kernel reduced; None if it was not measured."""
+    """PSNR in dB of LR luma against reduced HR luma; None if it was not measured."""
 
     @classmethod
     def from_plan(cls, capture: Capture | None) -> Self | None:
@@ -36,25 +36,25 @@ class CaptureResult(Model):
 
 
 class AdaptedResult(Model):
-    """The training of the weights on the recording's own key frames."""
+    """The adaptation of the weights: a training on the recording's key frames, or from a file."""
 
     seconds: float
-    """Time of the training, 0 for weights from a file."""
+    """Time of the training; 0 for weights from a file."""
     steps: int
     held_out_db: float | None
-    """PSNR of key frames that were held out, before adaptation; None if it was not measured."""
+    """PSNR in dB of key frames that were held out, before adaptation; None if not measured."""
     held_out_gain_db: float | None
-    """Gain on these key frames; None if it was not measured."""
+    """Gain in dB on the key frames that were held out; None if it was not measured."""
     blend: float
     """Share of the trained weights in those that were used."""
     used: bool
     """Whether the adapted weights won and were used."""
     shared: bool
-    """Whether they were made for another input of the batch."""
+    """Whether the weights were adapted to another input of the batch."""
 
     @classmethod
     def from_plan(cls, adaptation: Adaptation | None) -> Self | None:
-        """Return the result of a plan's adaptation; None if nothing was trained."""
+        """Return the result of a plan's adaptation; None if there was none or it is not done."""
         if adaptation is None or not adaptation.done:
             return None
         return cls(
@@ -76,7 +76,7 @@ class RunResult(Model):
     seconds: float
     """Wall-clock time of this run, from planning to publishing."""
     fps: float
-    """Frames that this run enhanced (without resumed ones), per second of its time."""
+    """Frames per second of this run's time, without the frames of resumed segments."""
     engine: str
     device: str
     model: str
@@ -88,13 +88,15 @@ class RunResult(Model):
     segments: int
     resumed_segments: int
     reference_map: str
-    """Path or URL of the plan beside the output, which contains the reference map."""
+    """Path or URL of the plan beside the output, which contains the reference map.
+
+    "" if the output went to stdout."""
     references_per_frame: float
-    """Mean number of references of a frame, which is 0 for plainly up-sampled ones."""
+    """Mean number of references per frame; a plainly up-sampled frame has none."""
     capture: CaptureResult | None = None
-    """How LR follows from HR; None = by the bicubic kernel."""
+    """The reduction from HR to LR; None for the bicubic kernel."""
     adapted: AdaptedResult | None = None
-    """None if the weights were not adapted."""
+    """The adaptation of the weights; None without one."""
     notes: tuple[str, ...] = ()
     """Assumptions, roundings and omissions, as in the notes of `pipeline plan`."""
     exec_status: int | None = None
@@ -140,7 +142,7 @@ class PlanResult(Model):
 
 
 class PlansResult(Model):
-    """The plans of many inputs, which are the fields of `pipeline plan --json` for them."""
+    """The plans of many inputs; the fields of `pipeline plan --json` for a batch."""
 
     items: tuple[PlanResult, ...]
     failed: int
@@ -152,7 +154,7 @@ class BatchResult(Model):
     items: tuple[ItemResult, ...]
     done: int
     skipped: int
-    """Number of inputs that needed no run."""
+    """Number of inputs that were skipped."""
     failed: int
     """Number of inputs that failed or were not run."""
     frames: int

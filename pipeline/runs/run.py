@@ -36,9 +36,9 @@ def run(
 ) -> RunResult:
     """Enhance one input and return the result.
 
-    `parts` shares engines between runs and replaces parts of the run. Raises PipelineError if the
-    run fails or is interrupted; committed segments stay committed, and the next run with the same
-    settings resumes.
+    Pass the same `parts` to several runs to share engines, or changed ones to replace parts of the
+    run. Raises PipelineError if the run fails or is interrupted; committed segments are kept, and
+    the next run with the same settings resumes.
     """
     progress = progress or SilentReporter()
     parts = parts or RunParts()
@@ -48,7 +48,7 @@ def run(
 
 
 def _run_twice(request: RunRequest) -> RunResult:
-    """Run the first pass over a light field unless it is finished, and then the second."""
+    """Run the first pass over a light field unless it is finished, and then the second pass."""
     settings = request.settings
     chosen, adapt, _ = use_adapted_file(settings)
     adapt = train_nothing(adapt)
@@ -75,7 +75,7 @@ def _run_twice(request: RunRequest) -> RunResult:
 def _recover_second_pass(request: RunRequest, exists: OutputExistsError) -> RunResult:
     """Return the result of a second pass that was killed after it had published its output.
 
-    The first pass of a finished output is deleted. Raises `exists` if the output is any other.
+    The first pass of a finished output is deleted. Raises `exists` for any other output.
     """
     forced = request.settings.model_copy(update={"force": True})
     output = Path(make_plan(forced).output)
@@ -96,7 +96,7 @@ def _recover_second_pass(request: RunRequest, exists: OutputExistsError) -> RunR
 
 
 def _is_older(plan_file: Path, other: Path) -> bool:
-    """Return whether the other plan exists, and `plan_file` was not written after it."""
+    """Return whether the plan `other` exists, and is at least as new as `plan_file`."""
     return other.exists() and plan_file.stat().st_mtime <= other.stat().st_mtime
 
 
@@ -116,8 +116,7 @@ def _run_once(request: RunRequest) -> RunResult:
             runner, reason = choose_runner(settings.runner, settings.address)
             if settings.placement == "split" and runner == "inline":
                 raise InputError(
-                    "found --placement split without Ray, expected actors to place; "
-                    "add --runner ray"
+                    "found --placement split without Ray, expected a run on Ray; add --runner ray"
                 )
 
             try:

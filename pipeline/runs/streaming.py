@@ -43,7 +43,7 @@ from pipeline.schema.frame_size import match_pixel_aspect
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
 
-# Settings of an encoder or of a file, neither of which a stream has.
+# Settings that do not apply to uncompressed frames that this process writes to a stream.
 _EXCLUDED = (
     *("codec", "quality", "crf", "preset", "to", "ground_truth", "consistent", "address"),
     *("workers", "accelerator"),
@@ -82,7 +82,7 @@ def stream_frames(
 
 
 def _check_settings(stdout: BinaryIO, settings: RunSettings) -> None:
-    """Raise InputError if stdout is a terminal, or a setting does not suit a stream."""
+    """Raise InputError if stdout is a terminal, or if a setting or the input suits no stream."""
     if stdout.isatty():
         raise InputError(
             "found a terminal for --stream, expected a program or a file to read the frames; add "
@@ -141,7 +141,7 @@ def _stream_once(stdout: BinaryIO, request: RunRequest, form: StreamForm) -> Run
 
 
 def _suit_stream(plan: Plan, form: StreamForm) -> Plan:
-    """Return the plan with the pixel format of the stream; raises InputError if it has none."""
+    """Return the plan with the stream's pixel format; raises InputError if there is none."""
     pix_fmt = choose_stream_pix_fmt(plan.encoding.pix_fmt, form)
     encoding = plan.encoding.model_copy(update={"codec": "rawvideo", "pix_fmt": pix_fmt})
     return plan.model_copy(update={"encoding": encoding})
@@ -153,7 +153,10 @@ def _find_rate(plan: Plan) -> Fraction:
 
 
 def _is_even(pts: Sequence[int], step: Fraction) -> bool:
-    """Return whether all frames are within half a frame of even times; a tick is `step` frames."""
+    """Return whether all frames are within half a frame of evenly spaced times.
+
+    A tick of `pts` is `step` frames long.
+    """
     return all(
         2 * abs((each - pts[0]) * step.numerator - number * step.denominator) <= step.denominator
         for number, each in enumerate(pts)
@@ -161,7 +164,7 @@ def _is_even(pts: Sequence[int], step: Fraction) -> bool:
 
 
 def _list_losses(plan: Plan, form: StreamForm) -> list[str]:
-    """Return sentences about the stream's format, and about what it cannot hold."""
+    """Return a sentence about the stream's format, and others about what the stream loses."""
     clip, rate = plan.input, _find_rate(plan)
     notes = [
         f"streaming {plan.width}x{plan.height} {plan.encoding.pix_fmt} at {rate} frames per second "
@@ -204,7 +207,7 @@ def _start_worker(
 def _execute(
     worker: SegmentWorker, opened: OpenRun, plan: Plan, progress: Reporter
 ) -> ExecutionReport:
-    """Run all segments. Raises StageError unless every frame of the plan was written."""
+    """Run all segments; raises StageError unless every frame of the plan was written."""
     assert opened.engine is not None
     tasks = tasks_for(plan, [segment.index for segment in plan.segments])
     written = sum(record.frames for record in run_tasks(worker, tasks, progress))
@@ -222,7 +225,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
     while rest:
         try:
             rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:  # the reader has made the pipe non-blocking for both
+        except BlockingIOError:  # the reader has made both ends of the pipe non-blocking
             select.select((), (descriptor,), ())
         except BrokenPipeError:
             # keep the interpreter from flushing the broken pipe when it ends

@@ -17,11 +17,11 @@ STDOUT = "-"
 
 
 def run_to_stdout(stdout: BinaryIO, lr: str, run: Callable[[str], RunResult]) -> RunResult:
-    """Call `run` with the path of an output, and copy the verified output to `stdout`.
+    """Call `run` with the path of a temporary output, and copy the verified output to `stdout`.
 
-    A video is written as Matroska, which a program can read while it arrives, and a picture as PNG.
-    Raises InputError if stdout is a terminal or the output would be a folder, and StageError if the
-    reading program ends early.
+    `lr` is the input. A video is written as Matroska, which a program can read while it arrives,
+    and a picture as PNG. Raises InputError if stdout is a terminal or the output would be a folder,
+    and StageError if the reading program ends early.
     """
     source = Path(lr)
     if stdout.isatty():

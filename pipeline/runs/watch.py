@@ -18,7 +18,7 @@ from pipeline.runs.own_outputs import is_output
 from pipeline.runs.result import ItemResult
 
 POLL_SECONDS = 1.0
-SETTLED_SECONDS = 5.0  # for which a recording has kept its size and time of change
+SETTLED_SECONDS = 5.0  # time without a change after which a recording is taken for complete
 
 
 class RunEntries(Protocol):
@@ -27,22 +27,24 @@ class RunEntries(Protocol):
     def __call__(
         self, entries: Sequence[Entry], results: list[ItemResult], *, interrupts: Interrupts
     ) -> Interrupted | None:
-        """Append the result of every input; return what ended the batch, if anything did."""
+        """Append the result of every input; return the Interrupted that ended them, or None."""
 
 
 @dataclass(frozen=True)
 class Pauses:
-    """The times by which a folder is watched, in seconds."""
+    """The waiting times while a folder is watched, in seconds."""
 
     until_idle: float | None = None
     """Time without a new or growing recording after which the watch ends; None = never."""
     settled: float = SETTLED_SECONDS
+    """Time without a change after which a recording is taken for complete."""
     poll: float = POLL_SECONDS
+    """Time between two looks at the folder."""
 
 
 @dataclass
 class Watched:
-    """What came of the recordings in a folder."""
+    """The inputs found in a watched folder, and their results."""
 
     entries: list[Entry] = field(default_factory=list)
     results: list[ItemResult] = field(default_factory=list)
@@ -50,12 +52,12 @@ class Watched:
 
 
 class FolderWatch:
-    """The recordings in a folder, of which each is returned once, when it has stopped growing."""
+    """Finds the recordings in a folder, and returns each once, when it has stopped growing."""
 
     def __init__(
         self, folder: str, settled: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Watch a folder; `clock` returns the time in seconds."""
+        """Watch a folder; raises InputError if there is none. `clock` returns seconds."""
         self._folder = Path(folder)
         self._clock = clock
         self._settled = settled
@@ -73,14 +75,14 @@ class FolderWatch:
     def list_settled(self) -> list[str]:
         """Return the recordings that have stopped growing since the last call, in natural order.
 
-        Raises OSError if the folder cannot be read at the moment.
+        Outputs of runs are left out. Raises OSError if the folder cannot be read at the moment.
         """
         now = self._clock()
         found = []
         try:
             files = self._list_videos()
         except OSError:
-            self._states.clear()  # nothing is known to grow
+            self._states.clear()  # whether anything grows is not known
             raise
         for file in files:
             try:
@@ -122,10 +124,10 @@ def watch_folder(
     pauses: Pauses,
     note: Callable[[str], None],
 ) -> Watched:
-    """Run the recordings of a folder as they are completed, until a signal or an idle time.
+    """Run the recordings in a folder as they are completed, until a signal or an idle time.
 
-    While the folder cannot be read, such as a share on the network, the watch waits for it; `note`
-    then receives a line. Raises InputError if there is no such folder at the beginning.
+    While the folder, such as a network share, cannot be read, the watch waits for it, and `note`
+    receives a line. Raises InputError if there is no such folder at the beginning.
     """
     watch = FolderWatch(folder, pauses.settled)
     watched = Watched()

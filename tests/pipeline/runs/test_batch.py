@@ -65,7 +65,7 @@ def test_a_pattern_runs_every_match_and_the_bad_one_does_not_stop_it(
     assert by_name["a.mkv"]["result"]["output"] == str(folder / "out" / "a.mkv")
     assert "broken.mkv" in by_name["broken.mkv"]["error"]
     assert sorted(p.name for p in (folder / "out").glob("*.mkv")) == ["a.mkv", "b.mkv", "c.mkv"]
-    assert done.stderr.startswith("error: 1 of 4 inputs failed; run them again with --manifest ")
+    assert done.stderr.startswith("error: 1 of 4 inputs failed; to try again, pass --manifest ")
     assert len(done.stderr.splitlines()) == 1
 
 

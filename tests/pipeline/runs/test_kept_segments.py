@@ -54,7 +54,7 @@ def test_an_interrupted_run_says_what_is_kept(pair: tuple[Path, Path], tmp_path:
     with Ledger(plan) as ledger:
         opened = OpenRun(settings, ledger, 0.0, frames_before=0)
         nothing = describe_interruption(opened)
-        assert "nothing is kept" in nothing
+        assert "no frame is kept" in nothing
         assert "start over" in nothing
 
         first = plan.segments[0]
