@@ -36,7 +36,7 @@ class AdaptResult(Model):
     seconds: float
     """Wall-clock time, including the choice of the key frames."""
     held_out_gain_db: float
-    """Gain on key frames that were held out from training."""
+    """Gain in dB of PSNR on key frames that were held out from training."""
     blend: float
     """Share of the trained weights in those that were written."""
 
@@ -49,16 +49,18 @@ def adapt_to_camera(
     force: bool = False,
     progress: Reporter = SILENT,
 ) -> AdaptResult:
-    """Write weights that are adapted to the recordings of `settings` to a safetensors file.
+    """Adapt weights to the recordings in `settings`, and write them to a safetensors file.
 
-    Training takes about `seconds`. Raises InputError if the recordings do not allow it, and
+    Training takes about `seconds`. Raises InputError if the recordings are not suited to it, and
     PipelineError if the adapted weights do not win on key frames that were held out.
     """
     start = time.monotonic()
     if not 0 < seconds < math.inf:
-        raise InputError(f"found --seconds {seconds:g}, expected a time above 0; try 120")
+        raise InputError(
+            f"found --seconds {seconds:g}, expected a finite number of seconds above 0; try 120"
+        )
     _check_output(output, settings, force=force)
-    # writes beside the output, which has to fail before the training
+    # this writes beside the output; if that is impossible, it has to fail before the training
     with staging_folder(output) as work:
         plan = _make_plan(settings, work, progress)
         request = AdaptRequest("seconds", seconds)
@@ -87,15 +89,17 @@ def adapt_to_camera(
 
 def _check_output(output: Path, settings: RunSettings, *, force: bool) -> None:
     if output.suffix != SUFFIX:
-        raise InputError(f"found -o {output}, expected a name that ends with {SUFFIX}")
+        raise InputError(
+            f"found -o {output}, expected a name that ends with {SUFFIX}; try camera{SUFFIX}"
+        )
     check_not_read(output, (settings.input, settings.ref_stream, settings.model))
     check_new_file(output, force=force)
 
 
 def _make_plan(settings: RunSettings, work: Path, progress: Reporter) -> Plan:
-    """Return the plan of a run with these settings, of which only the pairing matters.
+    """Return the plan of a run with these settings, for its pairs of frames and references.
 
-    Its output is in the folder `work`, but is never written.
+    The plan's output is in the folder `work`, but is never written.
     """
     unwritten = settings.model_copy(update={"output": str(work / "unwritten.mkv"), "force": True})
     local = fetch_inputs(unwritten, unwritten)

@@ -1,4 +1,4 @@
-"""Write two or three recordings, with labels, into one clip, GIF or picture."""
+"""Show two or three recordings, with labels, in one clip, GIF or picture."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pipeline.schema.clip import Clip, VideoClip
 Mode = Literal["side", "wipe", "difference"]
 
 TOLERANCE = 0.51  # share of a frame's duration by which the times of recordings may differ
-SWEEP = 4.0  # seconds in which a wipe's divider moves to the right and back
+SWEEP = 4.0  # seconds that a wipe's divider takes to the right and back
 GAIN = 8  # amplification of differences, which are shown around grey
 MOST_GIF_FRAMES = 300
 VIDEOS = (".mp4", ".mov", ".mkv", ".m4v")
@@ -36,7 +36,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def draw_label(picture: Picture, text: str) -> Picture:
-    """Return the picture with `text` in its bottom-left corner."""
+    """Draw `text` in the bottom-left corner of a picture, in place if possible, and return it."""
     picture = np.ascontiguousarray(picture)
     size = max(0.35, min(0.6, picture.shape[1] / 700))
     draw_text(picture, text, (10, picture.shape[0] - 12), size)
@@ -46,7 +46,7 @@ def draw_label(picture: Picture, text: str) -> Picture:
 def compose_frame(
     pictures: list[Picture], labels: list[str], mode: Mode, divider: float
 ) -> Picture:
-    """Return two or three pictures of equal size in one; a wipe is divided at `divider` (0..1)."""
+    """Return two or three pictures of equal size as one; `divider` (0..1) is that of a wipe."""
     if mode == "wipe":
         left, right = (
             draw_label(p.copy(), t) for p, t in zip(pictures[:2], labels[:2], strict=True)
@@ -116,7 +116,7 @@ class _TimedReader:
         if self._now is None or abs(clip.seconds(self._now.pts) - seconds) > near + 1e-3:
             raise PairingError(
                 f"found no frame at {seconds:.3f} s in {clip.path}, expected one for every frame "
-                "of the first recording; pass recordings of the same times"
+                "of the first recording; pass recordings with the same timestamps"
             )
         return self._now
 
@@ -148,9 +148,9 @@ def write_comparison(
 ) -> int:
     """Write the comparison of `inputs` to `output`, and return its number of frames.
 
-    The suffix of `output` chooses a video with the times and the sound of the first recording, a
-    GIF, or one picture of the frame at `at` seconds. Raises PairingError if the times of the
-    recordings differ, and InputError if a GIF would be too long.
+    The suffix of `output` decides what is written: a video with the times and the sound of the
+    first recording, a GIF, or a picture of the frame at `at` seconds (None: the first). Raises
+    PairingError if the times of the recordings differ, and InputError if a GIF would be too long.
     """
     clips = [probe(path) for path in inputs]
     suffix = output.suffix.lower()
@@ -209,7 +209,8 @@ def _write_gif(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) ->
     for _, picture in frames:
         if len(pictures) == MOST_GIF_FRAMES:
             raise InputError(
-                f"found more than {MOST_GIF_FRAMES} frames for a GIF, expected fewer; try an .mp4"
+                f"found more than {MOST_GIF_FRAMES} frames for a GIF, expected at most that many; "
+                "try an .mp4"
             )
         pictures.append(Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE))
 
@@ -242,8 +243,8 @@ def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force
     """Raise InputError unless `inputs` can be compared in `mode` and written to `output`."""
     if not 2 <= len(inputs) <= 3:
         raise InputError(
-            f"found {len(inputs)} recordings, expected two or three to compare; "
-            "try `pipeline compare A B -o side.mp4`"
+            f"found {len(inputs)} recording{'' if len(inputs) == 1 else 's'}, expected two or "
+            "three to compare; try `pipeline compare A B -o side.mp4`"
         )
     if mode != "side" and len(inputs) != 2:
         raise InputError(f"found three recordings for --mode {mode}, expected two; try --mode side")
@@ -255,15 +256,15 @@ def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force
 
     if any(output.resolve() == Path(path).resolve() for path in inputs):
         raise InputError(
-            f"found the input {output} as the output, expected another path; change -o"
+            f"found the input {output} as the output, expected another path; try another -o"
         )
     check_not_read(output, inputs)
     check_new_file(output, force=force)
 
     if output.suffix.lower() in VIDEOS and not isinstance(probe(inputs[0]), VideoClip):
         raise InputError(
-            f"found pictures in {inputs[0]}, expected a video for a {output.suffix} comparison; "
-            "try a .gif or .png"
+            f"found pictures in {inputs[0]}, expected a video for a comparison in "
+            f"{output.suffix}; try .gif or .png"
         )
 
 
@@ -276,8 +277,8 @@ def make_labels(inputs: tuple[str, ...], text: str | None) -> list[str]:
         labels = [label.strip() for label in text.split(",")]
         if len(labels) != len(inputs):
             raise InputError(
-                f"found {len(labels)} labels for {len(inputs)} recordings, expected one for each; "
-                "separate them with commas"
+                f"found {len(labels)} label{'' if len(labels) == 1 else 's'} for {len(inputs)} "
+                "recordings, expected one for each; separate labels with commas"
             )
         return labels
 

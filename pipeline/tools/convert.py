@@ -50,8 +50,9 @@ def convert_light_field(
 ) -> ConversionResult:
     """Write the light field `source` in the layout `to`, read it back and compare all views.
 
-    `template` names the files of folders and videos. Raises InputError if `source` is not a light
-    field or `output` cannot be written, and VerificationError if a view differs.
+    `template` is for the names of the views' files, if the layout has any. Raises InputError if
+    `source` is not a light field or `output` cannot be written, and VerificationError if a view
+    differs.
     """
     clip = require_light_field(source, grid_settings)
     out = (output or name_target(clip, to, f"_{to}")).absolute()
@@ -84,7 +85,7 @@ def convert_light_field(
 
 
 def check_output(out: Path, clip: LightField, *, force: bool) -> None:
-    """Raise InputError if the output would replace the input, exists, or has no folder to be in."""
+    """Raise InputError if the output would replace the input or exists, or has no folder."""
     taken = {Path(clip.path).resolve(), *(Path(file).resolve() for file in clip.files)}
     if out.resolve() in taken:
         raise InputError(
@@ -92,7 +93,7 @@ def check_output(out: Path, clip: LightField, *, force: bool) -> None:
         )
     if any(out.resolve() in path.parents for path in taken):
         raise InputError(
-            f"found the output {out} around the input {clip.path}, expected it elsewhere; "
+            f"found the input {clip.path} inside the output {out}, expected it elsewhere; "
             "try another -o"
         )
 
@@ -106,8 +107,8 @@ def check_output(out: Path, clip: LightField, *, force: bool) -> None:
 def copy_views(clip: LightField, grid: Grid, out: Path, root: Path, count: Count) -> None:
     """Write all views of `clip` to `root` in the layout of `grid`, with a sidecar.
 
-    `out` is the path to which the output will be moved; `count` receives the number of views that
-    are written.
+    `out` is the path to which the output will be moved. `count` receives the number of frames that
+    have been written: one per view and moment.
     """
     reader = ViewReader(clip)
     sink = open_sink(clip, grid, out, root, (clip.height, clip.width))
@@ -125,7 +126,7 @@ def copy_views(clip: LightField, grid: Grid, out: Path, root: Path, count: Count
 def check_copy(clip: LightField, root: Path, count: Count) -> None:
     """Read the output back and compare every view; raises VerificationError if one differs.
 
-    `count` receives the number of views that are compared.
+    `count` receives the number of frames that have been compared: one per view and moment.
     """
     made = open_light_field(root)
     if made is None:

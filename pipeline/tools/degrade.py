@@ -57,7 +57,7 @@ def degrade(
     """Write every `every`-th frame of `source`, downscaled by a factor of `scale`, to `output`.
 
     By default, the copy is encoded losslessly and without chroma subsampling, so that only the
-    kernel loses detail. Timestamps are unchanged. Raises InputError for invalid arguments.
+    reduction loses detail. Timestamps are unchanged. Raises InputError for invalid arguments.
     """
     clip = probe(source)
     width = clip.width // scale
@@ -93,7 +93,7 @@ def degrade(
 
 
 def _tag_matrix(clip: Clip, width: int, height: int) -> Clip:
-    """Return the clip, with its matrix tagged if the smaller size would suggest another."""
+    """Return the clip; tag its guessed matrix if the smaller size would suggest another guess."""
     colour = clip.colour
     if not colour.guessed or colour.matrix in (1, 6):
         return clip
@@ -107,7 +107,7 @@ def _tag_matrix(clip: Clip, width: int, height: int) -> Clip:
 
 
 def _copy_sidecar(source: Path, finished: Path, width: int, height: int) -> None:
-    """Copy the sidecar of a folder of views, because file names alone do not define their order."""
+    """Copy the sidecar of a folder of views, which states the order that their names may not."""
     source_sidecar = sidecar.sidecar_path(source)
     if finished.is_dir() and source.is_dir() and source_sidecar.is_file():
         grid = sidecar.Sidecar.model_validate_json(source_sidecar.read_bytes())
@@ -123,9 +123,10 @@ def _choose_encoding(
     width: int,
     height: int,
 ) -> Encoding:
-    """Return lossless settings (x264 and x265 at crf 0, full chroma) unless others are set.
+    """Return lossless settings (x264 or x265 at crf 0, full chroma) unless others are set.
 
-    Odd sides get full chroma, too, unless `pix_fmt` is set, because encoders reject them otherwise.
+    A size that chroma subsampling does not divide gets full chroma in any case, because encoders
+    would reject it, unless `pix_fmt` is set or the encoder is neither x264 nor x265.
     """
     usual = choose_encoding(clip, codec=codec, crf=crf, pix_fmt=pix_fmt)
     full_chroma = usual.pix_fmt.replace("420", "444").replace("422", "444")

@@ -1,4 +1,4 @@
-"""Show the complete workflow on a bundled real clip with a known truth, in pictures and a table."""
+"""Show the complete workflow on a bundled clip with a known original, in pictures and a table."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ FILES = (
     *("lr.mp4", "ref.mp4", "compare.png", "compare.mp4", "report.html"),
     *("bicubic.mp4", "bicubic.plan.json", "auto.mp4", "auto.plan.json"),
 )
-ZOOM = 3  # magnification of the details in the picture
+ZOOM = 3  # magnification of the enlarged detail in the picture
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A method that restores the clip's size, with its result and the quality of its frames."""
+    """A method of enlargement, with its result and the quality of its frames."""
 
     name: str
     result: RunResult
@@ -64,7 +64,7 @@ def _enhance(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Run
 
 
 def run_contender(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Contender:
-    """Enhance `lr` with `engine`, and measure the frames that are not references themselves."""
+    """Enhance `lr` with `engine`, and measure the frames that the reference does not provide."""
     result = _enhance(lr, ref, folder, engine, quiet)
     plan = load_plan(result.reference_map)
     frames = list(measure_frames(result.output, str(SAMPLE), skip=list_given_frames(plan)))
@@ -77,7 +77,7 @@ class Demonstration:
 
     contenders: list[Contender]
     key_frames: int
-    """Number of frames that were references themselves."""
+    """Number of frames that served as references."""
     report: Path
     picture: Path
     clip: Path
@@ -87,7 +87,8 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
     """Reduce the sample, enhance it with every 15th frame as a reference, and compare the results.
 
     All files are written to `folder`. Raises OutputExistsError if the folder exists, unless `force`
-    replaces an earlier demo in it, and InputError if it is a file. Other files in it are kept.
+    is set, which replaces the files of an earlier demo and keeps all others. Raises InputError if
+    there is a file at `folder`.
     """
     if folder.exists() and not force:
         raise already_there(folder)
@@ -133,7 +134,7 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
 
 
 def clear_folder(folder: Path) -> None:
-    """Create a folder, or delete the files of an earlier demo in it and nothing else."""
+    """Create the folder, or delete the files of an earlier demo in it and nothing else."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
@@ -147,7 +148,10 @@ def decode_video(path: Path) -> list[NDArray[np.uint8]]:
 def _worst_window(
     bicubic: NDArray[np.uint8], truth: NDArray[np.uint8], side: int
 ) -> tuple[int, int]:
-    """Return the row and column of the window in which bicubic up-sampling lost most detail."""
+    """Return the top row and left column of the window where bicubic up-sampling lost most detail.
+
+    The window is `side` x `side` pixels.
+    """
     lost = cv2.absdiff(bicubic, truth).astype(np.float32).mean(axis=2)
     energy = cv2.boxFilter(lost, -1, (side, side))
 
@@ -158,7 +162,10 @@ def _worst_window(
 
 
 def write_picture(columns: dict[str, NDArray[np.uint8]], path: Path) -> None:
-    """Write a picture with a labelled column per entry: a whole frame above an enlarged detail."""
+    """Write a picture with a labelled column per entry: the whole frame above an enlarged detail.
+
+    The first entry must be the bicubic one, and the last the original.
+    """
     pictures = list(columns.values())
     bicubic, truth = pictures[0], pictures[-1]
     side = min(truth.shape[1] // ZOOM, truth.shape[0])

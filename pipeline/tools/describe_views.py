@@ -36,7 +36,7 @@ class LightFieldDescription(Model):
     disparity: tuple[float, float] | None
     """Smallest and largest shift to the left (or up) in pixels per grid step, without outliers."""
     check: Verdict
-    """Whether views shift along the rows and columns of the grid."""
+    """Whether the views shift along the rows and columns of the grid, as they should."""
     advice: str
     dark: tuple[tuple[int, int], ...]
     """Vignetted views, including the empty ones."""
@@ -45,7 +45,7 @@ class LightFieldDescription(Model):
 
 
 def describe_light_field(clip: LightField) -> LightFieldDescription:
-    """Return the description of a light field, with shifts estimated from a few views."""
+    """Return the description of a light field; shifts are estimated from a few views."""
     grid = clip.grid
     parallax = measure_parallax(clip)
     found = find_dark_views(clip)
@@ -113,7 +113,10 @@ def format_description(found: LightFieldDescription) -> str:
 
 
 def format_references(plan: Plan) -> list[str]:
-    """Return a line per reference view: how many frames it serves, and from what distance."""
+    """Return a line per reference view: how many frames borrow from it, and how far away they are.
+
+    Given views are not counted, and only the first few lines are returned.
+    """
     served: dict[tuple[float, float], list[float]] = {}
     for choice in plan.reference_map:
         views = choice.views

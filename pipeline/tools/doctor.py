@@ -1,7 +1,7 @@
-"""Check for `pipeline doctor` what works on this machine, what is missing, and what to do.
+"""Check what works on this machine, what is missing, and what to do, for `pipeline doctor`.
 
-ok      works
-warn    a run works without it; the advice states what is lost and how to get it
+ok      it works
+warn    a run works without it; the advice states what is lost, or the remedy
 fail    `pipeline run` cannot work; the advice states the remedy
 """
 
@@ -33,7 +33,7 @@ Status = Literal["ok", "warn", "fail"]
 
 LEAST_DISK = 1e9  # bytes; with less free space, runs fail
 GOOD_DISK = 10e9  # bytes; with less free space, runs on long clips are likely to fail
-GOOD_SHARED_MEMORY = 1e9  # bytes of /dev/shm; with less (containers: 64 MB), Ray spills to disk
+GOOD_SHARED_MEMORY = 1e9  # bytes of /dev/shm; with less (Docker: 64 MB), Ray spills to disk
 
 
 class Check(Model):
@@ -59,11 +59,11 @@ def _fail(name: str, found: str, advice: str) -> Check:
 
 
 def _import_or_reason(name: str) -> ModuleType | str:
-    """Return the module, or one line that says why it cannot be imported."""
+    """Return the module, or a line that says why it cannot be imported."""
     try:
         return importlib.import_module(name)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        # raised by broken installations: missing, without its libraries, or half overwritten
+        # what broken installations raise: absent, without their libraries, or half overwritten
         return first_line(error)
 
 
@@ -147,14 +147,17 @@ def check_media() -> Iterator[Check]:
     yield _check_encoders(reasons)
     if driver_version() and all(reasons[name] for name in reasons if name.endswith("_nvenc")):
         advice = (
-            "the CPU encodes; A100 and H100 have no hardware encoder, "
-            "for other GPUs install a newer driver"
+            "the CPU encodes: A100 and H100 have no hardware encoder; "
+            "for other GPUs, install a newer driver"
         )
         yield _warn("NVENC", str(reasons["h264_nvenc"]), advice)
 
 
 def _check_encoders(reasons: dict[str, str | None]) -> Check:
-    """Return the check of the encoders; `reasons` says why each cannot be opened, or None."""
+    """Return the check of the encoders.
+
+    `reasons` maps each encoder to why it cannot be opened, or to None.
+    """
     opened = [name for name, reason in reasons.items() if reason is None]
     missing = [name for name in reasons if name not in opened and not name.endswith("_nvenc")]
     if not {"libx264", "ffv1"} & set(opened):
@@ -200,7 +203,7 @@ def check_torch() -> Iterator[Check]:
 
 
 def check_tensorrt() -> Iterator[Check]:
-    """Import TensorRT in a child process, because a broken library may end its process."""
+    """Check TensorRT by an import in a child process, which a broken library may crash."""
     from deploy.trt.library import TensorrtError, list_installed_modules, probe_library
 
     installed = list_installed_modules()
@@ -224,7 +227,7 @@ def check_tensorrt() -> Iterator[Check]:
 def check_ray() -> Iterator[Check]:
     """Check Ray and the shared memory that it uses."""
     if not is_linux():
-        advice = "needed for several devices and clusters only, on Linux"
+        advice = "only several devices and clusters need it, on Linux"
         yield _warn("Ray", f"not used on {system_name()}; --runner inline works", advice)
         return
 

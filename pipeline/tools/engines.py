@@ -25,7 +25,7 @@ from pipeline.progress import SILENT, Reporter
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one test or build, as text."""
+    """The outcome of one test, build or export, as text."""
 
     text: str
     failed: bool = False
@@ -42,10 +42,10 @@ def open_registry() -> Registry:
 def retest_engines(
     model: str, names: Sequence[str], registry: Registry, *, optional: bool
 ) -> Iterator[Outcome]:
-    """Test engines against PyTorch again; engines that pass leave quarantine.
+    """Test engines against PyTorch again, and yield an outcome for each.
 
-    If the engines are `optional`, those that cannot be loaded are reported; otherwise InputError
-    is raised.
+    Engines that pass leave quarantine. One that cannot be loaded is reported if the engines are
+    `optional`, and raises InputError otherwise.
     """
     for name in names:
         try:
@@ -76,7 +76,7 @@ def choose_again(model: str, registry: Registry, notify: Callable[[str], None]) 
         chosen = load_engine(
             "auto",
             model=model,
-            # the number of threads in a run, which finds the measurements by that number
+            # as many as in a run, because a run looks up the measurements by their threads
             threads=device_facts()["cores"],
             registry=registry,
             notify=notify,
@@ -88,11 +88,12 @@ def choose_again(model: str, registry: Registry, notify: Callable[[str], None]) 
 
 
 def build_on_every_kind(model: str, address: str | None) -> Iterator[Outcome]:
-    """Build and choose engines on one node for each kind of GPU in a Ray cluster."""
+    """Build engines, and choose `auto`, on one node for each kind of GPU in a Ray cluster."""
     from pipeline.execution.cluster.engines import build_on_cluster  # imports ray
 
     for built in build_on_cluster(model, address):
-        node = f"{built.kind} ({built.nodes} nodes, built on {built.host})"
+        nodes = f"{built.nodes} node{'' if built.nodes == 1 else 's'}"
+        node = f"{built.kind} ({nodes}, built on {built.host})"
         if isinstance(built.info, str):
             yield Outcome(f"{node}: FAILED: {built.info}", failed=True)
         else:
@@ -147,9 +148,9 @@ def cross_build(
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Return the height and width from text such as "320x512".
+    """Return the height and width in text such as "320x512".
 
-    Raises InputError if engines cannot be timed at that size.
+    Raises InputError for other text, and for a size at which engines cannot be timed.
     """
     try:
         height, width = (int(part) for part in text.lower().split("x"))
@@ -174,7 +175,7 @@ def time_engines(
 ) -> list[dict[str, Any]]:
     """Return a row for each engine, with its best speed in frames per second, or why it failed.
 
-    The engines take turns, so that a busy moment of the machine affects all of them.
+    The engines are timed in turns, so that a busy moment of the machine affects all of them.
     """
     registry = open_registry()
     engines: dict[str, Engine] = {}
@@ -222,7 +223,7 @@ def format_timings(rows: list[dict[str, Any]]) -> str:
 
 
 def describe_entry(entry: dict[str, Any]) -> str:
-    """Return a registry entry as one line."""
+    """Return an entry of the registry as one line of text."""
     key = entry["key"]
     facts = entry["facts"]
     kind = key.get("kind", "?")

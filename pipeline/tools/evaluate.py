@@ -32,9 +32,9 @@ def evaluate_output(
 ) -> Evaluation | LightFieldQuality:
     """Return the quality of the recording at `result` against the one at `ground_truth`.
 
-    Frames that the reference provides according to the plan are left out, unless it provides all;
-    without `plan_file`, the plan beside the result is read. Raises InputError if the recordings or
-    the plan cannot be read or do not match, or if VMAF cannot be measured.
+    Frames that the reference provides according to the plan are left out, unless it provides all.
+    Without `plan_file`, that is the plan beside the result if it fits. Raises InputError if the
+    recordings or the plan cannot be read or do not match, or if no program can measure VMAF.
     """
     check_comparable(Path(result), "an evaluation")
     grid = grid or GridSettings()
@@ -63,7 +63,10 @@ def evaluate_output(
 
 
 def find_plan_beside(path: str, result: Recording) -> Plan | None:
-    """Return the plan beside `path` if it fits the recording `result` at that path, else None."""
+    """Return the plan beside `path` if size and number of frames fit `result`, else None.
+
+    `result` is the recording at `path`.
+    """
     file = plan_path(Path(path))
     if not file.is_file():
         return None

@@ -41,7 +41,7 @@ from pipeline.schema.settings import PairingSettings
 Format = Literal["png", "tiff", "exr"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "tiff": ".tif", "exr": EXR}
 
-MOST_PARTS = 2000  # of a recording, each of which gets a key frame; and most --i-frames
+MOST_PARTS = 2000  # greatest number of key frames of --every and of --i-frames
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,11 @@ class Selection:
 
     count: int | None = None
     every: float | None = None
-    """Seconds."""
+    """Seconds of a scene from which one key frame is chosen."""
     at: str | None = None
     """Times, separated by commas."""
     i_frames: bool = False
+    """Whether to take the video stream's own key frames."""
 
 
 class WrittenKeyFrame(Model):
@@ -78,12 +79,12 @@ class KeyFramesResult(Model):
     likeness: float | None
     """Mean likeness of all frames to their key frames, at most 1; None if it was not measured."""
     next: str
-    """The command that enhances the recording with these pictures, once they are larger."""
+    """The command that enhances the recording once these pictures have been enlarged."""
 
 
 @dataclass(frozen=True)
 class _Chosen:
-    """Numbers of frames, in order, and what is known of the scenes."""
+    """The numbers of the chosen frames, in order, and the scenes if they were looked for."""
 
     numbers: Sequence[int]
     scenes: Sequence[tuple[int, int]] | None = None
@@ -102,7 +103,7 @@ def write_key_frames(
 ) -> KeyFramesResult:
     """Write the selected frames of `source` as pictures into the folder `output`, with a sidecar.
 
-    The command to call next names the recording `shown_source`, by default `source`. The folder
+    `shown_source` is the recording in the command to run next, by default `source`. The folder
     appears completely or not at all. With `force`, it replaces an earlier folder of key frames.
     Raises InputError for invalid arguments, and StageError if a frame cannot be decoded.
     """
@@ -150,7 +151,7 @@ def write_key_frames(
 
 
 def _check_selection(selection: Selection) -> None:
-    """Raise InputError if several ways to select frames are given, or an impossible interval."""
+    """Raise InputError if several fields of the selection are set, or an impossible interval."""
     given = {
         "--count": selection.count is not None,
         "--every": selection.every is not None,
@@ -165,17 +166,18 @@ def _check_selection(selection: Selection) -> None:
         )
     if selection.every is not None and not 0 < selection.every < math.inf:
         raise InputError(
-            f"found --every {selection.every:g}, expected seconds above 0; try --every 2"
+            f"found --every {selection.every:g}, expected a finite number of seconds above 0; try "
+            "--every 2"
         )
 
 
 def _open_clip(source: str) -> Clip:
-    """Describe the recording as a run does; raises InputError if it is a light field."""
+    """Describe a video or pictures as a run does; raises InputError for a light field."""
     recording = open_recording(source)
     if isinstance(recording, LightField):
         raise InputError(
-            f"found the light field {source}, expected a video or pictures in order, because every "
-            "view shows the same moment; take some of its views instead"
+            f"found the light field {source}, expected a video or pictures in order, because the "
+            "views show the same moment; take some of the views as references instead"
         )
     check_recording(recording)
     clip = choose_deinterlacing(recording, "auto")
@@ -196,8 +198,8 @@ def _check_output(output: Path, clip: Clip, *, force: bool) -> None:
     stored = read_key_frames(output) if output.is_dir() else None
     if stored is None:
         raise InputError(
-            f"found {output}, which has no {SIDECAR}, expected a folder of key frames to replace; "
-            "try another -o"
+            f"found no {SIDECAR} in {output}, expected a folder of key frames to replace; try "
+            "another -o"
         )
     own = {SIDECAR, *(key.file for key in stored.key_frames)}
     for entry in sorted(output.iterdir()):
@@ -242,7 +244,7 @@ def _choose(
 
 
 def _choose_by_content(clip: Clip, pts: Sequence[int], wish: Wish, progress: Reporter) -> _Chosen:
-    """Choose the frames that resemble most others; corrupt frames are left out."""
+    """Choose the frames that most other frames resemble; corrupt frames are left out."""
     numbers = {each: number for number, each in enumerate(pts)}
     sharpness = array("d")
     with progress.step("looking at all frames", len(pts)) as count:
@@ -275,12 +277,15 @@ def _parse_times(text: str) -> list[float]:
 
 
 def _find_frame(seconds: Sequence[float], at: float) -> int:
-    """Return the number of the frame nearest to a time; raises InputError if it is outside."""
+    """Return the number of the frame nearest to the time `at`.
+
+    Raises InputError if the time is more than a mean frame's duration outside the recording.
+    """
     last = len(seconds) - 1
     margin = (seconds[last] - seconds[0]) / max(last, 1)
     if not seconds[0] - margin <= at <= seconds[last] + margin:
         raise InputError(
-            f"found --at {at:g}, expected times within {seconds[0]:.3f} to {seconds[last]:.3f} s; "
+            f"found --at {at:g}, expected times from {seconds[0]:.3f} to {seconds[last]:.3f} s; "
             "try other times"
         )
     after = min(bisect_left(seconds, at), last)
@@ -291,7 +296,11 @@ def _find_frame(seconds: Sequence[float], at: float) -> int:
 def _name_key_frames(
     clip: Clip, pts: Sequence[int], chosen: _Chosen, suffix: str
 ) -> list[KeyFrame]:
-    """Return the key frames; those of pictures are named like them, because a run matches names."""
+    """Return the key frames with names for their files.
+
+    Those of still pictures keep the pictures' names if these are unique, because a run matches
+    names; all others contain the number and the time of the frame.
+    """
     stems = [f"key_{number:06d}_{clip.seconds(pts[number]):.3f}s" for number in chosen.numbers]
     if isinstance(clip, Stills):
         own = [Path(clip.files[number]).stem for number in chosen.numbers]
@@ -321,7 +330,10 @@ def _write_pictures(clip: Clip, key_frames: Sequence[KeyFrame], folder: Path, co
 
 
 def _write_command(source: str, output: Path, farthest: float) -> str:
-    """Return the command of a run in which the key frames reach every frame of their scenes."""
+    """Return the command of a run in which the key frames serve every frame of their scenes.
+
+    `farthest` is the greatest distance in seconds between a frame and its nearest key frame.
+    """
     words = ["pipeline", "run", source, "--ref-stream", str(output)]
     if farthest > PairingSettings.model_fields["max_ref_distance"].default:
         words += ["--max-ref-distance", f"{math.ceil(10 * farthest) / 10:g}"]
@@ -342,11 +354,11 @@ def describe_key_frames(result: KeyFramesResult) -> str:
         if served < result.scenes and count > 1:  # a single picture serves all scenes
             lines.append("  frames of the other scenes will be up-sampled plainly")
 
-    lines.append("next: treat these pictures with your program, and keep their names;")
+    lines.append("next: process these pictures with another program, and keep their names;")
     if result.key_frames[0].file.endswith(EXR):
         lines.append("  save them in this folder as PNG or TIFF, because EXR is not read;")
     lines += [
-        "  make all of them 2, 3, 4 or up to 8 times as large; then run:",
+        "  enlarge all of them by the same factor, 2 to 8; then run:",
         f"  {result.next}",
     ]
     return "\n".join(lines)

@@ -19,7 +19,7 @@ from pipeline.progress import SILENT, Reporter
 from pipeline.schema.clip import LightField
 from pipeline.schema.settings import GridSettings
 
-MARGIN = 0.2  # share of the disparity range by which the search extends beyond each end
+MARGIN = 0.2  # share of the disparity range by which the search exceeds it at each end
 
 # names of pictures
 CONTACT_SHEET = "contact_sheet.png"
@@ -47,10 +47,10 @@ def write_pictures(
     force: bool = False,
     progress: Reporter = SILENT,
 ) -> list[Path]:
-    """Write the pictures and return their paths.
+    """Write pictures of the light field `source` and return their paths.
 
-    Raises InputError if `source` is not a light field, if one of the pictures exists, or if an
-    option does not suit the views.
+    Raises InputError if `source` is not a light field, if one of the pictures exists (unless
+    `force`), or if an option does not suit the views.
     """
     clip = require_light_field(source, grid_settings)
 
@@ -121,9 +121,9 @@ def _name_refocused(alpha: float) -> str:
 
 
 def parse_disparities(text: str | None) -> tuple[float, ...]:
-    """Return the disparities in text such as "-0.5,0,0.5", in pixels per step.
+    """Return the disparities in text such as "-0.5,0,0.5", in pixels per grid step.
 
-    The result is empty without text. Raises InputError if the text contains anything else.
+    The result is empty without text. Raises InputError if the text contains anything but numbers.
     """
     try:
         return tuple(float(part) for part in text.split(",")) if text else ()
@@ -134,11 +134,13 @@ def parse_disparities(text: str | None) -> tuple[float, ...]:
 
 
 def save_contact_sheet(clip: LightField, file: Path) -> None:
-    """Write all views at the first moment in one picture.
+    """Write all views at the first moment into one picture.
 
     Raises InputError if the file exists, or if its suffix is not that of a picture.
     """
     if file.suffix.lower() not in stills.SUFFIXES:
-        raise InputError(f"found {file} for a contact sheet, expected a picture; try sheet.png")
+        raise InputError(
+            f"found {file} for a contact sheet, expected the name of a picture; try sheet.png"
+        )
     check_new_file(file, advice="try another --contact-sheet")
     stills.save_picture(file, view_pictures.draw_contact_sheet(clip))

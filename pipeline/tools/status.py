@@ -26,7 +26,7 @@ class RunStatus(Model):
 
     output: str
     state: Literal["running", "stopped", "done", "unknown"]
-    """The state is unknown if the run folder is at a URL, where it has no lock."""
+    """Unknown if the run folder is at a URL, where it has no lock that shows a running process."""
     frames: int
     frames_done: int
     segments: int
@@ -36,13 +36,13 @@ class RunStatus(Model):
     attempts: int
     """Number of segments that are being written, or that a killed run left unfinished."""
     last_commit: float | None
-    """Seconds since the last commit."""
+    """Seconds since the last commit; None if there is none, or if its time is not known."""
     seconds_left: float | None
-    """Estimate from the pace of the commits; None unless the run is running."""
+    """Estimate from the times of the commits; None if the run is not running or has too few."""
 
 
 def read_status(run: str) -> RunStatus:
-    """Return the state of the run with this output or run folder, which is a path or URL.
+    """Return the state of a run; `run` is the path or URL of its output or of its run folder.
 
     Raises InputError if there is no such run.
     """
@@ -82,7 +82,10 @@ def _read_status_at_url(run: str) -> RunStatus:
     if plan is None:
         if transfer.find_file(run) is not None:
             return _finished(run)
-        raise InputError(f"found no run at {redact_url(run)}; check the URL of the run's output")
+        raise InputError(
+            f"found no run of {redact_url(run)}, expected its run folder beside it; check the URL "
+            "of the run's output"
+        )
 
     names = [url_name(file.url).removesuffix(".json") for file in transfer.list_files(folder)]
     digest = plan.digest()
@@ -97,7 +100,7 @@ def _summarise(
     attempts: int,
     state: Literal["running", "stopped", "unknown"],
 ) -> RunStatus:
-    """Return the status from the committed records and the times at which they were committed."""
+    """Return the status from the records of committed segments and the times of the commits."""
     by_segment = {record.segment: record for record in records}
     missing = tuple(s.index for s in plan.segments if s.index not in by_segment)
     done = sum(record.frames for record in by_segment.values())
@@ -105,7 +108,7 @@ def _summarise(
 
     seconds_left = None
     if state == "running" and len(times) > 1 and max(times) > min(times):
-        # the frames of the first commit were made before the first of the times
+        # the frames of the first commit were made before its time, the first that is known
         first = records[times.index(min(times))]
         pace = (done - first.frames) / (max(times) - min(times))
         seconds_left = round((frames - done) / pace, 1) if pace > 0 else None
@@ -125,7 +128,7 @@ def _summarise(
 
 
 def _finished(output: str) -> RunStatus:
-    """Return the status of a finished output, which has no run folder."""
+    """Return the status of an output without a run folder, which must be finished."""
     return RunStatus(
         output=output,
         state="done",

@@ -1,7 +1,7 @@
 """Start, follow and stop jobs that run `pipeline run` on a Ray cluster.
 
-Only the three packages with the weights that belong to them are uploaded, and no other file in or
-beside them. INPUT, REF and OUT must be URLs, or paths that exist on the cluster.
+Only the code, templates and shipped weights of the three packages are uploaded, and no other file
+in or beside them. INPUT, REF and OUT must be URLs, or paths on the cluster.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 AGENT_TIMEOUT_SECONDS = 60.0  # longest wait until a starting cluster accepts a job
 POLL_SECONDS = 0.5
 
-_LONGEST_REASON = 300  # characters; the dashboard may answer with a whole web page
+_LONGEST_REASON = 300  # characters that are shown; the dashboard may answer with a whole web page
 _NO_AGENT = "No available agent"
 _FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED")
 # Beginning of the log's last line, which carries the exit status: Ray reports 1 for any failure.
@@ -83,7 +83,7 @@ def submit_job(
             # a head node answers before its agent, which starts the jobs, is ready
             if _NO_AGENT not in str(error) or time.monotonic() > deadline:
                 raise PipelineError(
-                    f"the cluster rejects the job ({_short_reason(error)}), expected it to start; "
+                    f"the cluster rejected the job ({_short_reason(error)}), expected it to start; "
                     "check the cluster with `ray status`"
                 ) from error
         time.sleep(POLL_SECONDS)
@@ -180,7 +180,7 @@ def find_job(client: JobSubmissionClient, job: str) -> Any:
 
 
 def wait_for_job(client: JobSubmissionClient, job: str) -> Any:
-    """Return Ray's JobInfo for a job after the job has ended; raises the errors of `find_job`."""
+    """Wait until a job has ended, and return Ray's JobInfo for it; raises as `find_job` does."""
     while (info := find_job(client, job)).status.value not in _FINAL_STATES:
         time.sleep(POLL_SECONDS)
     return info

@@ -29,11 +29,12 @@ def train_network(
     address: str | None = None,
     quiet: bool = False,
 ) -> None:
-    """Train the network in a YAML file, or in a shipped configuration, and write its weights.
+    """Train the network that `config` describes, and write its weights to `out`.
 
-    `overrides` are NAME=VALUE pairs that replace lines of the file. With several workers or an
-    address, Ray is used. Raises InputError if the configuration, the data or the weights are
-    invalid, or if Ray Train is needed but not installed.
+    `config` is a YAML file or the name of a shipped configuration, of which NAME=VALUE pairs in
+    `overrides` replace lines. Several workers, or an address, require Ray. Raises InputError if the
+    configuration, the data or the weights are invalid, or if Ray Train is missing, and
+    PipelineError if training on Ray fails.
     """
     try:
         settings = load_config(config, dict(parse_setting(text) for text in overrides))
@@ -49,7 +50,7 @@ def train_network(
 
 @contextmanager
 def show_training(progress: Reporter, steps: int) -> Iterator[Show]:
-    """Yield a receiver of a training run's progress, which may begin with later steps."""
+    """Yield a receiver of a training run's progress, whose first step may be a later one."""
     with ExitStack() as stack:
         opening = stack.enter_context(ExitStack())
         opening.enter_context(progress.step("opening the training data"))
@@ -76,12 +77,13 @@ def train_on_ray(
 ) -> None:
     """Train in one process per worker, each on a GPU of its own if the cluster has enough GPUs.
 
-    Raises PipelineError if training fails.
+    Raises InputError if the batch cannot be divided or Ray Train is missing, and PipelineError if
+    training fails.
     """
     if config.batch % workers:
         raise InputError(
-            f"found a batch of {config.batch} for {workers} workers, expected a multiple; "
-            f"try --set batch={-(-config.batch // workers) * workers}"
+            f"found a batch of {config.batch} for {workers} workers, expected a multiple of "
+            f"{workers}; try --set batch={-(-config.batch // workers) * workers}"
         )
 
     with Interrupts() as interrupts, cluster(address, interrupts, workers=workers, log=True):
@@ -120,7 +122,7 @@ def train_on_ray(
 def _train_in_worker(loop_config: dict[str, Any]) -> None:
     """Train in a process of Ray Train, which has already joined the process group."""
     config = TrainingConfig.model_validate(loop_config["config"])
-    # Ray prints the lines of the workers, of which the first one reports
+    # Ray prints the lines of all workers, but only the first worker writes any
     progress = make_reporter(quiet=loop_config["quiet"])
     with show_training(progress, config.steps) as show:
         train(config, Path(loop_config["data"]), Path(loop_config["out"]), show=show)

@@ -28,8 +28,8 @@ class Verification(Model):
 def verify_output(source: str, output: str, progress: Reporter = SILENT) -> Verification:
     """Compare the frames, times, size, tags and copied streams of `output` with its `source`.
 
-    Raises MediaError if one of them cannot be read, and InputError if the source is a video and the
-    output is pictures without a sidecar.
+    Raises MediaError if one of the recordings cannot be read, and InputError if the source is a
+    video and the output is pictures other than the numbered ones of a run.
     """
     clip = probe(source)
     if (
@@ -45,7 +45,7 @@ def verify_output(source: str, output: str, progress: Reporter = SILENT) -> Veri
     if isinstance(clip, VideoClip) and isinstance(made, Stills):
         raise InputError(
             f"found still pictures in {output}, expected a video like {source}; pass the output "
-            "of a run on it"
+            "of a run of that video"
         )
     if isinstance(clip, Stills) and isinstance(made, VideoClip) and len(clip.files) > 1:
         rate = made.frame_rate or 1 / clip.time_base

@@ -1,4 +1,4 @@
-"""Describe the versions that determine results: of this package and of its libraries."""
+"""Describe the versions of this package and its libraries, which determine results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def describe_versions() -> str:
 
 
 def find_revision() -> str:
-    """Return the git revision if the package runs from a checkout, else an empty string."""
+    """Return the git revision if the package runs from a checkout, else ""."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return ""

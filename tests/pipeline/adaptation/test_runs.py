@@ -262,8 +262,8 @@ def test_what_cannot_be_used_for_adapting_is_refused_in_one_line(
     lr, keys, _ = camera
     for option, value, message in (
         ("--model", str(text), "found a file that is not safetensors"),
-        ("--seconds", "nan", "found --seconds nan, expected a time above 0"),
-        ("--seconds", "inf", "found --seconds inf, expected a time above 0"),
+        ("--seconds", "nan", "found --seconds nan, expected a finite number of seconds above 0"),
+        ("--seconds", "inf", "found --seconds inf, expected a finite number of seconds above 0"),
     ):
         made = ("-o", tmp_path / "made.safetensors", "-q", option, value)
         done = invoke("adapt", lr, "--ref-stream", keys, *made)

@@ -286,7 +286,7 @@ def test_a_job_waits_for_the_agent_of_its_head(monkeypatch: pytest.MonkeyPatch) 
     assert submit_job(client, ("a.mp4",)) == "raysubmit_1"  # type: ignore[arg-type]
     monkeypatch.setattr(jobs, "AGENT_TIMEOUT_SECONDS", 0.0)
     client = Starting(3, "No available agent to submit job, please try again later")
-    with pytest.raises(PipelineError, match=r"rejects the job .*No available agent"):
+    with pytest.raises(PipelineError, match=r"rejected the job .*No available agent"):
         submit_job(client, ("a.mp4",))  # type: ignore[arg-type]
     assert client.calls == 1
     other = Starting(3, "the package is too large")

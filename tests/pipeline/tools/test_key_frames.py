@@ -70,12 +70,13 @@ def test_times_count_and_stream_key_frames(clip: Path, tmp_path: Path) -> None:
     [
         (("--count", 3, "--every", 1), "found --count and --every, expected at most one of"),
         (("--at", "1", "--i-frames"), "found --at and --i-frames"),
-        (("--every", "0"), "expected seconds above 0"),
-        (("--every", "nan"), "expected seconds above 0"),
+        (("--every", "0"), "found --every 0, expected a finite number of seconds above 0"),
+        (("--every", "nan"), "found --every nan, expected a finite number of seconds above 0"),
+        (("--every", "inf"), "found --every inf, expected a finite number of seconds above 0"),
         (("--every", "0.0001"), "expected at most 2000 key frames"),
         (("--at", "1,soon"), "expected times in seconds or h:mm:ss"),
-        (("--at", "60"), "expected times within 0.000 to 2.636 s"),
-        (("--at", "nan"), "expected times within"),
+        (("--at", "60"), "expected times from 0.000 to 2.636 s"),
+        (("--at", "nan"), "expected times from"),
         (("-o", "missing/keys"), "does not exist"),
     ],
 )

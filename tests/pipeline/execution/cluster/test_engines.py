@@ -34,7 +34,7 @@ def test_each_kind_of_gpu_gets_one_build() -> None:
 def test_a_local_cluster_builds_on_the_cpu() -> None:
     done = CliRunner().invoke(main, ["engines", "build", "--cluster"])
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("cpu (1 nodes, built on ")
+    assert done.stdout.startswith("cpu (1 node, built on ")
     assert "auto: measured here in frames per second" in done.stdout
 
 
