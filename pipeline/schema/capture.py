@@ -11,7 +11,7 @@ from pipeline.schema.model import Model
 from pipeline.schema.texts import Word
 
 SUM_ERROR = 1e-3  # by which the sum of a kernel may differ from 1
-MOST_WEIGHT = 100.0  # of a tap; no reduction has any near this
+MOST_WEIGHT = 100.0  # greatest absolute weight of a tap; no real reduction comes near it
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Pair = tuple[Number, Number]
@@ -19,10 +19,10 @@ Weights = tuple[Annotated[float, Field(ge=-MOST_WEIGHT, le=MOST_WEIGHT)], ...]
 
 
 class ColourChange(Model):
-    """The colours of the input as a function of those of the reference, as RGB in 0..1."""
+    """A map from the colours of the reference to those of the input, both RGB in 0..1."""
 
     curves: tuple[Weights, Weights, Weights]
-    """The values of red, green and blue at evenly spread levels from black to white."""
+    """For red, green and blue, the new values of evenly spaced levels from black to white."""
     matrix: tuple[
         tuple[Number, Number, Number],
         tuple[Number, Number, Number],
@@ -34,12 +34,14 @@ class ColourChange(Model):
     def _check_curves(self) -> Self:
         lengths = [len(curve) for curve in self.curves]
         if len(set(lengths)) > 1 or not 2 <= lengths[0] <= 1024:
-            raise ValueError(f"found curves of {lengths} values, expected three of equal length")
+            raise ValueError(
+                f"found curves of {lengths} values, expected three of equal length, 2 to 1024"
+            )
         return self
 
 
 class Capture(Model):
-    """The reduction from HR to LR that a recording shows, or that the user names."""
+    """The reduction from HR to LR, measured in a recording or chosen by the user."""
 
     source: Literal["measured", "sensor", "file", "bicubic"]
     scale: Literal[2, 4, 8]
@@ -56,13 +58,13 @@ class Capture(Model):
     width: Number = 1.0
     """Width of the kernel in LR pixels, 1 for means of pixels; for information only."""
     chroma_shift: Pair | None = None
-    """By how much (x, y) in LR pixels chroma is sampled off luma; for information only."""
+    """Offset (x, y) of chroma samples from luma in LR pixels; for information only."""
     fits_db: Number | None = None
-    """PSNR of LR luma against reduced HR luma, on parts that were left out of the measurement."""
+    """PSNR in dB of LR luma against reduced HR luma, on parts left out of the measurement."""
     bicubic_db: Number | None = None
-    """The same for the bicubic kernel."""
+    """The same PSNR for the bicubic kernel."""
     colour: ColourChange | None = None
-    """What makes the colours of the reference those of the input; None if they agree."""
+    """The map from the reference's colours to the input's; None if they agree."""
     pairs: tuple[int, ...] = ()
     """LR pts of the frames that were measured."""
 

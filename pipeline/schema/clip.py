@@ -55,7 +55,7 @@ class Colour(Model):
     used_matrix: Literal["rgb", "bt601", "bt709", "bt2020"] = "bt709"
     used_range: Literal["limited", "full"] = "limited"
     guessed: bool = False
-    """Whether the matrix or the range was not tagged, and so is guessed."""
+    """Whether the matrix or the range is guessed, because it was not tagged."""
 
 
 class StaticHdr(Model):
@@ -103,13 +103,13 @@ class RecordingBase(Model):
     """Whether only child processes with limited resources open and decode the recording."""
     size_bytes: int
     fingerprint: str
-    """SHA-256 of the size and content of each file, or of blocks of it, to detect changes."""
+    """SHA-256 of the files' sizes and contents (of blocks of large files), to detect changes."""
     url: str = ""
     """URL of a recording that was downloaded; `path` is then the copy on this machine."""
 
     @property
     def has_times(self) -> bool:
-        """Whether the frames' times are known, not just assumed from a frame rate."""
+        """Whether the frames' times are known, and not only assumed from a frame rate."""
         return True
 
     def seconds(self, pts: int) -> float:
@@ -121,7 +121,7 @@ class RecordingBase(Model):
         return self.model_copy(update={"sandbox": on})
 
     def with_path(self, path: str) -> Self:
-        """Return the recording at another path; files inside the old path move along."""
+        """Return the recording with another path, which also replaces the old one in its files."""
         return self._with_root(self.path, path)
 
     def list_paths(self) -> Iterator[str]:
@@ -161,7 +161,7 @@ class RecordingBase(Model):
 
 
 class VideoClip(RecordingBase):
-    """The video stream of a file, or the video that is made from pictures."""
+    """The video stream of a file, or a video that is to be made from pictures."""
 
     kind: Literal["video"] = "video"
     container: str = ""
@@ -171,7 +171,7 @@ class VideoClip(RecordingBase):
     deinterlace: Literal["off", "flagged", "all"] = "off"
     """Which frames are deinterlaced when they are read."""
     other_streams: tuple[StreamInfo, ...] = ()
-    """The other streams of the file that are to be copied: all, or all but audio."""
+    """The other streams of the file that are to be copied: all of them, or all but audio."""
     chapters: int = 0
 
     @property
@@ -181,11 +181,11 @@ class VideoClip(RecordingBase):
 
 
 class Stills(RecordingBase):
-    """Still pictures in order. A pts is a position in `files`; a tick is 1 / frame rate."""
+    """Still pictures in order. A pts is a position in `files`; a tick lasts 1 / frame rate."""
 
     kind: Literal["stills"] = "stills"
     times: tuple[float, ...] = ()
-    """Each file's time in seconds, from the sidecar, EXIF or file names; empty if there is none."""
+    """Each file's time in seconds, from a sidecar, EXIF or file names; empty if not known."""
 
     @property
     def has_times(self) -> bool:
@@ -204,13 +204,13 @@ Clip = Annotated[VideoClip | Stills, Field(discriminator="kind")]
 class View(Model):
     """One view of a light field: its place in the grid, and the source of its pixels.
 
-    Rows and columns count from the top left, with the numbers in the file names.
+    Rows run down and columns to the right, with the numbers that the file names give them.
     """
 
     row: int
     col: int
     files: tuple[texts.PathText, ...] = ()
-    """One picture per moment; empty for a view in sheets, a data set or a video."""
+    """One picture per moment; empty for a view in a sheet, a data set or a video."""
     clip: VideoClip | None = None
     """The camera's own video, if it has one."""
     frames: int = 1
@@ -230,7 +230,7 @@ class Grid(Model):
     """The views of a light field and the layout in which they are stored.
 
     Frames are numbered moment by moment, and view by view within a moment. If each view is a video,
-    they are numbered view by view.
+    they are numbered view by view, and moment by moment within a view.
     """
 
     layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
@@ -238,11 +238,11 @@ class Grid(Model):
     """The views, row by row; holes have no entry."""
     moments: int = 1
     packed: tuple[int, int] | None = None
-    """Rows and columns of views in a sheet or data set."""
+    """Rows and columns of views in a sheet or data set; None for other layouts."""
     first: tuple[int, int] = (0, 0)
     """Row and column of the first view in a sheet or data set."""
     line: bool = False
-    """Whether a sheet's views are numbered in one line through all rows, as in a quilt."""
+    """Whether a sheet's views form a single line that runs through all its rows, as in a quilt."""
     sheets: Clip | None = None
     """Pictures or a video, of which each frame contains all views of one moment."""
     order: Literal["row,col", "col,row"] = "row,col"
@@ -370,7 +370,7 @@ def parse_recording(data: object) -> Recording:
 
 
 def _replace_root(paths: Iterable[str], old: str, new: str) -> tuple[str, ...]:
-    """Return the paths, in which `new` replaces the root `old`; others stay unchanged."""
+    """Return the paths with `new` in place of their root `old`; paths elsewhere are unchanged."""
     inside = f"{old.rstrip('/')}/"
     moved = []
     for path in paths:
@@ -380,7 +380,7 @@ def _replace_root(paths: Iterable[str], old: str, new: str) -> tuple[str, ...]:
 
 
 def pack_ticks(times: Iterable[int]) -> array[int]:
-    """Return times as an array with 8 bytes per time, a fifth of the memory of a list."""
+    """Return times as an array of 8 bytes per time, a fifth of the memory of a list."""
     return times if isinstance(times, array) else array("q", times)
 
 
@@ -389,7 +389,7 @@ Ticks = Annotated[Sequence[int], PlainValidator(pack_ticks), PlainSerializer(lis
 
 @dataclass(frozen=True, slots=True)
 class FrameIndex:
-    """The presentation times of all frames of a clip, in ticks."""
+    """The presentation times of all frames of a recording, in ticks."""
 
     pts: Ticks
     keys: Ticks
@@ -397,4 +397,4 @@ class FrameIndex:
     end_pts: int
     """The end of the last frame (its pts plus its duration)."""
     undecodable: int = 0
-    """Number of frames at the start of the file that refer to frames before it and are left out."""
+    """Number of frames at the start of the file that are left out, as they need earlier frames."""

@@ -1,4 +1,4 @@
-"""The common names of encoders, and their quality settings."""
+"""Common names of encoders, and the values of their quality settings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PROFILES = dict(zip(QUALITIES, ("hq", "standard", "lt"), strict=True))
 
 
 class _Scale(NamedTuple):
-    """An encoder's constant-quality option, its largest value, and its value for each word."""
+    """An encoder's constant-quality option, its largest value, and its values for QUALITIES."""
 
     option: str
     largest: int
@@ -62,32 +62,35 @@ def find_quality_option(codec: str) -> str | None:
 
 
 def choose_crf(codec: str, quality: Quality) -> float | None:
-    """Return the encoder's constant quality for a word; None for ProRes, which has profiles.
+    """Return an encoder's constant quality for a quality word; None for ProRes, which has profiles.
 
-    Raises InputError if the words do not apply to the encoder.
+    Raises InputError if quality words do not apply to the encoder.
     """
     if codec in _SCALES:
         return _SCALES[codec].words[QUALITIES.index(quality)]
     if codec.startswith("prores"):
         return None
 
-    why = "it is lossless" if codec in _LOSSLESS else "its scale is unknown"
+    why = "which is lossless" if codec in _LOSSLESS else "whose scale is unknown"
     known = ", ".join(sorted(_SCALES))
     raise InputError(
-        f"found --quality {quality} for {codec}, expected one of {known}, prores_ks ({why}); "
+        f"found --quality {quality} for {codec}, {why}, expected one of {known} or prores_ks; "
         "leave it out, or choose another --codec"
     )
 
 
 def choose_profile(codec: str, quality: Quality | None, pix_fmt: str) -> str | None:
-    """Return the ProRes profile for a word; None for other encoders, or without a word."""
+    """Return the ProRes profile for a quality word; None for other encoders, or without a word."""
     if quality is None or codec != "prores_ks":
         return None
     return "4444" if "444" in pix_fmt else _PROFILES[quality]
 
 
 def check_crf(codec: str, crf: float | None) -> None:
-    """Raise InputError if the encoder would silently clip the constant quality."""
+    """Raise InputError if the constant quality is outside the encoder's scale.
+
+    The encoder itself would silently clip it.
+    """
     scale = _SCALES.get(codec)
     if crf is None or scale is None or 0 <= crf <= scale.largest:
         return

@@ -8,7 +8,7 @@ from pipeline.schema.texts import Word
 
 
 class Encoding(Model):
-    """Encoder settings, the same for every segment, so that packets can be joined."""
+    """Encoder settings, which are the same for all segments so that their packets can be joined."""
 
     codec: Word = "libx264"
     crf: float | None = 16
@@ -17,4 +17,4 @@ class Encoding(Model):
     profile: Word | None = None
     hdr: StaticHdr | None = None
     threads: int = 0
-    """Number of encoder threads; fixed in the plan because some encoders' output depends on it."""
+    """Number of encoder threads; part of the plan, because some encoders' output depends on it."""

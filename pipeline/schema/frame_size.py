@@ -15,13 +15,13 @@ from pipeline.schema.clip import RecordingBase
 Recorded = TypeVar("Recorded", bound=RecordingBase)
 
 SCALES = (2, 4, 8)
-SLACK = 0.01  # share by which rounded sizes may exceed a scale or fall short of one
+SLACK = 0.01  # share by which rounded sizes may exceed a scale or fall short of the input
 
 
 def find_network_scale(lr: RecordingBase, width: int, height: int) -> int | None:
     """Return the least scale of the network that reaches a size in stored pixels.
 
-    The result is None if the size is smaller than the input, or larger than 8 times the input.
+    The result is None if a side is smaller than that of the input, or larger than 8 times that.
     """
     ratios = width / lr.width, height / lr.height
     if min(ratios) < 1 - SLACK:
@@ -30,10 +30,10 @@ def find_network_scale(lr: RecordingBase, width: int, height: int) -> int | None
 
 
 def find_pixel_aspect(lr: RecordingBase, width: int, height: int) -> Fraction | None:
-    """Return the pixel aspect with which frames of a size show the input's picture undistorted.
+    """Return the pixel aspect ratio with which frames of a size show the input undistorted.
 
-    That is the input's own if the size has the proportions of its stored frames, and 1 if it has
-    those of its display. The result is None if the size has neither, beyond rounding.
+    That is the input's own if the size has the proportions of the stored frames, and 1 if it has
+    those of the displayed frames. The result is None if it has neither, apart from rounding.
     """
     # a side of the output may be off by one pixel, because it is even, and one of the input by half
     allowed = lr.width + lr.height + Fraction(width + height, 2)
@@ -51,9 +51,10 @@ def is_possible_size(lr: RecordingBase, width: int, height: int) -> bool:
 
 
 def match_pixel_aspect(lr: Recorded, width: int, height: int) -> Recorded:
-    """Return the input with the pixel aspect of an output of a possible size.
+    """Return the input with the pixel aspect ratio of an output of this size.
 
-    It differs if the input's pixels are not square and the output's are.
+    The ratio changes only if the input's pixels are not square and the output's are. The input is
+    returned unchanged if the size is not a possible one.
     """
     aspect = find_pixel_aspect(lr, width, height)
     if aspect in (None, lr.sample_aspect_ratio):
@@ -62,9 +63,10 @@ def match_pixel_aspect(lr: Recorded, width: int, height: int) -> Recorded:
 
 
 def expect_size(lr: RecordingBase, width: int, height: int) -> tuple[int, int]:
-    """Return the width and height to expect of an output of unknown settings that has this size.
+    """Return the width and height to expect of an output whose settings are not known.
 
-    That is its own size if it is possible, or else the nearest multiple of the input's.
+    `width` and `height` are those that it has. They are expected if they are a possible size, and
+    otherwise the multiple of the input's size with the nearest width.
     """
     if is_possible_size(lr, width, height):
         return width, height

@@ -1,7 +1,7 @@
-"""Write the files generated from the table of options: `python -m pipeline.schema.generate`.
+"""Generate files from the table of options: `python -m pipeline.schema.generate`.
 
-These are pipeline/schema/run_options.py, for editors and type checkers, and the table in
-docs/command-line.md. A test fails when they are out of date.
+They are pipeline/schema/run_options.py, for editors and type checkers, and the table in
+docs/command-line.md. A test fails if they are out of date.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def write_table() -> str:
 
 
 def write_page(page: str) -> str:
-    """Return the documentation page with an up-to-date table between its two marks."""
+    """Return the documentation page with an up-to-date table between BEGIN and END."""
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{write_table()}\n{END}{after}"

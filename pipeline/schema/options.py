@@ -1,4 +1,4 @@
-"""The table of options, for which every settings field states its own help, section and metavar.
+"""The table of options: every settings field states its own help, section and metavar.
 
 The command line, `RunOptions`, the variables PIPELINE_RUN_*, pipeline.toml, the columns of a
 manifest and the table in docs/command-line.md are all derived from it.
@@ -22,7 +22,7 @@ SECTIONS: tuple[Section, ...] = get_args(Section)
 
 @dataclass(frozen=True)
 class Option:
-    """How one settings field appears to users; stored in the field's `Annotated` metadata."""
+    """How a settings field appears to users; stored in the metadata of its `Annotated` type."""
 
     help: str
     section: Section = "Options"
@@ -30,7 +30,7 @@ class Option:
     flags: tuple[str, ...] = ()
     """The option's spellings, if it is not just spelled `--field-name`."""
     is_planned: bool = True
-    """Whether a plan may depend on it, so that `pipeline plan` has the option too."""
+    """Whether a plan may depend on the option, so that `pipeline plan` has it, too."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class OptionField:
 
     @property
     def choices(self) -> list[str]:
-        """The words from which users choose; empty for options of other kinds."""
+        """The words from which users choose; empty if the option accepts other values, too."""
         if get_origin(self.kind) is not Literal:
             return []
         return [word for word in get_args(self.kind) if isinstance(word, str)]
@@ -87,7 +87,7 @@ def list_kinds(annotation: Any, metadata: tuple[Any, ...] = ()) -> tuple[Any, ..
 
 
 def list_options(*groups: type[BaseModel]) -> list[OptionField]:
-    """Return the options of all groups in order, each field only once."""
+    """Return the options of all groups in order; a field in several groups appears once."""
     found: dict[str, OptionField] = {}
     for group in groups:
         for name, field in group.model_fields.items():

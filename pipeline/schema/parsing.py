@@ -20,7 +20,10 @@ _SIZE_NAMES = {"4k": "2160p", "8k": "4320p"}
 
 
 def parse_seconds(text: str) -> float:
-    """Return seconds from text such as "12.5", "1:02.5" or "1:00:02"; else raises ValueError."""
+    """Return the seconds in text such as "12.5", "1:02.5" or "1:00:02".
+
+    Raises ValueError for other text.
+    """
     seconds = 0.0
     for part in text.split(":"):
         seconds = 60 * seconds + float(part)
@@ -28,14 +31,19 @@ def parse_seconds(text: str) -> float:
 
 
 def read_number_variable(name: str, default: float, unit: str) -> float:
-    """Return the number above 0 in an environment variable; raises InputError for anything else."""
+    """Return the number in an environment variable, or `default` if it is unset or empty.
+
+    Raises InputError unless the number is finite and above 0; `unit` is its unit.
+    """
     text = os.environ.get(name) or f"{default:g}"
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise InputError(f"{name} is {text}, expected a number of {unit} above 0; try {default:g}")
+        raise InputError(
+            f"found {name}={text}, expected a finite number of {unit} above 0; try {default:g}"
+        )
     return value
 
 
@@ -58,7 +66,10 @@ def parse_place(text: str) -> tuple[int, int]:
 
 
 def parse_scale(value: object) -> object:
-    """Return an enlargement as text, such as "auto", "4" or "1.5"; raises ValueError for others."""
+    """Return an enlargement as text, such as "auto", "4" or "1.5".
+
+    Raises ValueError for other numbers and text; pydantic rejects values of other types.
+    """
     if value == "auto" or isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
     try:
@@ -71,7 +82,10 @@ def parse_scale(value: object) -> object:
 
 
 def parse_frame_size(text: str) -> str:
-    """Return a size as "1920x1080", "1080p" or "reference"; raises ValueError for other text."""
+    """Return a size as "1920x1080", "1080p" or "reference"; "4k" becomes "2160p".
+
+    Raises ValueError for other text.
+    """
     short = text.strip().lower()
     name = _SIZE_NAMES.get(short, short)
     if name != "reference" and not _SIZE.fullmatch(name):
@@ -94,22 +108,22 @@ def joined_by(separator: str) -> PlainSerializer:
     """Return a serializer that writes a tuple to JSON as users type it."""
 
     def join(value: object) -> object:
-        # in a union with words, the words come here, too
+        # if the field also accepts words, they are passed here, too
         return separator.join(map(str, value)) if isinstance(value, tuple) else value
 
     return PlainSerializer(join, when_used="json")
 
 
 def narrow_settings(settings: Model, group: type[Group]) -> Group:
-    """Return the settings that belong to `group`; those that are unset stay unset."""
+    """Return the settings that belong to `group`; fields that are unset stay unset."""
     names = settings.model_fields_set & group.model_fields.keys()
     return group(**{name: getattr(settings, name) for name in names})
 
 
 def check_settings(group: type[Group], values: dict[str, Any]) -> Group:
-    """Return settings made from option values; None leaves a field at its default.
+    """Return the settings for option values; None leaves a field at its default.
 
-    Raises InputError, which names the option, if a value is invalid.
+    Raises InputError with the name of the option if a value is invalid.
     """
     changed = {name: value for name, value in values.items() if value is not None}
     try:

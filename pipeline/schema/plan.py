@@ -1,4 +1,4 @@
-"""Plans, and the records of segments and runs, as they are stored and sent to workers.
+"""Plans, and the records of segments and runs, in the form in which they are stored and sent.
 
 Times are integer pts with an exact rational time base (seconds per tick), never floats. Every model
 is frozen and rejects unknown fields, so that a typo in an edited plan is noticed.
@@ -19,7 +19,7 @@ from pipeline.schema.model import Model
 from pipeline.schema.reference_map import ReferenceMap
 from pipeline.schema.texts import Digest, FileName, PathText, PicturePattern, Word
 
-# The keys of a recording that depend on the machine.
+# The keys of a recording whose values depend on the machine.
 _FILES: dict[str, Any] = {"path": True, "files": True, "sandbox": True}
 _PLACES = {
     **_FILES,
@@ -37,11 +37,12 @@ class ReferencePlan(Model):
     drift: float = 1.0
     """Factor by which reference times are multiplied before the offset is added."""
     max_distance: float
-    """Greatest distance in seconds between a frame and a reference that it borrows from."""
+    """Greatest distance in seconds between a frame and a reference from which it may borrow."""
     affine: tuple[float, float, float, float, float, float] | None = None
-    """Row-major 2 x 3 map from pixels of the network's frames to reference pixels; None = plain
-    scaling."""
+    """Affine map from pixels of the network's frames to reference pixels, as the rows of a 2 x 3
+    matrix; None = plain scaling."""
     match_colour: bool = True
+    """Whether the colours of the reference may be converted to those of the input."""
 
 
 class Segment(Model):
@@ -56,13 +57,13 @@ class Segment(Model):
 
 
 class RunRecord(Model):
-    """The speed, engine and versions of the run that finished an output."""
+    """The command, speed, engine and versions of the run that finished an output."""
 
     command: str
     seconds: float
     """Wall-clock time from planning to publishing."""
     frames: int
-    """Number of frames that this run enhanced itself, without those of earlier runs."""
+    """Number of frames that this run enhanced, without those of the runs that it resumed."""
     engine: str
     device: str
     reason: str
@@ -75,20 +76,20 @@ class RunRecord(Model):
 
 
 class Plan(Model):
-    """Everything that a run does, decided before it starts; deterministic and editable."""
+    """Everything that a run does, decided before its first segment; deterministic and editable."""
 
     version: Literal[1] = 1
     input: Recording
     reference: ReferencePlan
     capture: Capture | None = None
-    """How LR follows from HR; None = by the antialiased bicubic kernel, in the same colours."""
+    """The reduction from HR to LR; None = the antialiased bicubic kernel, in the same colours."""
     output: PathText
     pictures: PicturePattern = ""
     """Name pattern, such as %06d.png, if `output` is a folder of numbered pictures, else ""."""
     output_url: PathText = ""
     """URL to which the verified `output` is uploaded from the driver's machine; "" for none."""
     scale: Literal[2, 4, 8]
-    """The network's enlargement; its frames are reduced if the output is smaller."""
+    """The network's enlargement; its frames are resized if the output has another size."""
     width: int
     """Output width in stored pixels."""
     height: int
@@ -97,11 +98,13 @@ class Plan(Model):
     model_sha256: Digest = ""
     """SHA-256 of the weights, set when a run starts; resuming requires the same weights."""
     adaptation: Adaptation | None = None
-    """Training of the weights on the recording's own key frames; None = none."""
+    """Adaptation of the weights to the recording; None = none."""
     batch: int
+    """Frames per call of the network."""
     encoding: Encoding
     threads: int = 0
-    """CPU threads of an engine, on which some kernels' last bits depend; 0 until a run starts."""
+    """CPU threads of the engine, on which the output's last bits may depend; 0 until a run starts.
+    """
     on_error: Literal["stop", "conceal"] = "stop"
     to: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"] | None = None
     """Layout of an output light field; None = that of the input."""
@@ -110,7 +113,7 @@ class Plan(Model):
     segments: tuple[Segment, ...]
     reference_map: ReferenceMap
     notes: tuple[str, ...] = ()
-    """Sentences about what was assumed, and what the output keeps and loses."""
+    """Sentences about assumptions, and about what the output keeps and loses."""
     expected_bytes: int | None = None
     """Estimated size of the video; only in plans made by `pipeline plan`."""
     expected_seconds: float | None = None
@@ -120,10 +123,10 @@ class Plan(Model):
     """Set only in the plan that is stored beside a finished output."""
 
     def digest(self) -> str:
-        """Return the SHA-256 of everything that decides the output's bits.
+        """Return the SHA-256 of everything that affects the output's bits.
 
-        The output's path and URL, the notes, the size estimate, the record and what depends on the
-        machine are left out. Fingerprints stand for the recordings' files, which may be moved.
+        The output's path and URL, notes, estimates and records are left out. So is whether the
+        recordings are sandboxed, and their paths: fingerprints identify them even if they move.
         """
         # the map is hashed entry by entry, because its whole text may be large
         estimates = ("expected_bytes", "expected_seconds")
@@ -131,7 +134,7 @@ class Plan(Model):
         if self.capture is None:
             names.append("capture")  # as in plans that are older than this field
         left: dict[str, Any] = dict.fromkeys(names, True)
-        # as above; neither a note nor a time decides any bits
+        # none of these affects the output
         trained = {"note", "took_seconds", "held_out_db"}
         if self.adaptation and not self.adaptation.shared:
             trained.add("shared")  # as in plans that are older than this field
@@ -181,7 +184,7 @@ class Plan(Model):
 
 
 class SegmentRecord(Model):
-    """Proof that a segment is committed: a description of its file, with a digest."""
+    """The proof that a segment is committed: a description of its file, with a digest."""
 
     segment: int
     plan: Digest
@@ -192,4 +195,4 @@ class SegmentRecord(Model):
     last_pts: int
     sha256: Digest
     concealed: tuple[int, ...] = ()
-    """LR pts of corrupt frames, which a neighbouring frame replaces."""
+    """LR pts of corrupt frames, in whose places a neighbouring frame was enhanced."""

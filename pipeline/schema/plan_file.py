@@ -32,8 +32,8 @@ def plan_lines(plan: Plan, *, secrets: bool = False) -> Iterator[str]:
     """Yield the plan as indented JSON, with one line per segment and per reference choice.
 
     Unless `secrets` is true, user names, passwords and queries are removed from its URLs, because
-    everybody who can read the output can read the plan beside it. The text of a long plan is larger
-    than the plan itself, so it is never held in memory as a whole.
+    everybody who can read the output can also read the plan beside it. The text of a long plan
+    needs more memory than the plan itself, so it is yielded in parts.
     """
     data = json.loads(plan.model_dump_json(exclude={"segments", "reference_map"}))
     text = _NUMBERS.sub(_join_numbers, json.dumps(data, indent=1))[:-2]
@@ -63,20 +63,23 @@ def _choice_line(line: bytes) -> str:
 
 
 def save_plan(plan: Plan, path: str | Path) -> None:
-    """Write the plan to a file; raises InputError if the file cannot be written."""
+    """Write the plan to a file.
+
+    Raises InputError if the file cannot be written, or would replace a file that is not a plan.
+    """
     _check_replaceable(Path(path))
     try:
         with Path(path).open("w", encoding="utf-8") as file:
             file.writelines(plan_lines(plan))
     except OSError as error:
         raise InputError(
-            f"cannot write the plan to {path} ({error.strerror}); expected a writable folder; "
-            "try another --save"
+            f"cannot write the plan to {path} ({error.strerror}), expected a file in a writable "
+            "folder; try another --save"
         ) from error
 
 
 def _check_replaceable(path: Path) -> None:
-    """Raise InputError if a file exists at `path` and is not a plan."""
+    """Raise InputError if a file at `path` does not begin as a plan does, with a brace."""
     if not path.is_file():
         return
     with path.open("rb") as file:
@@ -94,7 +97,7 @@ def read_plan(path: str | Path) -> Plan:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"cannot read a plan from {path} ({getattr(error, 'strerror', 'not text')}); "
+            f"cannot read a plan from {path} ({getattr(error, 'strerror', 'not text')}), "
             "expected the .plan.json beside an output; try `pipeline plan ... --save FILE`"
         ) from error
 
@@ -105,7 +108,7 @@ def read_plan(path: str | Path) -> Plan:
         problem = first["msg"].removeprefix("Value error, ")
         where = _name_field(first["loc"], text) if first["loc"] else "the file"
         raise InputError(
-            f"found an invalid plan in {path}: {where}: {problem}; expected a plan written by "
+            f"found an invalid plan in {path}: {where}: {problem}; expected a plan from "
             "`pipeline plan ... --save FILE`; correct that field or make a new plan"
         ) from error
 
@@ -126,7 +129,7 @@ def _name_field(location: Iterable[int | str], text: str) -> str:
 
 
 def _look_up(data: object, part: int | str) -> object:
-    """Return an entry of JSON data; None if it is absent."""
+    """Return the entry `part` of JSON data; None if it is absent."""
     if isinstance(data, dict):
         return data.get(part)
     if isinstance(data, list) and isinstance(part, int) and part < len(data):

@@ -1,4 +1,4 @@
-"""The references of every LR frame, stored in columns that need 4 MB per hour."""
+"""The references of every LR frame, stored in columns that need a few MB per hour of video."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import CoreSchema, core_schema
 
 # Why a frame has its reference, or none:
-# nearest    nearest in time, or on the grid of a light field
-# content    most similar picture
+# nearest    the nearest in time, or on the grid of a light field
+# content    the most similar picture
 # kept       the previous frame's reference, because no other is clearly better (hysteresis)
-# cut        none: the references in range belong to other scenes
-# too far    none: all are farther away than the greatest distance
-# unlike     none: no picture is similar
+# cut        none: all references in range belong to other scenes
+# too far    none: all references are farther away than the greatest distance
+# unlike     none: no reference is similar
 # edited     changed in the plan
 # dark       none: the view shows nothing
 # given      the reference holds the view itself, which passes through unchanged
@@ -33,7 +33,7 @@ _NO_PTS = -(2**63)  # for None in a column of pts; FFmpeg's AV_NOPTS_VALUE
 
 @dataclass(frozen=True, slots=True)
 class ViewChoice:
-    """The view that a reference choice is for, and the position of its reference in the grid."""
+    """The view for which a reference was chosen, and the position of the reference in the grid."""
 
     row: int
     col: int
@@ -60,27 +60,29 @@ class ReferenceChoice:
     pts: int
     """Presentation time of the LR frame, in ticks of the LR time base."""
     ref_pts: int | None
-    """Presentation time of the reference, in ticks of its time base; None = plain up-sampling."""
+    """Presentation time of the reference, in ticks of its time base; None for plain up-sampling."""
     seconds: float | None
-    """Reference time minus LR time, after offset and drift; None without reference or times."""
+    """Reference time minus LR time in seconds, after offset and drift.
+
+    None without a reference, or if the times are not known."""
     why: Why
     similarity: float | None = None
     views: ViewChoice | None = None
     """Set only for light fields."""
     # without further references both fields are left out, as in the plans of older versions
     also: tuple[int, ...] = Field(default=(), exclude_if=_is_empty)
-    """Pts of further references of a clip's frame, the most useful first."""
+    """Pts of further references of a clip's frame, the most useful first; empty for views."""
     also_seconds: tuple[float, ...] = Field(default=(), exclude_if=_is_empty)
     """Like `seconds`, for each reference in `also`; empty if their times are not known."""
 
     @property
     def further(self) -> tuple[int, ...]:
-        """The pts or view numbers of all references but the first."""
+        """The pts (for views, frame numbers) of all references but the first."""
         return self.also if self.views is None else self.views.also
 
     @property
     def references(self) -> tuple[int, ...]:
-        """The pts or view numbers of all references, the best first; empty for none."""
+        """The pts (for views, frame numbers) of all references, the best first; empty for none."""
         return () if self.ref_pts is None else (self.ref_pts, *self.further)
 
 
@@ -102,7 +104,7 @@ class ReferenceMap(Sequence[ReferenceChoice]):
         self._ref_pts = array("q")
         self._seconds = array("d")
         self._why = array("b")
-        # columns that are empty, or as long as the others if any choice has such a value
+        # empty unless a choice has such a value; then as long as the other columns
         self._similarity = array("d")
         self._views: list[ViewChoice | None] = []
         # a column of pts and one of seconds for each further reference that any choice has
@@ -199,13 +201,16 @@ class ReferenceMap(Sequence[ReferenceChoice]):
         return f"ReferenceMap({list(self)!r})"
 
     def _columns(self) -> tuple[object, ...]:
-        """Return all columns to compare, with numbers as bytes, because NaN (None) is not NaN."""
+        """Return all columns for a comparison.
+
+        Numbers are bytes, because NaN, which stores None, does not equal itself.
+        """
         single = (self._pts, self._ref_pts, self._seconds, self._similarity, self._why)
         numbers: tuple[array[Any], ...] = (*single, *self._also, *self._also_seconds)
         return (*(column.tobytes() for column in numbers), tuple(self._views))
 
     def count_references(self) -> int:
-        """Return how many references all frames have together."""
+        """Return the total number of references of all frames."""
         if self._views:
             return sum(len(choice.references) for choice in self)
         columns = (self._ref_pts, *self._also)

@@ -28,7 +28,7 @@ Layout = Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
 
 # Types of option values. Some are parsed from text, and written to JSON as that text.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-"""A number that JSON can express."""
+"""A finite number, because JSON has no others."""
 Seconds = Annotated[Finite, parsed_by(parse_seconds, float | str)]
 Pair = tuple[int, int]
 GridSize = Annotated[Pair, parsed_by(parse_size, Pair | str), joined_by("x")]
@@ -51,7 +51,7 @@ FilePath = Annotated[
 
 
 class GridSettings(Model):
-    """How a light field is stored on disk; None means that it is detected."""
+    """How a light field is stored on disk; None means that the program detects it."""
 
     layout: Annotated[
         Literal[Layout, "stereo"] | None,
@@ -80,7 +80,7 @@ class GridSettings(Model):
     template: Annotated[
         str | None,
         Option(
-            "Names of the views, such as 'v_{row:02}_{col:02}' or 'cam{index}'.",
+            "Template of the views' names, such as 'v_{row:02}_{col:02}' or 'cam{index}'.",
             "Light fields",
             "TEMPLATE",
         ),
@@ -91,7 +91,7 @@ class GridSettings(Model):
     axes: Annotated[
         str | None,
         Option(
-            "Axes of the dataset, such as rchw3: t (moments), r (rows), c (columns), h, w, 3.",
+            "Axes of the dataset, such as rchw3: t moments, r rows, c columns, h, w, 3 channels.",
             "Light fields",
             "LETTERS",
         ),
@@ -104,7 +104,7 @@ class OutputSettings(Model):
     output: Annotated[
         FilePath | None,
         Option(
-            "Default: INPUT plus _x4 or _1280x720; - is stdout, frames/%06d.png numbered pictures.",
+            "Output; default: INPUT plus _x4 or _1280x720; - for stdout, %06d.png for pictures.",
             metavar="OUT",
             flags=("-o", "--output"),
         ),
@@ -116,15 +116,15 @@ class OutputSettings(Model):
         Finite | None,
         Field(gt=0, le=1000),
         Option(
-            "Pictures per second of a video that is made from pictures; default: that of REF.",
+            "Frame rate of a video made from pictures; default: from their times or REF, else 25.",
             "Output and logging",
         ),
     ] = None
-    """None means the rate of the pictures' own times, of a video as reference, or 25."""
+    """None means the rate of the pictures' own times, that of a reference video, or else 25."""
     ground_truth: Annotated[
         FilePath | None,
         Option(
-            "Original recording; measure PSNR and SSIM of the output against it.",
+            "Original recording, to measure the PSNR and SSIM of the output.",
             "Output and logging",
             "HR",
             is_planned=False,
@@ -155,18 +155,20 @@ class InputSettings(GridSettings):
     """Seconds on the input's clock, exclusive."""
     on_error: Annotated[
         Literal["stop", "conceal"],
-        Option("At a corrupt frame, stop (default) or repeat the previous frame (conceal)."),
+        Option("At a corrupt frame, stop (default), or repeat the last intact frame (conceal)."),
     ] = "stop"
     deinterlace: Annotated[
         Literal["auto", "off", "bwdif"],
-        Option("Deinterlace frames that are flagged or comb (auto), none (off), or all (bwdif)."),
+        Option(
+            "Deinterlace what is flagged or looks interlaced (auto), nothing (off), or all (bwdif)."
+        ),
     ] = "auto"
     """"auto" deinterlaces flagged frames if the first frame is flagged, and all frames of a
     recording that is not flagged but shows combing."""
     sandbox: Annotated[
         Literal["auto", "on", "off"],
         Option(
-            "Open recordings in confined child processes: from URLs (auto), all (on), none (off)."
+            "Read recordings in confined child processes: from URLs (auto), all (on), none (off)."
         ),
     ] = "auto"
 
@@ -180,7 +182,7 @@ class PairingSettings(Model):
     scale: Annotated[
         Scale,
         Option(
-            "Enlargement, 1 to 8; auto (default) takes the one of 2, 4 and 8 that suits REF.",
+            "Enlargement, 1 to 8; auto (default) takes the one of 2, 4 and 8 that fits REF best.",
             metavar="auto|NUMBER",
         ),
     ] = "auto"
@@ -212,7 +214,7 @@ class PairingSettings(Model):
         Finite,
         Field(gt=0),
         Option(
-            "Ignore references that are farther away than this; default 2.", "References", "SECONDS"
+            "Ignore references farther away in time than this; default 2.", "References", "SECONDS"
         ),
     ] = 2.0
     """Seconds; hand-held recordings rarely share much detail over longer times."""
@@ -230,13 +232,13 @@ class PairingSettings(Model):
     capture: Annotated[
         FilePath,
         Option(
-            "How LR follows from HR: auto (default, measured), bicubic, sensor (means of pixels), "
-            "or a plan or file of a measured one.",
+            "How INPUT was reduced from HR: auto (default, measured), bicubic, sensor (means of "
+            "pixels), or a FILE with a measured capture, such as a plan.",
             "References",
             "NAME|FILE",
         ),
     ] = "auto"
-    """"auto" measures it wherever a reference shows the instant of a frame."""
+    """"auto" measures it if references show the instants of frames; otherwise, it is bicubic."""
 
 
 class ViewSettings(PairingSettings, GridSettings):
@@ -314,18 +316,18 @@ class ExecutionSettings(Model):
     adapt: Annotated[
         FilePath,
         Option(
-            "Train the weights on the recording's own key frames first: if that pays (auto, the "
-            "default), not (off), for a time, or use a file of `pipeline adapt`.",
+            "Adapt the weights to the recording's own key frames: if it pays (auto, the default), "
+            "never (off), for a time in seconds, or with a file from `pipeline adapt`.",
             "Execution",
             "auto|off|SECONDS|FILE",
         ),
     ] = "auto"
-    """"auto" adapts if at least four key frames exist, and in at most a quarter of the run's
-    estimated time."""
+    """"auto" adapts for the engines auto and torch if there are at least four key frames, and if a
+    quarter of the run's estimated time is enough."""
     adapt_together: Annotated[
         bool,
         Option(
-            "Batch of one camera: adapt once, and use the weights for all inputs where they win.",
+            "Batch from one camera: adapt once, and use the weights for all inputs where they win.",
             "Execution",
             is_planned=False,
         ),
@@ -340,7 +342,7 @@ class ExecutionSettings(Model):
     workers: Annotated[
         int | None,
         Field(ge=1),
-        Option("Maximum number of Ray actors; default: one per GPU.", "Execution", "N"),
+        Option("Maximum number of Ray actors; default: one per GPU or node.", "Execution", "N"),
     ] = None
     accelerator: Annotated[
         str | None,
@@ -352,12 +354,12 @@ class ExecutionSettings(Model):
         Field(ge=1),
         Option("Frames per call of the network; default 2.", "Execution", "N"),
     ] = 2
-    """Frames per call; on a CPU they are processed in parallel."""
+    """On a CPU, the frames of a call are processed in parallel."""
     segment: Annotated[
         Finite,
         Field(gt=0),
         Option(
-            "Length of a segment; default 10, or about a minute of work of a slow engine.",
+            "Length of a segment; default 10, or less if that takes an engine over a minute.",
             "Execution",
             "SECONDS",
         ),
@@ -365,7 +367,7 @@ class ExecutionSettings(Model):
     placement: Annotated[
         Literal["auto", "fused", "split"],
         Option(
-            "Decode and encode in the GPU actor (fused, as auto) or in CPU actors (split).",
+            "Decode and encode in the GPU actors (fused, the default) or in CPU actors (split).",
             "Execution",
         ),
     ] = "auto"
@@ -374,7 +376,7 @@ class ExecutionSettings(Model):
 class RunSettings(
     ExecutionSettings, EncoderSettings, ViewSettings, PairingSettings, InputSettings, OutputSettings
 ):
-    """All settings of a run; None means that the program decides."""
+    """All settings of a run; None means that the program decides, or does without."""
 
     plan: Annotated[
         FilePath | None,

@@ -12,15 +12,17 @@ from pydantic import AfterValidator, Field
 
 
 def matching(pattern: str, longest: int) -> AfterValidator:
-    """Return the validator of texts that match all of `pattern` in at most `longest` characters.
+    """Return a validator that accepts texts of at most `longest` characters of the form `pattern`.
 
-    Pydantic's own patterns refuse names that are not UTF-8, which may be read.
+    Pydantic's own patterns would also reject names that are not UTF-8, but such files can be read.
     """
     compiled = re.compile(pattern)
 
     def check(text: str) -> str:
         if len(text) > longest or compiled.fullmatch(text) is None:
-            raise ValueError(f"expected a text of the form {pattern}")
+            raise ValueError(
+                f"expected a text of at most {longest} characters of the form {pattern}"
+            )
         return text
 
     return AfterValidator(check)
@@ -53,7 +55,7 @@ PicturePattern = Annotated[
     ),
 ]
 
-# The template of the names of views, with the fields that `pipeline.lightfield.names` knows.
+# The template of views' names, with the fields that `pipeline.lightfield.names` supports.
 ViewTemplate = Annotated[
     str,
     matching(r"(?:[^/{}\x00]|\{(?:row|col|index|x|y)(?::0?(?:[0-2]?[0-9]|3[0-2]))?\})*", 255),

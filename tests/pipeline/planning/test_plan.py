@@ -215,7 +215,7 @@ def test_other_weights_replace_the_training_in_a_plan(
         ({"seconds": 60}, "found the request auto with 60.0 seconds"),
         ({"request": "seconds", "seconds": 0}, "greater than 0"),
         ({"request": "off", "steps": 80}, "found a training with the request off"),
-        ({"done": True}, "found a training that is done, expected its number of steps"),
+        ({"done": True}, "found no steps of a training that is done, expected their number"),
         ({"request": "sometimes"}, "expected a plan"),
     ],
 )

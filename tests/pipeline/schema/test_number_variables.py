@@ -16,7 +16,7 @@ def test_other_values_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(name, text)
     with pytest.raises(InputError, match=f"PIPELINE_MAX_MEGAPIXELS is {text}, expected a number"):
         read_pixel_limit()
-    with pytest.raises(InputError, match=f"PIPELINE_CACHE_GB is {text}, expected a number"):
+    with pytest.raises(InputError, match=f"found PIPELINE_CACHE_GB={text}, expected a finite"):
         read_capacity()
     with pytest.raises(InputError, match="of seconds above 0; try 2"):
         read_number_variable("PIPELINE_OTHER", 2.0, "seconds")
