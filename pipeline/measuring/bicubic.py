@@ -1,4 +1,4 @@
-"""Up-sample a plan's input plainly, to measure what its result gains over that."""
+"""Up-sample a plan's input plainly, to measure what the result gains over plain up-sampling."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Upsampling:
         self._source = source
 
     def get(self, number: int) -> Pixels | None:
-        """Return the frame of entry `number` in the reference map, as H x W x 3 RGB.
+        """Return the enlarged frame of entry `number` in the reference map, as H x W x 3 RGB.
 
-        The result is None if there is no such frame, or if it cannot be read.
+        The result is None without a plan, or if the frame cannot be read.
         """
         if self._plan is None or self._source is None:
             return None
@@ -36,7 +36,10 @@ class Upsampling:
 
 @contextmanager
 def open_upsampling(plan: Plan | None) -> Iterator[Upsampling]:
-    """Open the input of a plan; it yields no frames if its file has changed since planning."""
+    """Yield the enlarged frames of a plan's input.
+
+    There are none without a plan, or if the input's files are gone or have changed since planning.
+    """
     if plan is None or not _is_unchanged(plan):
         yield Upsampling(None, None)
         return

@@ -70,8 +70,8 @@ class FrameQuality:
 def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
     """Return a function that maps a frame of `clip` to its time in seconds.
 
-    When stills are compared with a video, their own times are used if they are known, and else the
-    video's rate.
+    For stills that are compared with a video, these are their own times if they are known, or else
+    times at the video's frame rate.
     """
     if isinstance(clip, Stills) and isinstance(other, VideoClip):
         if times := clip.times:
@@ -95,8 +95,8 @@ def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
     """Yield each frame of `sr` with the frame of `ground_truth` at the same time.
 
     A result that covers a part of the ground truth (--start, --end) is compared with that part.
-    Raises PairingError if the sizes differ or a frame of the result has no partner, and InputError
-    if the result is pictures that cannot be compared with stored frames.
+    Raises PairingError if the sizes differ or if a frame of the result has no partner, and
+    InputError if the result is a folder of upright or EXR pictures, which cannot be compared.
     """
     check_comparable(Path(sr), "an evaluation")
     result = probe(sr)
@@ -105,7 +105,7 @@ def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
         raise PairingError(
             f"found a result of {result.width}x{result.height} and a ground truth of "
             f"{truth.width}x{truth.height}, expected the same size; "
-            "pass the original of the input"
+            "pass the original from which the input was made"
         )
 
     result_time = _clock(result, truth)
@@ -135,8 +135,8 @@ def measure_frames(
 ) -> Iterator[FrameQuality]:
     """Yield the quality of each frame of `sr` whose number is not in `skip`.
 
-    With the `plan` of `sr`, the quality of plain up-sampling is included. Raises the same errors as
-    `read_pairs`.
+    With the `plan` of `sr`, the quality of plain up-sampling is included if the input can be read.
+    Raises the same errors as `read_pairs`.
     """
     from crossnetpp.metrics import measure_quality  # imports torch
 
@@ -163,8 +163,9 @@ def measure_vmaf(
 ) -> float:
     """Return the mean VMAF of the frames of `sr` whose numbers are not in `skip`.
 
-    VMAF includes motion, so all frames are measured. Raises InputError if there is no program that
-    measures VMAF or the frames are too small for it, and the same errors as `read_pairs`.
+    VMAF takes motion into account, so all frames are measured. Raises InputError if there is no
+    program that measures VMAF or if the frames are too small for it, StageError if the program
+    fails, and the same errors as `read_pairs`.
     """
     from pipeline.measuring import vmaf
 
@@ -213,8 +214,8 @@ def evaluate(
     """Return the quality of the recording at `sr` against the one at `ground_truth`.
 
     The means leave out the frames whose numbers are in `skip`. With the `plan` of `sr`, plain
-    up-sampling is measured, too. Raises PairingError if no frame is left, and the same errors as
-    `read_pairs`.
+    up-sampling is measured, too, if the input can be read. Raises PairingError if no frame is left,
+    and the same errors as `read_pairs`.
     """
     check_comparable(Path(sr), "an evaluation")
     total = len(scan(probe(str(sr)), distinct=False).pts) - len(skip)

@@ -1,8 +1,8 @@
 """Measure how well the views of a light field fit each other, using its ground truth.
 
-There are three measures: the PSNR of epipolar pictures (column over x for fixed row and y, and row
-over y), the difference between a view and its neighbour warped onto it with the flow of the ground
-truth, and the flicker from view to view.
+There are three measures: the PSNR of epipolar pictures (one line of pixels from every view in a row
+or column of the grid), the difference between a view and its neighbour, warped onto it with the
+flow of the ground truth, and the flicker from view to view.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.lightfield.reader import ViewReader
 from pipeline.schema.clip import Grid, LightField
 
 NEIGHBOURS = 16  # greatest number of pairs of neighbouring views for the warping error
-FLOW_TOLERANCE = 0.5  # pixels; greatest distance from its start at which the flow may lead back
+FLOW_TOLERANCE = 0.5  # pixels by which flow there and back may miss its start
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,25 @@ class ViewPair:
     truth: LightField
 
     def grids(self) -> tuple[Grid, Grid]:
+        """Return the grids of the result and of its ground truth."""
         return self.result.grid, self.truth.grid
 
     def check(self) -> None:
-        """Raise PairingError if the sizes differ, or if a view or frame has no partner."""
+        """Raise PairingError if the sizes differ, or if the truth lacks a view or frame."""
         result, truth = self.grids()
         if (self.result.width, self.result.height) != (self.truth.width, self.truth.height):
             raise PairingError(
                 f"found a result of {self.result.width}x{self.result.height} and a ground truth "
                 f"of {self.truth.width}x{self.truth.height}, expected the same size; "
-                "pass the original of the input"
+                "pass the original from which the input was made"
             )
 
         for view in result.views:
             there = truth.at(view.row, view.col)
             if there is None or truth.views[there].frames < view.frames:
                 raise PairingError(
-                    f"found no view ({view.row}, {view.col}) of {view.frames} frames in "
-                    f"{self.truth.path}, expected all of {self.result.path}; "
+                    f"found no view ({view.row}, {view.col}) with at least {view.frames} frames in "
+                    f"{self.truth.path}, expected every view of {self.result.path}; "
                     "pass the original, cropped in the same way (--crop-grid)"
                 )
 
@@ -57,10 +58,10 @@ class ViewPair:
 def measure_consistency(
     pair: ViewPair, given: tuple[tuple[int, int], ...]
 ) -> tuple[float | None, float | None, float | None]:
-    """Return, for the first moment, the EPI PSNR and the warping errors of result and truth.
+    """Return the PSNR in dB of the epipolar pictures, and the warping errors of result and truth.
 
-    Epipolar pictures leave out the `given` views. Each figure is None if there is nothing to
-    measure.
+    All are means at the first moment. Epipolar pictures leave out the `given` views. A figure is
+    None if there is nothing to measure.
     """
     grid, _ = pair.grids()
     epis: list[float] = []
@@ -85,7 +86,10 @@ def measure_consistency(
 def _read_views(
     pair: ViewPair, places: list[tuple[int, int]]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield the views of result and truth at each place and moment 0, as H x W x 3 in 0..255."""
+    """Yield result and truth of the views at `places` (row, column), as H x W x 3 RGB in 0..255.
+
+    The views are those at the first moment.
+    """
     readers = ViewReader(pair.result), ViewReader(pair.truth)
     try:
         for row, col in places:
@@ -103,7 +107,10 @@ def _read_views(
 def _measure_epi_psnr(
     pair: ViewPair, places: list[tuple[int, int]], *, vertical: bool
 ) -> list[float]:
-    """Return the PSNR of each epipolar picture of a line of views: one per y, or per x."""
+    """Return the PSNR in dB of each epipolar picture of a line of views.
+
+    There is one for each column of pixels if the line is `vertical`, and else for each row.
+    """
     axis = 0 if vertical else 1
     total: Any = 0.0
     for result, truth in _read_views(pair, places):
@@ -114,7 +121,10 @@ def _measure_epi_psnr(
 
 
 def measure_flicker(pair: ViewPair) -> float | None:
-    """Return the largest change (0..255) of a channel's mean error between neighbouring views."""
+    """Return the largest change (0..255) of a channel's mean error between neighbouring views.
+
+    The views are those at the first moment. The result is None if none are neighbours.
+    """
     grid, _ = pair.grids()
     places = [(view.row, view.col) for view in grid.views]
     means = {
@@ -149,7 +159,7 @@ def _measure_warp_errors(
 ) -> tuple[float, float]:
     """Return the warping errors (0..255) of result and truth between two neighbouring views.
 
-    Both are warped with the flow of the truth.
+    Both are warped with the flow of the truth. The errors are 0 if no pixel has a reliable flow.
     """
     (result_a, truth_a), (result_b, truth_b) = _read_views(pair, [first, second])
     planes = [reduce_to_grey(truth.astype(np.uint8), 1 << 16) for truth in (truth_a, truth_b)]

@@ -1,4 +1,4 @@
-"""The means of quality that every command reports, all rounded in the same way."""
+"""Average figures of quality for all commands, which round them in the same way."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pipeline.schema.model import Model
 
 
 class BicubicQuality(Model):
-    """The means of plain up-sampling (PSNR in dB), over the same frames as those of the result."""
+    """The quality of plain up-sampling: of one frame, or the means over a result's frames."""
 
     psnr: float
+    """In dB."""
     ssim: float
 
 
@@ -27,7 +28,7 @@ def mean_ssim(values: Sequence[float]) -> float:
 
 
 def mean_bicubic(qualities: Sequence[BicubicQuality | None]) -> BicubicQuality | None:
-    """Return the means over all frames, or None if the quality of a frame is missing."""
+    """Return the means over all frames; None if there are none, or if a quality is missing."""
     found = [each for each in qualities if each is not None]
     if not found or len(found) < len(qualities):
         return None
@@ -37,5 +38,5 @@ def mean_bicubic(qualities: Sequence[BicubicQuality | None]) -> BicubicQuality |
 
 
 def format_bicubic(quality: BicubicQuality) -> str:
-    """Return the figures as text, to be shown beside those of a result."""
+    """Return the figures as text in the same form as those of a result."""
     return f"PSNR {quality.psnr:.2f} dB   SSIM {quality.ssim:.4f}"

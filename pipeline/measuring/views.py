@@ -47,7 +47,7 @@ class ViewQuality(Model):
     row: int
     col: int
     steps: float | None
-    """Distance to the reference in grid steps; None if it is not known."""
+    """Distance to the reference in grid steps; None if it is not known or the view is given."""
     psnr: float
     ssim: float
     psnr_y: float
@@ -55,7 +55,7 @@ class ViewQuality(Model):
 
 
 class DistanceQuality(Model):
-    """The mean PSNR over the views at the same (rounded) distance from their reference."""
+    """The mean PSNR in dB over the views at the same (rounded) distance from their reference."""
 
     steps: float
     views: int
@@ -63,7 +63,10 @@ class DistanceQuality(Model):
 
 
 class LightFieldQuality(Model):
-    """The fields of `evaluate --json` for light fields; means of quality leave out given views."""
+    """The fields of `evaluate --json` for light fields; means of quality leave out given views.
+
+    PSNR is in dB.
+    """
 
     frames: int
     psnr: float
@@ -76,9 +79,9 @@ class LightFieldQuality(Model):
     epi_psnr: float | None
     """Mean PSNR over the horizontal and vertical epipolar pictures."""
     warp_error: float | None
-    """Mean absolute difference (0..255) between neighbouring views warped onto each other."""
+    """Mean absolute difference (0..255) between a view and a neighbour that is warped onto it."""
     warp_error_truth: float | None
-    """The same difference in the ground truth, where only noise and errors of the flow cause it."""
+    """The same in the ground truth, where only noise and errors of the flow cause differences."""
     flicker: float | None
     """Largest change (0..255) of a channel's mean error between neighbouring views, including given
     ones: the flicker of a sweep through the views."""
@@ -115,9 +118,9 @@ def evaluate_light_field(
 ) -> LightFieldQuality:
     """Return the quality of a light field against the one at `ground_truth`.
 
-    The plan or, without a plan, the sidecar names the given views, which the means of quality leave
-    out. Raises PairingError if there is no light field at `ground_truth`, or if that does not match
-    the views.
+    The means of quality leave out the given views, which the plan lists or, without a plan, the
+    sidecar. Raises PairingError if there is no light field at `ground_truth`, or if it does not
+    match the views.
     """
     truth = open_light_field(ground_truth, grid_settings)
     if truth is None:
@@ -150,10 +153,10 @@ def evaluate_views(
 ) -> LightFieldQuality:
     """Return the quality of the light field `result` against `truth`.
 
-    `places` names the given views. `skipped` holds the (row, column, moment) of further frames that
-    no mean includes; if no frame is left, all are measured. With the `plan` of the result, plain
-    up-sampling is measured, too. Raises PairingError if the sizes differ, or if a view or frame has
-    no partner.
+    `places` maps views to their distances from the reference, None for given views. `skipped` holds
+    the (row, column, moment) of further frames that the means of quality leave out; if no frame
+    would be left, all are measured. With the `plan` of the result, plain up-sampling is measured,
+    too. Raises PairingError if the sizes differ, or if the truth lacks a view or frame.
     """
     pair = ViewPair(result, truth)
     pair.check()
@@ -200,7 +203,7 @@ def evaluate_views(
 def _list_compared(
     result: LightField, given: Set[tuple[int, int]], skipped: Set[tuple[int, int, int]]
 ) -> list[tuple[int, int, int]]:
-    """Return the (row, column, moment) of the frames that the means include."""
+    """Return the (row, column, moment) of the frames that the means of quality include."""
     return [
         (view.row, view.col, moment)
         for view in result.grid.views
@@ -276,7 +279,7 @@ def _group_by_distance(views: tuple[ViewQuality, ...]) -> tuple[DistanceQuality,
 
 
 def format_quality(found: LightFieldQuality) -> str:
-    """Return the figures as text, with each on a line of its own."""
+    """Return the figures as several lines of text."""
     worst = found.worst
     lines = [
         f"{len(found.views)} views, {len(found.given)} given ones left out of the means",

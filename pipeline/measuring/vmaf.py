@@ -1,4 +1,4 @@
-"""VMAF of recordings of 8 and 16 bits, with the errors of this package."""
+"""Measure the VMAF of 8- and 16-bit recordings, and raise the errors of this package."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def require_program() -> str:
     if found is None:
         raise InputError(
             "found no ffmpeg program with the filter libvmaf, expected one for VMAF; "
-            "try `pip install imageio-ffmpeg`, which brings one"
+            "try `pip install imageio-ffmpeg`, which contains one"
         )
     return found
 
 
 class Vmaf(vmaf.Vmaf):
-    """A running measurement: `add` all pairs in presentation order, then call `scores`."""
+    """A running measurement: `add` all pairs of frames in presentation order, then get `scores`."""
 
     def __init__(self, ffmpeg: str, height: int, width: int, matrix: str = "bt709") -> None:
         """Start the program; `matrix` is `Colour.used_matrix` of the recordings.

@@ -13,7 +13,7 @@ from pipeline.pairing.capture import join_capture
 from pipeline.pixels import Picture
 from pipeline.schema.capture import Capture
 
-SIDE = 192  # CSS pixels of the picture, a multiple of 4s for every scale
+SIDE = 192  # CSS pixels of the picture, a multiple of a kernel's side for every scale
 POSITIVE = np.array([20.0, 90.0, 200.0])
 NEGATIVE = np.array([220.0, 110.0, 20.0])
 FRAME = (90, 90, 90)
@@ -30,7 +30,7 @@ class KernelFigure:
 
 
 def draw_capture(capture: Capture | None) -> KernelFigure | None:
-    """Return the picture of a plan's kernel; None if it is the bicubic one."""
+    """Return the picture of a plan's kernel; None if the plan has no capture."""
     if capture is None:
         return None
     picture = draw_kernel(join_capture(capture))
@@ -41,7 +41,10 @@ def draw_capture(capture: Capture | None) -> KernelFigure | None:
 
 
 def draw_kernel(kernel: NDArray[np.float64]) -> Picture:
-    """Return a kernel (4s x 4s) as a picture of SIDE x SIDE pixels, a square for each weight."""
+    """Return a kernel as a picture of SIDE x SIDE pixels, with a square for each weight.
+
+    The side of the kernel is 4 times the network's scale.
+    """
     strength = np.sqrt(np.abs(kernel) / np.abs(kernel).max())[..., None]
     colour = np.where(kernel[..., None] >= 0, POSITIVE, NEGATIVE)
     small = np.asarray(255 + strength * (colour - 255), np.uint8)
@@ -55,9 +58,11 @@ def draw_kernel(kernel: NDArray[np.float64]) -> Picture:
 
 
 def describe_capture(capture: Capture) -> str:
-    """Return a sentence about a kernel and how well it fits."""
+    """Return sentences about a kernel, its fit and the change of colours."""
+    count = len(capture.pairs)
+    frames = "1 frame" if count == 1 else f"{count} frames"
     origin = {
-        "measured": f"The kernel was measured at {len(capture.pairs)} pictures of one instant.",
+        "measured": f"The kernel was measured at {frames} whose instants the reference shows.",
         "sensor": "The kernel was set to means of pixels.",
         "file": "The kernel came from a file.",
         "bicubic": "The bicubic kernel explains the input.",
@@ -69,8 +74,9 @@ def describe_capture(capture: Capture) -> str:
     )
     if capture.fits_db is not None and capture.bicubic_db is not None:
         text += (
-            f" With it, the reduced reference fits the input by {capture.fits_db:.1f} dB, with the "
-            f"bicubic kernel by {capture.bicubic_db:.1f} dB."
+            f" The reference, reduced with it, matches the input with a PSNR of "
+            f"{capture.fits_db:.1f} dB; with the bicubic kernel, the PSNR is "
+            f"{capture.bicubic_db:.1f} dB."
         )
     if capture.colour is not None:
         text += " The colours of the reference were converted to the input's."

@@ -1,4 +1,4 @@
-"""Draw curves over time, as data for uPlot and as SVG for readers without JavaScript."""
+"""Draw curves over time: as data for uPlot, and as SVG for browsers without JavaScript."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Tick:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing in units in which it is WIDTH x HEIGHT."""
+    """A chart in SVG units, in which it is WIDTH x HEIGHT, and the same chart as data."""
 
     title: str
     unit: str
     lines: list[tuple[str, str, list[str]]]
-    """The name, style and SVG point lists of each curve; every gap starts a new list."""
+    """The name, style and SVG point lists of each curve; a new list starts after every gap."""
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     switches: list[float]
@@ -60,7 +60,10 @@ class Chart:
 
 
 def choose_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return about `count` round numbers from low to high, in steps of 1, 2 or 5 times 10^n."""
+    """Return about `count` round numbers from `low` to `high`, or `low` alone for an empty range.
+
+    Their steps are 1, 2 or 5 times a power of ten.
+    """
     span = high - low
     if not math.isfinite(span) or span <= 0:
         return [low]
@@ -85,8 +88,8 @@ def draw_chart(
 ) -> Chart:
     """Return a chart of `curves` over `times` in seconds, with a vertical line at each switch.
 
-    Figures are shown with `digits` decimal places, and with the numbers of their `frames`. `marks`
-    maps times to labels.
+    Figures are shown with `digits` decimal places and the numbers of their `frames`. `marks` maps
+    times to labels.
     """
     known = [value for curve in curves for value in curve.values if value is not None]
     low = min(known, default=0.0)
@@ -132,7 +135,7 @@ def _chart_data(
     switches: list[float],
     marks: dict[float, str],
 ) -> Markup:
-    """Return the data of a chart as JSON."""
+    """Return the data of a chart as JSON for uPlot."""
     data = {
         "unit": unit,
         "digits": digits,
@@ -156,7 +159,7 @@ def _chart_data(
 def _polylines(
     xs: list[float], values: list[float | None], y: Callable[[float], float]
 ) -> list[str]:
-    """Return the SVG point lists of a curve, one per piece between gaps."""
+    """Return the SVG point lists of a curve, one for each piece between gaps."""
     pieces: list[list[str]] = [[]]
     for at, value in zip(xs, values, strict=True):
         if value is None:

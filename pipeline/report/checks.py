@@ -1,4 +1,4 @@
-"""Check quickly, before hours of work, that a report can be written."""
+"""Check quickly, before hours of work, whether a report can be written."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def check_page_path(page: Path, *, force: bool, read: Iterable[str | Path | None
         raise InputError(f"found the report {page}, expected a name that ends in .html; rename it")
     if page.is_dir():
         raise InputError(
-            f"{page} is a folder, expected the name of a file; try {page / 'report.html'}"
+            f"found the folder {page}, expected the name of a file; try {page / 'report.html'}"
         )
     check_new_file(page, force=force, advice="try another name, or --force to replace it")
 
 
 def check_reportable(recordings: tuple[str | None, ...], output: str | None) -> None:
-    """Raise InputError if a run of these recordings cannot have a report."""
+    """Raise InputError if no report can be written on a run with these recordings and output."""
     remote = next((path for path in (*recordings, output) if path and is_url(path)), None)
     if remote is not None:
         raise InputError(
-            f"found {remote} for a run with --report, expected local files, because reports cannot "
-            "be about files at URLs; leave --report out"
+            f"found {remote} for a run with --report, expected local files, because a report "
+            "cannot show files at URLs; leave --report out"
         )
     if output is not None and Path(output).suffix.lower() == ".exr":
         raise InputError(
@@ -43,7 +43,7 @@ def check_reportable(recordings: tuple[str | None, ...], output: str | None) -> 
 
 
 def find_output(run: Path) -> Path:
-    """Return the output of a run, of which `run` is the output itself or its plan."""
+    """Return the output of a run; `run` is the path of the output, or of the plan beside it."""
     if not run.name.endswith(".plan.json"):
         return run
 

@@ -7,7 +7,10 @@ from pipeline.schema.plan import Plan
 
 
 def choose_exhibits(rows: list[Row], plan: Plan) -> dict[int, list[str]]:
-    """Return the numbers of the frames to show with the reasons, the most interesting first."""
+    """Return the frames to show, in the order of the page.
+
+    The keys are the numbers of the frames, and the values the reasons for which each was chosen.
+    """
     candidates = sorted(drop_given(rows, plan), key=lambda row: (row.figure, row.number))
     picks = {
         "median": candidates[len(candidates) // 2],

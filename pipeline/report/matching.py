@@ -18,9 +18,10 @@ TOLERANCE = 1e-3  # seconds by which the times of output and ground truth may di
 
 
 def open_matching(plan: Plan, path: str, grid_settings: GridSettings | None = None) -> Recording:
-    """Open an output or a ground truth as a recording of the same kind as the plan's input.
+    """Open an output of the plan, or its ground truth.
 
-    Raises InputError if it is not such a recording.
+    It is opened as a light field if the plan's input is one, and as a video or pictures otherwise.
+    Raises InputError if it cannot be opened as that.
     """
     if not isinstance(plan.input, LightField):
         return probe(path)
@@ -29,7 +30,7 @@ def open_matching(plan: Plan, path: str, grid_settings: GridSettings | None = No
     if found is None:
         raise InputError(
             f"found no light field in {path}, expected one like {plan.input.path}; "
-            "pass the output, or the original, of this plan"
+            "pass the output of this plan or its ground truth"
         )
     return found
 
@@ -37,7 +38,7 @@ def open_matching(plan: Plan, path: str, grid_settings: GridSettings | None = No
 def match_output(plan: Plan, result: Recording, output: Path) -> Sequence[int]:
     """Return the pts of the result for every entry of the plan's reference map.
 
-    Raises InputError if the result is not the output of the plan.
+    Raises InputError if the size, the number of frames or the views are not those of the plan.
     """
     if (result.width, result.height) != (plan.width, plan.height):
         raise InputError(
@@ -59,12 +60,13 @@ def match_output(plan: Plan, result: Recording, output: Path) -> Sequence[int]:
 def match_truth(plan: Plan, result: Recording, times: Sequence[int], truth: Recording) -> list[int]:
     """Return the pts of the ground truth for every entry of the plan's reference map.
 
-    `times` are the pts of the result. Raises PairingError if the ground truth does not match.
+    `times` are the pts of the result for the same entries. Raises PairingError if the size differs,
+    or if the ground truth has no frame for an entry.
     """
     if (truth.width, truth.height) != (plan.width, plan.height):
         raise PairingError(
             f"found a ground truth of {truth.width}x{truth.height}, expected the output's "
-            f"{plan.width}x{plan.height}; pass the original"
+            f"{plan.width}x{plan.height}; pass the original from which the input was made"
         )
     if isinstance(truth, LightField):
         return _match_views(plan, truth)

@@ -38,7 +38,7 @@ from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings
 
-MOST_STRETCHES = 200  # rows of the reference table; the page only counts the others
+MOST_STRETCHES = 200  # rows of the reference table; the page states how many more there are
 MOST_SWITCHES = 120  # more vertical lines would cover the curves of a chart
 
 
@@ -93,9 +93,9 @@ def write_report(
 ) -> None:
     """Write the report on a finished run to `page` atomically.
 
-    `grid_settings` describes the layout of a light field's ground truth if its names do not. Raises
-    InputError if the output, the plan and the ground truth do not belong together, or if the page
-    cannot be written.
+    `plan_file` is by default the plan beside the output. `grid_settings` describes the layout of a
+    light field's ground truth if the names of its files do not. Raises InputError if the output,
+    the plan and the ground truth do not belong together, or if the page cannot be written.
     """
     check_comparable(output, "a report")
     plan = read_plan(plan_file or output.with_name(f"{output.stem}.plan.json"))
@@ -189,7 +189,7 @@ def render_page(
 
 
 def _make_exhibits(finished: FinishedRun, rows: list[Row]) -> list[Exhibit]:
-    """Return the frames to show, with pictures that fit the size budget of the page."""
+    """Return the frames to show, with pictures in a quality that fits the page's size budget."""
     by_number = {row.number: row for row in rows}
     aspect = finished.result.sample_aspect_ratio
     rotation = finished.result.rotation
@@ -234,7 +234,7 @@ def _describe_window(part: Window) -> str:
 
 
 def _summary(means: Mapping[str, float | None]) -> list[SummaryRow]:
-    """Return the rows of the table of means, without figures that no frame has."""
+    """Return the rows of the table of means; figures that no frame has are left out."""
 
     def line(name: str, ours: str, plain: str | None, form: str, meaning: str) -> SummaryRow | None:
         value = means[ours]
@@ -281,7 +281,7 @@ def _summary(means: Mapping[str, float | None]) -> list[SummaryRow]:
             "temporal",
             "bicubic_temporal",
             ".2f",
-            "change that motion does not explain; calm if close to plain up-sampling",
+            "change that motion does not explain; steady if close to plain up-sampling",
         ),
         line("Borrowed, levels", "borrowed", None, ".2f", "mean distance from plain up-sampling"),
     ]

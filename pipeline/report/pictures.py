@@ -40,7 +40,7 @@ class CaptionedPicture:
 
 
 def choose_window(pictures: FramePictures) -> Window:
-    """Return the window to show: a small frame as a whole, else where most was borrowed."""
+    """Return the part of a frame to show: all of a small one, else where most was borrowed."""
     height, width = pictures.result.shape[:2]
     tall = min(height, MOST_HEIGHT)
     wide = min(width, MOST_WIDTH)
@@ -55,7 +55,10 @@ def choose_window(pictures: FramePictures) -> Window:
 
 
 def draw_heat_map(pictures: FramePictures) -> Picture:
-    """Return a map of the borrowed detail, from black (0) to bright (HOTTEST levels or more)."""
+    """Return a map of the borrowed detail, from black (0) to bright (HOTTEST levels or more).
+
+    The detail is the difference from plain up-sampling.
+    """
     heat = measure_borrowing(pictures.result, pictures.bicubic) * (255 / HOTTEST)
     scaled = np.asarray(np.clip(heat, 0, 255), np.uint8)
     bgr = cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)
@@ -63,9 +66,9 @@ def draw_heat_map(pictures: FramePictures) -> Picture:
 
 
 def crop_pictures(pictures: FramePictures, part: Window, rotation: float) -> list[CaptionedPicture]:
-    """Return all versions of a frame, cropped to `part` and turned upright.
+    """Return all versions of a frame that exist, cropped to `part` and turned upright.
 
-    `rotation` is that of the recording, in degrees counter-clockwise.
+    `rotation` is the recording's display rotation in degrees, counter-clockwise.
     """
     versions: list[tuple[str, str, Picture | None]] = [
         ("bicubic", "bicubic: plain up-sampling of the input", pictures.bicubic),
@@ -91,9 +94,9 @@ def crop_pictures(pictures: FramePictures, part: Window, rotation: float) -> lis
 
 
 def encode_jpegs(pictures: list[Picture], budget: int = BUDGET) -> list[str]:
-    """Return data URLs of JPEGs, in the best of QUALITIES with which they fit `budget` bytes.
+    """Return data URLs of JPEGs, all of the best of QUALITIES at which they fit `budget` bytes.
 
-    If they fit in none, the lowest is used.
+    If they do not fit at any quality, the lowest is used.
     """
     found: list[str] = []
     for grade in QUALITIES:

@@ -27,23 +27,25 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 from pipeline.schema.settings import GridSettings
 
-# Greatest number of frames with figures of their own, evenly spread in longer clips. A ground truth
-# is compared with all frames.
+# Greatest number of frames with figures of their own, which are spread evenly over longer runs. A
+# ground truth is compared with all frames.
 MOST_FRAMES = 240
 MOST_PAIRS = 12  # frames measured with optical flow, which is slower than all other figures
 
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one frame, in dB, 8-bit levels and seconds; None if not measured."""
+    """The figures of one frame; None if a figure was not measured."""
 
     number: int
+    """Number of the frame's entry in the reference map."""
     seconds: float
     choice: ReferenceChoice
     borrowed: float
     """Mean difference from plain up-sampling, in 8-bit levels."""
     consistency: float
     """PSNR in dB of the result, downscaled again, against the input."""
+    # PSNR is in dB, SSIM at most 1, VMAF 0 to 100, agreement -1 to 1, temporal in 8-bit levels
     psnr: float | None = None
     ssim: float | None = None
     bicubic_psnr: float | None = None
@@ -95,8 +97,8 @@ class FramePictures:
 class FinishedRun:
     """The open recordings of a finished run: input, reference, output and ground truth.
 
-    It is a context manager, which closes them. Raises InputError or PairingError if they do not
-    belong to the plan.
+    As a context manager, it closes them at the end. Raises InputError if the output or the ground
+    truth does not belong to the plan.
     """
 
     def __init__(
@@ -137,7 +139,10 @@ class FinishedRun:
         self._stack.close()
 
     def read_pictures(self, number: int, *, reference: bool = True) -> FramePictures:
-        """Return all versions of one frame as 8-bit pixels; references only if `reference`."""
+        """Return all versions of a frame as 8-bit pixels.
+
+        The first two references are included if `reference`, and if the recording still exists.
+        """
         choice = self.plan.reference_map[number]
         lr = self._lr.get(choice.pts)
 
@@ -164,7 +169,10 @@ class FinishedRun:
         return to_8_bit(resize_picture(fitted, self.plan.height, self.plan.width))
 
     def measure_against_truth(self, number: int) -> TruthFigures | None:
-        """Return the quality of one frame at its own bit depth, or None without a ground truth."""
+        """Return the quality of one frame and of its plain up-sampling; None without ground truth.
+
+        Each is compared with the ground truth at the greater bit depth of the two.
+        """
         if self._original is None or self._partners is None:
             return None
         from crossnetpp.metrics import measure_quality  # imports torch
@@ -204,9 +212,10 @@ def measure_all_frames(finished: FinishedRun, progress: Reporter = SILENT) -> li
 def average_figures(
     rows: list[Row], against_truth: Sequence[TruthFigures], plan: Plan
 ) -> Mapping[str, float | None]:
-    """Return the mean of every figure, without the frames that the reference provides.
+    """Return the mean of every figure over the frames that the reference does not provide.
 
-    Means of figures against a ground truth are over all other frames, as in `pipeline evaluate`.
+    PSNR and SSIM are means over all these frames, as in `pipeline evaluate`, and other figures over
+    those of them in `rows`.
     """
     compared = drop_given(rows, plan)
     means = {name: mean_figure(compared, name) for name in MEASURED}
@@ -227,9 +236,10 @@ def measure_rows(
     against_truth: Sequence[TruthFigures] = (),
     progress: Reporter = SILENT,
 ) -> list[Row]:
-    """Return the figures of the measured frames.
+    """Return the figures of all frames, or of MOST_FRAMES evenly spread ones if there are more.
 
-    `against_truth` has the quality of every frame against the ground truth, if already measured.
+    `against_truth` contains the quality of every frame against the ground truth if it has been
+    measured already.
     """
     numbers = spread_evenly(len(finished.plan.reference_map), MOST_FRAMES)
     closely = {numbers[i] for i in spread_evenly(len(numbers), MOST_PAIRS)}
@@ -254,7 +264,7 @@ def measure_rows(
 def _start_vmaf(finished: FinishedRun, numbers: list[int]) -> Iterator[_VmafPair | None]:
     """Yield running measurements of VMAF, or None if it cannot be measured.
 
-    VMAF includes motion, so it needs every frame of a clip.
+    VMAF takes motion into account, so it needs every frame of a clip.
     """
     plan = finished.plan
     ffmpeg = find_program() if finished.truth is not None else None
@@ -275,7 +285,7 @@ def _iterate_rows(
     vmaf: _VmafPair | None,
     against_truth: Sequence[TruthFigures],
 ) -> Iterator[Row]:
-    """Yield the metrics of each frame; those in `closely` also get metrics from optical flow."""
+    """Yield the figures of each frame; frames in `closely` also get figures from optical flow."""
     last_number: int | None = None
     last: FramePictures | None = None
     for number in numbers:
@@ -304,7 +314,10 @@ def _measure_row(
     before: FramePictures | None,
     truth: TruthFigures | None,
 ) -> Row:
-    """Return the figures of one frame; `before` is the frame before it, or None to skip motion."""
+    """Return the figures of one frame.
+
+    `before` is the frame before it; None leaves the temporal errors out.
+    """
     plan = finished.plan
     choice = plan.reference_map[number]
 
@@ -352,7 +365,7 @@ def _measure_temporal_errors(before: FramePictures, now: FramePictures) -> dict[
     }
 
 
-# The figures in a row of which means are taken.
+# The figures of a row that are averaged.
 MEASURED = (
     "borrowed",
     "consistency",

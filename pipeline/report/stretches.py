@@ -14,23 +14,29 @@ class Stretch:
     """Consecutive frames that have the same reference for the same reason."""
 
     first: int
+    """Number of the first frame."""
     last: int
+    """Number of the last frame."""
     begin: float
+    """Time of the first frame in seconds."""
     end: float
+    """Time of the last frame in seconds."""
     reference: float | None
-    """Seconds on the reference's own clock."""
+    """Seconds on the reference's own clock; None without a reference."""
     farthest: float | None
+    """Greatest distance to the reference in seconds; None if not known."""
     why: str
+    """The reason for the first reference; "" for stretches of second references."""
     nearness: float
     """1 for no distance to the reference, 0 for the greatest distance of all stretches."""
     further: tuple[float, ...]
-    """Seconds on the reference's own clock of all further references of these frames, in order."""
+    """Times of all further references of these frames on the reference's own clock, in order."""
 
 
 def find_stretches(plan: Plan, rank: int = 0) -> list[Stretch]:
-    """Return the stretches in a plan's reference map, in order.
+    """Return the stretches in the reference map of a clip's plan, in order.
 
-    With `rank` 1, they are those of the frames' second references, if any frame has one.
+    With `rank` 1, they are those of the frames' second references, or none if no frame has one.
     """
     choices = plan.reference_map
     if rank and all(len(choice.references) <= rank for choice in choices):
@@ -67,10 +73,13 @@ def find_stretches(plan: Plan, rank: int = 0) -> list[Stretch]:
 
 
 def cut_stretches(stretches: list[Stretch], last: int) -> list[Stretch]:
-    """Return the stretches up to frame `last`; the one that contains it ends there."""
+    """Return the stretches up to frame `last`, with which the stretch that contains it ends."""
     return [replace(each, last=min(each.last, last)) for each in stretches if each.first <= last]
 
 
 def _list_seconds(choice: ReferenceChoice) -> tuple[float, ...]:
-    """Return the known distances to a frame's references in seconds, of the first reference on."""
+    """Return the distances in seconds to a frame's references, the first reference first.
+
+    The result is empty if the distances are not known.
+    """
     return () if choice.seconds is None else (choice.seconds, *choice.also_seconds)

@@ -28,7 +28,7 @@ FOCUS_STEPS = 9
 
 @dataclass(frozen=True)
 class Viewer:
-    """The data for the viewer, and the pictures that replace it if there is no JavaScript."""
+    """The data for the viewer, and the pictures that replace it in browsers without JavaScript."""
 
     data: Markup
     """JSON with the keys rows, cols, first, start, width, height, views and focus."""
@@ -39,8 +39,8 @@ class Viewer:
     shrunk: bool
     middle: str
     focused: list[tuple[str, str]]
-    """The captions and data URLs of three pictures, focused from the lowest to the highest
-    disparity."""
+    """The captions and data URLs of three pictures, which are focused on the lowest, a middle and
+    the highest disparity."""
     epi: str
     low: float
     """Lowest disparity on which the viewer can focus, in output pixels per grid step."""
@@ -54,9 +54,9 @@ class Cell:
 
     row: Row
     share: float
-    """The view's figure on a scale from 0 (lowest of all views) to 1 (highest)."""
+    """The view's figure on a scale from 0 (the lowest) to 1 (the highest of views not given)."""
     served: str
-    """Position of the reference view that serves the view, "given", or "none"."""
+    """Position of the view's reference, and the number of further ones; or "given", or "none"."""
 
 
 def make_viewer(clip: LightField) -> Viewer:
@@ -136,7 +136,7 @@ def _read_views(clip: LightField, size: tuple[int, int]) -> list[Picture]:
 
 
 def make_table(grid: Grid, rows: list[Row]) -> list[list[Cell | None]]:
-    """Return the cells of the views at the first moment in rows of the grid; None for a hole."""
+    """Return the views at the first moment as rows of cells; None for a view not in `rows`."""
     figures = [row.figure for row in rows if row.choice.why != "given"]
     low = min(figures, default=0.0)
     high = max(figures, default=1.0)
@@ -169,7 +169,10 @@ def _describe_reference(row: Row, view: ViewChoice) -> str:
 
 
 def group_by_distance(rows: list[Row]) -> list[tuple[int, int, float, float | None]]:
-    """Return (grid steps, number of views, mean figure, mean bicubic PSNR), from near to far."""
+    """Return (grid steps, number of rows, mean figure, mean bicubic PSNR), from near to far.
+
+    The steps are the rounded distances of views from their references. Given views are left out.
+    """
     found: dict[int, list[Row]] = {}
     for row in rows:
         view = row.choice.views

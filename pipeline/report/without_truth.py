@@ -24,10 +24,11 @@ LEAST_DETAIL = 0.5  # standard deviation in 8-bit levels; pictures with less hav
 def measure_consistency(
     result: Picture, lr: Picture, scale: int, kernel: NDArray[np.float64] | None = None
 ) -> float:
-    """Return the PSNR in dB of `result`, downscaled again, against `lr`.
+    """Return the PSNR in dB of `result`, downscaled again by `scale`, against `lr`.
 
-    `kernel` (4s x 4s) is that of the input; None is the bicubic one of `degrade`. A low value means
-    that the result shows something that the input does not. A blurred result can score high, too.
+    `kernel`, 4 * scale on a side, is the one that reduced the input; None is the bicubic one of
+    `degrade`. A low value means that the result shows something that the input does not. A blurred
+    result can score high, too.
     """
     again = degrade(result, scale) if kernel is None else _reduce(result, kernel)
     return psnr(_unit(again), _unit(lr))
@@ -39,24 +40,27 @@ def _reduce(picture: Picture, kernel: NDArray[np.float64]) -> Picture:
 
 
 def measure_borrowing(result: Picture, bicubic: Picture) -> NDArray[np.float32]:
-    """Return the difference (H x W, mean of RGB, in 8-bit levels) from plain up-sampling."""
+    """Return the absolute difference from plain up-sampling, H x W in 8-bit levels.
+
+    It is the mean over red, green and blue.
+    """
     away = np.abs(result.astype(np.float32) - bicubic.astype(np.float32))
     return np.asarray(away.mean(axis=2), np.float32)
 
 
 class WarpedReference(NamedTuple):
-    """A reference that is warped onto a frame."""
+    """A reference that was warped onto a frame with optical flow."""
 
     reference: NDArray[np.float32]
-    """H x W x 3 in 8-bit levels, moved with optical flow."""
+    """The warped reference, H x W x 3 RGB in 8-bit levels."""
     seen: NDArray[np.bool_]
-    """H x W, True where both pictures show the same point."""
+    """H x W; True for pixels that are visible in both pictures."""
 
 
 def warp_reference(reference: Picture, bicubic: Picture) -> WarpedReference:
     """Warp `reference` onto the frame whose plain up-sampling is `bicubic`.
 
-    The flow is estimated between these two, independently of the network's own alignment.
+    The flow between these two pictures is estimated independently of the network's alignment.
     """
     # the flow maps each pixel of the frame to the reference
     found = estimate_motion(reference, bicubic)
@@ -66,8 +70,9 @@ def warp_reference(reference: Picture, bicubic: Picture) -> WarpedReference:
 def measure_agreement(picture: Picture, moved: WarpedReference) -> float | None:
     """Return the correlation (-1..1) between the fine detail of `picture` and the warped reference.
 
-    Fine detail is the difference from a Gaussian blur of 2 pixels. Only pixels that both pictures
-    show count. The result is None if there are none, or if one of the pictures has no detail.
+    Fine detail is the difference of the mean of RGB from its Gaussian blur with a sigma of 2
+    pixels. Only pixels that are visible in both pictures are compared. The result is None if there
+    are no such pixels, or if one of the pictures has too little detail in them.
     """
     images = (picture.astype(np.float32), moved.reference)
     ours, theirs = (_detail(image)[moved.seen] for image in images)
@@ -77,15 +82,19 @@ def measure_agreement(picture: Picture, moved: WarpedReference) -> float | None:
 
 
 def estimate_input_motion(bicubic_before: Picture, bicubic_now: Picture) -> Motion:
-    """Return the motion between two frames, estimated from the input and not from a result."""
+    """Return the motion from one frame to the next, estimated from their plain up-samplings.
+
+    It does not depend on any result, so all results are measured with the same motion.
+    """
     return estimate_motion(bicubic_before, bicubic_now)
 
 
 def measure_temporal_error(before: Picture, now: Picture, moved: Motion) -> float:
-    """Return the mean difference, in 8-bit levels, of a frame from the one before warped onto it.
+    """Return the mean absolute difference between a frame and the warped frame before it.
 
-    Lower is steadier. The figure includes flicker, but also detail that the flow does not follow,
-    so compare it with the figure for plain up-sampling, which has no added detail.
+    It is in 8-bit levels, over the pixels that are visible in both frames; lower is steadier. It
+    includes flicker, but also detail that the flow does not follow, so compare it with the figure
+    for plain up-sampling, which has no added detail.
     """
     return measure_warping_error(before, now, moved)
 

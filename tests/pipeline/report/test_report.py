@@ -93,8 +93,8 @@ def test_the_measured_kernel_is_drawn_and_described() -> None:
     text, _ = page()
     plan = read_plan(finished_run() / "out.plan.json")
     assert plan.capture is not None
-    assert f"The kernel was measured at {len(plan.capture.pairs)} pictures of one instant." in text
-    assert f"fits the input by {plan.capture.fits_db:.1f} dB" in text
+    assert f"The kernel was measured at {len(plan.capture.pairs)} frames whose instants" in text
+    assert f"matches the input with a PSNR of {plan.capture.fits_db:.1f} dB" in text
 
     means = np.pad(np.full((2, 2), 0.25), 3)
     means[0, 0] = -0.0625
