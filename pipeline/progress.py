@@ -203,7 +203,7 @@ class Pace:
         self._start = time.monotonic()
 
     def fps(self, done: int) -> float:
-        """Return the frames per second since then, at which `done` frames are done now."""
+        """Return the frames per second since then, if `done` frames are done now."""
         elapsed = time.monotonic() - self._start
         return (done - self._first) / elapsed if elapsed > 0 else 0.0
 
@@ -226,7 +226,7 @@ class LineReporter(_BatchText):
     def __init__(
         self, stream: IO[str] | None = None, *, first_seconds: float = _FIRST_LINE_SECONDS
     ) -> None:
-        """Write to `stream` (default: stderr); progress first after `first_seconds` of a step."""
+        """Write to `stream`, by default stderr, and show progress only after `first_seconds`."""
         self._first_seconds = first_seconds
         self._stream = LossyStream(stream or sys.stderr)
         self._pace = Pace(0, 0)

@@ -83,7 +83,7 @@ def describe_in_child(function: str, path: str, arguments: dict[str, Any]) -> An
 
 
 def confine_recording(recording: R, path: str) -> R:
-    """Mark a recording that a child process described as one that only child processes may open.
+    """Return the recording that a child process described, for child processes alone to open.
 
     Raises MediaError if it lists a file that is neither `path` nor inside it: a crafted file may
     have taken over the child, which must not choose the files that are opened later.
@@ -92,7 +92,7 @@ def confine_recording(recording: R, path: str) -> R:
     for file in recording.list_paths():
         if Path(file) != whole and whole not in Path(file).parents:
             raise MediaError(
-                f"found a reference to another file, {file}, in {whole}, expected an intact light "
+                f"found the name of another file, {file}, in {whole}, expected an intact light "
                 "field; do not open it with other programs"
             )
     return recording.model_copy(update={"url": ""}).with_sandbox(True)

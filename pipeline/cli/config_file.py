@@ -74,7 +74,7 @@ class Configuration:
     def find_defaults(
         self, command: click.Command, load: Callable[[str], click.Command]
     ) -> Defaults:
-        """Return a command's defaults by parameter name; `load` returns the command of a name.
+        """Return a command's defaults by parameter name; `load` returns a command by its name.
 
         Raises InputError if the file sets an option that the command does not have, that takes no
         single value, or that a file in the current folder must not set.

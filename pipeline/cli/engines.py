@@ -111,7 +111,7 @@ def build(
     cluster: bool,
     address: str | None,
 ) -> None:
-    """Build, test and time engines as a first run would, and decide again which one `auto` is.
+    """Build, test and time engines as a first run would, and choose the engine for `auto` again.
 
     The exit status is 1 if a build with --target, --cluster or --address fails.
     """

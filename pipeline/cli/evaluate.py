@@ -21,7 +21,11 @@ from pipeline.cli.words import print_json, print_text
 @click.command()
 @click.argument("result", metavar="SR", type=RECORDING)
 @click.option(
-    "--ground-truth", required=True, metavar="HR", type=RECORDING, help="The original of SR."
+    "--ground-truth",
+    required=True,
+    metavar="HR",
+    type=RECORDING,
+    help="Original to compare SR with.",
 )
 @click.option(
     "--plan",
@@ -48,7 +52,7 @@ def evaluate(
 ) -> None:
     """Print the PSNR and SSIM of SR against HR, in RGB and luma; frames are matched by time.
 
-    Light fields are compared view by view, and how well the views fit each other is measured, too.
+    Light fields are compared view by view, and the consistency of their views is measured, too.
     """
     from pipeline.measuring.views import LightFieldQuality, format_quality
     from pipeline.progress import make_reporter

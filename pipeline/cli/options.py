@@ -58,7 +58,7 @@ class PathOrWord(click.Path):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return the words that begin with `incomplete`, and files if none does or it is empty."""
+        """Return the words that begin with `incomplete`; add files if none does or it is empty."""
         words = [word for word in self._words if word.startswith(incomplete)]
         files = [] if words and incomplete else super().shell_complete(ctx, param, incomplete)
         return [*map(CompletionItem, words), *files]
@@ -84,7 +84,7 @@ class RecordingType(PathOrWord):
 
 
 def name_recording(path: str) -> str:
-    """Return a recording's path for a command to show to the user, or INPUT if it was a pipe."""
+    """Return a recording's name in suggested commands: its path, or INPUT if it was a pipe."""
     return "INPUT" if path in click.get_current_context().meta.get(_PIPED, ()) else path
 
 
@@ -98,7 +98,7 @@ MANIFEST_OPTION = click.option(
 
 
 def list_given(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that have values; they apply to all inputs of a batch."""
+    """Return the options that are set, which apply to all inputs of a batch."""
     # `is not False`, because --crf 0 equals False and must stay
     return {
         name: value for name, value in values.items() if value is not None and value is not False

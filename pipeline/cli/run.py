@@ -50,7 +50,7 @@ _NOT_OF_STREAMS = (
     "command",
     metavar="CMD",
     envvar="PIPELINE_RUN_EXEC",
-    help="Run this shell command after each output; $PIPELINE_OUTPUT is the output.",
+    help="Run this shell command after each output; $PIPELINE_OUTPUT is its path or URL.",
 )
 @click.option(
     "--watch",
@@ -182,7 +182,7 @@ def check_watch(
     *,
     dry_run: bool,
 ) -> None:
-    """Raise UsageError if --watch is combined with options that exclude it, or is missing."""
+    """Raise UsageError if other options exclude --watch, or if one needs it and it is missing."""
     if watch is None and until_idle is not None:
         raise click.UsageError("--watch-until-idle needs --watch.")
     if until_idle is not None and not math.isfinite(until_idle):

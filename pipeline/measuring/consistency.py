@@ -21,7 +21,7 @@ from pipeline.lightfield.reader import ViewReader
 from pipeline.schema.clip import Grid, LightField
 
 NEIGHBOURS = 16  # greatest number of pairs of neighbouring views for the warping error
-FLOW_TOLERANCE = 0.5  # pixels by which flow there and back may miss its start
+FLOW_TOLERANCE = 0.5  # pixels by which the flow there and back may miss its start
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def describe_capture(capture: Capture) -> str:
     )
     if capture.fits_db is not None and capture.bicubic_db is not None:
         text += (
-            f" The reference, reduced with it, matches the input with a PSNR of "
+            " The reference, reduced with it, matches the input with a PSNR of "
             f"{capture.fits_db:.1f} dB; with the bicubic kernel, the PSNR is "
             f"{capture.bicubic_db:.1f} dB."
         )

@@ -15,7 +15,7 @@ _SHOWN = 400  # characters of the command's last line that are shown
 
 
 class PublishedCommand:
-    """A shell command, with the recordings' paths in PIPELINE_INPUT and PIPELINE_OUTPUT.
+    """A shell command that finds the recordings' paths in PIPELINE_INPUT and PIPELINE_OUTPUT.
 
     The paths never become part of the command, so nothing in them is executed. `note` receives a
     line about every call.

@@ -90,9 +90,9 @@ class OpenRun:
 
 
 def open_run(request: RunRequest, *, runner: Runner) -> OpenRun:
-    """Plan a run, open its run folder, adapt the weights if the plan requires it.
+    """Plan a run, open its run folder, and adapt the weights if the plan requires it.
 
-    The engine is loaded, too, if the run is in this process. Raises OutputExistsError if the output
+    If the run is in this process, its engine is loaded, too. Raises OutputExistsError if the output
     exists, and other InputErrors if the user has to change something.
     """
     start = time.monotonic()

@@ -1,7 +1,7 @@
 """Find out whether an existing output is what a run would make, without planning it again.
 
-The plan beside a finished output records the command that made it. The output is taken for that of
-the same run if the settings, the recordings and the weights are the same, and if it still passes
+The plan beside a finished output records the command that made it. A run would make the same output
+if the settings, the recordings and the weights are the same; the output must also still pass
 verification.
 """
 
@@ -86,9 +86,9 @@ def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
 
 
 def _read_local_plan(output: Path) -> Plan | None:
-    """Return the plan beside an output; None if there is none, or if it is not that of the output.
+    """Return the plan beside an output; None if there is none, or if it is not the output's plan.
 
-    It is not if it belongs to another output, or if the output was replaced after it was written.
+    It may be the plan of another output of the same stem, or older than a new file at the path.
     """
     plan = plan_path(output)
     if not plan.is_file():

@@ -22,7 +22,7 @@ def list_videos(path: str, *, sandbox: bool = False) -> list[str] | None:
         if is_url(path) or not folder.is_dir():
             return None
     except OSError:
-        return None  # such as for a name that is too long, which is reported on opening
+        return None  # such as for a name that is too long; opening the recording reports that
 
     files = [file for file in folder.iterdir() if file.is_file() and file.name[0] != "."]
     videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]

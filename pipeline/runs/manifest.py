@@ -46,10 +46,10 @@ class Entry(Model):
 def is_batch(
     inputs: tuple[str, ...], manifest: str | None, common: Mapping[str, Any] = EMPTY
 ) -> bool:
-    """Return whether the arguments denote a batch: a manifest, several paths, or many videos.
+    """Return whether the arguments denote a batch.
 
-    A glob of videos and a folder of videos are many. With `common` settings for light fields, a
-    folder is a single recording.
+    A batch is a manifest, several paths, or a glob or a folder of videos. With `common` settings
+    for light fields, a folder is a single recording.
     """
     if manifest is not None or len(inputs) > 1:
         return True
@@ -155,7 +155,7 @@ def _make_entry(given: dict[str, Any]) -> Entry:
     problem = given.pop(_PROBLEM, None)
     texts = [value for value in given.values() if isinstance(value, str)]
     if problem is None and any("\0" in text for text in texts):
-        problem = "found a NUL character in a value, expected none; correct that line"
+        problem = "found a NUL character in a value, expected text without any; correct that line"
     if problem is not None:
         return Entry(given=given, settings=None, error=problem)
 
@@ -218,7 +218,10 @@ def _csv_rows(text: str, place: str) -> list[dict[str, Any]]:
         for row in reader:
             flat = _flat({k: v for k, v in row.items() if k and v})
             if row.get(None):  # DictReader's key for surplus values
-                flat[_PROBLEM] = f"found more values than columns in line {reader.line_num}"
+                flat[_PROBLEM] = (
+                    f"found more values than columns in line {reader.line_num}, expected one for "
+                    "each column; put quotes around values that contain commas"
+                )
             rows.append(flat)
     except csv.Error as error:
         raise InputError(
@@ -253,7 +256,8 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
         # in CSV, all options share one cell: scale=4 crf=18
         options = dict(part.partition("=")[::2] for part in options.split())
     if not isinstance(options, dict):
-        options = {_PROBLEM: f'found options {options!r}, expected an object such as {{"crf": 18}}'}
+        problem = f'found options {options!r}, expected an object such as {{"crf": 18}}'
+        options = {_PROBLEM: f"{problem}; correct that line"}
     return {ALIASES.get(k, k).replace("-", "_"): v for k, v in (row | options).items()}
 
 

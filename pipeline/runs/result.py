@@ -36,7 +36,7 @@ class CaptureResult(Model):
 
 
 class AdaptedResult(Model):
-    """The adaptation of the weights: a training on the recording's key frames, or from a file."""
+    """The adaptation of the weights, by training on the recording's key frames or from a file."""
 
     seconds: float
     """Time of the training; 0 for weights from a file."""

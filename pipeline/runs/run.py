@@ -36,9 +36,9 @@ def run(
 ) -> RunResult:
     """Enhance one input and return the result.
 
-    Pass the same `parts` to several runs to share engines, or changed ones to replace parts of the
-    run. Raises PipelineError if the run fails or is interrupted; committed segments are kept, and
-    the next run with the same settings resumes.
+    `parts` replaces parts of the run, and shares engines with other runs to which it is passed.
+    Raises PipelineError if the run fails or is interrupted; committed segments are kept, and the
+    next run with the same settings resumes.
     """
     progress = progress or SilentReporter()
     parts = parts or RunParts()

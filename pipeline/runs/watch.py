@@ -18,7 +18,7 @@ from pipeline.runs.own_outputs import is_output
 from pipeline.runs.result import ItemResult
 
 POLL_SECONDS = 1.0
-SETTLED_SECONDS = 5.0  # time without a change after which a recording is taken for complete
+SETTLED_SECONDS = 5.0  # time without a change after which a recording is considered complete
 
 
 class RunEntries(Protocol):
@@ -37,7 +37,7 @@ class Pauses:
     until_idle: float | None = None
     """Time without a new or growing recording after which the watch ends; None = never."""
     settled: float = SETTLED_SECONDS
-    """Time without a change after which a recording is taken for complete."""
+    """Time without a change after which a recording is considered complete."""
     poll: float = POLL_SECONDS
     """Time between two looks at the folder."""
 

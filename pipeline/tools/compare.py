@@ -28,7 +28,7 @@ from pipeline.schema.clip import Clip, VideoClip
 Mode = Literal["side", "wipe", "difference"]
 
 TOLERANCE = 0.51  # share of a frame's duration by which the times of recordings may differ
-SWEEP = 4.0  # seconds that a wipe's divider takes to the right and back
+SWEEP = 4.0  # seconds in which a wipe's divider moves to the right and back
 GAIN = 8  # amplification of differences, which are shown around grey
 MOST_GIF_FRAMES = 300
 VIDEOS = (".mp4", ".mov", ".mkv", ".m4v")

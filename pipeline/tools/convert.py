@@ -85,7 +85,10 @@ def convert_light_field(
 
 
 def check_output(out: Path, clip: LightField, *, force: bool) -> None:
-    """Raise InputError if the output would replace the input or exists, or has no folder."""
+    """Raise InputError if the output would replace the input, has no folder, or already exists.
+
+    With `force`, it may exist.
+    """
     taken = {Path(clip.path).resolve(), *(Path(file).resolve() for file in clip.files)}
     if out.resolve() in taken:
         raise InputError(

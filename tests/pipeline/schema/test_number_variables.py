@@ -14,7 +14,9 @@ from pipeline.schema.parsing import read_number_variable
 def test_other_values_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PIPELINE_MAX_MEGAPIXELS", "PIPELINE_CACHE_GB", "PIPELINE_OTHER"):
         monkeypatch.setenv(name, text)
-    with pytest.raises(InputError, match=f"PIPELINE_MAX_MEGAPIXELS is {text}, expected a number"):
+    with pytest.raises(
+        InputError, match=f"found PIPELINE_MAX_MEGAPIXELS={text}, expected a finite"
+    ):
         read_pixel_limit()
     with pytest.raises(InputError, match=f"found PIPELINE_CACHE_GB={text}, expected a finite"):
         read_capacity()
