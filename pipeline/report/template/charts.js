@@ -1,5 +1,5 @@
 "use strict";
-// Replaces the static charts, which readers without JavaScript see, by charts of uPlot. A line above
+// Replaces the static charts, which browsers without JavaScript show, by uPlot charts. A line above
 // each chart shows the figures of the frame under the pointer, or of the one that the arrow keys
 // choose; the cursors of all charts follow each other.
 for (const plot of document.querySelectorAll(".plot")) {

@@ -24,7 +24,7 @@
   // One set of controls for all frames.
   const button = (text, title, act) => {
     const made = make("button", { type: "button", textContent: text, title });
-    if (text.length === 1) made.ariaLabel = title; // screen readers cannot name a sign
+    if (text.length === 1) made.ariaLabel = title; // screen readers cannot name a symbol
     made.addEventListener("click", act);
     return made;
   };
@@ -101,7 +101,7 @@
     }
     draw();
   }
-  // The chosen picture, or the default one if this frame lacks it, as without a reference.
+  // The chosen picture, or the default one if the frame lacks it, such as one without a reference.
   const side = (name) => (shown.figures.has(view[name]) ? view[name] : pairs.slider[name === "left" ? 0 : 1]);
   const box = () => shown.figures.get(side("left")).querySelector(".pane").getBoundingClientRect();
   const natural = () => {
@@ -191,7 +191,7 @@
     }
     stage.addEventListener("dragstart", (event) => event.preventDefault());
     stage.addEventListener("dblclick", (event) => {
-      [view.split] = rest; // a double click zooms, it must not move the divider
+      [view.split] = rest; // a double click zooms, and must not move the divider
       zoom(view.z > 1 ? 1 : 4, place(event));
     });
     stage.addEventListener("wheel", (event) => {

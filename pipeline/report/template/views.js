@@ -1,6 +1,6 @@
 "use strict";
 // Viewer for a light field: a drag or the arrow keys move from view to view, a slider moves the plane
-// of focus, and a strip shows one picture line of all views of the row.
+// of focus, and a strip shows one line of pixels from every view in the row.
 for (const field of document.querySelectorAll(".lightfield")) {
   const data = JSON.parse(field.querySelector("script").textContent);
   const at = { row: data.start[0], col: data.start[1], focus: null, y: Math.floor(data.height / 2) };
@@ -73,7 +73,7 @@ for (const field of document.querySelectorAll(".lightfield")) {
     caption.textContent = at.focus === null ? `View ${name}${hole}` : `All views together, sharp at ${sharpAt} per step`;
     canvas.textContent = caption.textContent;
   }
-  // Draws line y of all views of the row, one below the other; of the column if rows have one view.
+  // Draws line y of every view in the row, one below the other; in the column if rows have one view.
   function epipolar() {
     const across = data.cols > 1;
     const members = across ? views[at.row] : views.map((line) => line[0]);
