@@ -210,7 +210,7 @@ def test_force_replaces_key_frames_and_nothing_else(clip: Path, tmp_path: Path) 
     (keys / SIDECAR).unlink()
     done = invoke("keyframes", clip, "-o", keys, "--at", "1", "--force")
     assert done.exit_code == 2
-    assert "has no keyframes.json" in done.stderr
+    assert "found no keyframes.json in" in done.stderr
     assert list_names(keys) == ["key_000060_2.002s.png"]
     assert list_names(tmp_path) == ["keys"]
 
