@@ -1,4 +1,4 @@
-"""`python -m pipeline` is the command `pipeline`.
+"""Run the command `pipeline` as `python -m pipeline`.
 
 `python -m` puts the current folder first on the import path, so that a file `json.py` in it would
 replace Python's own. The folder is removed below, before the command is imported. By then, however,

@@ -75,6 +75,11 @@ class Interrupted(PipelineError):  # noqa: N818 - as KeyboardInterrupt, not an e
     exit_status = 130
 
 
+def count_items(count: int, noun: str) -> str:
+    """Return a number with its noun for a message, such as "1 frame" or "2 frames"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type's name if the message is empty."""
     return next(iter(_message_lines(error)), type(error).__name__)
@@ -103,8 +108,8 @@ def describe_os_error(error: OSError) -> PipelineError:
             "permissions"
         )
     return PipelineError(
-        f"found '{reason}'{place}, expected to read and write there; check the disk, then run the "
-        "same command again"
+        f"found '{reason}'{place}, expected reading and writing to succeed there; check the disk, "
+        "then run the same command again"
     )
 
 

@@ -242,7 +242,7 @@ class LineReporter(_BatchText):
         self._pace = Pace(total, done)
         self._next = time.monotonic() + self._first_seconds
         resumed = f", {done} already done" if done else ""
-        self.note(f"{total} frames{resumed}")
+        self.note(f"{total} frame{'' if total == 1 else 's'}{resumed}")
 
     def update(self, done: int, busy: dict[str, float]) -> None:
         """Write a line if the last one is old enough."""

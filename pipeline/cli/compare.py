@@ -51,6 +51,7 @@ def compare(
     Smaller recordings are enlarged bicubically, so that an input can be compared with its result.
     A video has the sound of A.
     """
+    from pipeline.errors import count_items
     from pipeline.progress import make_reporter
     from pipeline.tools.compare import check_comparison, make_labels, write_comparison
 
@@ -63,4 +64,4 @@ def compare(
         at=at,
         progress=make_reporter(quiet=quiet),
     )
-    print_text(f"{output}: {count} frame{'s' if count > 1 else ''}")
+    print_text(f"{output}: {count_items(count, 'frame')}")

@@ -58,6 +58,7 @@ def degrade(
     as_json: bool,
 ) -> None:
     """Make a low-resolution copy of HR, for tests with a known ground truth."""
+    from pipeline.errors import count_items
     from pipeline.progress import make_reporter
     from pipeline.tools.degrade import degrade as write_copy
 
@@ -76,4 +77,5 @@ def degrade(
     if as_json:
         print_json(made.model_dump_json())
     else:
-        print_text(f"{made.output}: {made.frames} frames of {made.width}x{made.height}")
+        frames = count_items(made.frames, "frame")
+        print_text(f"{made.output}: {frames} of {made.width}x{made.height}")

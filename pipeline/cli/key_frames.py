@@ -61,7 +61,7 @@ def keyframes(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Write the frames of INPUT that would help most as references to a folder of pictures.
+    """Write a folder of pictures: the frames of INPUT that would help most as references.
 
     Enlarge or restore the pictures with another program, keep their names, and pass the folder to
     `pipeline run INPUT --ref-stream FOLDER`.

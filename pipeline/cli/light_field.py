@@ -40,6 +40,7 @@ def convert(
     **grid: Any,
 ) -> None:
     """Convert the light field LF to another layout without loss, and compare every view."""
+    from pipeline.errors import count_items
     from pipeline.progress import make_reporter
     from pipeline.tools.convert import convert_light_field
 
@@ -56,9 +57,8 @@ def convert(
         print_json(made.model_dump_json())
     else:
         times = f" x {made.moments} moments" if made.moments > 1 else ""
-        print_text(
-            f"{made.output}: {made.views} views ({made.rows}x{made.cols}){times} as {made.layout}"
-        )
+        views = count_items(made.views, "view")
+        print_text(f"{made.output}: {views} ({made.rows}x{made.cols}){times} as {made.layout}")
 
 
 @click.command()

@@ -82,7 +82,7 @@ def print_plans(
 ) -> None:
     """Print the plans of many inputs; an input that cannot be planned does not stop the others.
 
-    Raises PipelineError after the last input if there was such an input.
+    Raises PipelineError after the last input if an input could not be planned.
     """
     from pipeline.runs.batch import read_shared_pipes
     from pipeline.runs.result import PlansResult
@@ -101,7 +101,9 @@ def print_plans(
     else:
         print_text(describe_plans(items))
     if failed:
-        raise PipelineError(f"{failed} of {len(items)} inputs cannot be run as they are")
+        raise PipelineError(
+            f"{failed} of {len(items)} inputs cannot be run; correct the errors that are listed"
+        )
 
 
 def _plan_entry(entry: Entry, progress: Reporter, save: str | None, *, show: bool) -> PlanResult:

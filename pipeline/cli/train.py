@@ -47,7 +47,7 @@ def train(
     address: str | None,
     quiet: bool,
 ) -> None:
-    """Train a network as CONFIG describes, a YAML file or the name of a shipped one (fast).
+    """Train a network as CONFIG describes: a YAML file, or a shipped configuration (fast).
 
     Run the same command again to resume an interrupted run.
     """

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crossnetpp.printable import make_printable, make_printable_json
+from pipeline.errors import count_items
 
 if TYPE_CHECKING:
     from deploy.speed import Speed
@@ -47,8 +48,9 @@ def describe_result(result: RunResult) -> str:
     """Return the result of a run as a few lines of text."""
     lines = [
         f"{result.output}",
-        f"  {result.frames} frames x{result.scale} in {result.seconds:.1f} s "
-        f"({result.fps:.2f} fps), {result.width}x{result.height}, {result.segments} segments"
+        f"  {count_items(result.frames, 'frame')} x{result.scale} in {result.seconds:.1f} s "
+        f"({result.fps:.2f} fps), {result.width}x{result.height}, "
+        f"{count_items(result.segments, 'segment')}"
         + (f", {result.resumed_segments} of them resumed" if result.resumed_segments else ""),
         f"  engine {result.engine}, model {result.model}, on {result.device}",
         *([f"  reference map: {result.reference_map}"] if result.reference_map else []),
@@ -72,8 +74,8 @@ def _describe_means(result: RunResult) -> str:
         text = f" (bicubic {quality.bicubic.psnr:.2f} dB, {quality.bicubic.ssim:.4f})"
     if quality.left_out:
         text += (
-            f", means of {quality.frames} frames without the {quality.left_out} that the "
-            "reference provides"
+            f", means of {count_items(quality.frames, 'frame')} without the {quality.left_out} "
+            "that the reference provides"
         )
     return text
 
@@ -83,15 +85,16 @@ def describe_batch(result: BatchResult) -> str:
     lines = []
     for item in result.items:
         if item.result is not None:
-            outcome = f"{item.result.frames} frames, {item.result.fps:.2f} fps -> {item.output}"
+            frames = count_items(item.result.frames, "frame")
+            outcome = f"{frames}, {item.result.fps:.2f} fps -> {item.output}"
         else:
             outcome = " ".join((item.error or item.note or "").split())
         lines.append(f"{item.status:8} {item.input}  {outcome}".rstrip())
 
     skipped = f"{result.skipped} skipped, " if result.skipped else ""
     lines.append(
-        f"{result.done} done, {skipped}{result.failed} failed, {result.frames} frames "
-        f"in {result.seconds:.1f} s"
+        f"{result.done} done, {skipped}{result.failed} failed, "
+        f"{count_items(result.frames, 'frame')} in {result.seconds:.1f} s"
     )
     return "\n".join(lines)
 
@@ -136,15 +139,18 @@ def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
         f"{made.input.path} -> {Path(made.output) / made.pictures}",
         f"  {made.input.width}x{made.input.height} -> {made.width}x{made.height} "
         f"({made.describe_enlargement()}), "
-        f"{len(made.reference_map)} frames in {len(made.segments)} segments",
-        f"  engine {made.engine}, model {made.model}, {made.batch} frames a batch",
+        f"{count_items(len(made.reference_map), 'frame')} in "
+        f"{count_items(len(made.segments), 'segment')}",
+        f"  engine {made.engine}, model {made.model}, {count_items(made.batch, 'frame')} a batch",
         f"  {made.encoding.codec} crf {made.encoding.crf} {made.encoding.pix_fmt}",
         f"  references by {made.reference.select}: {reasons}",
     ]
     several = sum(len(choice.references) > 1 for choice in made.reference_map)
     if several:
         mean = made.reference_map.count_references() / len(made.reference_map)
-        lines.append(f"  {several} frames borrow from several, {mean:.2f} references per frame")
+        lines.append(
+            f"  {count_items(several, 'frame')} with several references, {mean:.2f} per frame"
+        )
 
     if isinstance(made.input, LightField):
         from pipeline.tools.describe_views import format_references
@@ -176,7 +182,7 @@ def describe_plans(items: Sequence[PlanResult]) -> str:
     skipped = f"{counts['skipped']} skipped, " if counts["skipped"] else ""
     total = (
         f"{len(plans)} planned, {skipped}{counts['failed']} failed, "
-        f"{sum(len(plan.reference_map) for plan in plans)} frames"
+        f"{count_items(sum(len(plan.reference_map) for plan in plans), 'frame')}"
     )
     seconds = [plan.expected_seconds for plan in plans]
     if plans and None not in seconds:
@@ -218,7 +224,7 @@ def describe_clip(clip: Clip) -> str:
     ]
 
     if clip.files:
-        lines.append(f"  {len(clip.files)} files")
+        lines.append(f"  {count_items(len(clip.files), 'file')}")
     for stream in clip.other_streams if isinstance(clip, VideoClip) else ():
         lines.append(f"  stream {stream.index}: {stream.type} {stream.codec} {stream.language}")
     return "\n".join(lines)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import PairingError
+from pipeline.errors import PairingError, count_items
 from pipeline.lightfield.parallax import reduce_to_grey
 from pipeline.lightfield.reader import ViewReader
 from pipeline.schema.clip import Grid, LightField
@@ -49,8 +49,9 @@ class ViewPair:
             there = truth.at(view.row, view.col)
             if there is None or truth.views[there].frames < view.frames:
                 raise PairingError(
-                    f"found no view ({view.row}, {view.col}) with at least {view.frames} frames in "
-                    f"{self.truth.path}, expected every view of {self.result.path}; "
+                    f"found no view ({view.row}, {view.col}) with at least "
+                    f"{count_items(view.frames, 'frame')} in {self.truth.path}, expected every "
+                    f"view of {self.result.path}; "
                     "pass the original, cropped in the same way (--crop-grid)"
                 )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from pipeline.errors import PairingError
+from pipeline.errors import PairingError, count_items
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader
 from pipeline.lightfield.sidecar import read_given_views
@@ -282,13 +282,13 @@ def format_quality(found: LightFieldQuality) -> str:
     """Return the figures as several lines of text."""
     worst = found.worst
     lines = [
-        f"{len(found.views)} views, {len(found.given)} given ones left out of the means",
+        f"{count_items(len(found.views), 'view')}, {len(found.given)} given left out of the means",
         f"RGB   PSNR {found.psnr:.2f} dB   SSIM {found.ssim:.4f}",
         f"luma  PSNR {found.psnr_y:.2f} dB   SSIM {found.ssim_y:.4f}",
         f"worst view ({worst.row}, {worst.col}): {worst.psnr:.2f} dB",
     ]
     lines += [
-        f"  {near.steps:4.0f} steps: {near.psnr:.2f} dB ({near.views} views)"
+        f"  {near.steps:4.0f} steps: {near.psnr:.2f} dB ({count_items(near.views, 'view')})"
         for near in found.by_distance
     ]
 

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import InputError, PairingError
+from pipeline.errors import InputError, PairingError, count_items
 from pipeline.lightfield.opening import open_light_field
 from pipeline.media.read.probe import probe
 from pipeline.recording import scan
@@ -51,7 +51,7 @@ def match_output(plan: Plan, result: Recording, output: Path) -> Sequence[int]:
     times = scan(result).pts
     if len(times) != len(plan.reference_map):
         raise InputError(
-            f"found {len(times)} frames in {output}, expected the plan's "
+            f"found {count_items(len(times), 'frame')} in {output}, expected the plan's "
             f"{len(plan.reference_map)}; pass the output of this plan"
         )
     return times

@@ -201,7 +201,7 @@ def report_resumed(ledger: Ledger, progress: Reporter) -> None:
         progress.note(ledger.note)
     if ledger.resumed:
         total = len(ledger.plan.segments)
-        progress.note(f"resuming: {ledger.resumed} of {total} segments are done")
+        progress.note(f"resuming with {ledger.resumed} of {total} segments done")
 
 
 def describe_execution(report: ExecutionReport, *, auto_placement: bool = False) -> str:
@@ -237,7 +237,7 @@ def describe_interruption(opened: OpenRun | None) -> str:
     frames = count_committed_frames(opened.ledger)
     return (
         f"interrupted with {kept} of {total} segments ({frames} of "
-        f"{len(opened.plan.reference_map)} frames), which are kept; "
+        f"{len(opened.plan.reference_map)} frames) kept; "
         "run the same command again to resume"
     )
 
@@ -351,7 +351,10 @@ def run_result(
 
 
 def _check_ground_truth(path: str | None, layout: GridSettings, plan: Plan) -> None:
-    """Raise InputError, before hours of work, if the output could not be compared with `path`."""
+    """Raise InputError if the ground truth at `path` does not suit the plan's output.
+
+    This happens before hours of work.
+    """
     if path is None:
         return
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, count_items
 from pipeline.media.join.capabilities import VIDEO_SUFFIXES
 from pipeline.media.pictures.stills import SUFFIXES, natural_key
 from pipeline.paths import is_url
@@ -31,13 +31,10 @@ def list_videos(path: str, *, sandbox: bool = False) -> list[str] | None:
         return None
     if pictures:
         raise InputError(
-            f"found {_count(videos, 'video')} and {_count(pictures, 'picture')} in {path}, "
+            f"found {count_items(len(videos), 'video')} and "
+            f"{count_items(len(pictures), 'picture')} in {path}, "
             "expected one kind, because each video is an input, but all pictures are one; "
             f"pass a pattern, such as '{folder / f'*{min(videos).suffix}'}' or "
             f"'{folder / f'*{min(pictures).suffix}'}'"
         )
     return [str(file) for file in sorted(videos, key=lambda file: natural_key(file.name))]
-
-
-def _count(files: list[Path], noun: str) -> str:
-    return f"{len(files)} {noun}{'' if len(files) == 1 else 's'}"

@@ -96,10 +96,16 @@ def make_entries(
     for i, entry in enumerate(entries):
         name = entry.settings.output if entry.settings else None
         if name is not None and name in outputs:
-            error = f"found the output {name} twice, expected a different one for each input"
+            error = (
+                f"found the output {name} twice, expected a different one for each input; change "
+                "one of them"
+            )
             entries[i] = entry.model_copy(update={"settings": None, "error": error})
         elif name is not None and _place(name) in read:
-            error = f"found the output {name}, which is an input of the list, expected another path"
+            error = (
+                f"found the output {name}, which is also an input, expected another path; change "
+                "the output"
+            )
             entries[i] = entry.model_copy(update={"settings": None, "error": error})
         outputs.add(name or "")
     return tuple(entries)

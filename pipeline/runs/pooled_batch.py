@@ -117,7 +117,7 @@ class PooledBatch:
         if not kept:
             return "interrupted before a segment was finished; run the same command again"
         return (
-            f"interrupted with {kept} of {total} segments of the inputs at work, which are kept; "
+            f"interrupted with {kept} of {total} segments of the inputs at work kept; "
             "run the same command again to resume"
         )
 

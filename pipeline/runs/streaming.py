@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.errors import InputError, Interrupted, StageError
+from pipeline.errors import InputError, Interrupted, StageError, count_items
 from pipeline.execution.decode import DecodeStage
 from pipeline.execution.runners import ExecutionReport, run_tasks
 from pipeline.execution.stream import StreamStage
@@ -131,8 +131,8 @@ def _stream_once(stdout: BinaryIO, request: RunRequest, form: StreamForm) -> Run
         except KeyboardInterrupt:
             done = 0 if worker is None else worker.frames_done
             raise Interrupted(
-                f"interrupted after {done} frames; a stream cannot be resumed: run the same "
-                "command again from the beginning, or use -o FILE"
+                f"interrupted after {count_items(done, 'frame')}; a stream cannot be resumed: run "
+                "the same command again from the beginning, or use -o FILE"
             ) from None
         finally:
             progress.close()
@@ -213,8 +213,8 @@ def _execute(
     written = sum(record.frames for record in run_tasks(worker, tasks, progress))
     if written != len(plan.reference_map):
         raise StageError(
-            f"{written} frames were written, expected the {len(plan.reference_map)} of the plan; "
-            "make a new plan"
+            f"found {count_items(written, 'frame')} written, expected the "
+            f"{len(plan.reference_map)} of the plan; make a new plan"
         )
     return ExecutionReport("inline", opened.engine.info, worker.clock.seconds())
 

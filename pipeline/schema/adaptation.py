@@ -1,4 +1,4 @@
-"""The adaptation in a plan: how the weights are adapted to the recording by its own key frames."""
+"""The adaptation in a plan: how the weights are adapted to the recording with its key frames."""
 
 from __future__ import annotations
 

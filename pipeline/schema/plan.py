@@ -1,7 +1,8 @@
-"""Plans, and the records of segments and runs, in the form in which they are stored and sent.
+"""Plans, and the records of segments and runs, as stored in files and sent to workers.
 
-Times are integer pts with an exact rational time base (seconds per tick), never floats. Every model
-is frozen and rejects unknown fields, so that a typo in an edited plan is noticed.
+Frames are identified by integer pts with an exact rational time base (seconds per tick), never by
+times as floats. Every model is frozen and rejects unknown fields, so that a typo in an edited plan
+is noticed.
 """
 
 from __future__ import annotations

@@ -203,7 +203,7 @@ class ReferenceMap(Sequence[ReferenceChoice]):
     def _columns(self) -> tuple[object, ...]:
         """Return all columns for a comparison.
 
-        Numbers are bytes, because NaN, which stores None, does not equal itself.
+        Columns of numbers are bytes, because NaN, which is stored for None, does not equal itself.
         """
         single = (self._pts, self._ref_pts, self._seconds, self._similarity, self._why)
         numbers: tuple[array[Any], ...] = (*single, *self._also, *self._also_seconds)

@@ -11,7 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from pipeline.errors import InputError, PairingError
+from pipeline.errors import InputError, PairingError, count_items
 from pipeline.ledger.durable import staging_folder
 from pipeline.media.join.capabilities import check_container
 from pipeline.media.join.remux import join_segments
@@ -46,7 +46,10 @@ def draw_label(picture: Picture, text: str) -> Picture:
 def compose_frame(
     pictures: list[Picture], labels: list[str], mode: Mode, divider: float
 ) -> Picture:
-    """Return two or three pictures of equal size as one; `divider` (0..1) is that of a wipe."""
+    """Return two or three pictures of equal size as one picture, with labels.
+
+    `divider` (0..1) is the position of a wipe's divider.
+    """
     if mode == "wipe":
         left, right = (
             draw_label(p.copy(), t) for p, t in zip(pictures[:2], labels[:2], strict=True)
@@ -243,8 +246,8 @@ def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force
     """Raise InputError unless `inputs` can be compared in `mode` and written to `output`."""
     if not 2 <= len(inputs) <= 3:
         raise InputError(
-            f"found {len(inputs)} recording{'' if len(inputs) == 1 else 's'}, expected two or "
-            "three to compare; try `pipeline compare A B -o side.mp4`"
+            f"found {count_items(len(inputs), 'recording')}, expected two or three to compare; "
+            "try `pipeline compare A B -o side.mp4`"
         )
     if mode != "side" and len(inputs) != 2:
         raise InputError(f"found three recordings for --mode {mode}, expected two; try --mode side")
@@ -277,8 +280,8 @@ def make_labels(inputs: tuple[str, ...], text: str | None) -> list[str]:
         labels = [label.strip() for label in text.split(",")]
         if len(labels) != len(inputs):
             raise InputError(
-                f"found {len(labels)} label{'' if len(labels) == 1 else 's'} for {len(inputs)} "
-                "recordings, expected one for each; separate labels with commas"
+                f"found {count_items(len(labels), 'label')} for {len(inputs)} recordings, "
+                "expected one for each; separate labels with commas"
             )
         return labels
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.errors import count_items
 from pipeline.lightfield.parallax import Verdict, measure_parallax
 from pipeline.lightfield.sidecar import find_holes
 from pipeline.lightfield.validity import find_dark_views
@@ -77,12 +78,14 @@ def describe_light_field(clip: LightField) -> LightFieldDescription:
 def format_description(found: LightFieldDescription) -> str:
     """Return the description as several lines of text."""
     row, col = found.first
-    frames = f"{found.frames[0]}" + (f" to {found.frames[1]}" if len(set(found.frames)) > 1 else "")
+    least, most = found.frames
+    frames = count_items(most, "frame") if least == most else f"{least} to {most} frames"
     lines = [
         found.path,
         f"  light field, {found.layout}" + (f" {found.template}" if found.template else ""),
-        f"  {found.rows} rows x {found.cols} columns from ({row}, {col}), {found.views} views of "
-        f"{found.width}x{found.height}, {found.bits} bits, {frames} frames each",
+        f"  {count_items(found.rows, 'row')} x {count_items(found.cols, 'column')} from "
+        f"({row}, {col}), {count_items(found.views, 'view')} of {found.width}x{found.height}, "
+        f"{found.bits} bits, {frames} each",
     ]
 
     for what, places in (
@@ -129,8 +132,8 @@ def format_references(plan: Plan) -> list[str]:
     for (row, col), away in sorted(served.items()):
         if away:
             lines.append(
-                f"HR view ({row:g}, {col:g}) serves {len(away)} frames, {min(away):.3g} to "
-                f"{max(away):.3g} steps away"
+                f"HR view ({row:g}, {col:g}) serves {count_items(len(away), 'frame')}, "
+                f"{min(away):.3g} to {max(away):.3g} steps away"
             )
 
     more = len(lines) - _LISTED

@@ -19,7 +19,7 @@ from deploy.registry import Registry
 from deploy.selftest import LOWEST_PSNR, SelfTestError, load_baseline_engine, require_selftest
 from deploy.trt.library import find_library
 from deploy.trt.stored_plans import check_targets, cross_build_plans
-from pipeline.errors import InputError
+from pipeline.errors import InputError, count_items
 from pipeline.progress import SILENT, Reporter
 
 
@@ -92,8 +92,7 @@ def build_on_every_kind(model: str, address: str | None) -> Iterator[Outcome]:
     from pipeline.execution.cluster.engines import build_on_cluster  # imports ray
 
     for built in build_on_cluster(model, address):
-        nodes = f"{built.nodes} node{'' if built.nodes == 1 else 's'}"
-        node = f"{built.kind} ({nodes}, built on {built.host})"
+        node = f"{built.kind} ({count_items(built.nodes, 'node')}, built on {built.host})"
         if isinstance(built.info, str):
             yield Outcome(f"{node}: FAILED: {built.info}", failed=True)
         else:

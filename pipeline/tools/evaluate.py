@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.assembly.finish import plan_path
-from pipeline.errors import InputError
+from pipeline.errors import InputError, count_items
 from pipeline.lightfield.opening import open_light_field
 from pipeline.measuring.clips import Evaluation, evaluate, measure_vmaf
 from pipeline.measuring.means import format_bicubic
@@ -63,7 +63,7 @@ def evaluate_output(
 
 
 def find_plan_beside(path: str, result: Recording) -> Plan | None:
-    """Return the plan beside `path` if size and number of frames fit `result`, else None.
+    """Return the plan beside `path` if its size and number of frames fit `result`, else None.
 
     `result` is the recording at `path`.
     """
@@ -85,7 +85,7 @@ def describe_evaluation(evaluation: Evaluation) -> str:
     if evaluation.left_out:
         left_out = f"; the means leave out {evaluation.left_out} that the reference provides"
     lines = [
-        f"{evaluation.frames} frames{left_out}",
+        f"{count_items(evaluation.frames, 'frame')}{left_out}",
         f"RGB   PSNR {evaluation.psnr:.2f} dB   SSIM {evaluation.ssim:.4f}",
         f"luma  PSNR {evaluation.psnr_y:.2f} dB   SSIM {evaluation.ssim_y:.4f}",
         f"worst frame {evaluation.worst.frame}: {evaluation.worst.psnr:.2f} dB",

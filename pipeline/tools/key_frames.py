@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline.errors import InputError, already_there, no_folder
+from pipeline.errors import InputError, already_there, count_items, no_folder
 from pipeline.ledger.durable import fsync_tree, is_empty_folder, publish_output, staging_folder
 from pipeline.media.pictures.exr import SUFFIX as EXR
 from pipeline.media.pictures.exr import save_exr
@@ -103,7 +103,7 @@ def write_key_frames(
 ) -> KeyFramesResult:
     """Write the selected frames of `source` as pictures into the folder `output`, with a sidecar.
 
-    `shown_source` is the recording in the command to run next, by default `source`. The folder
+    `shown_source` is the recording's name in the suggested command, by default `source`. The folder
     appears completely or not at all. With `force`, it replaces an earlier folder of key frames.
     Raises InputError for invalid arguments, and StageError if a frame cannot be decoded.
     """
@@ -343,8 +343,8 @@ def _write_command(source: str, output: Path, farthest: float) -> str:
 def describe_key_frames(result: KeyFramesResult) -> str:
     """Return the result as a few lines of text that say what to do next."""
     count = len(result.key_frames)
-    line = f"{result.output}: {count} key frame{'s' if count > 1 else ''} of {result.frames} frames"
-    lines = [line]
+    key_frames = count_items(count, "key frame")
+    lines = [f"{result.output}: {key_frames} of {count_items(result.frames, 'frame')}"]
     if result.scenes is not None and result.likeness is not None:
         served = len({key.scene for key in result.key_frames})
         lines.append(

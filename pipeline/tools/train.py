@@ -31,8 +31,8 @@ def train_network(
 ) -> None:
     """Train the network that `config` describes, and write its weights to `out`.
 
-    `config` is a YAML file or the name of a shipped configuration, of which NAME=VALUE pairs in
-    `overrides` replace lines. Several workers, or an address, require Ray. Raises InputError if the
+    `config` is a YAML file or the name of a shipped configuration; NAME=VALUE pairs in `overrides`
+    replace its lines. Several workers, or an address, require Ray. Raises InputError if the
     configuration, the data or the weights are invalid, or if Ray Train is missing, and
     PipelineError if training on Ray fails.
     """

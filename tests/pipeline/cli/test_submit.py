@@ -129,7 +129,7 @@ def test_a_stopped_job_is_resumed(head: Head, pair: tuple[Path, Path], tmp_path:
     followed = submit(head, "--follow", job)
     assert followed.returncode == 130
     # written by the job before Ray kills it, 3 s after SIGTERM
-    assert "which are kept; run the same command again to resume" in followed.stderr
+    assert "kept; run the same command again to resume" in followed.stderr
     done = submit(head, *where, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["resumed_segments"] >= 1

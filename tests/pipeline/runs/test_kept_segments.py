@@ -70,4 +70,4 @@ def test_an_interrupted_run_says_what_is_kept(pair: tuple[Path, Path], tmp_path:
         ledger.add_record(record)
         text = describe_interruption(opened)
     of = f"1 of {len(plan.segments)} segments ({first.frames} of {PAIR_FRAMES} frames)"
-    assert f"interrupted with {of}, which are kept" in text
+    assert f"interrupted with {of} kept" in text

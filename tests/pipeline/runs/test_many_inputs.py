@@ -115,7 +115,7 @@ def test_many_inputs_are_planned(takes: Path, pair: tuple[Path, Path]) -> None:
     assert [item["status"] for item in items] == ["planned", "planned", "failed"]
     assert items[0]["plan"]["output"].endswith("out/take_2.mkv")
     assert "broken.mkv" in items[2]["error"]
-    assert "1 of 3 inputs cannot be run as they are" in dry.stderr
+    assert "1 of 3 inputs cannot be run; correct the errors" in dry.stderr
     assert not list(Path("out").iterdir())
     assert not Path("pipeline.failed.jsonl").exists()
 

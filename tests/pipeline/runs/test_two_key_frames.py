@@ -169,7 +169,7 @@ def test_the_plan_and_its_file_show_both(
     command = ("plan", pair[0], "--ref-stream", keys, "-o", tmp_path / "out.mkv", "--save", saved)
     done = invoke(*command)
     assert done.exit_code == 0, done.output
-    assert "22 frames borrow from several, 1.73 references per frame" in done.stdout
+    assert "22 frames with several references, 1.73 per frame" in done.stdout
     lines = [line for line in saved.read_text().splitlines() if '"ref_pts"' in line]
     assert [json.loads(line.rstrip(","))["also"] for line in lines if '"also"' in line] == (
         [[480]] * 6 + [[0]] * 5 + [[960]] * 6 + [[480]] * 5
