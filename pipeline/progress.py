@@ -318,7 +318,7 @@ class BarReporter(_BatchText):
         """Stop redrawing the bar."""
         self._progress.stop()
         if self._task is not None:
-            # the next bar, of a batch or of a second pass, is drawn alone
+            # so that the next bar, of another input or of a second pass, is drawn alone
             self._progress.remove_task(self._task)
             self._task = None
 

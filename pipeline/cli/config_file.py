@@ -135,7 +135,7 @@ class Configuration:
 def _is_dangerous(name: str, value: str) -> bool:
     """Return whether a file in the current folder must not set this option to this value."""
     if name == "adapt":
-        from pipeline.adaptation.request import names_file  # few files set it
+        from pipeline.adaptation.request import names_file  # only here: few files set adapt
 
         return names_file(value)  # such a file holds weights, like that of --model
     return name in DANGEROUS
@@ -192,6 +192,6 @@ def find_configurations(path: str | None) -> list[ConfigurationFile]:
 
 def user_file() -> Path:
     """Return the path of the user's own file, which may not exist."""
-    import platformdirs  # most commands do without its import
+    import platformdirs  # only here, because importing it takes time
 
     return platformdirs.user_config_path(DISTRIBUTION) / FILE_NAME

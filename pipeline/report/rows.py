@@ -123,7 +123,7 @@ class FinishedRun:
         self._stack = ExitStack()
         self._lr = self._open(plan.input)
         self._reference = self._open(plan.reference.clip)
-        # the second pass over a light field deletes its reference, the first pass
+        # the second pass over a light field deletes its reference, which the first pass made
         reference = plan.reference.clip
         self._has_reference = not isinstance(reference, LightField) or Path(reference.path).exists()
         self._sr = self._open(self.result)

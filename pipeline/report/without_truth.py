@@ -18,7 +18,7 @@ from crossnetpp.evaluation.temporal import Motion, estimate_motion, measure_warp
 from crossnetpp.metrics import psnr
 from pipeline.pixels import Picture
 
-LEAST_DETAIL = 0.5  # standard deviation in 8-bit levels; pictures with less have no detail
+LEAST_DETAIL = 0.5  # standard deviation in 8-bit levels; less is too little detail to compare
 
 
 def measure_consistency(

@@ -77,7 +77,7 @@ class OpenRun:
     """The engine if the run is in this process, else None."""
     published: bool = False
     contexts: ExitStack = field(default_factory=ExitStack)
-    """The open run folder."""
+    """What `close` ends: the ledger of the run folder."""
 
     @property
     def plan(self) -> Plan:

@@ -19,7 +19,7 @@ class CaptureResult(Model):
     """The reduction from HR to LR that was measured or set."""
 
     kernel: tuple[tuple[float, ...], ...]
-    """Weights that sum to 1, row by row; 4 times the network's scale in each direction."""
+    """Weights that sum to 1, row by row; each side has 4 times as many as the network's scale."""
     shift: tuple[float, float]
     """Centroid (x, y) of the kernel in LR pixels."""
     fits_db: float | None

@@ -35,7 +35,7 @@ def find_pixel_aspect(lr: RecordingBase, width: int, height: int) -> Fraction | 
     That is the input's own if the size has the proportions of the stored frames, and 1 if it has
     those of the displayed frames. The result is None if it has neither, apart from rounding.
     """
-    # a side of the output may be off by one pixel, because it is even, and one of the input by half
+    # an even side of the output may be off by one pixel, and a side of the input by half a pixel
     allowed = lr.width + lr.height + Fraction(width + height, 2)
     stored = Fraction(abs(width * lr.height - height * lr.width))
     shown = abs(width * lr.height - height * lr.width * lr.sample_aspect_ratio)

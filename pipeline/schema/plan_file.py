@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.paths import redact_text
 from pipeline.schema.plan import Plan, Segment
 
-# A list of numbers, such as the weights of a kernel, as JSON with one number a line.
+# A list of numbers, such as the weights of a kernel, as JSON with one number per line.
 _NUMBERS = re.compile(r"\[\n\s+(?:-?[0-9][0-9.e+-]*,?\s+)+\]")
 
 

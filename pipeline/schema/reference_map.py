@@ -182,7 +182,7 @@ class ReferenceMap(Sequence[ReferenceChoice]):
             else:
                 setattr(part, name, column[at])
 
-        # a map that was made of the same choices has no columns without values
+        # a map made from the same choices would have no columns without values
         if not any(part._views):
             part._views = []
         if all(map(math.isnan, part._similarity)):

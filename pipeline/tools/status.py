@@ -108,7 +108,7 @@ def _summarise(
 
     seconds_left = None
     if state == "running" and len(times) > 1 and max(times) > min(times):
-        # the frames of the first commit were made before its time, the first that is known
+        # the first commit only starts the clock, because its frames were made before it
         first = records[times.index(min(times))]
         pace = (done - first.frames) / (max(times) - min(times))
         seconds_left = round((frames - done) / pace, 1) if pace > 0 else None
