@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import InputError, StageError
-from pipeline.media.pictures.stills import SUFFIXES
+from pipeline.media.pictures.stills import SUFFIXES, is_pattern
 from pipeline.runs.result import RunResult
 
 STDOUT = "-"
@@ -29,7 +29,7 @@ def run_to_stdout(stdout: BinaryIO, lr: str, run: Callable[[str], RunResult]) ->
             "found a terminal for -o -, expected a program or a file to read the video; add "
             "| ffplay -, or > out.mkv"
         )
-    if source.is_dir() or (not source.exists() and "://" not in lr):
+    if source.is_dir() or (is_pattern(lr) and "://" not in lr):
         raise InputError(
             f"found {lr} for -o -, expected a video or a picture: an output that is a "
             "folder cannot be piped; use -o FOLDER"

@@ -73,10 +73,19 @@ def test_options_that_conflict_with_stdout(more: list[str], line: str) -> None:
     assert line in done.stderr
 
 
-def test_a_folder_cannot_be_piped(tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["run", str(tmp_path), "--ref-stream", str(CLIP), "-o", "-"])
+@pytest.mark.parametrize("name", ["", "frames/%04d.png"])
+def test_a_folder_cannot_be_piped(tmp_path: Path, name: str) -> None:
+    given = str(tmp_path / name)
+    done = CliRunner().invoke(main, ["run", given, "--ref-stream", str(CLIP), "-o", "-"])
     assert done.exit_code == 2
     assert "an output that is a folder cannot be piped; use -o FOLDER" in done.stderr
+
+
+def test_a_missing_input_is_reported_as_missing(tmp_path: Path) -> None:
+    given = str(tmp_path / "missing.mp4")
+    done = CliRunner().invoke(main, ["run", given, "--ref-stream", str(CLIP), "-o", "-"])
+    assert done.exit_code == 2
+    assert f"{given} does not exist" in done.stderr
 
 
 def test_sound_can_be_left_out(tmp_path: Path) -> None:
