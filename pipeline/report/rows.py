@@ -214,8 +214,8 @@ def average_figures(
 ) -> Mapping[str, float | None]:
     """Return the mean of every figure over the frames that the reference does not provide.
 
-    PSNR and SSIM are means over all these frames, as in `pipeline evaluate`, and other figures over
-    those of them in `rows`.
+    PSNR and SSIM are averaged over all these frames, as in `pipeline evaluate`, and other figures
+    over the ones in `rows`.
     """
     compared = drop_given(rows, plan)
     means = {name: mean_figure(compared, name) for name in MEASURED}

@@ -84,7 +84,7 @@ class PooledBatch:
         self._shown = False
 
     def run(self) -> tuple[list[ItemResult], Interrupted | None]:
-        """Run all inputs; a failed input does not stop the batch, but a signal does.
+        """Run all inputs; a failed input does not stop the batch, but a signal or a lost pool does.
 
         After a signal, the results are returned together with the Interrupted to raise.
         """

@@ -16,7 +16,7 @@ Decibels = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class KeyPair(Model):
-    """An LR frame or view, and the reference that shows the same at high resolution."""
+    """An LR frame or view, and the reference that shows it at high resolution."""
 
     pts: int
     """LR pts of the frame; for a light field, the number of the frame."""

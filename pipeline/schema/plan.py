@@ -161,7 +161,7 @@ class Plan(Model):
 
     @property
     def is_resized(self) -> bool:
-        """Whether the network's frames are resized to the output's."""
+        """Whether the network's frames are resized to the output's size."""
         return self.network_size != (self.height, self.width)
 
     @property
