@@ -238,7 +238,7 @@ def test_frames_are_enhanced_with_weights_from_a_file(
     shipped, adapted = enhance_first(adapt="off"), enhance_first(adapt=file)
     assert not np.array_equal(shipped, adapted)
     np.testing.assert_array_equal(adapted, enhance_first(model=file))
-    with pytest.raises(InputError, match=r"found adapt='30' for frames .*; adapt them with"):
+    with pytest.raises(InputError, match=r"found adapt='30' for frames .*; write such a file with"):
         enhance_first(adapt="30")
 
 
