@@ -22,7 +22,7 @@ left, right = (
     cv2.cvtColor(cv2.imread(str(RIG / f"motorcycle_{side}.png")), cv2.COLOR_BGR2RGB)
     for side in ("left", "right")
 )
-lr = degrade(left, 4)  # the left picture at low resolution, uint8 64 x 48 x 3
+lr = degrade(left, 4)  # the left picture at low resolution, uint8 48 x 64 x 3
 
 network = crossnetpp.load("fast")
 sr = network(lr, right)

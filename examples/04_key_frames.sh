@@ -10,7 +10,7 @@ pipeline degrade $original --scale 4 -o "$out/small.mp4" --force
 pipeline degrade $original --scale 1 --every 15 -o "$out/keys.mp4" --force
 # 2. See which key frame serves which frame, without running anything
 pipeline run "$out/small.mp4" --ref-stream "$out/keys.mp4" --end 0.3 -o "$out/large.mkv" --dry-run --force
-# 3. Run it; only the report uses the original
+# 3. Run it; the original is only for the figures and the report
 pipeline run "$out/small.mp4" --ref-stream "$out/keys.mp4" --end 0.3 -o "$out/large.mkv" --engine torch -q \
     --ground-truth $original --report "$out/report.html" --force
 # 4. Measure the result, leaving out the key frames

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A second camera in another place, which was started at another time.
+# A second camera: in another place, or started at another time.
 set -euo pipefail
 rig=tests/data/stereo
 out=${1:-example-output/05}
@@ -11,7 +11,7 @@ pipeline run "$out/left.png" --ref-stream $rig/motorcycle_right.png -o "$out/lar
 pipeline evaluate "$out/large.png" --ground-truth $rig/motorcycle_left.png
 pipeline compare "$out/left.png" "$out/large.png" $rig/motorcycle_left.png -o "$out/compare.png" --force
 
-# Another time: estimate the offset of the clocks from the pictures (here it is 0)
+# Another time: estimate the offset of the clocks, here from the sound (it is 0)
 clip=pipeline/samples/monster.mp4
 pipeline degrade $clip --scale 4 -o "$out/small.mp4" --force
 pipeline plan "$out/small.mp4" --ref-stream $clip --ref-offset auto --save "$out/plan.json"

@@ -1,4 +1,4 @@
-"""Enhance frames that a program holds in memory: arrays that OpenCV reads, without any file."""
+"""Enhance frames that a program holds in memory, here arrays that OpenCV reads from a clip."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ for name, picture in (("bicubic", plain), ("with both key frames", made[middle])
     decibels = psnr(picture / np.float32(255), sharp[middle] / np.float32(255))
     print(f"frame {middle}, {name}: {decibels:.2f} dB")
 
-# The same engine serves single frames, and tensors in the form in which they come
+# Single frames use the same engine; tensors work as well, and the results are tensors again
 result = enhancer.frame(degrade(sharp[middle], SCALE), [sharp[0], sharp[LAST]])
 assert result.shape == sharp[middle].shape
 

@@ -41,7 +41,7 @@ class CrossNetEnhance:
                 "key_frames": ("IMAGE", {"tooltip": "Sharp pictures of some of these frames."}),
                 "indexes": (
                     "STRING",
-                    {"default": "0", "tooltip": "The number of each key frame's frame, from 0."},
+                    {"default": "0", "tooltip": "The numbers of the frames they show, from 0."},
                 ),
             },
             "optional": {
@@ -70,10 +70,11 @@ class CrossNetEnhance:
         rate: float = 25.0,
         engine: str = "auto",
     ) -> tuple[Tensor]:
-        """Return the enhanced images, B x sH x sW x 3 in 0..1, in a tuple as ComfyUI wants it.
+        """Return the enlarged images (B x height x width x 3) in a tuple, as ComfyUI expects.
 
-        `images` are B x H x W x 3 and `key_frames` K x H' x W' x 3 in 0..1; `indexes` has K numbers
-        of frames.
+        `images` are B x H x W x 3 and `key_frames` K x H' x W' x 3, all RGB in 0..1. `indexes` has
+        K numbers of frames. A fourth channel is dropped. Raises InputError if the inputs cannot be
+        used, and StageError if the engine fails.
         """
         numbers = parse_indexes(indexes, len(key_frames), len(images))
         # a fourth channel is transparency, which no key frame could enhance
@@ -96,7 +97,7 @@ class CrossNetEnhance:
 def parse_indexes(text: str, count: int, frames: int) -> list[int]:
     """Return the numbers of frames in text such as "0, 15, 30", one for each of `count` pictures.
 
-    Raises InputError if there are more or fewer, or if one is no frame.
+    Raises InputError unless there are `count` numbers, all of them below `frames`.
     """
     words = [word for word in re.split(r"[\s,;]+", text) if word]
     numbers = [int(word) for word in words if word.isdecimal()]
@@ -115,12 +116,12 @@ def parse_indexes(text: str, count: int, frames: int) -> list[int]:
 
 @lru_cache(maxsize=1)
 def load_enhancer(model: str, engine: str, scale: Scale) -> Enhancer:
-    """Return the enhancer of these options, whose engine stays loaded between runs."""
+    """Return an enhancer with these options; its engine stays loaded between runs."""
     return Enhancer(model, engine, scale=scale)
 
 
 def make_counter(total: int) -> Callable[[int], None]:
-    """Return a function that shows the number of finished images in ComfyUI, if it runs there."""
+    """Return a function that shows the number of finished images in ComfyUI, else does nothing."""
     try:
         from comfy.utils import ProgressBar  # type: ignore[import-not-found]
     except ImportError:
