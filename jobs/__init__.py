@@ -1,1 +1,1 @@
-"""Benchmarks, quality measurements, checks and stress tests, each run by a command of its own."""
+"""Benchmarks, quality measurements, checks and stress tests, each of which is a command."""

@@ -43,7 +43,7 @@ def _commit() -> str:
 def write_result(name: str, result: dict[str, Any]) -> Path:
     """Write `result` and a description of the machine to jobs/results/<name>.json.
 
-    Return the path of the file.
+    Return the path of that file, which is replaced if it exists.
     """
     path = RESULTS / f"{name}.json"
     path.write_text(

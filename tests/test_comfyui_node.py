@@ -88,12 +88,12 @@ def test_transparency_and_a_single_image_are_accepted(package: ModuleType) -> No
 @pytest.mark.parametrize(
     ("indexes", "line"),
     [
-        ("", "found the indexes '' for 2 key frames, expected 2 numbers"),
-        ("0", "for 2 key frames, expected 2 numbers"),
-        ("0, 1, 2", "for 2 key frames, expected 2 numbers"),
-        ("0, -1", "for 2 key frames, expected 2 numbers"),
-        ("0, 1.5", "for 2 key frames, expected 2 numbers"),
-        ("0, three", "for 2 key frames, expected 2 numbers"),
+        ("", "found the indexes '' for 2 key frames, expected a frame number for each"),
+        ("0", "for 2 key frames, expected a frame number for each"),
+        ("0, 1, 2", "for 2 key frames, expected a frame number for each"),
+        ("0, -1", "for 2 key frames, expected a frame number for each"),
+        ("0, 1.5", "for 2 key frames, expected a frame number for each"),
+        ("0, three", "for 2 key frames, expected a frame number for each"),
         ("0, 3", "found the index 3 for 3 images, expected numbers from 0 to 2"),
     ],
 )

@@ -103,13 +103,14 @@ def parse_indexes(text: str, count: int, frames: int) -> list[int]:
     numbers = [int(word) for word in words if word.isdecimal()]
     if len(numbers) != len(words) or len(numbers) != count:
         raise InputError(
-            f"found the indexes {text!r} for {count} key frames, expected {count} numbers of "
-            "frames such as 0, 15, 30; write one for each key frame, in their order"
+            f"found the indexes {text!r} for {count} key frame{'s' if count != 1 else ''}, "
+            "expected a frame number for each, such as 0, 15, 30; write them in the order of the "
+            "key frames"
         )
     if max(numbers, default=0) >= frames:
         raise InputError(
-            f"found the index {max(numbers)} for {frames} images, expected numbers from 0 to "
-            f"{frames - 1}; the first image is 0"
+            f"found the index {max(numbers)} for {frames} image{'s' if frames != 1 else ''}, "
+            f"expected numbers from 0 to {frames - 1}; the first image is 0"
         )
     return numbers
 

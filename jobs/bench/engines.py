@@ -2,8 +2,8 @@
 
     python -m jobs.bench.engines [--turns N]
 
-The engines run in turn, so load on a shared host slows all of them alike, and the median over the
-turns is reported. The four frames of a call share one reference, as in a clip.
+The engines are timed alternately, so that load on a shared host slows all of them alike, and the
+median over the turns is reported. The four frames of a call share one reference, as in a clip.
 """
 
 from __future__ import annotations

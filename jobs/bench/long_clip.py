@@ -1,8 +1,8 @@
 """Run one hour of tiny frames through the pipeline: `python -m jobs.bench.long_clip`.
 
-The job prints the number of frames, how many of them have a wrong time or number, and the peak
-memory, for this clip and for one that is a tenth as long. A container's index grows with the number
-of frames, so the job also measures how much memory the `ffmpeg` program needs to copy the input's
+For this clip and for one that is a tenth as long, the job prints the number of frames, how many of
+them have a wrong time or number, and the peak memory. A container's index grows with the number of
+frames, so the job also measures how much memory the `ffmpeg` program needs to copy the input's
 packets.
 """
 
@@ -26,7 +26,7 @@ MINUTES = 60.0
 
 
 def main() -> int:
-    """Run the benchmark; return 1 if the time or number of any frame differs from the input."""
+    """Run the benchmark; return 1 if any frame of an output has a wrong time or number."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def measure_clip(minutes: float) -> dict[str, float]:
-    """Run a clip that is `minutes` long at 25 frames per second, and return its figures."""
+    """Enhance a clip of `minutes` at 25 frames per second, and return its figures."""
     case = Case(container="mp4", frames=round(minutes * 1500), audio=1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -4,7 +4,8 @@
 
 `overhead` and `memory` need the `ffmpeg` program. Frame rates exclude the start-up time: each
 command runs on a short and on a long clip, and the rate is the number of extra frames divided by
-the extra seconds.
+the extra seconds. The plain loop of `end_to_end` runs in this process, and its first frames are not
+timed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ CLIP_720P = ROOT / "tests" / "data" / "big_buck_bunny_720p.mp4"
 SAMPLE = ROOT / "pipeline" / "samples" / "monster.mp4"
 PIPELINE = [sys.executable, "-m", "pipeline"]
 
-# A forked child starts with its parent's peak memory, so the command is forked from a small process
+# A forked child inherits its parent's peak memory, so the command is forked from a small process
 RUN_AND_WEIGH = """
 import resource, subprocess, sys, time
 start = time.monotonic()
@@ -75,9 +76,9 @@ def run_command(lr: Path, ref: Path, out: Path, *more: str) -> list[str]:
 
 
 def measure_overhead(folder: Path) -> dict[str, Any]:
-    """Compare the speed of bicubic x2 upscaling with that of `ffmpeg` at equal encoder settings.
+    """Compare the speed of x2 bicubic up-sampling by the pipeline with that of `ffmpeg`.
 
-    Both enlarge a 720p clip.
+    Both enlarge a 720p clip with the same encoder settings.
     """
     import cv2
     import imageio.v3 as imageio
@@ -126,8 +127,9 @@ def measure_overhead(folder: Path) -> dict[str, Any]:
 def measure_end_to_end(folder: Path) -> dict[str, Any]:
     """Compare the speed of `fast` in the pipeline with that of a loop without overlapping stages.
 
-    The loop decodes, infers and encodes in sequence. Both run three times in turn, and the median
-    ratio is reported, because the speed of a shared machine drifts.
+    The loop decodes, enhances and encodes one frame after another. The two run alternately, three
+    times each, and the turn with the median ratio is reported, because the speed of a shared
+    machine drifts.
     """
     lr, ref = write_lr_and_key_frames(folder)
     count = count_frames(lr)
@@ -166,7 +168,11 @@ def write_lr_and_key_frames(folder: Path) -> tuple[Path, Path]:
 
 
 def time_plain_loop(lr: Path, ref: Path, out: Path) -> float:
-    """Return the frames per second of a plain loop that enhances `lr` to `out` in eager PyTorch."""
+    """Return the frames per second at which a plain loop enhances `lr` to `out` in eager PyTorch.
+
+    `ref` has every 15th frame; each frame borrows from the nearest. The first three frames, which
+    warm up the allocator and the kernels, are not timed.
+    """
     import numpy as np
     import torch
 
@@ -199,7 +205,6 @@ def time_plain_loop(lr: Path, ref: Path, out: Path) -> float:
             writer.write(np.ascontiguousarray(sr.permute(1, 2, 0).numpy()), frame.pts)
             times.append(time.monotonic())
 
-    # The first frames warm up the allocator and the kernels
     return (len(times) - 4) / (times[-1] - times[3])
 
 
@@ -238,7 +243,10 @@ def measure_presets(_: Path) -> dict[str, Any]:
 
 
 def measure_memory(folder: Path) -> dict[str, Any]:
-    """Compare the peak memory for a clip and for one ten times as long, with bicubic and `fast`."""
+    """Compare the peak memory for a clip with that for one ten times as long.
+
+    Both `bicubic` and `fast` are measured.
+    """
     from pipeline.tools.degrade import degrade
 
     # `fast` would take too long on twenty seconds of 720x480, so it gets the clip at 360x240
@@ -277,7 +285,7 @@ PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Run the selected parts, and preserve the earlier results of all other parts."""
+    """Run the selected parts, by default all, and keep the earlier results of the other parts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -287,7 +295,8 @@ def main() -> None:
         parser.error(f"found the part {unknown[0]!r}, expected one of {', '.join(PARTS)}")
     if {"overhead", "memory"} & set(chosen) and shutil.which("ffmpeg") is None:
         parser.error(
-            "found no ffmpeg program, which `overhead` and `memory` need on the PATH; install it"
+            "found no ffmpeg program on the PATH, expected one for `overhead` and `memory`; "
+            "install it"
         )
 
     path = RESULTS / "bench_pipeline.json"

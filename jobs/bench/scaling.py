@@ -2,10 +2,11 @@
 
     python -m jobs.bench.scaling
 
-The engine sleeps instead of computing. That leaves the cores to the pipeline itself, so a two-core
-machine can show how eight GPUs would scale. There is the same number of equal segments per actor.
-The clock starts when all actors have loaded their engines and stops at the last commit, so the
-measured time includes filling and draining the pipeline.
+The engine sleeps for as long as a network would compute. That leaves the cores to the pipeline
+itself, so a two-core machine can show how eight GPUs would scale. The number of segments per actor
+is always the same, and so is their length. The clock starts when all actors have loaded their
+engines and stops at the last commit, so the measured time includes filling and draining the
+pipeline.
 """
 
 from __future__ import annotations
@@ -56,17 +57,17 @@ class SleepingEngine(BicubicEngine):
 
 
 class SleepingActor(SegmentActor):
-    """An actor with a sleeping engine that starts to work when all actors are ready."""
+    """An actor with a sleeping engine, which waits until all actors are ready."""
 
     @ray.method(concurrency_group="work")
     def run(self, job: str, setup: WorkerSetup, task: SegmentTask) -> SegmentRecord | PipelineError:
-        """Wait for the start signal, then process a segment."""
+        """Wait for the start signal, then run a segment."""
         while not _start_signal(setup.folder).exists():
             time.sleep(0.01)
         return super().run(job, setup, task)
 
     def load_engine(self, plan: Plan, pixels: int) -> Engine:
-        """Return the sleeping engine in place of the plan's engine."""
+        """Return a sleeping engine instead of the plan's engine."""
         engine = SleepingEngine(threads=1)
         engine.info = replace(engine.info, borrows=True)
         return engine
@@ -77,7 +78,7 @@ def _start_signal(folder: RunFolder) -> Path:
 
 
 def write_pair(folder: Path, frames: int) -> tuple[Path, Path]:
-    """Write a pan over noise to `lr.mkv` (64x48) and `hr.mkv` (256x192), and return the paths."""
+    """Write a pan over noise to lr.mkv (64x48) and hr.mkv (256x192), and return their paths."""
     ground = np.random.default_rng(1).integers(0, 255, (24, 64, 3), np.uint8)
     ground = cv2.resize(ground, (512, 192), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     sharp = [np.ascontiguousarray(np.roll(ground, i, axis=1)[:, :256]) for i in range(frames)]

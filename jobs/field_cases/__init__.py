@@ -1,1 +1,1 @@
-"""Real situations that break tools of this kind, each as a few commands with a check."""
+"""Real situations that break tools of this kind, each as a few commands and a check."""

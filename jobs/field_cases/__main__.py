@@ -1,7 +1,7 @@
 """Run the cases and print the result of each: `python -m jobs.field_cases [NUMBER ...]`.
 
-The exit status is 1 if any result is wrong. All files are made in temporary folders, with the
-`ffmpeg` program or from the small recordings in tests/data.
+The exit status is 1 if any result is wrong. The cases make their files in temporary folders, with
+the `ffmpeg` program or from the small recordings in tests/data.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         raise SystemExit(
             f"found no case {', '.join(sorted(unknown))}, expected numbers such as B4; "
-            "try without a number to run all"
+            "leave the numbers out to run all cases"
         )
 
     rows = []

@@ -1,4 +1,4 @@
-"""A case: it makes files, runs commands on them, and checks the results."""
+"""Cases, each of which makes files, runs commands on them, and checks the results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS = 600.0
 
 
 class UnexpectedError(AssertionError):
-    """Raised if a case has a result other than the right one; the message describes the result."""
+    """Raised if a case has a wrong result, which the message describes."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Case:
     """One situation, and the check of the right result."""
 
     number: str
-    """A stable number, such as B4; those that begin with B are about recordings."""
+    """A number such as B4 that never changes; those with B are about recordings."""
     situation: str
     right: str
     """Description of the right result."""
     check: Callable[[Bench], str]
-    """Runs the case and returns what was found. Raises UnexpectedError if that is not right."""
+    """Runs the case and returns what was found. Raises UnexpectedError if the result is wrong."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Bench:
         subprocess.run(command, cwd=self.folder, check=True, stdin=subprocess.DEVNULL)
 
     def make_reference(self, size: str = "640x360", name: str = "ref.png") -> None:
-        """Write a picture of the test pattern that the recordings show, in `size` pixels."""
+        """Write a picture of the test pattern that the recordings show, `size` (WxH) pixels."""
         self.ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}", "-frames:v", "1", name)
 
     def pipeline(self, *arguments: str) -> Outcome:
@@ -79,7 +79,7 @@ class Bench:
         Raises UnexpectedError if the program prints a traceback, which is never right.
         """
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "400"}
-        # the program's own children would inherit it, and must be safe without it
+        # the program's own child processes would inherit this, and must be safe without it
         environment.pop("PYTHONSAFEPATH", None)
         done = subprocess.run(
             [sys.executable, "-P", "-m", "pipeline", *arguments],
@@ -97,7 +97,7 @@ class Bench:
         return outcome
 
     def enhance(self, source: str, output: str, *more: str, ref: str = "ref.png") -> Outcome:
-        """Enhance a recording at scale 2 with the bicubic engine, which needs no weights."""
+        """Enhance a recording at scale 2 with the bicubic engine, and return the outcome."""
         options = ("--ref-stream", ref, "--scale", "2", "--engine", "bicubic", "-q")
         return self.pipeline("run", source, *options, "-o", output, *more)
 
@@ -114,7 +114,7 @@ def expect_done(outcome: Outcome) -> None:
 
 
 def expect_refusal(outcome: Outcome, *words: str) -> None:
-    """Raise UnexpectedError unless the command was refused and its last line contains `words`."""
+    """Raise UnexpectedError unless the status is 2 and the last line contains all `words`."""
     expect(outcome.status == 2, f"status {outcome.status}: {outcome.last_line}")
     missing = [word for word in words if word not in outcome.last_line]
     expect(not missing, f"a refusal without {missing}: {outcome.last_line}")

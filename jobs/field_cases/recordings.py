@@ -21,7 +21,7 @@ TEST_PATTERN = "testsrc2=s=320x180"
 
 
 def _describe_times(path: Path) -> tuple[int, Fraction, Fraction]:
-    """Return the number of frames of a video, and its first and last time in seconds."""
+    """Return the number of a video's frames, and the times in seconds of its first and last one."""
     clip = probe(str(path))
     pts = scan(clip).pts
     return len(pts), pts[0] * clip.time_base, pts[-1] * clip.time_base
@@ -33,8 +33,8 @@ def _check_field_coded(bench: Bench) -> str:
     done = bench.enhance("in.ts", "out.mkv")
     expect_done(done)
     count, first, _ = _describe_times(bench.folder / "out.mkv")
-    expect(count == 7, f"{count} frames of 7")
-    expect("interlaced" in done.text, "interlacing is not found")
+    expect(count == 7, f"{count} frames, expected 7")
+    expect("interlaced" in done.text, "interlacing is not detected")
     return f"{count} frames from {float(first):.3f} s, interlaced"
 
 
@@ -58,7 +58,7 @@ def _check_heic(bench: Bench) -> str:
     bench.make_reference()
     expect_done(bench.enhance("phone.HEIC", "out.png"))
     height, width, _ = load_picture(str(bench.folder / "out.png")).shape
-    expect((width, height) == (640, 384), f"{width}x{height} of 640x384")
+    expect((width, height) == (640, 384), f"{width}x{height}, expected 640x384")
     return "all tiles"
 
 
@@ -115,7 +115,7 @@ def _check_not_coded(bench: Bench) -> str:
     bench.make_reference("128x96")
     expect_done(bench.enhance("a.avi", "out.mkv"))
     count = _describe_times(bench.folder / "out.mkv")[0]
-    expect(count == 8, f"{count} frames of 8")
+    expect(count == 8, f"{count} frames, expected 8")
     return "8 frames, one of them longer"
 
 
@@ -178,7 +178,7 @@ def _check_orientation(bench: Bench) -> str:
     done = bench.enhance("in.png", "out.png", ref="ref.tif")
     expect_done(done)
     shown = load_picture(str(bench.folder / "ref.tif"))
-    expect(np.array_equal(shown, np.asarray(picture)), "it is not upright")
+    expect(np.array_equal(shown, np.asarray(picture)), "the picture is not upright")
     return "upright"
 
 
@@ -188,7 +188,7 @@ def _check_gray(bench: Bench) -> str:
     bench.ffmpeg("-i", "ramp.png", "-pix_fmt", "gray", "-c:v", "rawvideo", "y.avi")
     frame = next(read_frames(probe(str(bench.folder / "y.avi"))))
     wrong = np.abs(frame.rgb[32, :, 0].astype(int) - ramp[32]).max()
-    expect(wrong <= 1, f"levels are {wrong} off")
+    expect(wrong <= 1, f"levels are wrong by up to {wrong}")
     return "full range"
 
 

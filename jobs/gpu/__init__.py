@@ -1,1 +1,1 @@
-"""A command that measures this machine's GPU."""
+"""Commands that measure this machine's GPU, and use it for minutes of training."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 Case = dict[str, Any]
-# Billions of floating-point operations per frame of 512x320, in proportion to the number of pixels
+# Billions of floating-point operations per frame of 512x320; they grow with the number of pixels
 GFLOP_AT_320X512 = {"fast": 15.72, "paper": 374.0}
 
 
@@ -24,7 +24,7 @@ def print_line(**values: Any) -> None:
 
 
 def _try(attempt: Callable[[], None], /, **known: Any) -> None:
-    """Run `attempt`; print any exception as a failed measurement with the fields `known`."""
+    """Run `attempt`; print an exception as a failed measurement, with the fields in `known`."""
     try:
         attempt()
     except Exception as error:
@@ -209,7 +209,10 @@ def _seconds_since(start: float) -> float:
 
 
 def measure_compiled(case: Case) -> None:
-    """Print the speed of the network's main part in float16, eager and compiled as one graph."""
+    """Print the speed of the network's main part, eager and compiled as one graph.
+
+    It runs in float16 on a GPU, and in float32 on a CPU.
+    """
     import torch
 
     from crossnetpp.networks.fast import CrossNetFast
@@ -255,7 +258,7 @@ def measure_compiled(case: Case) -> None:
 
 
 def try_rtx(case: Case) -> None:
-    """Print whether TensorRT for RTX builds and runs a plan on this GPU's compute capability."""
+    """Print whether TensorRT for RTX builds and runs a plan on this GPU."""
 
     def attempt() -> None:
         from deploy.export.graphs import GraphSpec
@@ -285,7 +288,10 @@ def try_rtx(case: Case) -> None:
 
 
 def _repeat_clip(source: Path, turns: int, seconds: float) -> Path:
-    """Write `source` again, repeated `turns` times and once every `seconds`; return the path."""
+    """Write the frames of `source` `turns` times in a row to a new file, and return its path.
+
+    Each turn begins `seconds` after the one before.
+    """
     from pipeline.media.read.frames import read_frames
     from pipeline.media.read.probe import probe
     from pipeline.media.write.encoder import choose_encoding
@@ -302,10 +308,10 @@ def _repeat_clip(source: Path, turns: int, seconds: float) -> Path:
 
 
 def measure_pipeline(case: Case) -> None:
-    """Print which share of the engine's speed `pipeline run` reaches on the bundled clip at x4.
+    """Print what share of the engine's speed `pipeline run` reaches on the bundled clip at x4.
 
-    The speed is the number of extra frames divided by the extra seconds of a long clip over a short
-    one, so the start-up time cancels out.
+    The speed of a run is the number of extra frames of a long clip over a short one, divided by the
+    extra seconds, so the start-up time cancels out. A quick case has a short clip alone.
     """
     from deploy.choice import measure_fps
     from deploy.load import load_engine

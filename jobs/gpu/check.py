@@ -32,7 +32,7 @@ SIZES = ((1088, 1920), (320, 512), (2176, 3840))  # output height and width, mos
 def list_cases(
     engines: tuple[str, ...], models: dict[str, str], *, quick: bool, device: str
 ) -> list[Case]:
-    """Return the cases, the most important first; `models` maps names of presets to weights."""
+    """Return the cases, the most important first; `models` maps presets to names of weights."""
     sizes = ((64, 96),) if quick else SIZES
     batches = (1, 2) if quick else (1, 2, 4, 8)
     common: Case = {"device": device, "quick": quick, "sizes": sizes, "batches": batches}
@@ -55,7 +55,10 @@ def case_name(case: Case) -> str:
 
 
 def run_case(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
-    """Run a case in a child process for at most `seconds`; return its results and any failure."""
+    """Run a case in a child process for at most `seconds`; return its lines and its failure.
+
+    The failure is "" if there was none. A case with less than LEAST_SECONDS is skipped.
+    """
     if seconds < LEAST_SECONDS:
         return {"case": case_name(case), "lines": [], "failed": "skipped: no time left"}
 
@@ -121,7 +124,7 @@ def format_table(results: list[dict[str, Any]]) -> str:
 
 
 def add_shares(results: list[dict[str, Any]]) -> None:
-    """Add `of_ceiling` to every speed: which share it is of the measured matrix product rate."""
+    """Add `of_ceiling` to every speed: its share of the measured rate of matrix products."""
     rates = [line for result in results for line in result["lines"] if "matrix_tflops" in line]
     ceilings = {line["precision"]: line["matrix_tflops"] for line in rates}
 

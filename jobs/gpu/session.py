@@ -1,17 +1,19 @@
-"""Make good use of minutes on a GPU machine: train, validate, measure. It needs no network.
+"""Use a few minutes on a GPU machine to train, validate and measure; no network is needed.
 
     python -m jobs.gpu.session --data DATA --out OUT --minutes 10 [--resume EARLIER_OUT]
 
-Training continues the run of the configuration `fast_joint` from EARLIER_OUT, which another machine
-may have left, at a constant rate. Then a short run lowers the rate to hand out weights. What time
-is left goes to `jobs.gpu.check`. OUT receives, in files of at most 16 MiB:
+Training continues the run in EARLIER_OUT, which another machine may have written, or begins a run,
+with the configuration `fast_joint` at a constant rate. A second, short run starts from the average
+weights and lowers the rate. The time that is left is for `jobs.gpu.check`. OUT receives, in files
+of at most 16 MiB:
 
     run.safetensors, run.state/   the run, for the next session's --resume
-    cooled.safetensors            the weights to compare with the shipped ones
+    average.safetensors           its average weights
+    cooled.safetensors            the weights after the second run, to compare with the shipped ones
     session.json                  gains on validation, samples, speeds and the machine
     gpu_check.json                the speeds of the engines
 
-Without a GPU the same command trains on the CPU.
+Without a GPU, the same command trains on the CPU.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ LEAST_STEPS = 2  # of the run that lowers the rate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a session; print one line and return 2 for unusable input."""
+    """Run a session; return 2, after a line on stderr, if its input is unusable."""
     options = _parse_options(arguments)
     started = time.monotonic()
     try:
@@ -111,7 +113,7 @@ def train_and_compare(
         seconds = progress.seconds - before.seconds
         steps_per_second = (progress.step - before.step) / max(seconds, 1e-3)
 
-        # Weights to hand out: the average, and a short run from it in which the rate falls
+        # Weights to compare: the average, and those of a short run from it in which the rate falls
         average, cooled = out / "average.safetensors", out / "cooled.safetensors"
         save_weights(trainer.average, config.preset, average)
         steps = max(LEAST_STEPS, int(cooling_seconds * steps_per_second))
@@ -167,7 +169,7 @@ def measure_gains(
 
 
 def _limit_workers(workers: int) -> int:
-    """Return how many processes prepare samples: `workers`, or as many as there are spare cores."""
+    """Return how many processes prepare samples: `workers`, but at most all cores except two."""
     return max(0, min(workers, (os.cpu_count() or 1) - 2))
 
 
@@ -186,7 +188,7 @@ def _parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--check-seconds",
         type=float,
         default=90.0,
-        help="seconds for jobs.gpu.check at the end; 0 = none (default 90)",
+        help="seconds to keep for jobs.gpu.check at the end; 0 = no check (default 90)",
     )
     parser.add_argument(
         "--set",

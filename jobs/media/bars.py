@@ -54,7 +54,7 @@ class PictureFormat:
 def encode_colours(rgb: NDArray[np.float64], form: PictureFormat) -> NDArray[np.float64]:
     """Return the unrounded Y'CbCr or RGB code values of `rgb`: R'G'B' in 0..1, with last axis 3.
 
-    They follow from the equations of H.273, from 20 on (full range) and from 26 on (limited range).
+    H.273 has the equations: from number 20 on for full range, and from 26 on for limited range.
     """
     most = 2**form.depth - 1
     if VideoFormat(form.pix_fmt).is_rgb:
@@ -106,16 +106,16 @@ def _fill(plane: Any, values: NDArray[Any]) -> None:
 
 @dataclass(frozen=True)
 class Reading:
-    """The number of a picture and the code values of its colour bars, 8 x 3."""
+    """The number of a picture, and the code values of its colour bars (8 bars x 3 components)."""
 
     number: int
     bars: NDArray[np.float64]
 
 
 def read_picture(frame: VideoFrame, scale: int = 1) -> Reading:
-    """Return what a picture shows that was enlarged by `scale`.
+    """Return the number and the bars in a picture that was enlarged by `scale`.
 
-    The bars of a grey picture have a single component.
+    The bars of a grey picture have a single component, so they are 8 x 1.
     """
     layers = _layers(frame)
     bits = _cells(layers[0], frame, scale, row=4.5)
@@ -143,7 +143,7 @@ def _layers(frame: VideoFrame) -> list[NDArray[np.float64]]:
 def _cells(
     layer: NDArray[np.float64], frame: VideoFrame, scale: int, row: float
 ) -> NDArray[np.float64]:
-    """Return the mean at the centre of each of eight cells; their centres are `row` cells down."""
+    """Return the mean at the centres of the eight cells whose centres are `row` cells down."""
     down = layer.shape[0] / frame.height
     across = layer.shape[1] / frame.width
     y = round(row * CELL * scale * down)

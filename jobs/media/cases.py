@@ -143,7 +143,7 @@ def is_possible(case: Case) -> bool:
 
 
 def cover_pairs(count: int, seed: int = 1) -> list[Case]:
-    """Return `count` distinct cases, so drawn that the first ones cover most pairs of values."""
+    """Return `count` distinct cases, chosen so that the first ones cover most pairs of values."""
     random = np.random.default_rng(seed)
     seen: set[tuple[object, ...]] = set()
     chosen: dict[Case, None] = {}
@@ -161,7 +161,7 @@ def cover_pairs(count: int, seed: int = 1) -> list[Case]:
 
 
 def _plain_cases() -> Iterator[Case]:
-    """Yield a plain recording for each container, in which faults are easy to trace."""
+    """Yield a plain case for each container, for which faults are easy to trace."""
     for container in _CODECS:
         groups = "intra" if container == "avi" else "b-frames"
         yield Case(container=container, groups=groups, audio=1)

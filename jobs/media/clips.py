@@ -15,7 +15,7 @@ from av.stream import Disposition, Stream
 from jobs.media import bars
 from jobs.media.cases import Case
 
-# Matrix, range, primaries and transfer, as in H.273 except for the range, which is FFmpeg's code
+# Codes of matrix, range, primaries and transfer: as in H.273, but the range as in FFmpeg
 _TAGS = {
     "bt601 limited": (6, 1, 6, 6), "bt601 full": (6, 2, 6, 6),
     "bt709 limited": (1, 1, 1, 1), "bt709 full": (1, 2, 1, 1),
@@ -43,7 +43,7 @@ def picture_format(case: Case) -> bars.PictureFormat:
 
 
 def choose_times(case: Case) -> tuple[Fraction, list[int]]:
-    """Return the time base and a list with the pts of every frame and the end of the last frame."""
+    """Return the time base, and the pts of every frame followed by the end of the last one."""
     base = Fraction(1, 90000 if case.container == "ts" else 1000)
     if case.rate == "ntsc":
         base = Fraction(1001, 30000) if case.container == "avi" else Fraction(1, 30000)
@@ -190,9 +190,9 @@ def _encode_tone(stream: Any, first: Fraction, end: Fraction) -> list[Any]:
 
 
 def _add_extra(container: OutputContainer, case: Case) -> Any:
-    """Add the stream that `case.extra` names to the container.
+    """Add the stream, chapters or attachment of `case.extra` to the container.
 
-    Return a function that returns the stream's packets, given the start time.
+    Return a function that takes the start time in seconds and returns the stream's packets.
     """
     codecs = {
         "text": {"mp4": "mov_text", "mov": "mov_text", "mkv": "subrip", "webm": "webvtt"},

@@ -25,7 +25,7 @@ _LEVELS = {8: 1.0, 10: 2.0}  # bit depth -> number of code values by which a col
 
 @dataclass
 class Result:
-    """The result of a case. Without a fault or a refusal, everything was preserved or noted."""
+    """The result of a case; without a fault or a refusal, everything was preserved or noted."""
 
     case: Case
     faults: list[str] = field(default_factory=list)
@@ -59,11 +59,11 @@ class Contents:
     others: dict[int, tuple[str, str, str]]
     """Stream index -> type, language, and sha256 of all its packets."""
     texts: dict[int, list[tuple[int, str]]]
-    """Stream index -> start in milliseconds and text of each subtitle of text."""
+    """Stream index -> start in milliseconds and text of each text subtitle."""
 
 
 def check_case(case: Case, folder: Path) -> Result:
-    """Write the case's recording to `folder`, enhance it with `--engine bicubic`, and compare."""
+    """Write the case's recording to `folder`, enhance it bicubically, and compare the two."""
     source = clips.write_clip(case, folder)
     reference = folder / "reference.png"
     width, height = case.width_height
@@ -109,7 +109,10 @@ def _near_lossless(case: Case) -> dict[str, Any]:
 
 
 def read_contents(path: Path, scale: int = 1) -> Contents:
-    """Return the contents of a recording of colour bars that was enlarged by `scale`."""
+    """Return the contents of a recording of colour bars that was enlarged by `scale`.
+
+    Raises FFmpegError, ValueError or AssertionError if it cannot be read.
+    """
     with av.open(str(path)) as file:
         videos = [s for s in file.streams.video if not s.disposition & _ART]
         video = videos[0]
@@ -121,7 +124,7 @@ def read_contents(path: Path, scale: int = 1) -> Contents:
             first = first or frame
             times.append(Fraction(frame.pts if frame.pts is not None else frame.dts or 0) * base)
             readings.append(bars.read_picture(frame, scale))
-        assert first is not None, "it holds no frames"
+        assert first is not None, "it contains no frames"
 
         context = video.codec_context
         metadata = {key.lower(): value for key, value in video.metadata.items()}
@@ -205,9 +208,10 @@ def _display_matrix(frame: Any) -> list[int] | None:
 
 
 def _digest_packets(path: Path, video: int) -> tuple[Fraction, dict[int, tuple[str, str, str]]]:
-    """Return the end of the last frame, and the type, language and digest of the other streams.
+    """Return the end of the last frame in seconds, and the other streams by index.
 
-    `video` is the index of the video stream.
+    Each has its type, its language and the sha256 of its packets. `video` is the index of the video
+    stream.
     """
     end = Fraction(-1)
     shown: list[tuple[Fraction, Fraction]] = []
@@ -240,7 +244,7 @@ def _digest_packets(path: Path, video: int) -> tuple[Fraction, dict[int, tuple[s
 
 
 def compare_contents(source: Contents, made: Contents, notes: tuple[str, ...]) -> list[str]:
-    """Return every difference between the output, `made`, and `source` that no note mentions."""
+    """Return the differences of the output `made` from `source` that no note mentions."""
     faults = []
     rounding = any("rounded" in note for note in notes)
     slack = made.half_tick if rounding else Fraction(0)
@@ -293,13 +297,15 @@ def _colour_faults(source: Contents, made: Contents) -> list[str]:
             truth = np.concatenate([truth, np.full((8, 2), 2.0 ** (made.depth - 1))], axis=1)
         worst = max(worst, float(np.abs(truth - b.bars[:, : truth.shape[1]]).max()))
     most = _LEVELS.get(made.depth, 2.0)
-    return [f"colour bars are {worst:.2f} levels off, at most {most:g}"] if worst > most else []
+    if worst <= most:
+        return []
+    return [f"colour bars are wrong by {worst:.2f} levels, expected at most {most:g}"]
 
 
 def _text_faults(
     source: Contents, made: Contents, index: int, left: list[tuple[str, str, str]]
 ) -> list[str]:
-    """Compare the text of a converted stream, and take the new stream out of `left`."""
+    """Return how the text of a converted stream differs; the new stream is removed from `left`."""
     kind = source.others[index][:2]
     texts = source.texts.get(index, [])
     for number, stream in made.others.items():
@@ -330,6 +336,8 @@ def _stream_faults(source: Contents, made: Contents, notes: tuple[str, ...]) -> 
             if noted:
                 faults.append(f"stream {index}, {stream[0]}, is noted as lost but is there")
         elif not noted:
-            faults.append(f"stream {index}, {stream[0]} {stream[1]}, is lost or differs, unnoted")
+            faults.append(
+                f"stream {index}, {stream[0]} {stream[1]}, is lost or differs, and no note says so"
+            )
     faults += [f"a {kind} stream is not in the input" for kind, _, _ in left]
     return faults

@@ -18,8 +18,8 @@ LARGEST_FRAME = 1_000_000  # pixels; larger frames would take seconds to enhance
 def cut_beginnings(path: Path) -> list[bytes]:
     """Return the beginning of a recording, with its sound, as a file in each of CONTAINERS.
 
-    Containers that cannot hold the streams are skipped. A recording whose frames are larger than
-    LARGEST_FRAME yields none.
+    Containers that cannot hold the streams are skipped. The list is empty if the frames are larger
+    than LARGEST_FRAME.
     """
     with av.open(str(path)) as container:
         video = container.streams.video[0]
@@ -38,7 +38,7 @@ def cut_beginnings(path: Path) -> list[bytes]:
 
 
 def cut_beginning(path: Path, frames: int, container: str) -> bytes:
-    """Return a file that holds the first `frames` packets of the video, and sound up to there.
+    """Return a file with the first `frames` packets of the video, and the sound up to the last.
 
     Raises FFmpegError or ValueError if the container cannot hold the streams.
     """

@@ -1,8 +1,8 @@
 """Run the matrix of media cases and print the result of each: `python -m jobs.media.matrix`.
 
 `--odd FOLDER` first checks the odd files from other projects in that folder. A run of all cases
-writes jobs/results/media_matrix.json, with the machine, the counts, and the cases that lose
-something.
+writes jobs/results/media_matrix.json, with the machine, the counts, and the cases in which
+something is lost or wrong.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CASES = 320
 
 
 def main() -> int:
-    """Run the cases and print their results; return 1 if any case has a fault."""
+    """Run the cases and print their results; return 1 if a case or an odd file has a fault."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -44,7 +44,8 @@ class OddResult(NamedTuple):
 def check_file(path: Path, *, end: float | None = None) -> OddResult:
     """Enhance a file with `--engine bicubic --scale 2`, and compare the output with the file.
 
-    If `end` is set, enhance only the part before that time in seconds, and compare nothing.
+    If `end` is set, enhance only the part before that time in seconds, and compare nothing. A file
+    that EXPECTED does not list should be enhanced completely.
     """
     expected = EXPECTED.get(path.name, "")
     with tempfile.TemporaryDirectory() as scratch:
@@ -73,9 +74,9 @@ def check_file(path: Path, *, end: float | None = None) -> OddResult:
 
 
 def _write_reference(path: Path, folder: Path) -> Path:
-    """Write a black picture, twice as wide and high as the file's, and return its path.
+    """Write a black picture, twice as wide and high as the file's frames, and return its path.
 
-    The bicubic engine ignores it.
+    The bicubic engine ignores its content. It has 64x64 pixels if the file cannot be probed.
     """
     try:
         clip = probe(str(path))
@@ -96,7 +97,7 @@ def check_folder(folder: Path) -> Iterator[OddResult]:
     paths = [path for path in sorted(folder.iterdir()) if path.name in EXPECTED]
     if not paths:
         raise SystemExit(
-            f"found none of the odd files in {folder}, expected some of those that "
-            "jobs/media/odd.py lists; see tests/data/SOURCES.md"
+            f"found no odd file in {folder}, expected some of those that jobs/media/odd.py lists; "
+            "see tests/data/SOURCES.md"
         )
     yield from map(check_file, paths)

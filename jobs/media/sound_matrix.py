@@ -1,9 +1,9 @@
 """Test all kinds of sound and subtitles in every container: `python -m jobs.media.sound_matrix`.
 
 The `ffmpeg` program writes half a second of video and one other stream to each container that can
-hold them. The pipeline then enhances the whole recording and a part of it, with the bicubic engine,
+hold them. The pipeline then enhances the whole recording, and a part of it, with the bicubic engine
 into each output container. A stream passes if ffmpeg and ffprobe find its times, samples and text
-unchanged, or if a note states that it was lost.
+unchanged (for a part, if the run's own check passes), or if a note states that it was lost.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _check_output(source: Path, out: Path, *, whole: bool) -> tuple[str, str]:
     codec = OUTPUTS[out.suffix[1:]]
     preset = "ultrafast" if out.suffix != ".webm" else None
     try:
-        # The run itself compares the packets, so for a part no further check is made
+        # The run itself compares the packets; for a part, that is the only check
         notes = run_bicubic(
             source, source, out, codec=codec, preset=preset, force=True, **window
         ).notes
@@ -180,7 +180,10 @@ def _ask_ffprobe(path: Path, options: list[str]) -> str:
 
 
 def _decode(path: Path, streams: str) -> bytes:
-    """Return `streams` as FFmpeg decodes them, subtitles to SRT, sound and video to raw data."""
+    """Return a stream ("0:s", "0:a" or "0:v") as FFmpeg decodes it; b"" if that fails.
+
+    Subtitles become SRT, and sound and video raw data.
+    """
     form = {"0:s": ["-f", "srt"], "0:a": ["-f", "s16le"], "0:v": ["-f", "rawvideo"]}[streams]
     command = ["ffmpeg", "-v", "error", "-i", str(path), "-map", streams, *form, "-"]
     ended = call(command, capture_output=True)

@@ -3,8 +3,8 @@
     python -m jobs.quality.before_after
 
 The picture shows two details of a frame half-way between two key frames, which is the hardest case.
-The job also measures that frame, and the mean quality of the demo's clips, and writes the figures
-to `jobs/results/before_after.json`.
+The job also measures that frame and the mean quality of the demo's clips, and writes the figures to
+`jobs/results/before_after.json`.
 """
 
 from __future__ import annotations
@@ -53,15 +53,23 @@ class ShownFrames:
 
 
 def read_frame(path: Path, number: int) -> Picture:
-    """Return one frame, counted from 0, as uint8 H x W x 3 RGB."""
+    """Return frame `number`, counted from 0, as uint8 H x W x 3 RGB.
+
+    Raises SystemExit if the clip is too short.
+    """
     for index, frame in enumerate(read_frames(probe(str(path)))):
         if index == number:
             return np.asarray(frame.rgb, dtype=np.uint8)
-    raise SystemExit(f"found no frame {number} in {path}, expected one; run `pipeline demo` again")
+    raise SystemExit(
+        f"found no frame {number} in {path}, expected a longer clip; run `pipeline demo` again"
+    )
 
 
 def read_shown_frames(demo: Path) -> ShownFrames:
-    """Return the frame that the picture shows, from the original and the clips in `demo`."""
+    """Return the frame that the picture shows, from the original and the clips in `demo`.
+
+    Raises SystemExit if a clip is missing or too short.
+    """
     missing = [name for name in METHODS.values() if not (demo / name).exists()]
     if missing:
         raise SystemExit(

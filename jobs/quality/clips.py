@@ -3,8 +3,8 @@
     python -m jobs.quality.clips monster.mp4 flower.mp4
 
 Each clip is downscaled, then enhanced three times: with its own key frames, with the key frames of
-the next clip (which must do no harm) and by bicubic upscaling. The clip itself is the ground truth.
-The means exclude the key frames.
+the next clip (which must do no harm), and by bicubic up-sampling. The clip itself is the ground
+truth. The means exclude the key frames.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def measure_enhanced(result: Path, truth: Path, given: frozenset[int]) -> list[F
 def compare_frames(
     name: str, frames: list[FrameQuality], base: list[FrameQuality]
 ) -> dict[str, Any]:
-    """Return the means of `frames`, and their mean and smallest PSNR gain over `base` in dB.
+    """Return the mean PSNR and SSIM of `frames`, and their mean and smallest gain over `base`.
 
-    `name` describes the reference.
+    PSNR and gains are in dB; `name` describes the reference.
     """
     gains = [a.psnr - b.psnr for a, b in zip(frames, base, strict=True)]
     means = summarise_frames(frames)

@@ -3,7 +3,7 @@
     python -m jobs.quality.light_field DATA/lightfields/lytro_stegosaurus
 
 The central 8 x 8 views are downscaled by 8 (antialiased bicubic) and enhanced in four ways: by
-bicubic upscaling, with the HR view (0, 0), with the nearer of (0, 0) and (7, 7), and with both of
+bicubic up-sampling, with the HR view (0, 0), with the nearer of (0, 0) and (7, 7), and with both of
 these fused. The original views are the ground truth. The means exclude the HR views.
 """
 
@@ -67,7 +67,7 @@ def enhance(
 ) -> LightFieldQuality:
     """Run the pipeline on the views in `folder`, and return the quality of the result.
 
-    It has `references` HR views, of which it fuses `fused` for each view.
+    The run has `references` HR views (1 or 2), and each view borrows from `fused` of them.
     """
     out = folder / "out"
     settings = RunSettings(

@@ -3,8 +3,9 @@
     python -m jobs.quality.mix_weights CONFIG TRAINED --share 0.75 -o OUT
 
 CONFIG is the training configuration, such as `fast_recorded`, and TRAINED the weights that it made.
-OUT receives SHARE of them and 1 - SHARE of the weights that CONFIG starts from. Parts that only the
-training added are taken as they are. SOURCES.md names the share of shipped weights.
+OUT receives SHARE times TRAINED plus 1 - SHARE times the weights from which CONFIG starts. Parts
+that the training added to the network are copied from TRAINED. SOURCES.md states the share in the
+shipped weights.
 """
 
 from __future__ import annotations
@@ -20,10 +21,17 @@ from crossnetpp.training.start import build_start
 
 
 def mix_weights(config_name: str, trained: Path, share: float) -> CrossNetFast:
-    """Return the network with `share` of the trained weights, and the rest of those before."""
+    """Return the network whose weights are a mean of the `trained` ones and of those before.
+
+    `share` (0..1) is the weight of the trained ones. Raises SystemExit if the configuration starts
+    from random weights.
+    """
     config = load_config(config_name)
     if config.start is None:
-        raise SystemExit(f"found no `start` in {config_name}, expected the weights to mix with")
+        raise SystemExit(
+            f"found no `start` in {config_name}, expected the weights to mix with; "
+            "try another CONFIG"
+        )
 
     before, after = build_start(config), load_network(str(trained))
     assert isinstance(before, CrossNetFast)

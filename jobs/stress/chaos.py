@@ -2,12 +2,12 @@
 
     python -m jobs.stress.chaos --runs 30 [--seed 1]
 
-A local cluster of three raylets enhances one clip again and again. In every run, the job kills
-something with SIGKILL: an actor while it decodes or infers, or just before or after it commits; a
-whole raylet while an actor on it infers; or the driver while it plans, waits for segments or
-publishes, after which the driver is started again. The output must have the same bits as that of
-the undisturbed run, and every frame of the input exactly once. A run must leave behind no process,
-and no file beside the output, in the cache or in TMPDIR.
+A local cluster of three raylets enhances one clip again and again. In every run, SIGKILL ends an
+actor while it decodes or infers, or just before or after it commits; a whole raylet while an actor
+on it infers; or the driver while it plans, waits for segments or publishes, after which the driver
+is started again. The output must have the same bits as that of the undisturbed run, and every frame
+of the input exactly once. A run must leave behind no process, and no file beside the output and its
+plan, in the cache or in TMPDIR.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 An actor that reaches EVENT (decode, infer, before commit, after commit) for the CALL-th time writes
 the file MARKER and kills itself with SIGKILL. Once the file exists, no other actor kills itself.
 
-With the event `raylet`, the actor stops inside the CALL-th inference instead, and writes the
-process number of its raylet to MARKER: whoever kills that raylet kills a node that is busy.
+With the event `raylet`, the actor waits in its CALL-th inference instead, and writes the process
+number of its raylet to MARKER, so that the caller can kill the raylet of a busy node.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class KillSwitch:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def wait_for_death(self) -> None:
-        """Count the call, and wait at the chosen call until the death of the raylet ends all."""
+        """Count the call; at the chosen one, wait until the raylet's death ends this process."""
         if self._is_due("raylet") and self._is_first(str(os.getppid())):
             time.sleep(LONGEST_STOP)
 
@@ -60,7 +60,7 @@ class KillSwitch:
         return self._left == 0
 
     def _is_first(self, text: str) -> bool:
-        """Write `text` to the marker; return False if another actor did so before."""
+        """Write `text` to the marker and return True; return False if the marker exists."""
         try:
             with self._marker.open("x", encoding="ascii") as file:
                 file.write(text)

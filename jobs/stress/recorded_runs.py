@@ -1,11 +1,11 @@
-"""Enhance recordings of clips by the command line, killed and resumed, inline and on Ray.
+"""Enhance recordings with the command line, kill and resume the runs, inline and on Ray.
 
     python -m jobs.stress.recorded_runs CLIP... [--seconds 20] [--work FOLDER]
 
 `pipeline degrade` makes the recording of each clip (pixel means, H.264 at crf 20) and its key
-frames (every 15th frame, H.264 at crf 10). One plan serves two runs, one in a single process and
-one on Ray. Each is killed twice with SIGKILL and resumed. Both outputs must have the same bits. The
-figures go to `jobs/results/recorded_runs.json`.
+frames (every 15th frame, H.264 at crf 10). One plan is run twice, in a single process and on Ray.
+Each run is killed twice with SIGKILL and resumed. Both outputs must have the same bits. The figures
+go to `jobs/results/recorded_runs.json`.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def call(*arguments: object) -> dict[str, Any]:
 
 
 def count_segments(output: Path) -> int:
-    """Return how many segments an unfinished run has committed."""
+    """Return how many segments an unfinished run of `output` has committed."""
     return len(list(output.with_name(f".{output.name}.run").glob("segments/*.json")))
 
 
 def run_until_segments(count: int, output: Path, words: Sequence[object]) -> bool:
-    """Start a run, and kill its processes once `count` segments are committed, and one by this run.
+    """Start a run, and kill its processes when it has committed a segment and there are `count`.
 
-    Return whether it was killed; the run may end before.
+    Return whether it was killed; it may end before.
     """
     least = max(count, count_segments(output) + 1)
     command = [*PIPELINE, *map(str, words), "--json", "-q"]
@@ -63,7 +63,7 @@ def run_until_segments(count: int, output: Path, words: Sequence[object]) -> boo
 
 
 def measure_run(plan: Path, output: Path, words: Sequence[object], segments: int) -> dict[str, Any]:
-    """Run a plan with kills after a third and two thirds of the segments, and describe the run."""
+    """Run a plan with kills after a third and two thirds of its segments; return the figures."""
     command = ("run", *words, "--plan", plan, "-o", output)
     kills = sum(
         run_until_segments(max(segments * (n + 1) // (KILLS + 1), 1), output, command)
@@ -81,19 +81,22 @@ def measure_run(plan: Path, output: Path, words: Sequence[object], segments: int
 
 
 def adapt_weights(inputs: Sequence[object], output: Path) -> Path | None:
-    """Return a file of weights that are adapted to the recording; None if they do not win.
+    """Adapt weights to the recording, and return their file; None if they do not win.
 
-    How long a run adapts them depends on its speed, so that two runs may differ in their weights.
+    Both runs use the same file, because the steps that a run itself would train depend on its
+    speed. Raises SystemExit if there are no key frames.
     """
     words = ("adapt", *inputs, "--seconds", ADAPT_SECONDS, "-o", output, "--force", "-q")
     done = subprocess.run([*PIPELINE, *map(str, words)], check=False)
     if done.returncode not in (0, 1):
-        raise SystemExit("found no key frames to adapt to, expected some; try another clip")
+        raise SystemExit(
+            f"found status {done.returncode} from pipeline adapt, expected 0 or 1; try another clip"
+        )
     return output if done.returncode == 0 else None
 
 
 def measure_clip(clip: Path, seconds: float, work: Path) -> dict[str, Any]:
-    """Record a clip, enhance the recording in both ways, and return all figures."""
+    """Record a clip, enhance the recording inline and on Ray, and return all figures."""
     lr, keys = work / f"{clip.stem}_lr.mp4", work / f"{clip.stem}_keys.mp4"
     call("degrade", clip, *RECORDING, "-o", lr)
     call("degrade", clip, *KEYS, "-o", keys)
@@ -134,7 +137,7 @@ def measure_clip(clip: Path, seconds: float, work: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure all clips, and write the result file."""
+    """Measure all clips, and write the result file; exit with status 1 if any outputs differ."""
     parser = argparse.ArgumentParser(
         prog="python -m jobs.stress.recorded_runs",
         description=(__doc__ or "").partition("\n\n")[0],

@@ -2,11 +2,12 @@
 
     python -m jobs.stress.simulate [--workers 1000] [--segments 100000]
 
-Time is simulated; the scheduler is the real one. Workers have three speeds. A segment takes its
-cost divided by its worker's speed, times a random factor; one segment in a thousand takes ten times
-as long. With deaths, 1 % of the workers die per minute, and each is replaced after a minute. With a
-restart, the driver starts again half-way and knows only which segments are committed. The lower
-bound is the total work divided by the total speed, without deaths, as if segments were divisible.
+Time is simulated; the scheduler is the real one. Workers have three speeds. The time of a segment
+is its cost divided by its worker's speed, times a random factor; one segment in a thousand takes
+ten times as long. With deaths, 1 % of the workers die per minute, and each is replaced after a
+minute. With a restart, the driver starts again after half of the lower bound, and knows only which
+segments are committed. The lower bound is the total work divided by the total speed, without
+deaths, as if segments were divisible.
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ class Simulation:
         self.push_event(now + self.random.expovariate(self.death_rate()), "death", "")
 
     def restart_driver(self, now: float) -> None:
-        """Replace the scheduler; the workers stop with the old driver and rejoin at once."""
+        """Replace the scheduler; all workers drop their segments and join the new one at once."""
         self.scheduler = Scheduler(self.policy)
         for worker in list(self.queues):
             self.stop_worker(now, worker)
