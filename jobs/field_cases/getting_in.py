@@ -1,4 +1,4 @@
-"""A newcomer's first day with the program: cases A5 to A16."""
+"""The cases of a newcomer's first day with the program, A5 to A16."""
 
 from __future__ import annotations
 

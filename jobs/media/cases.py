@@ -1,4 +1,4 @@
-"""The cases of the media contract: combinations of properties that cover every pair of values."""
+"""The cases of the media contract: they cover nearly every possible pair of properties."""
 
 from __future__ import annotations
 
