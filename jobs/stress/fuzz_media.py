@@ -85,7 +85,7 @@ def damage_sample(seed: int, originals: list[bytes]) -> bytes:
 
 
 def read_file(path: str) -> str:
-    """Read a file as a run would, and return a description of the result.
+    """Read the first frames of a file as a run would, and return a description of the result.
 
     Exceptions other than PipelineError are raised, because they are bugs in the pipeline.
     """
@@ -271,7 +271,7 @@ def fuzz(
 
 
 def main() -> int:
-    """Feed the inputs and print the failures; return 1 if there were any."""
+    """Feed the inputs and print the failures; return 1 for a failure or another opened file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
