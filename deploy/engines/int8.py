@@ -149,9 +149,12 @@ def _measure_inputs(network: CrossNetFast, layers: Mapping[str, nn.Conv2d]) -> d
     lr = cv2.resize(photograph, (_CROP[1] // 4, _CROP[0] // 4), interpolation=cv2.INTER_AREA)
     refs = [move_photograph(photograph, *motion) for motion in _MOTIONS]
     handles = [watch(name) for name in layers]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # because sums, and so all outputs, depend on the number of threads
     try:
         network(*(_to_planes(cast(Pixels, picture)) for picture in (lr, *refs)))
     finally:
+        torch.set_num_threads(threads)
         for handle in handles:
             handle.remove()
     return found
