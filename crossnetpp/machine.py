@@ -7,12 +7,13 @@ import platform
 import sys
 from pathlib import Path
 
-# In lower case. "_status_alloc_failed" is that of NVIDIA's libraries for convolutions and matrices;
-# the last two are the only messages of oneDNN, which convolves on CPUs, without memory for buffers.
+# Parts of messages, in lower case. "_status_alloc_failed" is that of cuDNN and cuBLAS. The last two
+# are all that oneDNN, which computes convolutions on CPUs, reports if it cannot allocate buffers.
 _OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",
     "not enough memory",
+    "failed to allocate memory",
     "bad allocation",
     "bad_alloc",
     "_status_alloc_failed",
@@ -45,7 +46,7 @@ def processor_name() -> str:
 
 
 def count_cores() -> int:
-    """Return the number of cores that this process may use; outside Linux, of all cores."""
+    """Return the number of cores that this process may use, or of all cores outside Linux."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

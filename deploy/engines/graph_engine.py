@@ -98,8 +98,8 @@ class GraphEngine:
             if not is_out_of_memory(error):
                 raise
             raise OutOfMemoryError(
-                f"found too little memory on {self.info.device} for {len(lr)} frames of "
-                f"{refs[0].shape[2]}x{refs[0].shape[1]}; try a smaller --batch"
+                f"found too little memory on {self.info.device} for a batch of {len(lr)} "
+                f"at {refs[0].shape[2]}x{refs[0].shape[1]}; try a smaller --batch"
             ) from error
 
     def _enhance(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossnetpp.machine import is_out_of_memory
 from deploy.distribution import describe_install
 from deploy.engines.graph_engine import GraphEngine, Size
 from deploy.export.session import RunGraph
@@ -48,6 +49,8 @@ class OpenvinoEngine(GraphEngine):
         try:
             return self._core.read_model(content)
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             raise _reject(error) from error
 
     def _compile_graph(self, graph: Any, size: Size | None, scale: int) -> RunGraph:
@@ -74,6 +77,8 @@ class OpenvinoEngine(GraphEngine):
                 },
             )
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             raise _reject(error) from error
 
         # the exporter drops inputs that the outputs do not depend on
@@ -94,4 +99,7 @@ def _declared_shape(shape: Any) -> tuple[int, ...]:
 
 
 def _reject(error: RuntimeError) -> EngineError:
-    return EngineError(f"OpenVINO rejects the graph: {error}; try --engine torch")
+    """Return the error for a rejected graph, in one line, without the places in OpenVINO's code."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = " ".join(line for line in lines if not line.startswith("Exception from ")) or "unknown"
+    return EngineError(f"OpenVINO rejects the graph: {reason[:300]}; try --engine torch")

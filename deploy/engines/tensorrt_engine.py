@@ -156,8 +156,8 @@ class TensorrtEngine:
                 self._programs.clear()
                 self._device.release_memory()
                 raise OutOfMemoryError(
-                    f"found too little memory on {self.info.device} for {len(lr)} frames of "
-                    f"{sr.shape[2]}x{sr.shape[1]}; try a smaller --batch"
+                    f"found too little memory on {self.info.device} for a batch of {len(lr)} "
+                    f"at {sr.shape[2]}x{sr.shape[1]}; try a smaller --batch"
                 ) from error
         return sr
 

@@ -136,8 +136,8 @@ class TorchEngine:
                     "try --engine onnx"
                 ) from error
             raise OutOfMemoryError(
-                f"found too little memory on {self.info.device} for {len(lr)} frames of "
-                f"{width}x{height}; try a smaller --batch"
+                f"found too little memory on {self.info.device} for a batch of {len(lr)} "
+                f"at {width}x{height}; try a smaller --batch"
             ) from error
 
     def _enhance(

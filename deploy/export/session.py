@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossnetpp.machine import is_out_of_memory
 from deploy.distribution import describe_install
 from deploy.protocol import EngineError
 
@@ -31,7 +32,8 @@ def import_onnxruntime() -> Any:
 def create_session(model: bytes, *, threads: int) -> RunGraph:
     """Return a function that runs an ONNX file.
 
-    Raises EngineError if onnxruntime is missing or broken, or rejects the file.
+    Raises EngineError if onnxruntime is missing or broken, or rejects the file. The function raises
+    it if onnxruntime fails. Both raise MemoryError if memory runs out.
     """
     ort = import_onnxruntime()
     options = ort.SessionOptions()
@@ -45,18 +47,29 @@ def create_session(model: bytes, *, threads: int) -> RunGraph:
     providers = [name for name in (CUDA_PROVIDER, "CPUExecutionProvider") if name in available]
     try:
         session = ort.InferenceSession(model, options, providers=providers)
-    except (RuntimeError, ValueError) as error:
-        # onnxruntime's own exceptions derive from these
-        raise EngineError(f"onnxruntime rejects the graph: {error}; try --engine torch") from error
+    except Exception as error:
+        raise _translate(error, "rejects the graph") from error
 
     # the exporter drops inputs that the outputs do not depend on
     names = {node.name for node in session.get_inputs()}
 
     def run(inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         used = {name: array for name, array in inputs.items() if name in names}
-        return [np.asarray(output) for output in session.run(None, used)]
+        try:
+            outputs = session.run(None, used)
+        except Exception as error:
+            raise _translate(error, "failed") from error
+        return [np.asarray(output) for output in outputs]
 
     return run
+
+
+def _translate(error: Exception, what: str) -> Exception:
+    """Return the exception to raise for one of onnxruntime's, which derive from Exception alone."""
+    line = " ".join(str(error).split())
+    if is_out_of_memory(error):
+        return MemoryError(line)
+    return EngineError(f"onnxruntime {what}: {line[:300]}; try --engine torch")
 
 
 def has_cuda_provider() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import numpy as np
 import pytest
 
 from crossnetpp.checkpoint import save_weights
+from crossnetpp.machine import is_linux
 from crossnetpp.networks.build import build_network
 from crossnetpp.networks.taps import make_box_taps, separate_kernel
+from deploy.engines.graph_engine import GraphEngine
 from deploy.engines.onnx_engine import OnnxEngine
 from deploy.engines.openvino_engine import OpenvinoEngine
 from deploy.load import load_engine
 from deploy.protocol import Engine, EngineError, Pixels
-from tests.support import DATA
+from tests.support import DATA, ROOT
 
 _X, _Y = np.meshgrid(np.arange(16) - 8.2, np.arange(16) - 7.1)
 SKEWED = separate_kernel(np.exp(-((_X - 0.4 * _Y) ** 2) / 4 - _Y**2 / 12))
@@ -124,3 +127,43 @@ def test_a_missing_package_is_an_error_of_one_line(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(EngineError, match=rf"expected one; try pip install '.*{package}.*'"):
         load_engine(name)
+
+
+@pytest.mark.parametrize(("base", "name"), [(OnnxEngine, "onnxruntime"), (OpenvinoEngine, "OpenV")])
+def test_a_rejected_graph_is_an_error_of_one_line(base: type[GraphEngine], name: str) -> None:
+    engine = base()
+    with pytest.raises(
+        EngineError, match=f"^{name}.* rejects the graph: .*; try --engine"
+    ) as caught:
+        engine._load_graph(b"no graph")
+    assert "\n" not in str(caught.value)
+    assert "cpp" not in str(caught.value)
+
+
+@pytest.mark.parametrize("base", ["onnx_engine.OnnxEngine", "openvino_engine.OpenvinoEngine"])
+@pytest.mark.skipif(not is_linux(), reason="limits the address space, as only Linux does")
+def test_a_want_of_memory_is_an_error_after_which_smaller_parts_are_tried(base: str) -> None:
+    module, name = base.split(".")
+    script = f"""
+import resource
+import numpy as np
+from deploy.engines.{module} import {name}
+from deploy.protocol import OutOfMemoryError
+
+engine = {name}(threads=1)
+small, large = (np.zeros((1, side, side, 3), np.uint8) for side in (64, 1024))
+# loads what libraries load late, which would fail in other ways without memory
+engine.enhance(small[:, ::4, ::4], small)
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + 200 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    engine.enhance(large[:, ::4, ::4], large)
+except OutOfMemoryError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "found too little memory on cpu for a batch of 1 at 1024x1024; try a smaller --batch\n"
+    )

@@ -350,7 +350,7 @@ def test_a_context_without_memory_raises_out_of_memory_and_frees_all(fake: Fake)
     device = Host()
     engine = TensorrtEngine(device=device, library=find_library(rtx=False))
     pan = frames(1, 64, 96)
-    with pytest.raises(OutOfMemoryError, match=r"found too little memory on cuda:0 .* of 96x64"):
+    with pytest.raises(OutOfMemoryError, match=r"found too little memory on cuda:0 .* at 96x64"):
         engine.enhance(shrink(pan), pan)
     assert device.releases == 1
 
