@@ -1,4 +1,4 @@
-"""The place of LR chroma relative to luma, which encoders and converters disagree on."""
+"""Measure where LR chroma is sampled relative to luma; encoders and converters differ in this."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from crossnetpp.capture.moments import MARGIN, Picture, Plane, get_luma, reduce_
 
 BLUR = 1.0  # LR pixels; chroma is coarser than luma, and its finest detail is noise
 FEWEST_PIXELS = 500
-LEAST_GRADIENT = 0.1 / 255  # root mean square of chroma per LR pixel, below which it is gray
-LEAST_CERTAINTY = 0.05  # LR pixels of standard error above which the shift is unknown
+LEAST_GRADIENT = 0.1 / 255  # RMS chroma gradient per LR pixel below which pictures are too gray
+LEAST_CERTAINTY = 0.05  # standard error in LR pixels above which the shift is unknown
 
 
 def estimate_chroma_shift(
     pairs: Sequence[tuple[Picture, Picture]], kernel: NDArray[np.floating]
 ) -> tuple[float, float] | None:
-    """Return by how much (x, y) in LR pixels chroma is sampled right of and below luma.
+    """Return how far (x, y) in LR pixels chroma is sampled to the right of and below luma.
 
     Each pair is LR (h x w x 3) and HR (s h x s w x 3) RGB of one instant. `kernel` (4s x 4s) is the
-    reduction of luma. The result is None if the pictures have too little colour.
+    reduction of luma. The result is None if the pictures are too small, too gray or too noisy to
+    measure the shift in both directions.
     """
     gram, cross = np.zeros((3, 3)), np.zeros(3)
     power, count = 0.0, 0
@@ -49,7 +50,7 @@ def estimate_chroma_shift(
 
 
 def _split_chroma(rgb: Picture, kernel: NDArray[np.floating] | None) -> list[Plane]:
-    """Return red and blue less luma, in 0..1, reduced if there is a kernel."""
+    """Return red minus luma and blue minus luma (white is 1), reduced by `kernel`, and blurred."""
     luma = get_luma(rgb)
     full_scale = np.float32(np.iinfo(rgb.dtype).max)
     planes = [rgb[..., c].astype(np.float32) / full_scale - luma for c in (0, 2)]
@@ -59,7 +60,10 @@ def _split_chroma(rgb: Picture, kernel: NDArray[np.floating] | None) -> list[Pla
 
 
 def _make_equations(near: Plane, far: Plane) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the equations of a shift to the first order, and of a blur: N x 3, and N."""
+    """Return linear equations for a small shift (x, y) and a blur that turn `far` into `near`.
+
+    They are coefficients (N x 3) and values (N), for the N pixels away from the border.
+    """
     inside = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
     columns = [
         cv2.Sobel(far, cv2.CV_32F, 1, 0, scale=1 / 8)[inside].ravel(),

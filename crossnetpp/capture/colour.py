@@ -1,8 +1,9 @@
 """The colours of LR as a function of those of HR: one curve for each channel, then a matrix.
 
 Another exposure, tone curve or range bends the channels; another matrix of YCbCr, white balance or
-sensor mixes them. Both are fitted to pictures of one instant, reduced so far that the kernel hardly
-counts, and only what explains pictures that were left out of the fit is kept.
+sensor mixes them. Curves and matrix are fitted to pictures of one instant, which are averaged so
+widely that the kernel hardly matters. A transform is kept only if it also explains pictures that
+were left out of its fit.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ BLUR = 5  # LR pixels over which colours are averaged before they are compared
 MOST_SAMPLES = 6_000  # of a pair
 SMOOTHNESS = 0.05  # weight of a curve's bends against its fit
 ROUNDS = 3  # of fits in turn
-EDGES = 0.8  # share of the places, the smoothest, that are compared
+EDGES = 0.8  # share of the pixels that are compared, the smoothest
 
-OUTLIERS = 0.1  # share of the samples, the worst, that do not count in a comparison
-CLIPPED = 2.5 / 255  # distance from black and white
+OUTLIERS = 0.1  # share of the samples that a comparison leaves out, the worst
+CLIPPED = 2.5 / 255  # distance from black or white within which a level is clipped
 FEWEST_SAMPLES = 200
-UNSEEN = 1e-5  # weight of leaving colours as they are, where no sample shows them
+UNSEEN = 1e-5  # weight that pulls colours without samples towards no change
 
-LEAST_ERROR = 1.0 / 255  # without a transform, below which none is needed
+LEAST_ERROR = 1.0 / 255  # RMS error without a transform below which none is needed
 LEAST_GAIN = 1.0  # dB by which a transform must be better than none
 LEAST_FURTHER_GAIN = 0.5  # dB by which curves and matrix together must be better than one of them
 
@@ -58,7 +59,7 @@ def make_plain_transform() -> ColourTransform:
 
 
 def transform_picture(rgb: Picture, transform: ColourTransform) -> Picture:
-    """Return a picture (H x W x 3 RGB of 8 or 16 bits) with transformed colours, rounded."""
+    """Return a picture (H x W x 3 RGB of 8 or 16 bits) in transformed colours, rounded, clipped."""
     limit = int(np.iinfo(rgb.dtype).max)
     levels = np.arange(limit + 1) / limit
     knots = np.linspace(0, 1, transform.curves.shape[1])
@@ -72,9 +73,10 @@ def transform_picture(rgb: Picture, transform: ColourTransform) -> Picture:
 
 
 def estimate_colour(pairs: Sequence[tuple[Picture, Picture]]) -> ColourTransform | None:
-    """Return the transform from HR colours to LR colours; None if they agree as they are.
+    """Return the transform from HR colours to LR colours.
 
-    Each pair is LR (h x w x 3) and HR (H x W x 3) RGB of one instant.
+    Each pair is LR (h x w x 3) and HR (H x W x 3) RGB of one instant. The result is None if the
+    colours already agree, if no transform makes them agree better, or if the pairs show too little.
     """
     parts = [part for lr, hr in pairs for part in _sample_colours(lr, hr, len(pairs))]
     if len(parts) < 2:
@@ -95,7 +97,7 @@ def estimate_colour(pairs: Sequence[tuple[Picture, Picture]]) -> ColourTransform
 
 @dataclass(frozen=True)
 class _Samples:
-    """Colours at the same places, both N x 3 in 0..1."""
+    """Colours of N pixels in HR and in LR, each N x 3 in 0..1."""
 
     hr: Array
     lr: Array
@@ -108,7 +110,10 @@ def _join(parts: Sequence[_Samples]) -> _Samples:
 
 
 def _sample_colours(lr: Picture, hr: Picture, pairs: int) -> list[_Samples]:
-    """Return the colours of a pair in smooth places that are not clipped, in one part or two."""
+    """Return the colours of a pair at smooth, unclipped pixels, in halves if `pairs` is 1.
+
+    Parts with too few pixels are left out.
+    """
     size = (lr.shape[1], lr.shape[0])
     small = cv2.resize(hr, size, interpolation=cv2.INTER_AREA)
     near, far = (
@@ -162,7 +167,7 @@ def _fit_matrix_alone(samples: _Samples) -> ColourTransform:
 
 
 def _fit_both(samples: _Samples) -> ColourTransform:
-    """Return curves and a matrix, each fitted in turn with the other in place."""
+    """Return curves and a matrix, fitted alternately, each with the other held fixed."""
     matrix = np.eye(3)
     for _ in range(ROUNDS):
         # what the curves must give for the matrix to give LR
@@ -177,7 +182,10 @@ def _fit_curves(hr: Array, lr: Array) -> Array:
 
 
 def _fit_curve(hr: Array, lr: Array) -> Array:
-    """Return the values of a rising, smooth curve at the knots; unseen levels stay as they are."""
+    """Return the values at the knots of a rising, smooth curve from `hr` to `lr` (N each).
+
+    Levels without samples continue the change of the levels beside them.
+    """
     place = hr.clip(0, 1) * (KNOTS - 1)
     below = np.minimum(place.astype(np.int64), KNOTS - 2)
     share = place - below
@@ -210,7 +218,7 @@ def _sum_products(
 
 
 def _fit_matrix(hr: Array, lr: Array) -> Array:
-    """Return the matrix from `hr` to `lr`; what the colours do not show stays as it is."""
+    """Return the matrix from `hr` to `lr`; colours that no sample shows keep their values."""
     weights = np.ones(len(hr))
     for _ in range(ROUNDS):
         gram = np.einsum("n,ni,nj->ij", weights, hr, hr)
@@ -222,6 +230,6 @@ def _fit_matrix(hr: Array, lr: Array) -> Array:
 
 
 def _weigh(errors: Array) -> Array:
-    """Return weights that fall for errors far above the usual (Huber, 1964)."""
+    """Return weights that are 1 for errors up to about twice the median and fall beyond (Huber)."""
     usual = 2 * float(np.median(np.abs(errors))) + 1e-4
     return np.asarray(np.minimum(1.0, usual / np.maximum(np.abs(errors), 1e-9)), np.float64)

@@ -2,8 +2,8 @@
 
 Wherever LR and HR of one instant are both known, every LR pixel is an equation for the reduction
 kernel. Kernels from the plainest (bicubic, means of pixels) to free ones are fitted by least
-squares, each on all parts of the pictures but one, and compared on that part. The plainest kernel
-of those that explain the parts left out is taken.
+squares, each on all parts of the pictures but one, and compared on that part. A less plain kernel
+is chosen only if it explains the parts left out clearly better.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ PicturePair: TypeAlias = tuple[Picture, Picture]
 
 MOST_PIXELS = {2: 30_000, 4: 12_000, 8: 6_000}  # LR pixels of a pair, by scale
 FEWEST_PIXELS = 600  # of all pairs together, times the scale / 2
-FEWEST_PARTS = 4  # into which one or two pictures are cut, to leave out one
+FEWEST_PARTS = 4  # fewer pairs are cut into strips, so that one part can be left out
 LEAST_MATCH = 0.5  # share of the textured pixels of a pair that must agree
 MOST_MOTION = 0.75  # LR pixels; a farther shift is motion
 MOST_APART = 0.2  # LR pixels by which the shift of a pair may differ from the others'
@@ -70,34 +70,34 @@ LEAST_GAIN_OF_FREE = 0.8
 
 @dataclass(frozen=True)
 class CaptureEstimate:
-    """What was found about the capture of a recording."""
+    """What was measured about the capture of a recording."""
 
     scale: int
     taps: Taps | None
-    """The reduction kernel; None if the bicubic kernel explains the input as well, or if there was
-    nothing to measure."""
+    """The reduction kernel; None if the bicubic kernel is used, for the reason in `reason`."""
     shape: str
-    """"bicubic", "box" (means of pixels), the family of a parametric kernel, "separable" or
-    "free"."""
+    """Shape of the kernel: "bicubic", "box" (means of pixels), another parametric family,
+    "separable" or "free"."""
     shift: tuple[float, float]
-    """Centroid (x, y) of the kernel in LR pixels."""
+    """Centroid (x, y) of the kernel in LR pixels from the LR pixel's centre."""
     width: float
     """Width of the kernel in LR pixels: 1 for means of pixels."""
     fits_db: float | None
-    """PSNR of LR luma against HR luma that the best kernel reduced, even if that kernel is refused,
-    on textured parts that were left out of the fit; None if nothing was measured."""
+    """PSNR in dB between LR luma and HR luma reduced by the best kernel, even a refused one, on
+    textured pixels that were left out of its fit; None if nothing was measured."""
     bicubic_db: float | None
     """The same for the bicubic kernel."""
     pairs: tuple[int, ...]
-    """Numbers of the pairs that were used."""
+    """Indices of the pairs that were used."""
     dropped: dict[int, str]
-    """Why other pairs were not used, by number."""
+    """Index of each other pair -> why it was not used."""
     reason: str
-    """Why the bicubic kernel stays; empty if another was measured."""
+    """Why the bicubic kernel is used; empty if another was measured."""
     colour: ColourTransform | None = None
     """The colours of LR as a function of those of HR; None if they agree."""
     chroma_shift: tuple[float, float] | None = None
-    """By how much (x, y) in LR pixels chroma is sampled right of and below luma, if known."""
+    """How far (x, y) in LR pixels chroma is sampled to the right of and below luma; None if
+    unknown."""
 
     @property
     def kernel(self) -> NDArray[np.float32]:
@@ -106,10 +106,10 @@ class CaptureEstimate:
 
 
 def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimate:
-    """Measure the reduction kernel from pictures of the same instants.
+    """Measure the reduction kernel, the colours and the chroma shift from pairs of pictures.
 
-    Pairs that show something else than the others, or that moved, are dropped. Raises ValueError
-    if the sizes of a pair do not fit the scale.
+    The two pictures of a pair show one instant; pairs that differ or moved are dropped. Raises
+    ValueError if the sizes of a pair do not fit the scale.
     """
     observed = [_observe(lr, hr, scale) for lr, hr in pairs]
     dropped = _find_outliers(observed)
@@ -140,7 +140,8 @@ def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimat
         return nothing
     if len(used) <= len(dropped):
         why = ", ".join(sorted(set(dropped.values())))
-        reason = f"{len(used) or 'none'} of {len(pairs)} pairs shows one instant ({why})"
+        shown = f"only {len(used)} of {len(pairs)} pairs" if used else "no pair"
+        reason = f"{shown} {'show' if len(used) > 1 else 'shows'} one instant ({why})"
         return replace(nothing, pairs=(), colour=None, reason=reason)
 
     shares = max(1, -(-FEWEST_PARTS // len(used)))
@@ -154,14 +155,18 @@ def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimat
 
 @dataclass(frozen=True)
 class _Observation:
-    """A pair of pictures, prepared."""
+    """The luma of a pair, and how well its two pictures agree."""
 
     lr: Plane
-    """Luma."""
+    """LR luma, h x w."""
     hr: Plane
+    """HR luma, s h x s w."""
     reduced: Plane
+    """HR luma reduced by the bicubic kernel, which is shifted by `shift` unless that is too far."""
     usable: NDArray[np.bool_]
+    """Mask (h x w) of the LR pixels that a kernel can be fitted to."""
     shift: tuple[float, float]
+    """Shift (x, y) of LR against the reduced HR in LR pixels, as returned by `find_shift`."""
     match: float
     """Share of the textured pixels that agree."""
 
@@ -187,9 +192,10 @@ def _observe(lr: Picture, hr: Picture, scale: int) -> _Observation:
 
 
 def find_shift(lr: Plane, reduced: Plane) -> tuple[float, float]:
-    """Return by how much (x, y) in pixels `lr` (h x w) shows the scene left and above `reduced`.
+    """Return how far (x, y) in pixels the scene is to the left and above in `lr`.
 
-    A kernel with this centroid makes `lr`. The result is (0, 0) if the pictures are too small.
+    Both planes are h x w; the distance is from its position in `reduced`. A kernel with this
+    centroid produces `lr`. The result is (0, 0) if a side is shorter than 16 pixels.
     """
     if min(lr.shape) < 16:
         return 0.0, 0.0
@@ -200,10 +206,10 @@ def find_shift(lr: Plane, reduced: Plane) -> tuple[float, float]:
 
 
 def list_unmoved(shifts: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the numbers of the pairs that show one instant.
+    """Return the indices of the pairs between whose two exposures nothing moved.
 
-    A shift is that of the LR picture against the reduced HR picture in LR pixels. It is small, and
-    the same in all pairs but those in which something moved between the two exposures.
+    `shifts` are those of the LR pictures against the reduced HR pictures in LR pixels, as returned
+    by `find_shift`. Without motion, the shift is small and about the same in all pairs.
     """
     near = [n for n, shift in enumerate(shifts) if max(map(abs, shift)) <= MOST_MOTION]
     if len(near) <= 2:
@@ -213,7 +219,7 @@ def list_unmoved(shifts: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def _find_outliers(observed: Sequence[_Observation]) -> dict[int, str]:
-    """Return why pairs cannot be used, by number."""
+    """Return the index of each pair that cannot be used, with the reason."""
     alike = [number for number, pair in enumerate(observed) if pair.match >= LEAST_MATCH]
     used = {alike[n] for n in list_unmoved([observed[number].shift for number in alike])}
 
@@ -228,7 +234,7 @@ def _find_outliers(observed: Sequence[_Observation]) -> dict[int, str]:
 
 
 def _gather_parts(pair: _Observation, scale: int, shares: int) -> list[Moments]:
-    """Return the moments of a pair, cut into upright strips with about as many pixels each."""
+    """Return the moments of a pair, cut into `shares` vertical strips of about as many pixels."""
     places = choose_pixels(pair.usable, pair.reduced, MOST_PIXELS[scale])
     across = places[np.argsort(places[:, 1], kind="stable")]
     return [
@@ -250,7 +256,11 @@ class _Fold:
 def _choose_kernel(
     parts: Sequence[Moments], total: Moments, nothing: CaptureEstimate
 ) -> CaptureEstimate:
-    """Return the plainest of the kernels that explain the parts left out of their fit."""
+    """Return `nothing` with the plainest kernel that explains the parts left out of its fit.
+
+    A less plain kernel must explain them better by LEAST_GAIN or LEAST_GAIN_OF_FREE. The bicubic
+    kernel stays if no other is better, or if the fit shows that HR was sharpened.
+    """
     scale = nothing.scale
     rests = [total - part for part in parts]
     folds = [

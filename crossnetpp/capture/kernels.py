@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 CUBIC_A = -0.5  # of Keys' cubic convolution, as in the antialiased bicubic reduction
 
 # A blur of optics, sensor or codec that weakens half of the LR Nyquist frequency to the share r
-# weakens the Nyquist frequency to r^4 (a Gaussian) or further (means of pixels, bicubic, Lanczos).
+# weakens the Nyquist frequency to r^4 (a Gaussian) or less (means of pixels, bicubic, Lanczos).
 # If HR was sharpened, the kernel also undoes that, which weakens both frequencies about alike. With
 # kernels and codecs of all kinds, the exponents measured were 3.99 and more for untouched HR, and
 # mostly 0.9 to 3.5 for HR with an unsharp mask (not recorded; see the tests). Masks narrower than
@@ -53,21 +53,24 @@ def _evaluate_tent(distance: Array) -> Array:
 
 @dataclass(frozen=True)
 class Family:
-    """Kernels of one axis that differ only by their width."""
+    """Kernels of one axis that differ only in width and shift."""
 
     name: str
     shape: Callable[[Array], Array] | None
-    """The kernel of width 1 at distances from its centre; None for means of a width."""
+    """The kernel of width 1 at distances from its centre; None for a box."""
     narrowest: float
+    """Least width in LR pixels."""
     widest: float
+    """Greatest width in LR pixels."""
 
     def make(self, scale: int, widths: Array, shifts: Array) -> Array:
-        """Return the kernels of N widths and N shifts (both N, LR pixels), N x 4s, of sum 1."""
+        """Return N kernels (N x 4s, each of sum 1) of N `widths` and N `shifts` in LR pixels."""
         distance = locate_taps(scale)[None] - shifts[:, None]
         if self.shape is not None:
             taps = self.shape(distance / widths[:, None])
         else:
-            half = 0.5 / scale  # the share of an HR pixel that the mean covers
+            # the part of each HR pixel that the box covers
+            half = 0.5 / scale
             edge = widths[:, None] / 2
             low = np.clip(distance - half, -edge, edge)
             taps = np.clip(distance + half, -edge, edge) - low
@@ -84,7 +87,7 @@ FAMILIES = (
 
 
 def make_named_kernel(name: str, scale: int, width: float = 1.0, shift: float = 0.0) -> Array:
-    """Return the 4 x scale taps of one axis of a family, such as "box"; the sum is 1."""
+    """Return the 4 x scale taps (sum 1) of one axis for the family `name`, such as "box"."""
     family = next(family for family in FAMILIES if family.name == name)
     return np.asarray(family.make(scale, np.array([width]), np.array([shift]))[0], np.float64)
 

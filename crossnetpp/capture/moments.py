@@ -1,9 +1,9 @@
-"""Moments of pairs of pictures, from which any reduction kernel's error follows without pictures.
+"""Moments of picture pairs, from which the error of any reduction kernel is computed.
 
 For a kernel k (all taps in one vector), the errors of LR luma against reduced HR luma need only
 the products of the HR pixels under the kernel with each other and with the LR pixel. These are
 summed once for each part of the pictures. A fit then costs the same for one pair as for many, and
-a part can be left out by subtraction.
+a part can be left out by subtracting its moments.
 """
 
 from __future__ import annotations
@@ -20,25 +20,30 @@ Plane: TypeAlias = NDArray[np.float32]
 Picture: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-NO_TERM = 1e-6  # of the strongest term of a kernel; weaker terms are rounding errors
+NO_TERM = 1e-6  # share of a kernel's strongest term; weaker terms are rounding errors
 
 MARGIN = 2  # LR pixels at each border whose kernels would leave the picture
 LEAST_CLEAR = 1.5 / 255  # distance from black and white below which a level counts as clipped
-FLAT = 1 / 255  # gradient per LR pixel below which a place shows nothing about the kernel
-AGREEMENT = 0.5  # error of a neighbourhood, as a share of its detail, above which it is ignored
-NOISE = 2 / 255  # error of a neighbourhood that says nothing
-GAINS = (0.25, 4.0)  # of contrast
+FLAT = 1 / 255  # gradient per LR pixel below which a pixel shows nothing about the kernel
+AGREEMENT = 0.5  # squared error of a neighbourhood that still agrees, as a share of its variance
+NOISE = 2 / 255  # RMS error that is allowed in addition
+GAINS = (0.25, 4.0)  # least and greatest ratio of contrasts
 NEIGHBOURHOOD = 9  # LR pixels
 CHUNK = 4096
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over N LR pixels, each less its mean over these pixels."""
+    """Sums of products of LR pixels and of the T = (4s)^2 HR pixels under the kernel around each.
+
+    Every value is taken relative to its mean over the part of the pictures that was gathered at
+    once. The sum of two moments leaves each part relative to its own means.
+    """
 
     count: int
+    """Number of LR pixels."""
     gram: Array
-    """T x T: products of the HR pixels under the kernel."""
+    """T x T: products of the HR pixels with each other."""
     cross: Array
     """T: products of the HR pixels with the LR pixel."""
     power: float
@@ -79,7 +84,7 @@ def get_luma(rgb: Picture) -> Plane:
 def reduce_plane(plane: Plane, kernel: NDArray[np.floating]) -> Plane:
     """Return a plane (H x W) reduced by a kernel (4s x 4s); at the border, edge pixels repeat.
 
-    The kernel is split into products of rows and columns, of which most kernels have one or two.
+    The kernel is split into separable terms; most kernels have one or two of them.
     """
     scale = len(kernel) // 4
     before = 3 * scale // 2  # taps before the first pixel that an LR pixel covers
@@ -104,8 +109,8 @@ def find_usable(lr: Picture, lr_luma: Plane, reduced: Plane) -> tuple[NDArray[np
     """Return the mask (h x w) of the LR pixels that show the kernel, and the share that agree.
 
     The pixels of the mask are away from the border, textured and not clipped, and their
-    neighbourhood agrees with the `reduced` HR luma, whatever the contrast of the two. The share is
-    that of the pixels that fulfil the other conditions.
+    neighbourhood agrees with the `reduced` HR luma except for contrast. The share is the part of
+    the pixels that fulfil the first three conditions whose neighbourhood agrees.
     """
     full_scale = np.iinfo(lr.dtype).max
     clear = (lr.min(axis=2) >= LEAST_CLEAR * full_scale) & (

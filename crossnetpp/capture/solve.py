@@ -11,13 +11,13 @@ from crossnetpp.capture.moments import Array, Moments
 
 MOST_SHIFT = 1.0  # LR pixels; a farther shift is motion, not the capture
 ROUNDS = 3  # of alternating fits of the rows and the columns
-ZOOMS = 4  # of the search for a width and a shift
-GRID = 9  # values of each in one search
+ZOOMS = 4  # successively finer grids of the search for a width and a shift
+GRID = 9  # widths, and shifts, of one grid
 
 # How far taps may be from their prior, as a share of its greatest tap: from hardly to freely.
 FREEDOMS = (0.03, 0.1)
 LEAST_NOISE = 1e-8  # variance of luma in 0..1, far below rounding; a perfect fit has less
-SMOOTHNESS = 0.35  # LR pixels over which taps differ from their prior alike
+SMOOTHNESS = 0.35  # LR pixels over which taps differ from their prior by similar amounts
 ROUGHNESS = 0.02  # share of the difference that is each tap's own
 
 
@@ -61,9 +61,9 @@ def _fit_family(moments: Moments, scale: int, family: Family) -> ParametricKerne
 
 
 def contract(moments: Moments, other: Array, axis: int) -> tuple[Array, Array]:
-    """Return the moments of the kernel's rows (axis 0) or columns (axis 1).
+    """Return the gram (4s x 4s) and the cross (4s) of a kernel's rows (axis 0) or columns (axis 1).
 
-    `other` holds the weights along the other axis.
+    `other` (4s) holds the kernel's weights along the other axis.
     """
     taps = len(other)
     gram = moments.gram.reshape(taps, taps, taps, taps)
@@ -106,7 +106,7 @@ def fit_free(moments: Moments, prior: Array, freedom: float) -> Array:
     """Return the kernel (4s x 4s, sum 1) that explains the moments and stays near `prior`.
 
     This is the most probable kernel if the errors of the prior are noise, and the taps differ from
-    it smoothly by about `freedom` times its greatest tap, less far from the centre.
+    it smoothly, by about `freedom` times its greatest tap at the centre and by less farther out.
     """
     gain = max(moments.fit_gain(prior), 1e-6)
     noise = max(moments.sum_errors(prior, gain) / max(moments.count, 1), LEAST_NOISE)
@@ -141,7 +141,7 @@ def fit_separable(moments: Moments, prior: ParametricKernel, freedom: float) -> 
 def _measure_stiffness(scale: int) -> Array:
     """Return the inverse covariance (4s x 4s) of how taps of one axis differ from their prior.
 
-    Lenses, sensors and codecs blur smoothly, so neighbouring taps differ alike.
+    Lenses, sensors and codecs blur smoothly, so neighbouring taps differ by similar amounts.
     """
     place = locate_taps(scale)
     trust = 1 / (1 + place**2)

@@ -38,7 +38,7 @@ def choose_weights(model: str, fits_db: float | None) -> str:
 
 
 def refuse_wide_kernel(found: CaptureEstimate) -> CaptureEstimate:
-    """Return the estimate with the bicubic kernel if its own one may result from sharpened HR.
+    """Return the estimate, with the bicubic kernel if its own may be due to sharpened HR.
 
     Unsharp masks that are narrower than an LR pixel look like a soft lens once a codec has smoothed
     LR. They would make everything that is borrowed too strong.
