@@ -45,7 +45,7 @@ def blur_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
 
 
 def hide_part(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with a square of its reference replaced by that part of the other reference.
+    """Return `pair` with a square of its reference replaced by the same square of `other`'s.
 
     The side of the square is a sixth to a half of the shorter side of the picture.
     """

@@ -15,7 +15,7 @@ _LARGEST_CHUNK_BYTES = 1 << 30  # a chunk is decompressed as a whole
 
 
 class ForeignDataError(ValueError):
-    """A data set that is stored in other files, or whose chunks are too large to read."""
+    """A data set that is a link, is stored elsewhere, or has chunks too large to read."""
 
 
 class Hdf5File:
@@ -40,8 +40,8 @@ class Hdf5File:
     def __getitem__(self, name: str) -> Any:
         """Return the data set `name`.
 
-        Raises KeyError if there is none, and ForeignDataError if it is stored in other files or its
-        chunks are too large.
+        Raises KeyError if there is none, and ForeignDataError if it is a link, is stored in other
+        files, is made of other data sets, or has chunks that are too large.
         """
         found = self._find(name)
         if found is None:
@@ -61,7 +61,7 @@ class Hdf5File:
     def _find(self, name: str) -> Any:
         """Return the data set `name`, such as LF or group/LF, or None if there is none.
 
-        Raises ForeignDataError if it is stored in other files or its chunks are too large.
+        See `__getitem__` for ForeignDataError.
         """
         import h5py
 
@@ -79,13 +79,14 @@ class Hdf5File:
         if found.id.get_create_plist().get_external_count():
             raise self._refuse(name, "a data set that is stored in other files")
         if found.is_virtual:
-            raise self._refuse(name, "a data set that is made of others")
+            raise self._refuse(name, "a data set that is made of other data sets")
         if found.chunks and prod(found.chunks) * found.dtype.itemsize > _LARGEST_CHUNK_BYTES:
-            raise self._refuse(name, f"a data set in chunks of {found.chunks} numbers")
+            chunk = " x ".join(map(str, found.chunks))
+            raise self._refuse(name, f"a data set in chunks of {chunk} numbers")
         return found
 
     def _refuse(self, name: str, what: str) -> ForeignDataError:
         return ForeignDataError(
             f"found '{name}' in {self._path}, {what}, expected a data set whose numbers are in "
-            "the file in small chunks; copy it with h5repack or h5py"
+            "the file itself, in chunks of at most 1 GiB; copy it with h5repack or h5py"
         )

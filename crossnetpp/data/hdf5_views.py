@@ -1,4 +1,4 @@
-"""Light fields in CrossNet's HDF5 files, the only data that needs h5py."""
+"""Light fields in CrossNet's HDF5 files, the only training data that needs h5py."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Hdf5Array:
     def dataset(self) -> Any:
         """Return the h5py data set, opened on first use in each process.
 
-        Raises DataError if h5py, the file or the key is missing.
+        Raises DataError if h5py, the file or the key is missing, or if the data set is one that
+        `Hdf5File` refuses.
         """
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), self._open())
@@ -78,8 +79,7 @@ class Hdf5Scene:
 def open_hdf5(path: Path, key: str) -> tuple[Hdf5Array, tuple[int, int, int]]:
     """Return an opened data set and its numbers of scenes, rows and columns of views.
 
-    Raises DataError if h5py or the file is missing, if the data lie in other files, or unless `key`
-    holds uint8 N x R x C x 3 x H x W.
+    Raises DataError if the data set cannot be opened, or is not uint8 N x R x C x 3 x H x W.
     """
     file = Hdf5Array(path, key)
     array = file.dataset()

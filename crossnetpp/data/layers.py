@@ -14,7 +14,7 @@ from crossnetpp.data.sample import Pair
 Picture = NDArray[np.uint8]
 Field = NDArray[np.float32]
 
-# A pixel whose cover lies between these two mixes surfaces and has no single true flow
+# A pixel whose cover is between these two mixes surfaces and has no single true flow
 OPAQUE = 0.98
 CLEAR = 0.02
 
@@ -34,10 +34,10 @@ class Layer:
 
 
 def compose_layers(layers: list[Layer]) -> Pair:
-    """Return the pair that `layers` compose, ordered from far to near; the first layer is opaque.
+    """Return the pair composed of `layers` from far to near, the first of which is opaque.
 
-    The flow is NaN where surfaces mix and where a nearer surface hides the target's pixel in the
-    reference.
+    The flow is NaN where that of the visible layer is, where surfaces mix, and where a nearer
+    surface hides the target's pixel in the reference.
     """
     farthest = layers[0]
     target = farthest.target
@@ -74,7 +74,7 @@ def _blend(below: Picture, above: Picture, cover: Field) -> Picture:
 
 
 def resample_picture(image: Picture, displacement: Field) -> Picture:
-    """Return `image` sampled at x + `displacement` (size x size x 2 pixels).
+    """Return `image` sampled at each pixel's position plus `displacement` (size x size x 2 pixels).
 
     The field has the same centre as `image` and may be smaller.
     """
@@ -92,16 +92,16 @@ def resample_cover(cover: Field, displacement: Field) -> Field:
 
 
 def find_inside(side: int, displacement: Field) -> NDArray[np.bool_]:
-    """Return a mask of the pixels whose x + `displacement` is inside a `side` x `side` picture."""
+    """Return a mask of the pixels that `displacement` moves to inside a `side` x `side` picture."""
     x, y = _find_positions(side, displacement)
     return (x >= 0) & (x <= side - 1) & (y >= 0) & (y <= side - 1)
 
 
 def invert_displacement(displacement: Field) -> Field:
-    """Return V such that displacement(x + V) + V = 0, found by fixed-point iteration.
+    """Return V such that displacement(x + V(x)) + V(x) = 0, found by fixed-point iteration.
 
-    V is NaN where x + V leaves the field and where the iteration does not converge because the
-    field folds.
+    V is NaN where x + V(x) is outside the field, and where the iteration does not converge, as in
+    folds of the field.
     """
     size = displacement.shape[0]
     x, y = make_pixel_grid(size)

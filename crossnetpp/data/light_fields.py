@@ -84,9 +84,10 @@ class FolderScene:
         self._files = _match_row_col_names(files) or _match_numbered_names(files)
         self.positions = sorted(self._files)
         if len(self.positions) < 2:
+            found = "only one view" if self.positions else "no views"
             raise DataError(
-                f"found {len(self.positions)} views in {folder}, expected files such as "
-                "view_00_00.png (row, column); rename them, or choose the folder that holds them"
+                f"found {found} in {folder}, expected two files or more such as view_00_00.png "
+                "(row, column); rename the files, or choose the folder that holds them"
             )
 
     def read(self, row: int, col: int, cache: PictureCache) -> Picture:
@@ -108,7 +109,7 @@ def _match_row_col_names(files: list[Path]) -> dict[GridPosition, Path]:
 
 
 def _match_numbered_names(files: list[Path]) -> dict[GridPosition, Path]:
-    """Return the files whose names contain a single number, arranged in a square grid."""
+    """Return the files named as in NUMBERED_NAME, arranged row by row in a square grid."""
     found = {int(match[1]): path for path in files if (match := NUMBERED_NAME.fullmatch(path.stem))}
     cols = round(len(found) ** 0.5)
     return {divmod(number, cols): path for number, path in found.items()}
@@ -128,7 +129,10 @@ class LensletScene:
         self._central = central
 
     def read(self, row: int, col: int, cache: PictureCache) -> Picture:
-        """Return the view at (row, col) among the central views."""
+        """Return the view at (row, col), counted from the first of the central views.
+
+        Raises DataError if the picture cannot hold `across` x `across` views.
+        """
         views = cache.get(self._path, self._read_views)
         return np.asarray(views[row, col], dtype=np.uint8)
 
@@ -162,7 +166,10 @@ class MosaicScene:
         self._cols = cols
 
     def read(self, row: int, col: int, cache: PictureCache) -> Picture:
-        """Return the view at (row, col). Raises DataError if the views differ in size."""
+        """Return the view at (row, col).
+
+        Raises DataError if the picture cannot be read or cut into equal views.
+        """
         image = cache.get(self._path, read_rgb)
         height = image.shape[0] // self._rows
         width = image.shape[1] // self._cols

@@ -73,7 +73,7 @@ class MixtureSettings:
         return cls(**mapping)  # type: ignore[arg-type]
 
     def motion(self, sample: int) -> float:
-        """Return the stage of the curriculum, 0..1, at the sample of number `sample`."""
+        """Return the stage of the curriculum, 0..1, at sample number `sample`."""
         done = sample / (self.batch * self.steps)
         widened = done / self.curriculum if self.curriculum else 1.0
         return min(1.0, self.curriculum_start + (1 - self.curriculum_start) * widened)

@@ -81,7 +81,8 @@ class Photographs:
     def __init__(self, paths: list[Path], shrink: tuple[float, ...] = (1.0, 0.6)) -> None:
         """Read the photographs, and scale each by every factor in `shrink`.
 
-        Raises DataError if a photograph cannot be read or if all are too small.
+        Results with a side below MIN_SIDE are left out. Raises DataError if a photograph cannot be
+        read, or if no result is left.
         """
         self.images = [
             shrink_picture(image, factor)
@@ -96,7 +97,7 @@ class Photographs:
             )
 
     def _draw_patch(self, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
-        """Return a random square of `size` x `size` pixels with an equal margin on all sides.
+        """Return a random, turned square of `size` x `size` pixels with a margin on all sides.
 
         The margin is CROP_MARGIN, or less if the photograph is too small for that. Raises DataError
         if no photograph contains such a square.
@@ -116,8 +117,9 @@ class Photographs:
         """Return a pair of which one picture is resampled; half of the pairs show 2 to 4 surfaces.
 
         All surfaces share the camera's rotation, zoom and shift. Parallax grows from the farthest
-        surface to the nearest, and each nearer surface also bends on its own. At `motion` 1, shifts
-        reach 36 pixels and parallax reaches 30; some pairs move much less or much more.
+        surface to the nearest, and every surface but the farthest also bends on its own. At
+        `motion` 1, shifts reach 36 pixels and parallax reaches 30; some pairs move an eighth as
+        far, and some 2.4 times as far.
         """
         kind = rng.random()
         if kind < SMALL_MOTION_SHARE:

@@ -23,7 +23,7 @@ from crossnetpp.networks.taps import make_bicubic_taps, make_box_taps
 
 
 class RecordedBatch(NamedTuple):
-    """N samples of one scale and capture, each with K key frames, the nearest first."""
+    """N samples of one scale and capture, each with K references, the nearest first."""
 
     lr: Tensor
     """N x 3 x h x w in 0..1."""
@@ -63,7 +63,7 @@ class _Sample(NamedTuple):
 
 
 class RecordedClips:
-    """Clips that are recorded once, when they are opened, in several ways."""
+    """Source of samples from clips, each of which is recorded in several ways when it is opened."""
 
     def __init__(
         self,
@@ -77,9 +77,9 @@ class RecordedClips:
     ) -> None:
         """Record the first `frames` frames of each clip with each of `captures` at each scale.
 
-        `captures` are names in CAPTURES. In a share of `fault_rate` of the samples, one reference
-        has a fault; in `single_rate` of the batches, the samples have one reference, else two.
-        Raises DataError if a clip has too few frames.
+        `captures` are names in CAPTURES. In a share `fault_rate` of the samples, one reference has
+        a fault. In a share `single_rate` of the batches, the samples have one reference, in the
+        others two. Raises DataError if a clip has too few readable frames.
         """
         self.captures = tuple(captures)
         self.scales = tuple(scales)
@@ -97,11 +97,14 @@ class RecordedClips:
     def _start_recording(
         self, pool: ThreadPoolExecutor, path: Path, frames: list[Picture]
     ) -> tuple[list[Picture], dict[tuple[str, int], Future[Recorded]]]:
-        """Return the frames of a clip, and its recordings by capture and scale, in the making."""
+        """Start to record a clip, and return its frames and its future recordings.
+
+        The recordings are keyed by capture and scale. Raises DataError if the frames are too few.
+        """
         if len(frames) <= KEY_FRAME_EVERY:
             raise DataError(
-                f"found {len(frames)} readable frames in {path}, "
-                f"expected more than {KEY_FRAME_EVERY}; leave it out"
+                f"found {path} with {len(frames)} readable frame{'s' * (len(frames) != 1)}, "
+                f"expected more than {KEY_FRAME_EVERY}; leave the clip out"
             )
         return frames, {
             (name, scale): pool.submit(record_clip, frames, scale, CAPTURES[name])
@@ -153,7 +156,10 @@ class RecordedClips:
     def _draw_frame(
         self, rng: np.random.Generator, clip: _Clip, count: int
     ) -> tuple[int, list[int]]:
-        """Return the number of a frame between two key frames, and of its nearest key frames."""
+        """Return the numbers of a frame between two key frames, and of `count` of these.
+
+        The nearer one comes first; a quarter of the samples with one reference have the other.
+        """
         intervals = (len(clip.frames) - 1) // KEY_FRAME_EVERY
         before = int(rng.integers(intervals)) * KEY_FRAME_EVERY
         number = before + int(rng.integers(1, KEY_FRAME_EVERY))

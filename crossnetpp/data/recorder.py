@@ -34,14 +34,14 @@ _TICK = Fraction(1, 25)
 
 @dataclass(frozen=True)
 class Encoder:
-    """A video encoder with 4:2:0 chroma on the left, and the matrices of writer and reader."""
+    """A video encoder with left-sited 4:2:0 chroma, and the matrices of writer and reader."""
 
     crf: float = 20
     """Quality of x264; for other codecs, the quantiser."""
     codec: str = "libx264"
     matrix: str = "bt709"
     read_matrix: str = "bt709"
-    """The matrix by which the frames are read; another one than `matrix` shifts the colours."""
+    """The matrix by which the frames are read; one other than `matrix` shifts the colours."""
 
 
 @dataclass(frozen=True)
@@ -176,9 +176,9 @@ def _pad_to_even(picture: Picture) -> Picture:
 
 
 class _Converter:
-    """A swscale filter graph between RGB and 4:2:0 with chroma on the left, as in H.264.
+    """A swscale filter graph between RGB and left-sited 4:2:0, as in H.264.
 
-    Without a location, swscale places the chroma in the centre.
+    Without a stated location, swscale would site the chroma in the centre.
     """
 
     def __init__(self, source: str, target: str, matrix: str) -> None:
@@ -193,7 +193,7 @@ class _Converter:
 
     def __call__(self, frame: VideoFrame) -> VideoFrame:
         """Return the converted frame, without colour tags."""
-        frame.colorspace = 2  # unspecified: the steps name the matrix
+        frame.colorspace = 2  # unspecified, because the filters state the matrix
         frame.color_range = 0
         if self._ends is None:
             self._ends = self._build(frame)

@@ -25,7 +25,7 @@ def _read_clip(path: Path, every: int) -> list[NDArray[np.uint8]]:
 
 
 class Clips:
-    """Source of pairs of frames of one clip, up to `reach` frames apart."""
+    """Source of pairs of frames of one clip, up to `reach` decoded frames apart."""
 
     def __init__(self, paths: list[Path], reach: int = 15, every: int = 1) -> None:
         """Decode every `every`-th frame of each clip. Raises DataError if a clip has no frames."""
@@ -33,7 +33,10 @@ class Clips:
         self.reach = reach
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return the same crop of two frames; `motion` in 0..1 widens the time between them."""
+        """Return the same crop of two frames; a larger `motion` (0..1) lets them be farther apart.
+
+        Raises DataError if the frames are smaller than the crop.
+        """
         frames = self.clips[int(rng.integers(len(self.clips)))]
         reach = max(1, round(self.reach * (0.3 + 0.7 * motion)))
         first = int(rng.integers(len(frames)))
@@ -52,7 +55,8 @@ class Views:
         self.scenes: list[list[NDArray[np.uint8]]] = []
         for scene, factor in zip(scenes, shrink or (1.0,) * len(scenes), strict=True):
             if len(scene) < 2:
-                raise DataError(f"found {len(scene)} views of a scene, expected 2 or more")
+                found = f"only one view ({scene[0]})" if scene else "no view"
+                raise DataError(f"found {found} of a scene, expected 2 or more; list all its views")
             self.scenes.append([shrink_picture(read_rgb(path), factor) for path in scene])
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:

@@ -1,4 +1,4 @@
-"""Pairs of an HR target and a reference, with the flow if it is known; cropping and turning."""
+"""Pairs of an HR target and a reference, with the flow if it is known, to be cropped and turned."""
 
 from __future__ import annotations
 

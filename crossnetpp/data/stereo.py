@@ -32,7 +32,7 @@ def read_disparity(path: Path) -> Disparity:
         raise DataError(f"found no readable disparity at {path}: {error}") from error
 
     if values is None or values.ndim != 2:
-        found = "nothing readable" if values is None else f"an array of {values.shape}"
+        found = "nothing readable" if values is None else f"an array of shape {values.shape}"
         raise DataError(f"found {found} at {path}, expected a disparity for each pixel, H x W")
     values = values.astype(np.float32)
     return np.where(np.isfinite(values) & (values > 0), values, np.float32(np.nan))
@@ -66,7 +66,7 @@ def make_flow_pairs(
 
 
 def _find_nearest(left: Disparity) -> Disparity:
-    """Return the largest disparity that leads to or next to each right pixel; NaN if none does."""
+    """Return the largest disparity that leads to or next to each right pixel, NaN if none does."""
     height, width = left.shape
     rows, cols = np.nonzero(np.isfinite(left))
     disparities = left[rows, cols]
@@ -79,7 +79,7 @@ def _find_nearest(left: Disparity) -> Disparity:
 
 
 def _compute_right_disparity(left: Disparity) -> Disparity:
-    """Return the disparity of the nearest surface at each right pixel; NaN if it is not exact."""
+    """Return the disparity of the nearest surface at each right pixel; NaN if it is uncertain."""
     nearest = _find_nearest(left)
     x = np.arange(left.shape[1], dtype=np.float32)[None]
     # `nearest` is only exact to a pixel; interpolation in the left picture gives the exact value
@@ -127,10 +127,10 @@ class Stereo:
     def __init__(
         self, scenes: list[tuple[Path, Path, Path]], shrink: tuple[float, ...] = (1.0,)
     ) -> None:
-        """Read the left picture, the right one and the disparity of each scene, at each size.
+        """Read the left picture, the right picture and the disparity of each scene.
 
-        The sizes are the factors in `shrink`. Raises DataError if there is no scene, or if the
-        files of a scene cannot be read or differ in size.
+        Each scene is scaled by every factor in `shrink`. Raises DataError if there is no scene, or
+        if the files of a scene cannot be read or differ in size.
         """
         self.pairs: list[tuple[Pair, Pair]] = []
         for scene in scenes:
@@ -138,8 +138,9 @@ class Stereo:
             disparity = read_disparity(scene[2])
             if not left.shape[:2] == right.shape[:2] == disparity.shape:
                 raise DataError(
-                    f"found sizes {left.shape[:2]}, {right.shape[:2]} and {disparity.shape} of "
-                    f"{scene[0].name}, {scene[1].name} and {scene[2].name}, expected one size"
+                    f"found the sizes {left.shape[:2]}, {right.shape[:2]} and {disparity.shape} "
+                    f"(rows, columns) of {scene[0].name}, {scene[1].name} and {scene[2].name}, "
+                    "expected one size; resize or crop them"
                 )
             left_pair, right_pair = make_flow_pairs(left, right, disparity)
             self.pairs += [
@@ -147,7 +148,10 @@ class Stereo:
                 for factor in shrink or (1.0,)
             ]
         if not self.pairs:
-            raise DataError("found no stereo scene, expected left, right and disparity of one")
+            raise DataError(
+                "found no stereo scene, expected the left picture, the right picture and the "
+                "disparity of at least one"
+            )
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
         """Return the same crop of both pictures, with the flow between them."""

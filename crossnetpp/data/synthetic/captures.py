@@ -49,8 +49,8 @@ def record_pictures(
 ) -> tuple[Tensor, Tensor]:
     """Return the LR (N x 3 x h x w in 0..1) of `target`, and the taps of its kernel.
 
-    The values are 8-bit levels. A share `recorded` of the calls adds noise and compression; of the
-    others, a share `chroma_subsampled` has 4:2:0 chroma.
+    The values are rounded to 8-bit levels. A share `recorded` of the calls adds noise and
+    compression; of the others, a share `chroma_subsampled` has 4:2:0 chroma.
     """
     taps = torch.from_numpy(draw_kernel(rng, scale)).to(target.device)
     lr = reduce_antialiased(target, scale, taps)

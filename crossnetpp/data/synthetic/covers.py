@@ -33,7 +33,7 @@ def _draw_cover(rng: np.random.Generator, random: torch.Generator, side: int) ->
 
 
 def _draw_blobs(rng: np.random.Generator, random: torch.Generator, side: int) -> Tensor:
-    """Return shapes bounded by a level of smooth noise, which fill up to half of the area."""
+    """Return shapes where smooth noise exceeds a level, which fill about half the area or less."""
     knots = int(rng.integers(3, 17))
     noise = torch.randn((1, 1, knots, knots), generator=random, device=random.device)
     noise = F.interpolate(noise, (side, side), mode="bicubic", align_corners=True)

@@ -1,4 +1,4 @@
-"""Faults of references as tensors: light, colour, blur, noise, compression, unrelated content."""
+"""Add faults to reference tensors: light, colour, blur, noise, JPEG, an occluder, another scene."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crossnetpp.data.synthetic.jpeg import compress_jpeg
 from crossnetpp.data.synthetic.sampling import make_positions
 
 LIGHT = 0.7  # largest logarithm of a change of exposure
-COLOUR = 0.17  # largest logarithm of a gain between channels
+COLOUR = 0.17  # largest logarithm of a channel's gain
 GAMMA = 0.25  # largest logarithm of an exponent
 MOST_BLUR = 3.0  # pixels, standard deviation
 MOST_NOISE = 8.0  # 8-bit levels
@@ -20,9 +20,10 @@ KINDS = ("light", "colour", "blur", "noise", "jpeg", "occluder", "unrelated")
 
 
 def relight(rng: np.random.Generator, images: list[Tensor], share: float) -> list[Tensor]:
-    """Return all `images` (N x 3 x H x W each) of a share of the N scenes in the same other light.
+    """Return `images` (each N x 3 x H x W) with a share of the N scenes relit.
 
-    This imitates dark and bright scenes and coloured light.
+    All images of a scene get the same light. This imitates dark and bright scenes and coloured
+    light.
     """
     count = len(images[0])
     gains = np.exp(rng.normal(0, 0.4, (count, 1)) + rng.normal(0, 0.1, (count, 3)))
@@ -39,7 +40,8 @@ def break_references(
 ) -> tuple[Tensor, Tensor]:
     """Return references (N x 3 x H x W in 0..1), a share `rate` of them with a fault, and flows.
 
-    The flow (N x 2 x H x W) becomes NaN where the reference no longer shows what it points at.
+    The flow (N x 2 x H x W) becomes NaN where a fault replaces the content to which it leads. The
+    content comes from the next sample, so a batch of one gets no unrelated reference.
     """
     count = len(reference)
     kinds = rng.integers(len(KINDS), size=count)
@@ -85,7 +87,7 @@ def _change_light(
 
 
 def _blur(rng: np.random.Generator, images: Tensor, chosen: NDArray[np.bool_]) -> Tensor:
-    """Return the chosen `images` blurred by Gaussians of random width, and the others as they are.
+    """Return `images`, with those in `chosen` blurred by Gaussians of random width.
 
     All are filtered together, each with its own kernel.
     """
@@ -126,9 +128,9 @@ def _hide_part(
     other: Tensor,
     chosen: NDArray[np.bool_],
 ) -> tuple[Tensor, Tensor]:
-    """Return references with a square of another one in front, and the flows without that square.
+    """Return references with a square of `other` in front, and flows that are NaN behind it.
 
-    The side of the square is a sixth to a half of the picture's.
+    Only the references in `chosen` change. The square is a sixth to a half as wide as the picture.
     """
     count, _, size, _ = reference.shape
     half = _per_scene(rng.uniform(size / 12, size / 4, count) * chosen, reference)

@@ -27,7 +27,7 @@ from crossnetpp.data.synthetic.scene import (
 )
 from crossnetpp.networks.priors import weigh_references
 
-TEXTURE_MARGIN = 64  # pixels around a crop that motion can bring into view; then it is mirrored
+TEXTURE_MARGIN = 64  # pixels around a crop that motion can bring into view; mirrored beyond
 MOST_KNOTS = 7  # of the grids of smooth bending, which have at least 2
 BENT_SHARE = 0.5  # of the scenes; their surfaces bend
 BLURRED_SHARE = 0.12  # of the batches; they have motion blur
@@ -43,7 +43,7 @@ class GeneratorSettings:
     layers: tuple[int, int] = (1, 8)
     """Fewest and most surfaces of a scene."""
     reach: float = 64.0
-    """Motion between target and reference in pixels, up to which most scenes move."""
+    """Largest motion between target and reference in most scenes, in pixels."""
     scales: tuple[int, ...] = (2, 4, 4, 4, 8, 8)
     """Scales from which each batch draws one."""
     recorded: float = 0.4
@@ -65,7 +65,7 @@ class SyntheticBatch(NamedTuple):
 
 
 class PairGenerator:
-    """Pictures on a device, from which it composes batches; the seed and the number decide each."""
+    """Composes batches from pictures in a device's memory; the seed alone decides each batch."""
 
     def __init__(
         self, pictures: Sequence[Tensor], settings: GeneratorSettings, device: torch.device
@@ -88,7 +88,7 @@ class PairGenerator:
     def draw(self, seed: tuple[int, ...], batch: int, size: int) -> SyntheticBatch:
         """Return `batch` samples of `size` x `size` pixels; `seed` alone decides them.
 
-        Raises DataError if no picture is as large as a sample.
+        Raises DataError if every picture has a side shorter than half of `size` + 128 pixels.
         """
         settings = self.settings
         rng = np.random.default_rng(seed)
@@ -120,7 +120,7 @@ class PairGenerator:
         samples = RecordedBatch(
             lr, _round(target), tuple(_round(each) for each, _ in broken), weights, taps
         )
-        # The loss knows no flow for a reference that counts as missing
+        # A missing reference has no flow to learn
         flow = torch.where(weights[:, :1, None, None] > 0, broken[0][1], float("nan"))
         return SyntheticBatch(samples, flow)
 
@@ -133,7 +133,7 @@ class PairGenerator:
         layers: int,
         times: list[float],
     ) -> _Scene:
-        """Return the surfaces of `batch` scenes, and how positions at time 0 map to each time."""
+        """Return the surfaces of `batch` scenes, and the maps from time 0 to each time and back."""
         side = size + 2 * TEXTURE_MARGIN
         motions = [draw_motion(rng, layers, size, self.settings.reach) for _ in range(batch)]
         ahead = [np.stack([m.find_homographies(time) for m in motions]) for time in times]
@@ -169,7 +169,7 @@ class PairGenerator:
     def _render(
         self, rng: np.random.Generator, scene: _Scene, times: list[float], size: int
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Return the target, the references, and the flow to each."""
+        """Return the target, the references, and the flow from the target to each reference."""
         surfaces = scene.surfaces
         view = render_target(surfaces, 0.0, scene.ahead[0])
         target = view.image
@@ -189,6 +189,7 @@ class PairGenerator:
         """Return random turned crops of the pictures, `batch` x 3 x side x side in 0..1.
 
         If all pictures are smaller, the crops are as large as possible and mirrored at the border.
+        Raises DataError if every picture has a side shorter than half of `side`.
         """
         fitting = [p for p in self._pictures if min(p.shape[1:]) >= side]
         fitting = fitting or [p for p in self._pictures if min(p.shape[1:]) >= side // 2]

@@ -1,8 +1,8 @@
 """Motion of planes before a moving camera, as homographies between instants.
 
-Positions are pixels relative to the centre of the picture. Every surface is a plane; the camera
-turns and moves, and some surfaces also move on their own. All of it is linear in time, and at time
-0 every homography is the identity.
+Positions are in pixels relative to the centre of the picture. Every surface is a plane; the camera
+turns and moves, and some surfaces also move on their own. Turns and shifts are linear in time, and
+at time 0 every homography is the identity.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Matrices = NDArray[np.float64]
 
 FOCAL_LENGTH = 1.2  # in widths of the picture
-GENTLE_PIXELS = 16.0  # motion from which on turning and zooming have their full range
+GENTLE_PIXELS = 16.0  # motion above which turning and zooming have their full range
 LEAST_MOTION = 0.25  # pixels
 FAR_SHARE = 0.15  # of the samples; they may move twice as far
 STILL_CAMERA_SHARE = 0.15  # of the samples; only surfaces move
@@ -51,7 +51,8 @@ def draw_motion(rng: np.random.Generator, layers: int, size: int, reach: float) 
     """Return the motion of a scene of `layers` surfaces; the first is the farthest.
 
     In a unit of time, the picture as a whole and the nearest surface relative to the farthest move
-    by up to about `reach` pixels; small motion is as frequent as large motion.
+    by up to about `reach` pixels, in some scenes twice as far. Small motion is as frequent as large
+    motion.
     """
     most = reach * (2 if rng.random() < FAR_SHARE else 1)
     pixels = float(np.exp(rng.uniform(np.log(LEAST_MOTION), np.log(most))))

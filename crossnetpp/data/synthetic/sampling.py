@@ -1,4 +1,4 @@
-"""Positions and sampling of tensors, with coordinates in pixels relative to the centre."""
+"""Move positions and sample tensors at them; positions are in pixels relative to the centre."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sample_at(image: Tensor, positions: Tensor, mode: str = "bicubic") -> Tensor
 def draw_smooth_fields(
     random: torch.Generator, amplitudes: Tensor, knots: int, size: int
 ) -> Tensor:
-    """Return smooth random displacements of about `amplitudes` (N pixels), N x 2 x size x size."""
+    """Return N smooth random displacements of about `amplitudes` pixels, N x 2 x size x size."""
     shape = (len(amplitudes), 2, knots, knots)
     grid = torch.randn(shape, generator=random, device=random.device)
     grid = grid * (amplitudes / 2).view(-1, 1, 1, 1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crossnetpp.data.synthetic.sampling import make_positions, move_positions, sample_at
 
-# A pixel whose cover lies between these two mixes surfaces and has no single true flow
+# A pixel whose cover is between these two mixes surfaces and has no single true flow
 OPAQUE = 0.98
 CLEAR = 0.02
 
@@ -27,7 +27,7 @@ class Surface:
     texture: Tensor
     """N x 3 x T x T in 0..1."""
     cover: Tensor | None
-    """N x 1 x T x T in 0..1; None for a surface without end."""
+    """N x 1 x T x T in 0..1; None for a surface that fills the picture."""
     to_texture: Tensor
     """Map of positions at time 0 to those in the texture, N x 3 x 3."""
     bending: Tensor
@@ -44,10 +44,10 @@ class View(NamedTuple):
 
 
 def render_target(surfaces: list[Surface], shift: float, velocity: list[Tensor]) -> View:
-    """Return the target, at time `shift` if that is not 0 (for motion blur).
+    """Return the target as it is at time `shift`; times other than 0 are for motion blur.
 
-    `velocity` holds each surface's homographies to the first reference, by which `shift` is scaled
-    linearly. The surfaces come from the farthest to the nearest.
+    `velocity` holds each surface's homographies from time 0 to the first reference, at time 1; the
+    motion is taken as linear in time. The surfaces are ordered from the farthest to the nearest.
     """
     size = surfaces[0].bending.shape[-1]
     still = make_positions(size, surfaces[0].texture.device)
@@ -95,7 +95,7 @@ def find_flow(
 
     `front` is the number of the surface that each target pixel shows. `ahead` maps positions at
     time 0 to those in the reference for each surface, and `back` is its inverse. The flow is NaN
-    where surfaces mix, where a nearer surface hides the point in the reference, and outside it.
+    where surfaces mix, and where the point is outside the reference or hidden by a nearer surface.
     """
     size = front.shape[-1]
     still = make_positions(size, front.device)
