@@ -19,8 +19,8 @@ def pad_planes(planes: Tensor, multiple: int) -> Tensor:
 def repeat_border(planes: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
     """Return `planes` (N x C x H x W) with the border repeated by so many columns and rows.
 
-    PyTorch's compiler turns F.pad into indices and fails where it has to index what was indexed, so
-    it gets slices and concatenations instead.
+    PyTorch's compiler turns F.pad into indexing and fails where one indexing follows another, so it
+    gets slices and concatenations instead.
     """
     if torch.compiler.is_exporting() or not torch.compiler.is_compiling():
         return F.pad(planes, (left, right, top, bottom), mode="replicate")

@@ -98,7 +98,7 @@ def _correlate_copied_windows(left: Tensor, right: Tensor, radius: int) -> Tenso
 def correlate_for_export(left: Tensor, right: Tensor, radius: int) -> Tensor:
     """Return the result of `correlate_features`, computed with operations that ONNX supports.
 
-    The traced operations fit any height and width.
+    The traced operations fit any height and width. `radius` is at most BLOCK / 2.
     """
     batch, channels, height, width = left.shape
     reach = 2 * radius + 1

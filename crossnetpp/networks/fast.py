@@ -32,13 +32,16 @@ from crossnetpp.networks.warp import upscale_flow, warp
 
 
 class FastOutput(NamedTuple):
-    """Output of CrossNetFast; every image is N x 3 x H x W in 0..1 and not clamped."""
+    """Output of CrossNetFast; every image is N x 3 x H x W, not clamped to 0..1.
+
+    With several references, `warped_stage1`, `flow_stage1` and `flow` are those of the first one.
+    """
 
     sr: Tensor
     lr_up: Tensor
     """LR upsampled bicubically."""
     warped: Tensor
-    """Reference warped by the final flow."""
+    """Reference warped by the final flow; the weighted mean of several."""
     warped_stage1: Tensor
     """Unsharp reference warped by the flow of stage 1."""
     flow_stage1: Tensor
@@ -46,7 +49,7 @@ class FastOutput(NamedTuple):
     flow: Tensor
     """Final flow, N x 2 x H x W pixels."""
     confidence: Tensor
-    """N x 1 x H x W in 0..1: share of the reference's detail that is borrowed."""
+    """N x 1 x H x W in 0..1: share of the reference's detail, or of its luma, that is borrowed."""
 
 
 class Prepared(NamedTuple):
@@ -102,8 +105,8 @@ class CrossNetFast(nn.Module):
         """Enhance the frames `lr` (N x 3 x h x w in 0..1) with K prepared references each.
 
         `weights` (N x K, 0 or more) are the prior weights of the references, before the pictures
-        are compared: 1 for a reference as near as the nearest, 0 for a missing one; None means 1
-        for all. The flows in the result are those of the first reference.
+        are compared: 1 for the nearest reference, less for farther ones, 0 for a missing one. None
+        means 1 for all.
         """
         scale = prepared[0].scale
         lr_up = upsample_bicubic(lr, scale)
@@ -127,7 +130,7 @@ class CrossNetFast(nn.Module):
     def _align(
         self, lr_luma: Tensor, lr_up: Tensor, f_lr: tuple[Tensor, ...], prepared: Prepared
     ) -> _Aligned:
-        """Return a reference that is aligned with LR frames, and the flow that aligns it."""
+        """Return a prepared reference aligned with the LR frames, and the flows that align it."""
         ref, ref_luma, unsharp, f_ref, scale, taps = prepared
 
         # Large motion, then residual motion
@@ -211,7 +214,7 @@ class _Aligned(NamedTuple):
 
 
 def _simulate_lr(ref_luma: Tensor, flow: Tensor, scale: int, taps: Tensor | None) -> Tensor:
-    """Return the luma (N x 1 x h x w) of the LR that would show the reference warped by `flow`."""
+    """Return the LR luma (N x 1 x h x w) to which the reference warped by `flow` is reduced."""
     return reduce_antialiased(warp(ref_luma, flow, mode="bicubic"), scale, taps)
 
 

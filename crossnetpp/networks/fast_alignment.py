@@ -155,7 +155,7 @@ class Balance(nn.Module):
     def forward(
         self, f4: Tensor, target: Tensor, warped: Tensor, flow: Tensor, factor: int
     ) -> TermWeights:
-        """Return a weight of each term for every pixel of `flow`.
+        """Return the weight of each term for every pixel of `flow`.
 
         `f4` holds the features of LR_up at 1/4 size. `target` (from LR) and `warped` (from the
         warped reference, equally sharp) are luma. They and `flow` are `factor` times as wide and

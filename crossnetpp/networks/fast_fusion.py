@@ -85,7 +85,7 @@ class Fusion(nn.Module):
         return FusionMaps(torch.sigmoid(confidence), torch.sigmoid(correction), 0.25 * residual)
 
     def copy_without_chroma(self, fusion: Fusion) -> None:
-        """Copy the weights of a fusion without `chroma`, which this one then equals."""
+        """Copy the weights of `fusion`, built without `chroma`, so that the results are equal."""
         state = fusion.state_dict()
         for name in ("leave.weight", "leave.bias"):
             confidence, residual, correction = state[name].split((16, 48, 16))
@@ -96,9 +96,9 @@ class Fusion(nn.Module):
 class Votes(nn.Module):
     """Weighs several aligned references against each other, pixel by pixel.
 
-    A reference counts for more the better its unsharp version agrees with LR_up around a pixel. A
-    small network, which sees one reference at a time, corrects these weights; so there may be any
-    number of references.
+    The better the unsharp version of a reference agrees with LR_up around a pixel, the greater its
+    weight. A small network can correct these weights; it sees one reference at a time, so there may
+    be any number of references.
     """
 
     FLOOR = 0.002  # full scale = 1; smaller errors are taken for noise
@@ -119,7 +119,7 @@ class Votes(nn.Module):
         """Return the share of each of the K candidates, N x K x H x W, which sum to 1.
 
         `f4` holds the features of LR_up at 1/4 size. `weights` (N x K, 0 or more) are prior
-        weights; a candidate with a weight of 0 gets no share.
+        weights; a candidate with a weight of 0 gets no share unless all have 0.
         """
         votes = torch.cat([self._vote(f4, each, scale) for each in candidates], dim=1)
         if weights is not None:

@@ -31,7 +31,7 @@ class Candidates(NamedTuple):
     steps: Tensor
     """N x 2 K x H x W pixels: x and y for the first window, then for the next."""
     evidence: Tensor
-    """N x K x H x W: logarithm of the structure in the direction in which the window has least."""
+    """N x K x H x W: logarithm of about the smaller eigenvalue of a window's structure tensor."""
 
 
 def rgb_to_luma(image: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def _average_windows(values: Tensor, window: int) -> Tensor:
 
 
 def solve_lucas_kanade(target: Tensor, warped: Tensor, windows: tuple[int, ...]) -> Candidates:
-    """Return corrections of the flow that `warped` was warped by, which align it with `target`.
+    """Return corrections to the flow by which `warped` was warped that align it with `target`.
 
     Both are N x 1 x H x W in 0..1 and equally bright. Each size in `windows` (odd, in pixels)
     yields one correction, which assumes that motion is constant within a square of that size.

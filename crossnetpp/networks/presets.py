@@ -44,7 +44,7 @@ class PaperConfig:
 
 @dataclass(frozen=True)
 class FastConfig:
-    """The cheaper network, which needs at most 16 GFLOP per frame of 512x320."""
+    """The cheaper network, which by default needs at most 16 GFLOP per frame of 512x320."""
 
     stages: Literal[1, 2] = 2
     """Number of searches for motion; the second is between LR_up and the warped reference."""
@@ -59,7 +59,8 @@ class FastConfig:
     settlings: _Turns = 3
     """Number of variational refinements after the Lucas-Kanade ones."""
     votes: _Votes = 0
-    """Number of channels of the network that weighs several references; 0 = none: by error only."""
+    """Number of channels of the network that corrects the weights of several references; with 0,
+    there is none, and their errors alone decide."""
     chroma: bool = False
     """True to borrow luma and chroma in different shares; 4:2:0 video lacks much more chroma."""
 
@@ -73,7 +74,7 @@ PRESETS: dict[str, Config] = {
 }
 
 
-# Other shipped weights, and the preset whose network they are for
+# Other shipped weights -> the preset of their network
 VARIANTS = {"fast-recorded": "fast"}
 
 

@@ -12,8 +12,8 @@ from crossnetpp.networks.blocks import repeat_border
 from crossnetpp.networks.kernels import Kernel, constant_like
 from crossnetpp.networks.taps import evaluate_keys, make_bicubic_taps
 
-# Weight of the taps inside the image, by which a pixel is divided at least. Taps of a kernel with
-# lobes or a shift may add up to nearly nothing there, and noise would become a bright pixel.
+# Least sum of the taps inside the image by which a pixel is divided. At the border, the sum can be
+# nearly 0 for a kernel with lobes or a shift, and noise would become a bright pixel.
 LEAST_INSIDE = 0.1
 
 

@@ -2,8 +2,8 @@
 
 A kernel is stored as `Taps`, a float32 array of shape 2 x 2 x 4s for the scale s: two terms, each
 the outer product of weights along the rows and along the columns of the HR picture. The kernel is
-their sum, and its weights sum to 1. A separable kernel leaves the second term at zero. Tap i of the
-LR pixel x lies on the HR pixel s x + i - 3s/2, so that the taps surround the centre of the pixel.
+their sum, and its weights sum to 1. In a separable kernel, the second term is zero. Tap i of LR
+pixel x is at HR pixel s x + i - 3s/2, so that the taps surround the centre of the LR pixel.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def make_bicubic_taps(scale: int) -> Taps:
 
 @lru_cache
 def make_box_taps(scale: int) -> Taps:
-    """Return the taps of a mean over `scale` x `scale` pixels, as a sensor does."""
+    """Return the taps of a mean over `scale` x `scale` pixels, as a sensor's pixel takes it."""
     weights = np.zeros(4 * scale)
     weights[3 * scale // 2 : 3 * scale // 2 + scale] = 1
     taps = make_separable_taps(weights, weights)
@@ -65,13 +65,13 @@ def separate_kernel(kernel: NDArray[np.floating]) -> Taps:
     taps = np.stack((u[:, :TERMS].T * root[:, None], v[:TERMS] * root[:, None]), axis=1)
     total = float((taps[:, 0].sum(axis=1) * taps[:, 1].sum(axis=1)).sum())
     if not total > 0:
-        raise ValueError(f"found a kernel with a sum of {total:g}, expected 1")
+        raise ValueError(f"found a kernel with a sum of {total:g}, expected a sum above 0")
     taps[:, 0] /= total
     return taps.astype(np.float32)
 
 
 def is_same_kernel(one: Taps | None, other: Taps | None) -> bool:
-    """Return whether two kernels are equal, where None is equal to None alone."""
+    """Return whether two kernels are equal; None equals only None."""
     if one is None or other is None:
         return one is other
     return np.array_equal(one, other)

@@ -48,7 +48,10 @@ class _Line(NamedTuple):
 
 
 class NormalEquations(NamedTuple):
-    """Each pixel's symmetric 2 x 2 system and right-hand side (x, y), N x 1 x H x W each."""
+    """Each pixel's symmetric 2 x 2 system, and its right-hand side negated (x, y).
+
+    All are N x 1 x H x W.
+    """
 
     xx: Tensor
     xy: Tensor
@@ -127,7 +130,7 @@ class Coupling(Protocol):
         ...
 
     def multiply(self, inverse: InverseBlocks, right: Tensor) -> Tensor:
-        """Return the product of each pixel's `inverse` and its `right` side."""
+        """Return the product of each pixel's `inverse` and its right-hand side `right`."""
         ...
 
     def extrapolate(self, before: Tensor | None, after: Tensor, weight: float) -> Tensor:
@@ -259,7 +262,7 @@ def solve_variational_step(
     brightness_system = _make_normal_equations((brightness,))
     gradient_system = _make_normal_equations(gradients)
 
-    # Robust penalty: a residual counts with its absolute value, so that outliers can remain
+    # Robust penalty: the absolute value of a residual, so that outliers can remain
     residual = torch.square(brightness.constant)
     brightness_weight = BRIGHTNESS * weights.brightness * torch.rsqrt(residual + PENALTY_FLOOR)
     residual = torch.square(gradients[0].constant) + torch.square(gradients[1].constant)

@@ -36,9 +36,9 @@ def make_grid(flow: Tensor) -> Tensor:
 
 
 def make_traced_grid(flow: Tensor) -> Tensor:
-    """Return the result of `make_grid`, so computed that engines of fixed size can precompute it.
+    """Return the result of `make_grid`, computed so that engines of fixed size can fold constants.
 
-    Only the sum with the flow is left to compute for each frame.
+    Only a product and a sum with the flow remain to be computed for each frame.
     """
     x, y = _make_positions(flow)
     positions = torch.stack((torch.zeros_like(y) + x, torch.zeros_like(x) + y), dim=-1)

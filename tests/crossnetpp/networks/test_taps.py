@@ -98,5 +98,5 @@ def test_a_kernel_that_is_not_separable_is_approximated_best_by_two_terms() -> N
 
 
 def test_a_kernel_without_a_positive_sum_is_refused() -> None:
-    with pytest.raises(ValueError, match="found a kernel with a sum of -1, expected 1"):
+    with pytest.raises(ValueError, match="found a kernel with a sum of -1, expected a sum above 0"):
         separate_kernel(-np.full((8, 8), 1 / 64))
