@@ -1,9 +1,9 @@
-"""Train a network as a configuration describes, such as those in `crossnetpp/configs`.
+"""Train a network by a configuration, such as one of those in `crossnetpp/configs`.
 
     python -m crossnetpp.train fast --data DATA --out fast.safetensors
     torchrun --nproc-per-node 4 -m crossnetpp.train fast --data DATA --out fast.safetensors
 
-The same command resumes an interrupted run, with the numbers of an uninterrupted one.
+The same command resumes an interrupted run, which gives the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def train(
     deadline: float | None = None,
     show: Show | None = None,
 ) -> list[float]:
-    """Run or resume `config` in this process, and return the loss of each step.
+    """Run or resume `config` in this process, and return the loss of each step that it runs.
 
     Weights are written to `out` (safetensors), and the state, the log and files for TensorBoard
     beside it. `show` receives the progress, which otherwise is a bar on a terminal and log lines
@@ -57,9 +57,9 @@ def train(
 
 
 def open_data(config: TrainingConfig, data: Path, out: Path, process: ProcessGroup) -> TrainingData:
-    """Read the data that `config` names, in the folder `data`; see `train` for the errors.
+    """Open the data that `config` needs, in the folder `data`; see `train` for the errors.
 
-    Landmarks are kept beside `out`.
+    Landmarks are cached in a folder beside `out`. Only the leading process opens validation data.
     """
     samples = Mixture(
         open_sources(data, config.sources),
@@ -92,12 +92,12 @@ def open_data(config: TrainingConfig, data: Path, out: Path, process: ProcessGro
 
 
 def _check_out(config: TrainingConfig, out: Path) -> None:
-    """Raise ConfigError for weights to write that are those to start from."""
+    """Raise ConfigError if the weights to write are the file to start from."""
     start = Path(config.start or "")
     if config.start and start.is_file() and out.exists() and out.samefile(start):
         raise ConfigError(
-            f"found the weights {start} to start from as those to write, expected another file; "
-            "try another --out"
+            f"found --out {out}, which is also the file of weights to start from, expected another "
+            "file; try another --out"
         )
 
 
@@ -109,7 +109,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     try:
         if not name or not equals:
-            raise ConfigError(f"found --set {text}, expected NAME=VALUE, for example steps=200")
+            raise ConfigError(f"found --set {text}, expected NAME=VALUE; try --set steps=200")
         return name, load_yaml(value)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[0]

@@ -25,12 +25,12 @@ SIDE = 256  # HR pixels along each side of a crop
 PIXELS_PER_STEP = CROPS * SIDE**2
 JUDGING_STEPS = 15  # steps that take as long as judging the result
 REPORTS = 4  # times that the gain is measured while training
-STILL_SHARE = 0.35  # of the batches, whose reference is the target itself, moved a little
+STILL_SHARE = 0.35  # of the batches, in which a reference is the target itself, moved a little
 
 
 @dataclass(frozen=True)
 class AdaptationSettings:
-    """What decides the bits of adapted weights, beside the key frames."""
+    """Settings of an adaptation; each can change the bits of the adapted weights."""
 
     steps: int
     """Training steps; see `count_steps`."""
@@ -43,12 +43,12 @@ class AdaptationSettings:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an adaptation is."""
+    """The progress of an adaptation."""
 
     step: int
     steps: int
     gain_db: float | None
-    """The gain on the held-out key frames when it was last measured."""
+    """The latest gain on the held-out key frames; None if it is not yet known or is not finite."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,12 @@ class Adapted:
     """The network with the weights to use; those before adaptation unless `used`."""
     steps: int
     held_out_db: float | None
-    """PSNR in dB of the held-out key frames with the weights before adaptation."""
+    """PSNR in dB of the held-out key frames with the weights before adaptation; None if it is not
+    finite or was not measured."""
     held_out_gain_db: float | None
-    """Gain in dB on the held-out key frames over the weights before adaptation."""
+    """Gain in dB on the held-out key frames over the weights before adaptation; None likewise."""
     blend: float
-    """Share of the adapted weights in the weights to use; 0 if they do not win."""
+    """Share of the adapted weights in the weights to use; 0 if they are not used."""
     used: bool
     note: str = ""
     """Why adapted weights are not used, or what else was notable."""
@@ -85,7 +86,7 @@ def adapt(
     reduced HR to LR. The same arguments give the same bits on the same CPU. If memory runs out, the
     weights before adaptation are returned.
 
-    Raises ValueError if there are too few pairs of key frames, or if they are too small.
+    Raises ValueError if the key frames cannot be used; see `check_key_frames`.
     """
     examples = check_key_frames(keys, settings.side)
     device = next(network.parameters()).device
@@ -115,10 +116,10 @@ def try_adapted(
 ) -> Adapted:
     """Judge weights that were adapted to another recording on held-out key frames of this one.
 
-    They are used as they are, or not at all, so `blend` is 1 or 0. The arguments are as for
-    `adapt`; `steps` is that of the training.
+    They are used as they are, or not at all, so `blend` is 1 or 0. The other arguments are those of
+    `adapt`; `settings.steps` is the number of steps of the adaptation to the other recording.
 
-    Raises ValueError if there are too few pairs of key frames, or if they are too small.
+    Raises ValueError if the key frames cannot be used; see `check_key_frames`.
     """
     examples = check_key_frames(keys, settings.side)
     _, held_out = hold_out(examples)
@@ -142,10 +143,10 @@ def try_adapted(
 
 
 def check_key_frames(keys: Sequence[KeyFrame], side: int = SIDE) -> list[Example]:
-    """Return the examples that the key frames make.
+    """Return an example for each key frame with a neighbour in its scene.
 
-    Raises ValueError if there are fewer than LEAST_KEY_FRAMES, or if they are too small or differ
-    in size.
+    Raises ValueError if there are fewer than LEAST_KEY_FRAMES examples, or if the key frames are
+    too small or differ in size.
     """
     examples = list_examples(keys)
     if len(examples) < LEAST_KEY_FRAMES:
@@ -163,8 +164,8 @@ def check_key_frames(keys: Sequence[KeyFrame], side: int = SIDE) -> list[Example
             lr[1] * scale,
         ):
             raise ValueError(
-                f"found key frames of {hr[1]}x{hr[0]} and {lr[1]}x{lr[0]}, expected all to have "
-                "the same sizes, of which one is a multiple of the other"
+                f"found key frames of {hr[1]}x{hr[0]} for LR frames of {lr[1]}x{lr[0]}, expected "
+                "the same sizes throughout, and HR a whole multiple of LR"
             )
     return examples
 
@@ -179,9 +180,9 @@ def time_step(
 ) -> float:
     """Return how many seconds a training step takes on this machine.
 
-    `threads` and `side` are those of the settings.
+    `threads` and `side` are as in AdaptationSettings.
 
-    Raises ValueError if there are too few pairs of key frames, or if they are too small.
+    Raises ValueError if the key frames cannot be used; see `check_key_frames`.
     """
     examples = check_key_frames(keys, side)
     crops = Crops(keys, examples, taps, side=side, still_share=STILL_SHARE)
@@ -191,7 +192,10 @@ def time_step(
 
 
 def count_steps(seconds: float, step_seconds: float, least: int = LEAST_STEPS) -> int:
-    """Return how many training steps fit into `seconds`, beside judging their result."""
+    """Return how many training steps fit into `seconds`, along with judging their result.
+
+    The number is at least `least`, and otherwise at most MOST_STEPS.
+    """
     fitting = int(seconds / step_seconds) - JUDGING_STEPS
     return max(least, min(MOST_STEPS, fitting))
 
@@ -222,7 +226,7 @@ def _train(
 
 def _conclude(network: CrossNetFast, training: Training, verdict: Verdict, steps: int) -> Adapted:
     """Return the result, with the reason if the adapted weights are not used."""
-    dropped = f"{training.dropped} of {steps} steps were not finite and dropped"
+    dropped = f"dropped {training.dropped} of {steps} steps, as their numbers were not finite"
     before, gain = _round_db(verdict.held_out_db), _round_db(verdict.gain)
     if verdict.blend:
         blended = blend_weights(network, training.network, verdict.blend)

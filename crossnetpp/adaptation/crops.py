@@ -18,12 +18,12 @@ ALIGNMENT = 8  # HR pixels: a whole number of LR pixels at every scale
 MULTIPLE = 32  # the network's multiple
 LEAST_SIDE = 64
 MOST_ASYMMETRY = 0.05  # sum of the differences between a kernel and its turned form
-PAIRED_SHARE = 0.6  # share of the batches with two references, if there are any
+PAIRED_SHARE = 0.6  # share of the batches with two references, if any key frame has two neighbours
 STILL_CELLS = 96  # HR pixels between the knots of a synthetic motion
 
 
 class Turn(NamedTuple):
-    """A turn by quarters of a circle, anticlockwise, and then perhaps a mirroring in x."""
+    """An anticlockwise turn by quarters of a circle, after which x may be mirrored."""
 
     quarters: int
     mirror: bool
@@ -35,7 +35,7 @@ class Turn(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A square or rectangle of HR pixels, at multiples of ALIGNMENT."""
+    """A rectangle of HR pixels whose position is a multiple of ALIGNMENT."""
 
     row: int
     col: int
@@ -55,17 +55,17 @@ class Batch(NamedTuple):
     lr: Tensor
     """N x 3 x h x w in 0..1."""
     references: tuple[Tensor, ...]
-    """K tensors of N x 3 x H x W in 0..1, the nearest first."""
+    """K tensors of N x 3 x H x W in 0..1."""
     weights: Tensor
-    """Prior weights of the references, N x K."""
+    """Prior weights of the references, N x K, in the same order."""
     target: Tensor
     """N x 3 x H x W in 0..1."""
 
 
 def find_turns(taps: Taps) -> list[Turn]:
-    """Return the turns that leave a reduction kernel as it is, first the one that changes nothing.
+    """Return the turns that hardly change a reduction kernel; the first changes nothing at all.
 
-    Turned pictures show how the camera reduces only if its kernel is symmetric.
+    Pictures turned otherwise would show another kernel than the camera's.
     """
     kernel = join_taps(taps)
     turns = [Turn(quarters, mirror) for mirror in (False, True) for quarters in range(4)]
@@ -89,7 +89,7 @@ def choose_side(picture: Picture, most: int) -> int:
 
 
 def draw_window(rng: np.random.Generator, picture: Picture, side: int) -> Window:
-    """Return a random square window of `picture` (H x W x 3)."""
+    """Return a random square window of `picture` (H x W x 3), `side` pixels on each side."""
     row, col = (
         int(rng.integers((length - side) // ALIGNMENT + 1)) * ALIGNMENT
         for length in picture.shape[:2]
@@ -111,8 +111,9 @@ class Crops:
     ) -> None:
         """Draw crops of at most `side` pixels along each side.
 
-        A share of `still_share` of the batches has the target itself as a reference, moved a
-        little: pairs of key frames alone would teach distrust of frames next to a key frame.
+        In a share `still_share` of the batches, the first reference is the target itself, moved a
+        little: with pairs of key frames alone, the network would learn to distrust references,
+        even for frames next to a key frame.
         """
         self.scale = taps.shape[-1] // 4
         self._keys = keys
@@ -160,9 +161,9 @@ class Crops:
 def move_slightly(
     rng: np.random.Generator, picture: Picture, window: Window, most: float = 2.0
 ) -> Picture:
-    """Return a window of a picture (H x W x 3), displaced smoothly by about `most` pixels.
+    """Return a window of a picture (H x W x 3), displaced smoothly by up to about `most` pixels.
 
-    It resembles the frame before or after the one that `picture` shows.
+    It resembles the same window of the frame before or after.
     """
     shift = rng.uniform(-most, most, 2)
     amplitude = rng.uniform(0.2, 1.0)

@@ -57,8 +57,8 @@ def make_cases(
 ) -> list[Case]:
     """Return the cases by which weights are judged, the same for the same key frames.
 
-    A window has at most `side` HR pixels along each side. It is enhanced with one neighbour, with
-    both, and with itself, moved a little.
+    A window has at most `side` HR pixels along each side. It is enhanced with the nearest
+    neighbour, with both if there are two, and with itself, moved a little.
     """
     rng = np.random.default_rng(0)
     cases = []
@@ -145,10 +145,11 @@ class Judge:
         return self._average(self._measure_gains(network))
 
     def choose_blend(self, adapted: CrossNetFast, shares: Sequence[float] = BLENDS) -> Verdict:
-        """Return the blend with the largest gain, among those with which no case loses.
+        """Return the blend with the largest gain of those that win.
 
-        `shares` are in falling order and begin with 1. Smaller shares than that with the largest
-        gain are not tried.
+        A blend wins if its mean gain is at least LEAST_GAIN and no case loses more than MOST_LOSS.
+        `shares` are in falling order and begin with 1; they are no longer tried once the gain
+        falls below that of a blend that wins.
         """
         before = self._average(self._before)
         best = Verdict(0.0, float("nan"), before)

@@ -12,7 +12,7 @@ from crossnetpp.networks.priors import weigh_references
 
 Picture = NDArray[np.uint8]
 
-HOLD_OUT_TWO_FROM = 8  # examples
+HOLD_OUT_TWO_FROM = 8  # number of examples from which two are held out
 
 
 class KeyFrame(NamedTuple):
@@ -23,7 +23,7 @@ class KeyFrame(NamedTuple):
     hr: Picture
     """uint8 H x W x 3 RGB on the output's grid, where H = s h and W = s w for the scale s."""
     position: float
-    """Time in LR frames; for views, the place in their order."""
+    """Time in LR frames; for views, the index in their order."""
     scene: int = 0
     """Number of the scene; key frames of different scenes are not paired."""
 
@@ -60,7 +60,8 @@ def list_examples(keys: Sequence[KeyFrame]) -> list[Example]:
 def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
     """Return the examples to train on, and the one or two by which the result is judged.
 
-    The latter have two neighbours if any example does, and are far from the ends of the recording.
+    The latter have two neighbours if any example does, and are spread away from the ends of the
+    recording.
     """
     count = 2 if len(examples) >= HOLD_OUT_TWO_FROM else 1
     most = max(len(example.neighbours) for example in examples)

@@ -69,7 +69,7 @@ def find_rate_factor(step: int, steps: int) -> float:
 
 
 def measure_step_seconds(base: CrossNetFast, crops: Crops, taps: Tensor) -> float:
-    """Return how many seconds a training step takes here; the second of two counts."""
+    """Return how many seconds a training step takes here, the second of two steps."""
     training = Training(base, taps, steps=2, seed=0)
     training.run_step(crops, 0)
     start = time.perf_counter()

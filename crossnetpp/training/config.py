@@ -119,7 +119,7 @@ class ValidationConfig(_Strict):
     """Scales at which to measure each pair."""
     sources: tuple[SourceConfig, ...] = ()
     recordings: RecordingsConfig | None = None
-    """Held-out clips; as many samples as `pairs` are drawn from them."""
+    """Held-out clips, from which another `pairs` samples are drawn; their `share` is not used."""
 
 
 class TrainingConfig(_Strict):
@@ -157,12 +157,14 @@ class TrainingConfig(_Strict):
     recorded: Share = 0.0
     """Share of steps whose LR has a camera's blur, noise and JPEG compression."""
     area: Share = 0.0
-    """Share of the other steps whose LR is made of pixel means, with a network that knows it."""
+    """Share of the steps without such LR whose LR is made of pixel means, a kernel that the network
+    is given."""
     fault_rate: Share = 0.15
-    """Share of samples whose reference is unrelated, relit, blurred, displaced or partly hidden."""
+    """Share of samples whose reference has a fault, such as other light or unrelated content."""
     curriculum: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Share of the run over which motion grows from a tenth to its full range."""
+    """Share of the run over which motion grows from `curriculum_start` to its full range."""
     curriculum_start: Share = 0.1
+    """Motion in the first step, as a share of its full range."""
     seed: int = 0
     workers: int = 1
     """Number of processes that prepare samples, for each process that trains."""
@@ -178,10 +180,12 @@ class TrainingConfig(_Strict):
 
     @model_validator(mode="after")
     def _check_start(self) -> TrainingConfig:
-        if self.start and set(self.network) - ADDED_PARTS:
+        fixed = sorted(set(self.network) - ADDED_PARTS)
+        if self.start and fixed:
             raise ValueError(
-                "found both `network` and `start`, expected one of them; weights determine the "
-                f"network's options except {', '.join(sorted(ADDED_PARTS))}"
+                f"found {', '.join(fixed)} in `network` together with `start`, whose weights "
+                f"determine the network, expected only {' or '.join(sorted(ADDED_PARTS))} in "
+                "`network`; leave out one of the two"
             )
         if self.preset not in PRESETS:
             raise ValueError(
@@ -207,9 +211,10 @@ class TrainingConfig(_Strict):
 
 
 def load_yaml(text: str) -> Any:
-    """Return plain data; raises YAMLError, ValueError or RecursionError for anything else.
+    """Return the plain data in a YAML text.
 
-    Aliases (*name) may repeat values, but not so often that a short text fills the memory.
+    Aliases (*name) may repeat values, but not so often that a short text fills the memory. Raises
+    YAMLError, ValueError or RecursionError if the text holds anything else.
     """
     content = yaml.safe_load(text)
     count = 0
@@ -218,7 +223,7 @@ def load_yaml(text: str) -> Any:
         value = waiting.pop()
         count += 1
         if count > _MOST_VALUES:
-            raise ValueError(f"found more than {_MOST_VALUES} values, expected fewer")
+            raise ValueError(f"found more than {_MOST_VALUES} values, expected at most so many")
         if isinstance(value, dict):
             waiting += value.values()
         elif isinstance(value, (list, tuple, set)):
@@ -238,9 +243,12 @@ def load_config(name: str, overrides: dict[str, Any] | None = None) -> TrainingC
         content = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         known = ", ".join(sorted(file.stem for file in CONFIG_FOLDER.glob("*.yaml")))
-        raise ConfigError(f"found no configuration '{name}', expected a file or {known}") from error
+        raise ConfigError(
+            f"found no configuration '{name}', expected a readable YAML file or one of {known}"
+        ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
+        first_line = str(error).splitlines()[0]
+        raise ConfigError(f"found {path}, expected YAML of plain values: {first_line}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"found no settings in {path}, expected lines such as 'steps: 8500'")
 

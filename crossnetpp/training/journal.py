@@ -85,7 +85,7 @@ class Journal:
     def advance(self, step: int, losses: dict[str, Tensor]) -> None:
         """Move the progress bar and collect the `losses` of `step` for the next report.
 
-        They are read only then, because reading waits for the device.
+        The losses are read only for the report, because reading them waits for the device.
         """
         self._bar.update(self._task, completed=step)
         self._step = step

@@ -73,10 +73,10 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
 def degrade_batch(
     config: TrainingConfig, target: Tensor, step: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the LR of `target` (N x 3 x H x W), at a scale that is drawn for `step`, and its taps.
+    """Return the LR of `target` (N x 3 x H x W) at a scale drawn for `step`, and its taps.
 
     The values are 8-bit levels, scaled to 0..1. The taps are None for bicubic reduction, and for
-    recordings whose kernel the network has to cope with.
+    simulated recordings, whose kernel the network does not get.
     """
     # Samples draw from (seed, number); the third number makes this a separate stream
     rng = np.random.default_rng((config.seed, step, 1))
@@ -164,13 +164,19 @@ class Trainer:
         deadline: float | None = None,
         show: Show | None = None,
     ) -> list[float]:
-        """Train to the end, or to step `stop_after`, and return the loss of each step.
+        """Train to the end, or to step `stop_after`, and return the loss of each step of this call.
 
         At the time `deadline` (by time.monotonic) a run of one process also stops, and keeps its
         state. `show` receives the progress of the leading process, which otherwise draws a bar.
+
+        Raises ValueError for a deadline with several processes, and ConfigError if the processes
+        cannot share a batch equally.
         """
         if deadline is not None and self.process.count > 1:
-            raise ValueError("found a deadline for several processes, expected one process")
+            raise ValueError(
+                f"found a deadline for {self.process.count} processes, expected one process; "
+                "try stop_after instead"
+            )
         config = self.config
         first = self.progress.step
         last = min(config.steps, stop_after or config.steps)
@@ -242,7 +248,7 @@ class Trainer:
         return (step for step in range(first, last) if self._choose_kind(step) == kind)
 
     def _draw_recordings_ahead(self, first: int, last: int) -> Prefetch[RecordedBatch]:
-        """Return the recorded samples of the steps that use them."""
+        """Return the samples of the steps that use recordings, drawn ahead in a thread."""
 
         def draw(step: int) -> RecordedBatch:
             assert self._recordings is not None
@@ -320,7 +326,7 @@ class Trainer:
         self.optimiser.step()
         self._update_average(step)
 
-        # They stay on the device until they are reported, so that no step waits for it
+        # The values stay on the device until they are reported, so that no step waits for it
         return {name: self.process.mean(term.detach()) for name, term in terms.items()}
 
     @torch.no_grad()

@@ -30,9 +30,10 @@ def find_files(data: Path, patterns: tuple[str, ...], leave_out: tuple[str, ...]
     found = [path for pattern in patterns for path in sorted(data.glob(pattern))]
     files = [path for path in found if path not in left_out]
     if not files:
+        missing = f"no file {' or '.join(patterns)}" if not found else "only held-out files"
         raise ConfigError(
-            f"found no file {' or '.join(patterns)} in {data}; set --data to a folder laid out "
-            "as in CONTRIBUTING.md, or change the configuration's sources"
+            f"found {missing} in {data}, expected at least one to use; set --data to a folder laid "
+            "out as in CONTRIBUTING.md, or change the configuration's sources"
         )
     return files
 
@@ -110,14 +111,15 @@ def _open_hdf5(data: Path, files: list[Path]) -> LightFields:
 
 
 def _open_stereo(data: Path, files: list[Path], config: SourceConfig) -> Stereo:
-    """Return the scenes in `files`: all left pictures, then all right ones, then all disparities.
+    """Return the stereo pairs in `files`: all left pictures, all right ones, then all disparities.
 
     Raises ConfigError unless the number of files is a multiple of three.
     """
     if len(files) % 3:
         raise ConfigError(
-            f"found {len(files)} files for stereo in {data}, expected as many left and right "
-            "pictures as disparities; try one pattern for each"
+            f"found {len(files)} file{'s' * (len(files) != 1)} for stereo in {data}, expected the "
+            "same number of left pictures, right pictures and disparities; list one pattern for "
+            "each kind, in this order"
         )
     count = len(files) // 3
     scenes = list(zip(files[:count], files[count : 2 * count], files[2 * count :], strict=True))

@@ -12,19 +12,23 @@ from crossnetpp.training.config import ConfigError, TrainingConfig
 
 
 def build_start(config: TrainingConfig) -> Network:
-    """Return the network with which a run begins; parts that its weights lack are random.
+    """Return the network with which a run begins.
 
-    Raises ConfigError if the weights to start from cannot be used.
+    It is random, or has the weights to start from. Votes that these lack are random; chroma maps
+    that these lack are copies of those for luma. Raises ConfigError if the weights cannot be used.
     """
     if not config.start:
         return build_network(config.preset, config.network)
     try:
         loaded = load_network(config.start)
     except WeightsError as error:
-        raise ConfigError(f"found start: {config.start}, expected weights: {error}") from error
+        raise ConfigError(
+            f"found start: {config.start}, whose weights cannot be used: {error}"
+        ) from error
     if not isinstance(loaded.config, type(PRESETS[config.preset])):
         raise ConfigError(
-            f"found start: {config.start}, expected weights for the network '{config.preset}'"
+            f"found start: {config.start}, expected weights for the network '{config.preset}'; "
+            "try another start or preset"
         )
     if not config.network or not isinstance(loaded, CrossNetFast):
         return loaded
@@ -43,9 +47,9 @@ def build_start(config: TrainingConfig) -> Network:
 
 
 def _copy_weights(source: CrossNetFast, target: CrossNetFast) -> None:
-    """Copy all weights to a network that may have further parts.
+    """Copy all weights of `source` to `target`, which may have further parts.
 
-    Raises RuntimeError if a part that both have differs.
+    Raises RuntimeError if the shapes in a part that both have differ.
     """
     same = {k: v for k, v in source.state_dict().items() if not k.startswith("fusion.")}
     target.load_state_dict(target.state_dict() | same)
@@ -60,12 +64,14 @@ def freeze_parts(network: Network, parts: tuple[str, ...]) -> None:
     known = dict(network.named_children())
     for part in parts:
         if part not in known:
-            raise ConfigError(f"found freeze: {part}, expected some of {', '.join(known)}")
+            raise ConfigError(
+                f"found freeze: {part}, expected parts of the network: {', '.join(known)}"
+            )
         known[part].requires_grad_(False)
 
 
 def may_leave_weights_unused(network: Network) -> bool:
-    """Return whether some steps may not use all weights that are trained.
+    """Return whether some steps may leave some of the trained weights unused.
 
     The votes of `fast` count only for steps with several references, and some options of the
     published network leave flow heads unused.

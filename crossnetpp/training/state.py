@@ -3,7 +3,7 @@
 OUT.state/state.json                    step, best gain, names of the tensors' files
 OUT.state/step-00000250-1.safetensors   weights, their average, the optimiser's moments
 
-Files of tensors hold at most 15 MiB, or one tensor, so that they fit through narrow channels.
+Files of tensors hold at most 15 MiB, or one tensor, so that they pass limits on the size of files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Progress:
     """Progress of a run."""
 
     digest: str
-    """Digest of the configuration with which the run started, and with which alone it resumes."""
+    """Digest of the configuration with which the run started, the only one that resumes it."""
     step: int = 0
     """Completed steps."""
     best: float = -1e9
@@ -53,7 +53,7 @@ def save_state(
     average: nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> None:
-    """Write the state in such a way that an interruption leaves the old or the new one intact."""
+    """Write the state so that an interruption leaves either the old or the new one intact."""
     folder.mkdir(parents=True, exist_ok=True)
 
     # Tensors, in files of their own
@@ -115,8 +115,8 @@ def load_state(
     progress = Progress(**content)
     if progress.digest != digest:
         raise ConfigError(
-            f"found the state of a run with another configuration in {folder}; "
-            "try the configuration with which it started, or another --out"
+            f"found the state of a run with another configuration in {folder}, expected that of "
+            "this one; try the configuration with which it started, or another --out"
         )
 
     network.load_state_dict(_select_prefix("network.", tensors))
@@ -136,5 +136,5 @@ def _load_tensors(folder: Path, names: list[str]) -> dict[str, Tensor]:
 
 
 def _select_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names start with `prefix`, by the rest of their names."""
+    """Return the tensors whose names start with `prefix`, keyed by the rest of their names."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -27,11 +27,11 @@ class ValidationResult:
     gain: float
     """Mean PSNR gain over LR_up in dB (RGB)."""
     worst: float
-    """Smallest gain of any pair, dB."""
+    """Smallest gain of any case, dB."""
     warped: float
     """Mean PSNR of the warped reference, dB."""
     pictures: dict[str, Tensor]
-    """LR_up, SR, warped reference and ground truth of the first pair, 3 x H x W each."""
+    """LR_up, SR, warped reference and ground truth of the first case, 3 x H x W each."""
 
 
 def _compute_psnr(image: Tensor, truth: Tensor) -> float:
@@ -41,7 +41,7 @@ def _compute_psnr(image: Tensor, truth: Tensor) -> float:
 
 
 class Validation:
-    """Fixed pairs on which networks are measured."""
+    """Fixed pairs and recorded samples on which networks are measured."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Validation:
         sources: list[tuple[float, PairSource]],
         recordings: RecordedClips | None = None,
     ) -> None:
-        """Draw the pairs from `sources`, and as many samples from `recordings`."""
+        """Draw pairs from `sources`, and as many samples from `recordings`, where given."""
         self._config = config
         weights = np.array([weight for weight, _ in sources])
         rng = np.random.default_rng(SEED)

@@ -195,7 +195,7 @@ def test_options_of_the_network_are_trained_and_saved(tmp_path: Path) -> None:
     network = load_network(str(out))
     assert isinstance(network, CrossNetFast)
     assert network.stage2 is None
-    with pytest.raises(ValueError, match="expected one of them"):
+    with pytest.raises(ValueError, match=r"found stages in `network`.*expected only chroma or vot"):
         make_config(start="fast", network={"stages": 1})
 
 
@@ -246,7 +246,7 @@ def test_the_learning_rate_warms_up_and_falls() -> None:
         ("steps: 5\nnetwork: {stagez: 1}\nsources: []\n", "stagez"),
         ("steps: 5\nnetwork: {stages: 9}\nsources: []\n", "stages"),
         ("- 1\n", "expected lines such as"),
-        ("steps: [1\n", "is not valid YAML"),
+        ("steps: [1\n", "expected YAML of plain values"),
     ],
 )
 def test_an_invalid_configuration_is_reported_in_one_line(
@@ -280,8 +280,12 @@ def test_the_shipped_recipe_of_recorded_weights_is_that_of_their_log() -> None:
 @pytest.mark.parametrize(
     ("start", "network", "message"),
     [
-        ("none.safetensors", {}, "found start: none.safetensors, expected weights: found no"),
-        ("SOURCES.md", {}, "expected weights: found a file that is not safetensors"),
+        (
+            "none.safetensors",
+            {},
+            "start: none.safetensors, whose weights cannot be used: found no m",
+        ),
+        ("SOURCES.md", {}, "whose weights cannot be used: found no readable safetensors file"),
         ("wide", {}, "expected weights for the network 'fast'"),
         ("fast-recorded", {"votes": 8}, r"expected weights that fit `network` \(votes: 8\)"),
         ("fast-recorded", {"chroma": False}, r"expected weights that fit `network` \(chroma: F"),
