@@ -32,8 +32,8 @@ class Enhancer:
         are floating point in 0..1, 3 x H x W or N x 3 x H x W. The height and width of `ref` are 2,
         4 or 8 times those of `lr`. The result has the type and shape of `ref`.
 
-        Raises TypeError if `lr` and `ref` are not two arrays or two tensors, and ValueError if
-        their types, shapes or sizes are not supported or do not fit together.
+        Raises TypeError if one of them is an array and the other a tensor, and ValueError if their
+        types, shapes or sizes are not supported or do not fit together.
         """
         if isinstance(lr, Tensor) != isinstance(ref, Tensor):
             raise TypeError(
@@ -89,7 +89,7 @@ class Enhancer:
 
 
 def load(model: str = "fast", *, device: str | torch.device | None = None) -> Enhancer:
-    """Load the weights of `model`: the preset `fast`, or the path of a safetensors file.
+    """Return an Enhancer for `model`: `fast`, `fast-recorded`, or the path of a safetensors file.
 
     `device` defaults to CUDA if available. Raises WeightsError if the weights are missing or cannot
     be used.
@@ -99,7 +99,7 @@ def load(model: str = "fast", *, device: str | torch.device | None = None) -> En
 
 
 def _find_scale(lr: Tensor, ref: Tensor) -> int:
-    """Return by which factor the height and width of `ref` exceed those of `lr`.
+    """Return the factor by which `ref` is higher and wider than `lr`.
 
     Raises ValueError unless the factor is 2, 4 or 8 and every picture has a reference.
     """
@@ -109,9 +109,9 @@ def _find_scale(lr: Tensor, ref: Tensor) -> int:
         if ref_size == (scale * height, scale * width) and len(lr) == len(ref):
             return scale
     raise ValueError(
-        f"found {len(lr)} pictures of {width}x{height} and {len(ref)} references of "
-        f"{ref_size[1]}x{ref_size[0]}, expected one reference for each picture, 2, 4 or 8 times as "
-        "wide and high; resize or crop the references"
+        f"found pictures of {width}x{height} ({len(lr)} in all) and references of "
+        f"{ref_size[1]}x{ref_size[0]} ({len(ref)} in all), expected one reference for each "
+        "picture, 2, 4 or 8 times as wide and high; resize or crop the references"
     )
 
 

@@ -26,7 +26,7 @@ class WeightsError(Exception):
 
 @dataclass(frozen=True)
 class AdaptedFacts:
-    """What a file of adapted weights says about itself."""
+    """How the weights in a file were adapted, as the file records it."""
 
     base: str
     """SHA-256 of the weights file from which the adaptation started."""
@@ -34,16 +34,16 @@ class AdaptedFacts:
     held_out_gain_db: float
     """Gain in dB over the base on key frames that were held out."""
     blend: float
-    """Share of the trained weights in these; the rest is the base."""
+    """Share of the trained weights in the mean that is stored; the rest is the base."""
 
 
 def save_weights(
     network: Network, preset: str, path: Path, adapted: AdaptedFacts | None = None
 ) -> None:
-    """Write the weights as float16 safetensors, half as large as float32 and visibly as good.
+    """Write the weights as float16 safetensors, half as large as float32 without visible loss.
 
-    The file's metadata hold the preset and, as JSON, the network's configuration and the facts
-    about adapted weights. The same weights give the same bytes.
+    The file's metadata hold the preset and, as JSON, the network's configuration and, if given,
+    `adapted`. The same weights give the same bytes.
     """
     tensors = {
         name: tensor.detach().to(torch.float16).contiguous()
@@ -59,7 +59,7 @@ def save_weights(
 def _sort_metadata(content: bytes) -> bytes:
     """Return a safetensors file with its metadata in alphabetical order.
 
-    The library writes them in an order that differs from time to time.
+    The order in which the library writes them varies.
     """
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:start])
@@ -70,9 +70,9 @@ def _sort_metadata(content: bytes) -> bytes:
 
 
 def read_adapted_facts(path: Path) -> AdaptedFacts | None:
-    """Return what a file of adapted weights says about itself; None if it holds no such facts.
+    """Return how the weights in a file were adapted; None if the file records no adaptation.
 
-    Raises WeightsError if the file is not safetensors.
+    Raises WeightsError if the file is not readable safetensors, or the record is not readable.
     """
     text = _read_metadata(path).get("adapted")
     if text is None:
@@ -81,8 +81,8 @@ def read_adapted_facts(path: Path) -> AdaptedFacts | None:
         return TypeAdapter(AdaptedFacts).validate_json(text)
     except ValidationError as error:
         raise WeightsError(
-            f"found facts about adapted weights in {path} that this version cannot read; "
-            "try pipeline adapt again"
+            f"found a record of adaptation in {path} that this version cannot read; "
+            "adapt again with `pipeline adapt`"
         ) from error
 
 
@@ -96,7 +96,7 @@ def _read_metadata(path: Path) -> dict[str, str]:
 
 def _not_safetensors(path: Path, error: Exception) -> WeightsError:
     return WeightsError(
-        f"found a file that is not safetensors at {path} ({error}); "
+        f"found no readable safetensors file at {path} ({error}); "
         "try weights made by crossnetpp.train"
     )
 
@@ -117,15 +117,15 @@ def find_weights(model: str) -> Path:
             "safetensors file; train them or use --model fast"
         )
     raise WeightsError(
-        f"found no model '{model}', expected one of {', '.join(PRESETS)} or a safetensors file; "
-        "try --model fast"
+        f"found no model '{model}', expected one of {', '.join((*PRESETS, *VARIANTS))} or a "
+        "safetensors file; try --model fast"
     )
 
 
 def read_description(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return the preset and the options that a weights file names, without reading its weights.
+    """Return the preset and the options stored in a weights file, without reading its weights.
 
-    Raises WeightsError if the file is damaged, or its network cannot be built.
+    Raises WeightsError if the file is missing or damaged, or its network cannot be built.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -137,9 +137,10 @@ def read_description(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def load_network(model: str) -> Network:
-    """Load the network of `model` (a preset or a safetensors file) in float32 for inference.
+    """Load the network of `model` in float32 for inference.
 
-    Raises WeightsError if the file is missing or damaged, or was made for another network.
+    `model` is a preset, a variant of one, or the path of a safetensors file. Raises WeightsError if
+    the file is missing or damaged, or holds weights that do not fit its network or are not finite.
     """
     path = find_weights(model)
     try:
@@ -167,7 +168,7 @@ def load_network(model: str) -> Network:
 def _to_float32(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Return the weights in float32.
 
-    Raises WeightsError if a weight has less than 16 bits, is not floating point, or is not finite:
+    Raises WeightsError if a tensor has fewer than 16 bits, is not floating point, or is not finite:
     a single NaN would make every picture black.
     """
     for name, tensor in tensors.items():
@@ -181,9 +182,9 @@ def _to_float32(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     broken = [name for name, tensor in wide.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise WeightsError(
-            f"found weights that are not finite in {path} ({_shorten(broken[0])} and "
-            f"{len(broken) - 1} other tensors), expected finite numbers; train again or use "
-            "another file"
+            f"found weights that are not finite in {path} (in {len(broken)} of {len(wide)} "
+            f"tensors, first in {_shorten(broken[0])}), expected finite numbers; train again or "
+            "use another file"
         )
     return wide
 
@@ -217,6 +218,6 @@ def _read_config(preset: str, config: str, path: Path) -> Config:
         return make_config(preset, options)
     except (ValueError, RecursionError) as error:
         raise WeightsError(
-            f"found in {path} a network that this version cannot build "
+            f"found a network that this version cannot build in {path} "
             f"({_shorten(str(error), 300)}); try the version that trained it"
         ) from error

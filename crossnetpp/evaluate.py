@@ -7,10 +7,10 @@ receives results.md, results.json, cases.jsonl and a contact sheet per scene. A 
 the time left.
 
 A method is [NAME=]METHOD[:OPTION[+OPTION]]: METHOD is bicubic, classical, classical-plain, fast,
-adapted or a safetensors file. With the option 1ref it gets the nearest reference alone, with
-bicubic-kernel it does not know the measured kernel, and with adapted a network is adapted to each
-recording. The groups bicubic, sensor, recorded and recorded28 are
-recordings of clips, with both key frames around a frame as references.
+adapted or a safetensors file. The option 1ref gives it only the nearest reference, bicubic-kernel
+hides the measured kernel from it, and adapted adapts a network to each recording. The groups
+bicubic, sensor, recorded and recorded28 are recordings of clips, with both key frames around a
+frame as references.
 
 The published networks take far longer than fast; --stride, --positions, --scenes, --groups and
 --device cuda shorten the evaluation.
@@ -55,7 +55,7 @@ def evaluate(
 ) -> list[SceneResult]:
     """Measure all methods on every scene, with a progress bar on `console`.
 
-    The program `ffmpeg` also measures VMAF. Raises VmafError if it fails.
+    If the program `ffmpeg` is given, it also measures VMAF. Raises VmafError if the program fails.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
@@ -68,7 +68,7 @@ def evaluate(
 
 
 def write_results(report: Report, out: Path) -> None:
-    """Write the tables, the record, the results of each picture and the contact sheets to `out`."""
+    """Write the tables, the record, the results of each case and the contact sheets to `out`."""
     (out / "results.md").write_text(render_markdown(report), encoding="utf-8")
     (out / "results.json").write_text(
         json.dumps(make_record(report), indent=1) + "\n", encoding="utf-8"
@@ -82,8 +82,8 @@ def write_results(report: Report, out: Path) -> None:
 def run_evaluation(arguments: argparse.Namespace, command: str) -> None:
     """Check the arguments, evaluate and write the results.
 
-    Raises EvaluationError if the arguments or the data cannot be used, and WeightsError if a
-    weights file cannot be used.
+    Raises EvaluationError if the arguments cannot be used, DataError if the data cannot,
+    WeightsError if a weights file cannot, and VmafError if ffmpeg fails.
     """
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
@@ -131,15 +131,19 @@ def run_evaluation(arguments: argparse.Namespace, command: str) -> None:
         against=arguments.against,
     )
     write_results(report, arguments.out)
-    console.print(f"{len(scenes)} scenes; tables in {arguments.out / 'results.md'}")
+    scene_count = "1 scene" if len(scenes) == 1 else f"{len(scenes)} scenes"
+    console.print(f"{scene_count}; tables in {arguments.out / 'results.md'}")
 
 
 def _make_sampling(arguments: argparse.Namespace) -> Sampling:
-    """Return the part of the data to measure. Raises EvaluationError if a number is too small."""
+    """Return the part of the data to measure.
+
+    Raises EvaluationError if a number is too small, or --positions cannot be used.
+    """
     for option in ("stride", "frames"):
         value = getattr(arguments, option)
         if value is not None and value < 1:
-            raise EvaluationError(f"found --{option} {value}, expected 1 or more; try 2")
+            raise EvaluationError(f"found --{option} {value}, expected 1 or more; try --{option} 2")
     sampling = QUICK if arguments.quick else Sampling()
     if arguments.stride is not None:
         sampling = replace(sampling, stride=arguments.stride)
@@ -205,7 +209,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--against", metavar="NAME", help="also compare all methods with this one")
     parser.add_argument(
-        "--vmaf", action="store_true", help="measure VMAF where successive frames are measured"
+        "--vmaf",
+        action="store_true",
+        help="also measure VMAF, in groups whose successive frames are measured",
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     arguments = parser.parse_args(argv)
@@ -238,7 +244,7 @@ def _format_command(arguments: argparse.Namespace) -> str:
 
 
 def _hide_folder(word: str) -> str:
-    """Return a method without the folder of its weights file."""
+    """Return `word`, a method, without the folder of its weights file."""
     name, equals, source = word.rpartition("=")
     return f"{name}{equals}{Path(source).name}"
 

@@ -64,9 +64,9 @@ class Matches:
         return Matches(p[inside], q[inside])
 
     def turn(self, height: int, width: int, quarters: int, *, mirror: bool) -> Matches:
-        """Return the pairs as they lie after `data.sample.turn_pair` turned both pictures.
+        """Return the pairs in the coordinates of pictures turned by `data.sample.turn_pair`.
 
-        `height` and `width` are the pictures' size before that.
+        `height` and `width` are the size of the pictures before they are turned.
         """
         p = self.p
         q = self.q

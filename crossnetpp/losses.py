@@ -21,9 +21,10 @@ class LossWeights:
     """Weight of the warping loss, for the reference warped by the final flow (`fast`) or by the
     flow of stage 1 (published networks)."""
     warping_stage1: float = 0.25
-    """Weight of the warping loss for the reference warped by the flow of stage 1, `fast` only."""
+    """Weight of the loss between LR_up and the unsharp reference warped by the flow of stage 1,
+    `fast` only."""
     flow: float = 0.004
-    """Weight of the flow loss wherever the true flow is known; not part of the paper."""
+    """Weight of the flow loss, for the final flow and that of stage 1; not part of the paper."""
     landmark: float = 0.0
     """Weight of the landmark loss: half the mean squared distance of landmarks in pixels."""
     squared: float = 0.0
@@ -32,7 +33,7 @@ class LossWeights:
     """Weight of the super-resolution loss."""
 
 
-FLOW_ERROR_LIMIT = 32.0  # upper limit of the flow loss in pixels; reached half-way at this error
+FLOW_ERROR_LIMIT = 32.0  # limit of the flow loss in pixels; an error of this size has half of it
 
 
 def charbonnier(difference: Tensor) -> Tensor:

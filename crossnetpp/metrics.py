@@ -1,7 +1,7 @@
 """Image quality: PSNR and SSIM on RGB and luma, with data range 1.
 
 SSIM follows Wang et al. 2004: it uses an 11 x 11 Gaussian window of sigma 1.5, and is averaged over
-the windows that lie completely inside the image. Luma is BT.601 in limited range, as in the
+the windows that are completely inside the image. Luma is BT.601 in limited range, as in the
 light-field literature.
 """
 

@@ -1,4 +1,4 @@
-"""Text for a terminal, without the characters with which a hostile name could control the terminal.
+"""Make text safe for a terminal, which a hostile name could otherwise control.
 
 File names, titles, track names and messages from recordings may contain escape sequences that set
 the window's title or clear the screen, and marks that reverse the direction of the text.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 
-# Control characters except tab and newline, line separators, marks of direction, and surrogates.
+# Control characters (but not tab and newline), line separators, direction marks and surrogates.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -37,7 +37,7 @@ def _escape(found: re.Match[str]) -> str:
 
 
 class PrintableFormatter(logging.Formatter):
-    """A formatter that removes control characters from log records."""
+    """A formatter that writes the unprintable characters of log records as escapes."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as printable text."""

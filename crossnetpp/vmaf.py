@@ -23,7 +23,7 @@ TIMEOUT_SECONDS = 60  # for listing filters, and for ending after a failure
 
 
 class VmafError(Exception):
-    """The program cannot measure VMAF, with the reason in one line."""
+    """The program cannot measure VMAF; the message states why in one line."""
 
 
 @cache
@@ -59,9 +59,10 @@ class Vmaf:
     """A running measurement: `add` all pairs in presentation order, then call `scores`."""
 
     def __init__(self, ffmpeg: str, height: int, width: int, matrix: str = "bt709") -> None:
-        """Start the program; `matrix` is that of the recordings, or `rgb`.
+        """Start the program.
 
-        `height` and `width` are at least LEAST_SIDE.
+        `height` and `width` are at least LEAST_SIDE. `matrix` is the colour matrix of the
+        recordings, or `rgb` for those without one.
         """
         self._shape = (height, width, 3)
         self._scratch = TemporaryDirectory(prefix="vmaf-", ignore_cleanup_errors=True)
@@ -115,7 +116,7 @@ class Vmaf:
             raise self._failure() from None
 
     def scores(self) -> list[float]:
-        """Return the VMAF (0 to 100) of each pair; raises VmafError if the program fails."""
+        """Return the VMAF (0 to 100) of each pair. Raises VmafError if the program fails."""
         try:
             self._process.communicate()
         except BrokenPipeError:

@@ -29,14 +29,14 @@ class Bomb:
 def test_a_pickle_is_refused_without_loading_it(name: str, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     (tmp_path / name).write_bytes(pickle.dumps({"weight": Bomb(trace)}))
-    with pytest.raises(WeightsError, match="found a file that is not safetensors"):
+    with pytest.raises(WeightsError, match="found no readable safetensors file"):
         load_network(str(tmp_path / name))
     assert not trace.exists()
 
 
 def test_a_torch_checkpoint_is_refused_without_loading_it(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "weights.safetensors")
-    with pytest.raises(WeightsError, match="found a file that is not safetensors"):
+    with pytest.raises(WeightsError, match="found no readable safetensors file"):
         load_network(str(tmp_path / "weights.safetensors"))
 
 

@@ -225,7 +225,7 @@ def test_presets_without_weights_are_skipped_in_one_line_each(
     [
         ({"--data": "/nowhere"}, "/nowhere"),
         ({"--methods": "bicubic,magic"}, "'magic'"),
-        ({"--methods": str(CLIP)}, "not safetensors"),
+        ({"--methods": str(CLIP)}, "no readable safetensors file"),
         ({"--groups": "stereo,moon"}, "'moon'"),
         ({"--stride": "0"}, "--stride 0"),
         ({"--out": str(CLIP)}, "a file at"),

@@ -111,9 +111,9 @@ def test_weights_round_trip_and_broken_files_are_refused(tmp_path: Path) -> None
     text = tmp_path / "text.safetensors"
     text.write_text("not weights")
     for load in (TorchEngine, load_baseline_engine):
-        with pytest.raises(EngineError, match="not safetensors"):
+        with pytest.raises(EngineError, match="no readable safetensors file"):
             load(str(text))
-    with pytest.raises(EngineError, match="not safetensors"):
+    with pytest.raises(EngineError, match="no readable safetensors file"):
         load_engine("torch", model=str(text))
 
     other = tmp_path / "other.safetensors"

@@ -250,7 +250,7 @@ def test_what_cannot_be_used_for_adapting_is_refused_in_one_line(
     text.write_text("no weights")
     for value, message in (
         (str(shipped), "were not adapted to a recording"),
-        (str(text), "found a file that is not safetensors"),
+        (str(text), "found no readable safetensors file"),
         ("never", "expected auto, off, a time above 0 in seconds, or a file"),
         ("-3", "expected auto, off, a time above 0 in seconds, or a file"),
         (str(tmp_path / "gone.safetensors"), "a time above 0 in seconds, or a file"),
@@ -261,7 +261,7 @@ def test_what_cannot_be_used_for_adapting_is_refused_in_one_line(
         assert done.stderr.count("\n") == 1
     lr, keys, _ = camera
     for option, value, message in (
-        ("--model", str(text), "found a file that is not safetensors"),
+        ("--model", str(text), "found no readable safetensors file"),
         ("--seconds", "nan", "found --seconds nan, expected a finite number of seconds above 0"),
         ("--seconds", "inf", "found --seconds inf, expected a finite number of seconds above 0"),
     ):
