@@ -211,7 +211,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--vmaf",
         action="store_true",
-        help="also measure VMAF, in groups whose successive frames are measured",
+        help="also measure VMAF of successive frames of clips",
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     arguments = parser.parse_args(argv)

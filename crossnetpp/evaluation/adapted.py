@@ -1,4 +1,4 @@
-"""A network that is adapted to each recording by training on its own key frames."""
+"""A network that is adapted to each recording by training on the recording's own key frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ STEPS = 80
 
 
 class AdaptedNetwork(TrainedNetwork):
-    """`fast` with weights that are adapted to each recording, where they win on a held-out key."""
+    """`fast` with weights adapted to each recording, if they win on a held-out key frame.
+
+    Networks other than `fast` are not adapted.
+    """
 
     def __init__(self, name: str, model: str, device: torch.device) -> None:
         """Load `model`, a preset or a file. Raises WeightsError if it cannot be loaded."""
@@ -24,7 +27,11 @@ class AdaptedNetwork(TrainedNetwork):
         self.about = self.about._replace(what=what)
 
     def prepare(self, material: Material, taps: Taps | None) -> str:
-        """Choose the weights and adapt them, and return the gain on the held-out key frames."""
+        """Choose the weights and adapt them.
+
+        Return which weights were chosen, and the steps, the blend and the gain on held-out key
+        frames, or why the weights are not adapted.
+        """
         chosen = super().prepare(material, taps)
         network = self._network
         if not isinstance(network, CrossNetFast):

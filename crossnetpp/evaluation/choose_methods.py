@@ -55,11 +55,11 @@ class LimitedMethod:
         self._limits = limits
 
     def prepare(self, material: Material, taps: Taps | None) -> str:
-        """Prepare the method without what it does not get."""
+        """Prepare the method, without the measured kernel if the limits include it."""
         return self._method.prepare(material, self._limit_taps(taps))
 
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
-        """Return what the method makes without what it does not get."""
+        """Return the method's result without the references or the kernel that it must not use."""
         if ONE_REFERENCE in self._limits:
             references = references[:1]
         return self._method.enhance(lr, references, self._limit_taps(taps))
@@ -69,10 +69,11 @@ class LimitedMethod:
 
 
 def load_methods(words: list[str], device: torch.device) -> tuple[list[Method], dict[str, str]]:
-    """Return bicubic and the other methods in `words`, and why some of them are skipped.
+    """Return bicubic and the other methods in `words`, and the reasons why words are skipped.
 
     Presets without shipped weights are skipped. Raises EvaluationError if a word is neither a
-    method nor a file, or if two methods have one name, and WeightsError if a file cannot be used.
+    method nor a file, if an option is unknown, or if two methods have the same name, and
+    WeightsError if a file cannot be used.
     """
     methods: list[Method] = [Bicubic()]
     skipped: dict[str, str] = {}
@@ -93,7 +94,8 @@ def load_methods(words: list[str], device: torch.device) -> tuple[list[Method], 
             name = stem if source not in NETWORKS and stem not in taken else word
         elif name in {method.name for method in methods}:
             raise EvaluationError(
-                f"found two methods with the name '{name}', expected one; try another name"
+                f"found two methods with the name '{name}', expected a name for each; "
+                "try another name"
             )
         method = _load_method(name, source, device, adapted=ADAPTED in options)
         limits = options - {ADAPTED}
@@ -125,7 +127,7 @@ def _parse_word(word: str) -> tuple[str, str, frozenset[str]]:
     known = (*LIMITS, *(() if source in CLASSICAL_METHODS else (ADAPTED,)))
     if unknown := sorted(options - set(known)):
         raise EvaluationError(
-            f"found '{unknown[0]}' in '{word}', expected {' or '.join(known)}; "
+            f"found the option '{unknown[0]}' in '{word}', expected {' or '.join(known)}; "
             f"try {source}:{'+'.join(LIMITS)}"
         )
     return name, source, options

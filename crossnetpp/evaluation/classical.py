@@ -43,9 +43,10 @@ def enhance_classical(
 ) -> Borrowed:
     """Return `lr` (h x w x 3), enlarged, with the detail of `references` (H x W x 3); all in 0..1.
 
-    Each reference gives a result of its own. Where reduced results differ from `lr`, they count for
-    less; `weights` (one per reference, None = 1) are their prior weights. `taps` is the kernel that
-    reduced HR to LR, None for antialiased bicubic reduction.
+    Each reference gives a result of its own, and the results are averaged. Where a result, when
+    reduced, differs from `lr`, its weight falls; `weights` (one per reference, None = 1) are the
+    prior weights. `taps` is the kernel that reduced HR to LR, None for antialiased bicubic
+    reduction.
     """
     results = [_borrow(lr, reference, taps) for reference in references]
     if len(results) == 1:
@@ -108,7 +109,10 @@ def _borrow(lr: Image, reference: Image, taps: Taps | None) -> Borrowed:
 def _share_by_lr(
     lr: Image, results: list[Image], priors: NDArray[np.float32], taps: Taps | None
 ) -> list[Image]:
-    """Return the share of each result by how well its reduction agrees with `lr`, each h x w."""
+    """Return the share of each result, h x w; the better its reduction agrees with `lr`, the more.
+
+    The shares sum to 1 at every pixel. `priors` are the prior weights of the results.
+    """
     scale = results[0].shape[0] // lr.shape[0]
     weights = []
     for result, prior in zip(results, priors, strict=True):

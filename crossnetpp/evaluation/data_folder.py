@@ -21,16 +21,18 @@ class Sampling:
     stride: int = 1
     """Use every `stride`-th interval between two key frames of a clip."""
     positions: tuple[int, ...] = ()
-    """Frames of each interval to measure, counted from its key frame; empty means all. Only in
-    recordings."""
+    """Frames of each interval to measure, counted from its key frame; empty means all. This applies
+    to recordings alone."""
     frames: int = 150
     """Number of frames to read of each clip that is recorded."""
     scenes: tuple[str, ...] = ()
     """Names or splits of the scenes to measure; empty means all."""
     views: tuple[int, ...] = (1, 3, 5, 7)
+    """Every i for which view (i, i) of the light field is measured."""
     distances: tuple[int, ...] = tuple(range(1, 16))
+    """Distances in frames from a reference to the frames that it serves."""
     starts: int = 4
-    """Number of references in each clip, each for the 15 frames after it."""
+    """Number of references in each clip for these distances."""
     faults: int = 12
     """Number of frames of each clip to measure with each faulty reference; in recordings, a
     third."""
@@ -81,9 +83,9 @@ class DataFolder:
         return read_rgb(path)
 
     def read_clip(self, name: str, most: int | None = None) -> list[Picture]:
-        """Return the frames of a clip, at most `most`, such as of `videos/frog`.
+        """Return the frames of the clip `name`, such as `videos/frog`, or its first `most` frames.
 
-        Raises EvaluationError if none can be read.
+        Raises EvaluationError if no frame can be read.
         """
         if (name, most) not in self._clips:
             self._clips[name, most] = self._decode_clip(name, most)
@@ -110,11 +112,15 @@ class DataFolder:
         """
         names = sorted(str(path.relative_to(self._folder)) for path in self._folder.glob(pattern))
         if len(names) < 2:
-            raise self._missing(pattern)
+            found = "a single file" if names else "no file"
+            raise EvaluationError(
+                f"found {found} that matches {pattern} in {self._folder}, expected two or more; "
+                "choose --groups and --scenes whose data you have"
+            )
         return names
 
     def _missing(self, name: str) -> EvaluationError:
         return EvaluationError(
-            f"found no readable {name} in {self._folder}, expected it there; "
-            "try --groups and --scenes with those whose data you have"
+            f"found no readable file {name} in {self._folder}, expected it for a chosen scene; "
+            "choose --groups and --scenes whose data you have"
         )

@@ -1,7 +1,7 @@
 """References that do not help, which must not make the result worse.
 
-The lossless scenes spoil the reference of each case. The recordings spoil all key frames, so that
-what is measured at them is spoiled, too.
+In the lossless scenes, the reference of each case is faulty. In the recordings, all key frames are
+faulty, and therefore also what methods measure from them.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _choose_cases(
 
 
 def _delay_keys(frames: list[Picture], recorded: Recorded) -> dict[int, Picture]:
-    """Return key frames that show the clip some frames later than they claim."""
+    """Return key frames that show the clip LATE_FRAMES frames later than their numbers state."""
     last = len(frames) - 1
     late = [frames[min(number + LATE_FRAMES, last)] for number in recorded.keys]
     encoder = CAPTURES["recorded"].key_encoder
@@ -168,7 +168,7 @@ def _delay_keys(frames: list[Picture], recorded: Recorded) -> dict[int, Picture]
 
 
 def _invent_detail(keys: dict[int, Picture]) -> dict[int, Picture]:
-    """Return key frames with detail of no camera: sharpened by an unsharp mask, with noise."""
+    """Return key frames with detail that no camera recorded: an unsharp mask's, and noise."""
     rng = np.random.default_rng(0)
     made = {}
     for number, key in keys.items():

@@ -52,7 +52,7 @@ class SceneResult:
     scale: int
     measured: list[Measured] = field(default_factory=list)
     warping_errors: dict[str, list[float]] = field(default_factory=dict)
-    """Method, or `truth` -> error between each two successive frames, in 8-bit levels."""
+    """Method, or `truth` -> error of each pair of successive frames, in 8-bit levels."""
     shown: list[ShownCase] = field(default_factory=list)
     vmaf: dict[str, list[float]] = field(default_factory=dict)
     """Method -> VMAF of each frame that has a measured neighbour; empty if it was not measured."""
@@ -63,7 +63,7 @@ class SceneResult:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     """Method -> CPU seconds that each case took, which other programs do not change much."""
     kernels: list[bool] = field(default_factory=list)
-    """For each recording, whether another kernel than the bicubic one was measured."""
+    """For each recording, whether a kernel other than the bicubic one was measured."""
 
     @property
     def is_clip(self) -> bool:
@@ -91,7 +91,7 @@ def measure_scene(
 ) -> SceneResult:
     """Run `methods` on every case of `scene`, and call `advance` after each case.
 
-    With `ffmpeg`, a program that measures VMAF, successive frames are measured by it as well.
+    If the program `ffmpeg` is given, it also measures the VMAF of successive frames of clips.
     Raises VmafError if the program fails.
     """
     result = SceneResult(scene.group, scene.name, scene.split, scene.scale)
@@ -195,7 +195,10 @@ def _add_warping_errors(
     before: tuple[Case, dict[str, Picture]],
     now: tuple[Case, dict[str, Picture]],
 ) -> None:
-    """Append the warping error of each method, and of the truth, between two frames."""
+    """Append the warping error of each method, and of the truth, between two frames.
+
+    Nothing is appended if no pixel is visible in both frames.
+    """
     motion = estimate_motion(before[0].truth, now[0].truth)
     if not motion.seen.any():
         return

@@ -19,7 +19,7 @@ def find_nearest_key(number: int, frames: int, every: int = KEY_FRAME_EVERY) -> 
 def find_neighbouring_keys(number: int, frames: int, every: int = KEY_FRAME_EVERY) -> list[int]:
     """Return the key frames before and after frame `number`, the nearest first.
 
-    Behind the last key frame there is only one, and a key frame has only itself.
+    After the last key frame there is only one, and a key frame has only itself.
     """
     before = number // every * every
     keys = [before, before + every] if number % every else [before]

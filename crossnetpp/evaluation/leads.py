@@ -30,7 +30,7 @@ def select_clips(results: list[SceneResult], group: str, split: str = "test") ->
 def render_leads(results: list[SceneResult], methods: list[str], baseline: str) -> str:
     """Return a table with the lead of all methods over `baseline` on each scene, in dB.
 
-    After each group of recordings follows the mean over its test clips.
+    The rows of a group of recordings end with the mean over its test clips, if there are several.
     """
     others = [name for name in methods if name not in ("bicubic", baseline)]
     rows = []
@@ -55,4 +55,5 @@ def render_leads(results: list[SceneResult], methods: list[str], baseline: str) 
 
 def _format_leads(leads: list[float]) -> str:
     losing = sum(lead < -LOSS for lead in leads)
-    return f"{np.mean(leads):+.2f} ({min(leads):+.2f}, {losing} lose)"
+    verb = "loses" if losing == 1 else "lose"
+    return f"{np.mean(leads):+.2f} ({min(leads):+.2f}, {losing} {verb})"

@@ -60,8 +60,8 @@ class Method(Protocol):
     def prepare(self, material: Material, taps: Taps | None) -> str:
         """Prepare for the cases of a recording, and return what is notable about that, or "".
 
-        `material` is given for all of them. `taps` is the kernel that reduced HR to LR, None for
-        antialiased bicubic reduction.
+        `material` is what all these cases share. `taps` is the kernel that reduced HR to LR, None
+        for antialiased bicubic reduction.
         """
         ...
 
@@ -114,8 +114,8 @@ class ClassicalPlain:
 
     name = "classical-plain"
     about = MethodInfo(
-        "the same with the nearest reference and the bicubic kernel, but the reference is blurred "
-        "before it is warped, and one tolerance serves all contrasts"
+        "like classical, but with the nearest reference and the bicubic kernel; the reference is "
+        "blurred before it is warped, and one tolerance serves all contrasts"
     )
 
     def prepare(self, material: Material, taps: Taps | None) -> str:
@@ -140,15 +140,16 @@ class _PreparedReference:
 
 
 class TrainedNetwork:
-    """A network in float32; `fast` prepares a reference only once for successive cases with it.
+    """A network in float32.
 
-    `fast` borrows from all references, the published networks from the nearest.
+    `fast` borrows from all references, and prepares each only once for successive cases that share
+    it. The published networks borrow from the nearest reference.
     """
 
     def __init__(self, name: str, model: str, device: torch.device) -> None:
         """Load `model`, a preset or a file. Raises WeightsError if it cannot be loaded.
 
-        `fast` stands for all its shipped weights, of which those for the recording are used.
+        For `fast`, `prepare` chooses between its shipped weights for each recording.
         """
         path = find_weights(model)
         network = _load(model, device)
@@ -168,7 +169,8 @@ class TrainedNetwork:
     def prepare(self, material: Material, taps: Taps | None) -> str:
         """Choose the weights for the recording, and forget the references of others.
 
-        The result names other weights than those of `about`, with the beginning of their sha256.
+        If the weights are not those of `about`, the result is their name and the beginning of their
+        sha256; otherwise it is "".
         """
         self._latest.clear()
         chosen = choose_weights(self._model, material.capture.fits_db)

@@ -80,8 +80,8 @@ def make_distance_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene
         last = len(frames) - 1 - max(sampling.distances)
         if last < 0:
             raise EvaluationError(
-                f"found {len(frames)} frames in {name}.mp4, expected more than "
-                f"{max(sampling.distances)}; try --groups without distances"
+                f"found the clip {name} with {len(frames)} frame{'s' * (len(frames) != 1)}, "
+                f"expected more than {max(sampling.distances)}; try --groups without distances"
             )
         material = Material(4)
         cases: list[Case] = [

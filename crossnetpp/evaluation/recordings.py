@@ -54,7 +54,7 @@ SOURCES = {
 
 
 def make_recorded_scenes(capture: str, data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
-    """Yield each clip, recorded by `capture`; `sensor` also records the stereo and light field."""
+    """Yield each clip, recorded by `capture`; for `sensor`, also the stereo and light field."""
     for name, source in SOURCES.items():
         if not sampling.includes(name, source.split):
             continue

@@ -46,7 +46,7 @@ class Moment:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What is given for many cases together, from which a method can prepare itself."""
+    """What the cases of a recording share, from which a method can prepare itself."""
 
     scale: int
     moments: tuple[Moment, ...] = ()
@@ -54,7 +54,7 @@ class Material:
 
     @cached_property
     def capture(self) -> CaptureEstimate:
-        """What the moments show of the capture."""
+        """The capture, as measured at the moments."""
         count = min(MOST_MOMENTS, len(self.moments))
         chosen = np.linspace(0, len(self.moments) - 1, count).round().astype(int).tolist()
         pairs = [(self.moments[i].lr, self.moments[i].hr) for i in chosen]
@@ -62,7 +62,7 @@ class Material:
 
     @property
     def taps(self) -> Taps | None:
-        """The reduction kernel that the moments show; None = antialiased bicubic."""
+        """The reduction kernel, as measured at the moments; None = antialiased bicubic."""
         return self.capture.taps
 
 

@@ -184,10 +184,10 @@ def _render_notes(report: Report) -> str:
         f"VMAF: {VMAF}.",
         "Means are of per-image values; PSNR and SSIM on 0..1, RGB and BT.601 luma (Y). "
         "Key frames themselves are not measured.",
-        f"Clips: stride {sampling.stride}, i.e. every frame of one in {sampling.stride} intervals "
-        f"between key frames; recordings: {_describe_positions(sampling)} of the first "
-        f"{sampling.frames} frames; distances from {sampling.starts} references; faults with "
-        f"{sampling.faults} frames of each clip and each of the light field's views.",
+        f"Clips: every frame of {_describe_stride(sampling)} between key frames; recordings: "
+        f"{_describe_positions(sampling)} of the first {sampling.frames} frames; distances from "
+        f"{_count(sampling.starts, 'reference')} in each clip; faults with "
+        f"{_count(sampling.faults, 'frame')} of each clip and each of the light field's views.",
         "Machine: " + ", ".join(f"{k} {v}" for k, v in report.machine.items() if k != "versions"),
         "Versions: " + ", ".join(f"{k} {v}" for k, v in report.machine["versions"].items()),
     ]
@@ -204,8 +204,8 @@ def _render_kernels(results: list[SceneResult]) -> list[str]:
     if not found:
         return []
     return [
-        f"Another kernel than the bicubic one was measured in {sum(found)} of {len(found)} "
-        "recordings that give instants at both resolutions."
+        f"A kernel other than the bicubic one was measured in {sum(found)} of "
+        f"{_count(len(found), 'recording')} with instants at both resolutions."
     ]
 
 
@@ -216,6 +216,16 @@ def _render_prepared(results: list[SceneResult]) -> list[str]:
             scene = f"{result.group} {result.name} x{result.scale}"
             lines.append(f"`{name}`, {scene}: {'; '.join(dict.fromkeys(notes))}.")
     return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _describe_stride(sampling: Sampling) -> str:
+    if sampling.stride == 1:
+        return "all intervals"
+    return f"one in {sampling.stride} intervals (stride {sampling.stride})"
 
 
 def _describe_positions(sampling: Sampling) -> str:

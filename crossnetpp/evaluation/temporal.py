@@ -1,8 +1,8 @@
 """Temporal consistency: how much the appearance of a point changes from frame to frame.
 
 This is the warping error of Lai et al. 2018 (Learning Blind Video Temporal Consistency), but with
-the mean absolute difference instead of the squared one. The flow is that of the ground truth, so
-all methods are measured with the same motion.
+the mean absolute difference instead of the squared one. The motion is estimated from other pictures
+than those measured, such as the ground truth, so that it is the same for all methods.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from crossnetpp.evaluation.scenes import Picture, as_image
 
 
 class Motion(NamedTuple):
-    """Motion between two successive frames."""
+    """Motion from one picture, `before`, to another, `now`."""
 
     flow: Flow
     """H x W x 2 pixels such that before(x + flow(x)) = now(x)."""
     seen: NDArray[np.bool_]
-    """H x W, True for pixels that are visible in both frames."""
+    """H x W, True for pixels of `now` that are visible in both pictures."""
 
 
 def estimate_motion(before: Picture, now: Picture) -> Motion:
-    """Return the motion between two successive frames of the ground truth.
+    """Return the motion between two pictures of one scene, such as successive frames.
 
-    A pixel counts as occluded if its backward flow leads out of the picture, or is not cancelled by
-    the forward flow (Sundaram et al. 2010).
+    A pixel is taken as occluded if its backward flow leads out of the picture, or is not cancelled
+    by the forward flow (Sundaram et al. 2010).
     """
     first = as_image(before)
     second = as_image(now)
@@ -53,9 +53,10 @@ def estimate_motion(before: Picture, now: Picture) -> Motion:
 
 
 def measure_warping_error(before: Picture, now: Picture, motion: Motion) -> float:
-    """Return the mean absolute difference between `now` and `before`, warped onto it by `motion`.
+    """Return the mean absolute difference between `now` and `before` warped by `motion`.
 
-    The result is in 8-bit levels and covers the pixels that are visible in both frames.
+    The result is in 8-bit levels and covers the pixels that are visible in both pictures; it is NaN
+    if there are none.
     """
     warped = warp_image(before.astype(np.float32), motion.flow)
     return float(np.abs(warped - now)[motion.seen].mean(dtype=np.float64))

@@ -93,5 +93,5 @@ def test_networks_and_files_can_be_adapted_but_not_classical_methods() -> None:
     assert [method.name for method in methods[1:]] == ["adapted", "fast:adapted", "b"]
     assert isinstance(methods[1], AdaptedNetwork)
     assert "with the nearest reference alone" in methods[3].about.what
-    with pytest.raises(EvaluationError, match="found 'adapted' in 'classical:adapted'"):
+    with pytest.raises(EvaluationError, match="found the option 'adapted' in 'classical:adapted'"):
         load_methods(["classical:adapted"], CPU)

@@ -279,7 +279,7 @@ def test_leads_are_means_of_test_clips() -> None:
     assert average_lead(results[1:], "new", "old") == pytest.approx(1.0)
     table = render_leads(results, ["bicubic", "classical", "old", "new"], "old")
     line = next(line for line in table.splitlines() if "flower" in line)
-    assert line.endswith("| +0.00 (-0.20, 1 lose) |")
+    assert line.endswith("| +0.00 (-0.20, 1 loses) |")
     assert "| **recorded, mean of 2 test clips** | 6 | **-9.00** | **+1.00** |" in table
 
     rows = {row.what: row for row in summarise_results(results, ["old", "new"], "old")}
