@@ -1,4 +1,4 @@
-"""Limit what weights that were adapted to single recordings leave in the registry."""
+"""Limit the files that the registry keeps for weights adapted to single recordings."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ _LIST = "adapted.list"
 
 
 def is_adapted(model: str) -> bool:
-    """Return whether `model` names a file of weights that were adapted to a recording."""
+    """Return whether `model` is a file of weights that were adapted to a recording."""
     from crossnetpp.checkpoint import WeightsError, find_weights, read_adapted_facts
 
     try:
         return read_adapted_facts(find_weights(model)) is not None
-    except WeightsError:  # the engine itself reports it
+    except WeightsError:  # loading the engine reports it
         return False
 
 
 def limit_adapted_models(model: str, registry: Registry) -> None:
-    """Record the use of `model` if it is adapted, and forget all but the last KEPT such models.
+    """Record the use of `model` if it is adapted, and delete the graphs of old adapted models.
 
-    Every run may have a model of its own, whose graphs nobody would use again. Raises RegistryError
-    if the list of these models cannot be read or written.
+    The last KEPT adapted models keep theirs. Every run may have a model of its own, whose graphs
+    nobody would use again. Raises RegistryError if the list of these models cannot be read or
+    written.
     """
     if not is_adapted(model):
         return
@@ -49,7 +50,7 @@ def limit_adapted_models(model: str, registry: Registry) -> None:
     if forgotten := set(recent[KEPT:]):
         for entry in registry.entries():
             if entry["key"].get("weights") in forgotten:
-                # what another process uses stays, as nobody waits for the room
+                # files that another process uses may stay, as the space is not needed at once
                 with suppress(OSError):
                     registry.remove(entry["key"])
 

@@ -2,8 +2,8 @@
 
 The chosen engine is the one that finishes a run first, loading included. An engine that takes long
 to load, because it compiles for each size of frames, pays only for many frames. The registry keeps
-speeds and load times for a month. Those measured on a busy machine are measured again when it is
-idle, at first after an hour, and then ever more rarely: some machines are never quiet.
+speeds and load times for a month. Figures from a busy machine are measured again when it is idle,
+at first after an hour, and then ever more rarely, because some machines are never quiet.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from deploy.machine import device_facts
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import JsonObject, Registry
 
-MEASUREMENT_VERSION = 2  # counts the changes to engines that make stored speeds wrong
-SPEED_MARGIN = 1.05  # factor by which an engine must beat PyTorch; smaller ones may be chance
+MEASUREMENT_VERSION = 2  # rises with every change to engines that makes stored speeds wrong
+SPEED_MARGIN = 1.05  # factor by which an engine must beat PyTorch; a smaller one may be chance
 FRAMES = 2  # frames per measured call
 SCALE = 4
 TURNS = 3  # measured calls; the best one counts
@@ -39,7 +39,7 @@ LEAST_PIXELS = 100 * _HEIGHT * _WIDTH
 MOST_SPREAD = 0.3  # slowest turn over fastest, minus 1; more means that the machine was busy
 MOST_AGE = 30 * 24 * 3600  # seconds for which measurements are used
 MOST_AGE_IF_BUSY = 3600  # the same for measurements on a busy machine, once it is idle
-AGE_FACTOR = 4  # by which that time grows with every further record that was disturbed
+AGE_FACTOR = 4  # by which that time grows with every further disturbed record in a row
 
 
 class Choice(NamedTuple):
@@ -68,7 +68,7 @@ def measure_fps(
 
 
 class Measurement(NamedTuple):
-    """The figures from which follows when an engine would finish a run."""
+    """The figures that determine when an engine would finish a run."""
 
     pixels_per_second: float
     """Output pixels per second, once the engine is loaded."""
@@ -147,13 +147,14 @@ def choose_engine(
     """Return the engine in `candidates` that would finish `pixels` output pixels first here.
 
     If `pixels` is None, return the fastest. The registry keeps the measurements, so they are
-    repeated only if they are no longer current or `remeasure` is True. If there are none and the
-    work is too small to be worth measuring, the choice is PyTorch.
+    repeated only if they are no longer current or `remeasure` is True. If there are no current ones
+    and the work is too small to be worth measuring, the choice is PyTorch, if it is a candidate.
 
     `load` returns an engine that has passed its self-test, or raises EngineError; `notify` receives
     a line before the measurements start; `now` returns seconds since 1970.
 
-    Raises EngineError if none of the engines runs.
+    Raises EngineError if none of the engines runs, and RegistryError if the measurements cannot be
+    stored.
     """
     key = make_key(model, candidates, threads)
     was_busy = is_busy()
@@ -164,7 +165,7 @@ def choose_engine(
     def measure() -> tuple[bytes, JsonObject]:
         notify(
             f"engine auto: measuring {', '.join(candidates)} on this device; the result is stored; "
-            "select one with --engine to skip this"
+            "select an engine with --engine to skip this"
         )
         found: dict[str, Measurement] = {}
         failed: dict[str, str] = {}
@@ -182,7 +183,7 @@ def choose_engine(
     is_known = stored is not None and is_usable(stored.facts)
     is_small = pixels is not None and pixels < LEAST_PIXELS
     if is_small and not is_known and not remeasure and "torch" in candidates:
-        return Choice("torch", "auto: too few frames to measure engines for")
+        return Choice("torch", "auto: too few pixels to be worth measuring the engines")
 
     facts = registry.get_or_make(key, "speed", measure, force=remeasure, is_usable=is_usable).facts
     if pixels is None:
@@ -220,8 +221,8 @@ def make_record(
 ) -> JsonObject:
     """Return the record of measurements that the registry stores.
 
-    `measured_at` is in seconds since 1970; `busy` says whether the machine was busy at that time;
-    `disturbed_before` is the number of records in a row before this one that were disturbed.
+    `measured_at` is in seconds since 1970, `busy` is whether the machine was busy at that time, and
+    `disturbed_before` is the number of disturbed records in a row before this one.
     """
     disturbed = busy or any(each.spread > MOST_SPREAD for each in found.values())
     return {
@@ -251,7 +252,7 @@ def is_current(facts: JsonObject, now: float, *, busy_now: bool) -> bool:
 
 
 def count_disturbed(facts: JsonObject) -> int:
-    """Return how many records in a row, up to this one, were measured on a busy machine."""
+    """Return how many records in a row, up to this one, were disturbed by other programs."""
     return int(facts.get("disturbed", 1 if facts.get("busy") else 0))
 
 

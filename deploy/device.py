@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-# Whose results in float32 are the baseline of the self-tests; engines on others must pass them.
+# Devices whose float32 results are the baseline of the self-tests; other devices must pass these.
 BASELINE_DEVICES = ("cuda", "cpu")
 
 

@@ -46,12 +46,13 @@ def load_engine(
 
     `threads` limits the number of CPU threads. `notify` receives a line before work that takes
     long. For `auto`, the result is the engine that would finish `pixels` output pixels first, or
-    the fastest if `pixels` is None; if `remeasure` is True, all engines are measured again. An
-    engine that fails its self-test is quarantined and replaced by PyTorch; `info.reason` says so.
+    the fastest if `pixels` is None; if `remeasure` is True, all engines are measured again. With
+    adapted weights, `auto` is PyTorch. A named engine that fails its self-test is quarantined and
+    replaced by PyTorch; `info.reason` states why.
 
-    Raises UnknownEngineError if the name is unknown, RegistryError if a selected engine needs the
-    registry and that cannot be used, and EngineError if the engine or the weights do not work on
-    this device.
+    Raises UnknownEngineError if the name is unknown, RegistryError if a named engine needs the
+    registry and it cannot be used, and EngineError if the engine or the weights do not work on this
+    device.
     """
     if name not in ENGINES:
         raise UnknownEngineError(
@@ -85,7 +86,7 @@ def load_engine(
         return TilingEngine(load_or_fall_back(name, model, threads, registry))
 
     def load(each: str, reason: str = "requested") -> Engine:
-        # PyTorch always runs, if need be where it needs no self-test
+        # PyTorch always runs, if need be on the baseline's device, where it needs no self-test
         make = load_or_fall_back if each == "torch" else load_tested_engine
         return make(each, model, threads, registry, reason=reason)
 
@@ -108,7 +109,7 @@ def load_engine(
 
 
 def list_candidates() -> tuple[str, ...]:
-    """Return the engines that `auto` compares on this device."""
+    """Return the names of the engines that `auto` compares on this device."""
     import torch
 
     if torch.cuda.is_available():
@@ -168,9 +169,9 @@ def load_or_fall_back(
     *,
     reason: str = "requested",
 ) -> Engine:
-    """Return an engine that passes its self-test, or the PyTorch engine in its place.
+    """Return an engine that passes its self-test, or else the PyTorch engine in float32.
 
-    The `info.reason` of the latter says why.
+    The `info.reason` of the latter states why. Raises EngineError if the engine does not work here.
     """
     from deploy.selftest import SelfTestError, load_baseline_engine
 

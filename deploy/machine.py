@@ -20,7 +20,7 @@ _LIBRARIES = (
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of those libraries on which engines run, if they are installed."""
+    """Return the versions of the installed libraries on which engines run, by package."""
     return installed_versions(_LIBRARIES)
 
 

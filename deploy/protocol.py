@@ -72,9 +72,9 @@ class Engine(Protocol):
 
         `lr` is uint8 or uint16 N x h x w x 3 RGB. `refs` are K >= 1 references of each frame, the
         nearest first. Each has the same dtype and is N x H x W x 3, where H = s h and W = s w for a
-        scale s of 2, 4 or 8. `weights` are 1 for a reference as near as the nearest and 0 for a
-        missing one; None means 1 for all. `kernel` reduced HR to LR; None means antialiased
-        bicubic reduction.
+        scale s of 2, 4 or 8. `weights` are the references' prior weights: 1 for the nearest, less
+        for farther ones, 0 for a missing one; None means 1 for all. `kernel` is the one that
+        reduced HR to LR; None means antialiased bicubic reduction.
         """
         ...
 
@@ -88,8 +88,8 @@ def find_scale(lr: Pixels, *refs: Pixels) -> int:
         if scale not in (2, 4, 8) or not fits or lr.dtype != ref.dtype or len(ref) != len(lr):
             raise EngineError(
                 f"found frames {lr.shape} {lr.dtype} with references {ref.shape} {ref.dtype}, "
-                "expected references 2, 4 or 8 times as wide and high and of the same type; "
-                "scale the references to the output size first"
+                "expected as many references, 2, 4 or 8 times as wide and high and of the same "
+                "type; scale the references to the output size first"
             )
     if not scale or len({ref.shape for ref in refs}) > 1:
         raise EngineError(
@@ -106,10 +106,10 @@ def run_engine(
     weights: Weights | None = None,
     kernel: Taps | None = None,
 ) -> Pixels:
-    """Return `engine.enhance(...)`, called with two arguments alone if these say everything.
+    """Return `engine.enhance(...)`, without `weights` and `kernel` where neither has an effect.
 
-    Engines that serve one reference and the bicubic kernel therefore need no more than
-    `enhance(lr, ref)`.
+    That is the case for one reference and the bicubic kernel, so an engine that supports no more
+    needs only `enhance(lr, ref)`.
     """
     if len(refs) == 1 and kernel is None:
         return engine.enhance(lr, refs[0])
@@ -117,7 +117,7 @@ def run_engine(
 
 
 def complete_weights(weights: Weights | None, frames: int, references: int) -> Weights:
-    """Return the weights of all references as N x K, 1 if they are None.
+    """Return `weights` as float32 N x K, or ones if `weights` is None.
 
     Raises EngineError if they have another shape.
     """

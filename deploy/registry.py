@@ -83,9 +83,9 @@ class Registry:
     def _check_folder(self) -> None:
         found = self.root.lstat()
         if not stat.S_ISDIR(found.st_mode) or not _is_own(found):
+            what = f"owned by user {found.st_uid}" if not _is_own(found) else "which is a link"
             raise RegistryError(
-                f"found {self.root} owned by user {found.st_uid}, expected a folder of yours; "
-                "set PIPELINE_CACHE to one"
+                f"found {self.root}, {what}, expected a folder of yours; set PIPELINE_CACHE to one"
             )
         if _permissions(found) & 0o077:
             # safe to tighten: nothing in it is read without a valid signature
@@ -104,7 +104,7 @@ class Registry:
         is_ours = stat.S_ISREG(found.st_mode) and _is_own(found)
         if not is_ours or _permissions(found) & 0o077:
             raise RegistryError(
-                f"found {path} readable or owned by others, expected a private file of your own; "
+                f"found {path}, which is not a file that only you can access, expected one; "
                 f"delete {self.root}"
             )
         return path.read_bytes()
@@ -223,7 +223,10 @@ class Registry:
             if found is not None and is_usable(found.facts):
                 return found
             if (reason := self.quarantine_reason(key)) and not force:
-                raise RegistryError(f"is quarantined here: {reason}; try pipeline engines build")
+                raise RegistryError(
+                    f"found an entry that is quarantined here: {reason}; "
+                    "try pipeline engines verify or build"
+                )
 
             content, facts = make()
             return self.put(key, content, kind, facts)
@@ -237,7 +240,7 @@ class Registry:
     def entries(self) -> Iterator[dict[str, Any]]:
         """Yield all sidecars, each with a `state`.
 
-        The state is ok, quarantined, damaged, or that the sidecar is not ours or was changed.
+        The state is "ok", "quarantined: " and the reason, "damaged", or "not ours or changed".
         """
         for path in sorted(self.root.glob("*.json")):
             sidecar = self._read_sidecar(path.stem)
@@ -257,7 +260,7 @@ def _is_safe(path: Path) -> bool:
 
 
 def _is_own(found: os.stat_result) -> bool:
-    """Return whether a file belongs to this user, True on systems whose files have no user."""
+    """Return whether a file belongs to this user; True on systems whose files have no owner id."""
     return not hasattr(os, "getuid") or found.st_uid == os.getuid()
 
 

@@ -18,7 +18,7 @@ from deploy.registry import JsonObject, Registry, RegistryError
 # Precision of an engine -> PSNR in dB that it must reach, compared with PyTorch in float32
 LOWEST_PSNR = {"fp32": 50.0, "tf32": 50.0, "fp16": 45.0, "int8": 45.0}
 SCALE = 4
-TEST_VERSION = 2  # counts the changes to the batches; figures of other versions are not trusted
+TEST_VERSION = 2  # rises with every change to the batches; figures of other versions do not hold
 _PSNR_OF_EQUAL_FRAMES = 99.0  # dB; JSON has no infinity
 
 
@@ -38,7 +38,8 @@ class SelfTestBatch(NamedTuple):
 def make_test_batches() -> Iterator[SelfTestBatch]:
     """Yield a batch of noise, one of a photograph in motion, and one with two references.
 
-    The engine must pad the batch of noise. The last batch has prior weights and another kernel.
+    The engine must pad the photograph, whose sides are not multiples of 32. The last batch also has
+    prior weights and a kernel other than the bicubic one.
 
     Raises EngineError if the package lacks the photograph.
     """
@@ -66,9 +67,9 @@ def make_test_batches() -> Iterator[SelfTestBatch]:
 
 
 def compare_engines(engine: Engine, baseline: Engine) -> dict[str, float]:
-    """Return the lowest PSNR (dB) between two engines, and the largest difference in levels.
+    """Return the lowest PSNR (dB) of any batch, and the largest difference in levels.
 
-    Raises SelfTestError if the frames of `engine` have another shape or type.
+    Raises SelfTestError if the frames of `engine` have another shape or type than the baseline's.
     """
     psnr = _PSNR_OF_EQUAL_FRAMES
     largest = 0.0
@@ -104,7 +105,7 @@ def load_baseline_engine(model: str, *, threads: int | None = None) -> Engine:
 
 
 def is_baseline(info: EngineInfo) -> bool:
-    """Return whether an engine is like the baseline, so that a self-test would prove nothing."""
+    """Return whether an engine computes as the baseline does, so that it needs no self-test."""
     from deploy.device import BASELINE_DEVICES
 
     is_plain = (info.name, info.precision) == ("torch", "fp32")
@@ -136,7 +137,8 @@ def require_selftest(
     """Return the figures of the engine's self-test, from the registry or from a test made now.
 
     An engine that fails the test is quarantined. Raises SelfTestError if the engine fails the test
-    or failed it earlier, unless `retest` is True, and RegistryError if the registry cannot be used.
+    now, or failed it earlier and `retest` is False, and RegistryError if the registry cannot be
+    used.
     """
     key = selftest_key(engine)
     if not retest and (reason := registry.quarantine_reason(key)):
@@ -147,8 +149,8 @@ def require_selftest(
         lowest = LOWEST_PSNR[engine.info.precision]
         if figures["psnr"] < lowest:
             raise SelfTestError(
-                f"differs from PyTorch (PSNR {figures['psnr']:.1f} dB, expected {lowest:g}; "
-                f"by up to {figures['largest_difference']:.0f} levels)"
+                f"differs from PyTorch (PSNR {figures['psnr']:.1f} dB, expected at least "
+                f"{lowest:g} dB; largest difference in levels: {figures['largest_difference']:.0f})"
             )
         return b"", figures
 

@@ -11,11 +11,11 @@ from deploy.registry import Registry, default_root
 
 
 class Speed(NamedTuple):
-    """What decides how long an engine works."""
+    """How fast an engine loads and works."""
 
     engine: str
     pixels_per_second: float
-    """Output pixels per second, once it is loaded."""
+    """Output pixels per second, once the engine is loaded."""
     load_seconds: float
 
     def seconds(self, pixels: float) -> float:
@@ -24,9 +24,10 @@ class Speed(NamedTuple):
 
 
 def find_speed(engine: str, model: str, pixels: int) -> Speed | None:
-    """Return the recorded speed of an engine for `pixels` output pixels, or None without a record.
+    """Return the recorded speed of an engine, or None if there is no current record.
 
-    `auto` stands for the engine that it would choose. Nothing is measured or written.
+    For `auto`, it is the speed of the engine that `auto` would choose for `pixels` output pixels.
+    Nothing is measured.
     """
     # importing torch takes seconds, and without any record nothing can be found
     if engine == "bicubic" or not any(default_root().glob("*.speed")):

@@ -74,8 +74,9 @@ def make_spans(length: int, pieces: int, context: int, multiple: int) -> list[Sp
 def choose_tile_grid(height: int, width: int, limit: int, context: int) -> tuple[int, int]:
     """Return how many rows and columns of tiles keep each tile within `limit` pixels.
 
-    A tile's context counts. The tiles of `make_spans` are not quite equal and may exceed the limit
-    by a few rows and columns. If even the smallest tiles exceed it, their numbers are returned.
+    The limit includes a tile's context. The tiles of `make_spans` are not quite equal and may
+    exceed the limit by a few rows and columns. If even the smallest tiles exceed it, the result is
+    the grid of these.
     """
     rows = 1
     cols = 1
@@ -99,7 +100,7 @@ def choose_tile_grid(height: int, width: int, limit: int, context: int) -> tuple
 
 
 class TilingEngine:
-    """An engine that calls another one with so few pixels that they fit the device's memory."""
+    """An engine that calls another one with no more pixels at once than fit the device's memory."""
 
     def __init__(self, engine: Engine, available: Callable[[str], int] = available_bytes) -> None:
         self.info = engine.info
@@ -109,7 +110,7 @@ class TilingEngine:
         pixels = free // max(1, engine.info.bytes_per_pixel)
         # rounded down to a power of two, so that a resumed run usually has the same tiles
         self.limit = 1 << (pixels.bit_length() - 1) if pixels > 0 else _UNLIMITED
-        """Output pixels per call."""
+        """Most output pixels of a call with one reference."""
 
     def enhance(
         self,
@@ -120,7 +121,8 @@ class TilingEngine:
     ) -> Pixels:
         """Return SR frames, computed in parts if memory is short; see Engine.enhance.
 
-        Raises EngineError if not even the smallest part fits into memory.
+        Raises EngineError if not even the smallest part fits into memory, or if the arguments do
+        not fit together.
         """
         find_scale(lr, *refs)
         weights = complete_weights(weights, len(lr), len(refs))
@@ -145,7 +147,7 @@ class TilingEngine:
         return done[0] if len(done) == 1 else cast(Pixels, np.concatenate(done))
 
     def _limit_for(self, references: int) -> int:
-        """Return the output pixels per call with this number of references."""
+        """Return the most output pixels of a call with this number of references."""
         return int(self.limit / (1 + _SHARE_OF_FURTHER * (references - 1)))
 
     def _halve_limit(
@@ -153,7 +155,7 @@ class TilingEngine:
     ) -> None:
         """Halve the limit until a batch of `shape` is computed in smaller parts.
 
-        Raises EngineError if it cannot be split further.
+        Raises EngineError if the batch cannot be split further.
         """
         frames, height, width = shape[:3]
 

@@ -1,4 +1,4 @@
-"""The base class of engines that run exported graphs on a CPU."""
+"""The base class of engines that run exported graphs in a library, usually on a CPU."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BYTES_PER_PIXEL = 900  # working memory per output pixel of a batch, measured fo
 
 
 class GraphEngine:
-    """An engine whose exported graphs compute the frames of a batch in parallel on a CPU."""
+    """An engine that runs exported graphs on the frames of a batch in parallel threads."""
 
     name: str
     compiles_shapes = False
@@ -140,7 +140,10 @@ class GraphEngine:
     def _prepare(
         self, prepare: RunGraph | None, ref: Pixels, scale: int, taps: Taps
     ) -> list[NDArray[Any]]:
-        """Return the tensors computed from one H x W x 3 reference, those in memory if possible."""
+        """Return the tensors computed from one reference (H x W x 3), from memory if possible.
+
+        There are none without `prepare`.
+        """
         if prepare is None:
             return []
         inputs = {"ref": ref[None], "taps": taps}

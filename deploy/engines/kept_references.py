@@ -1,4 +1,4 @@
-"""What was computed from the references that were used last."""
+"""Keep what was computed from the references that were used last."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Kept(NamedTuple, Generic[Computed]):
     computed: Computed
 
     def fits(self, pixels: Pixels, scale: int, kernel: Taps | None) -> bool:
-        """Return whether the result is that of this reference, scale and kernel."""
+        """Return whether the kept result is that of this reference, scale and kernel."""
         return (
             self.scale == scale
             and is_same_kernel(self.kernel, kernel)
@@ -32,8 +32,8 @@ class _Kept(NamedTuple, Generic[Computed]):
 class KeptReferences(Generic[Computed]):
     """Keeps what an engine computed from the references that were used last.
 
-    Neighbouring frames share references, which are compared by their pixels. As many are kept as a
-    frame has had. One thread at a time may use them.
+    Neighbouring frames share references, which are compared by their pixels. As many results are
+    kept as a frame has had references at most. Only one thread at a time may use this object.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class KeptReferences(Generic[Computed]):
     def get_or_compute(
         self, pixels: Pixels, scale: int, kernel: Taps | None, compute: Callable[[], Computed]
     ) -> Computed:
-        """Return the result for a reference (H x W x 3), computing it if it was not used of late.
+        """Return the result for a reference (H x W x 3), computing it unless it is still kept.
 
         The result also depends on the scale and on the reduction kernel.
         """

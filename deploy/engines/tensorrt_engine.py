@@ -233,7 +233,7 @@ class TensorrtEngine:
                 tensors[name][position].copy_(ready.prepare.tensors[source][0])
 
     def _reference_number(self, ready: _PreparedSize, pixels: Pixels, references: int) -> int:
-        """Return the number of a reference, which is a new one unless it was used of late."""
+        """Return the number of a reference: a new one, unless its own is still kept."""
         self._references.make_room(references)
         return self._references.get_or_compute(
             pixels, ready.scale, ready.taps, lambda: next(self._numbers)
@@ -242,7 +242,7 @@ class TensorrtEngine:
     def _prepare_size(self, key: _SizeKey) -> _PreparedSize:
         """Return the buffers and programs for a size.
 
-        A new size displaces the least recently used one if there are already enough.
+        A new size displaces the least recently used one if MOST_SIZES are ready already.
         """
         if key in self._sizes:
             self._sizes.move_to_end(key)

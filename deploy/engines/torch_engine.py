@@ -33,7 +33,7 @@ from deploy.protocol import (
 )
 
 UINT16_DEVICES = ("cuda", "cpu")
-MEASURED_BYTES_PER_PIXEL = 700  # growth of the process per output pixel of a batch, `fast`, CPU
+MEASURED_BYTES_PER_PIXEL = 700  # by which `fast` grows on a CPU, per output pixel of a batch
 
 
 _References = list[Prepared] | list[Tensor]
@@ -60,12 +60,12 @@ def choose_precision(device: torch.device, network: Network) -> Precision | Lite
 
 
 class TorchEngine:
-    """Run the network in eager PyTorch, channels last, with the convolutions that are fastest.
+    """Run the network in eager PyTorch, channels last, by default in the fastest precision.
 
-    NVIDIA GPUs compute those of float16. CPUs with fast dot products of bytes compute those of
-    8 bits for `fast`, unless frames have 16 bits. Everything else is float32.
+    Convolutions run in float16 on NVIDIA GPUs. Those of `fast` run in 8 bits on CPUs with fast dot
+    products of bytes, unless frames have 16 bits. Everything else is float32.
 
-    On a CPU the frames of a batch run in parallel, each on its share of the threads, because
+    On a CPU, the frames of a batch run in parallel, each on its share of the threads, because
     threads that work on one frame wait for each other.
     """
 
@@ -171,9 +171,9 @@ class TorchEngine:
     def _references(
         self, refs: tuple[Pixels, ...], scale: int, kernel: Taps | None
     ) -> list[_References]:
-        """Return the K references of each frame, prepared if the network can, by all threads.
+        """Return the K references of each frame, prepared by all threads if the network can.
 
-        Networks that cannot weigh several references get the nearest one alone.
+        For networks that cannot weigh several references, it is the nearest one alone.
         """
         network = self._network_for(refs[0])
         if not isinstance(network, CrossNetFast):
@@ -187,7 +187,7 @@ class TorchEngine:
     def _prepare(
         self, network: CrossNetFast, ref: Pixels, scale: int, kernel: Taps | None
     ) -> Prepared:
-        """Return the tensors computed from one H x W x 3 reference, those in memory if possible.
+        """Return the tensors computed from one reference (H x W x 3), from memory if possible.
 
         References are never prepared in batches, so that reuse does not change the output's bits.
         """

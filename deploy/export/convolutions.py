@@ -51,7 +51,7 @@ class ConvolutionCoupling:
         return to + self._sum_neighbours(flow)
 
     def multiply(self, inverse: InverseBlocks, right: Tensor) -> Tensor:
-        """Return the product of each pixel's `inverse` and its `right` side."""
+        """Return the product of each pixel's `inverse` and its right-hand side `right`."""
         swapped = F.conv2d(right, self._swap)
         return inverse.on_diagonal * right + inverse.off_diagonal * swapped
 

@@ -36,7 +36,7 @@ def name_tensor(name: str, reference: int) -> str:
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """The options of an exported graph: part, scale, type of pixels, precision and target."""
+    """The options of an exported graph; each set of options has a graph of its own."""
 
     part: Part
     scale: int

@@ -101,7 +101,8 @@ def _replace_layers(module: nn.Module, *, half: bool) -> None:
 def lower_network(network: nn.Module, precision: Precision = "fp32") -> nn.Module:
     """Rewrite `network` in place for export or compilation, and return it.
 
-    With fp16, the longest possible chains of convolutions and activations run in float16.
+    With fp16, the longest possible chains of convolutions and activations run in float16, except
+    those that compute flows or images.
     """
     _replace_layers(network, half=precision == "fp16")
     return network

@@ -60,8 +60,9 @@ def export_graph(network: Network, spec: GraphSpec) -> bytes:
     broken = [k for k, v in network.state_dict().items() if not bool(torch.isfinite(v).all())]
     if broken:
         raise ExportError(
-            f"found weights that are not finite ({broken[0]} and {len(broken) - 1} other tensors), "
-            "expected finite numbers; train again or use another file"
+            f"found weights that are not finite (in {len(broken)} of "
+            f"{len(network.state_dict())} tensors, first in {broken[0]}), expected finite numbers; "
+            "train again or use another file"
         )
 
     network = copy.deepcopy(network).cpu().float().eval()
@@ -123,8 +124,9 @@ def check_parity(network: Network, spec: GraphSpec, model: bytes) -> dict[str, f
     """Compare an exported graph on onnxruntime with `network` at three sizes.
 
     Return the largest difference of each output: for `sr` in 8-bit levels, for other outputs
-    relative to their largest value. Raises ExportError if a difference exceeds the limit that
-    follows from `LARGEST_DIFFERENCE`.
+    relative to their largest value. Raises ExportError if a difference exceeds the limit in
+    LARGEST_DIFFERENCE, which is in thousandths for relative differences, and EngineError if
+    onnxruntime is missing or rejects the graph.
     """
     run = create_session(model, threads=1)
     plain = GraphSpec(spec.part, spec.scale, spec.pixels, references=spec.references)
@@ -164,9 +166,9 @@ def _check_differences(worst: Mapping[str, float], spec: GraphSpec) -> None:
 
 
 def export_checked_graph(network: Network, spec: GraphSpec) -> tuple[bytes, dict[str, float]]:
-    """Return an ONNX file that agrees with `network`, and the difference of each output.
+    """Return an ONNX file of `network`, and how far each output differs from PyTorch's at most.
 
-    Raises ExportError if the export fails or the results differ.
+    Raises ExportError if the export fails or a difference exceeds its limit; see `check_parity`.
     """
     model = export_graph(network, spec)
     return model, check_parity(network, spec, model)
@@ -178,7 +180,7 @@ def write_graphs(
     """Write a checked ONNX file for each spec into `folder`.
 
     Return each file's path with its largest differences from `network`. Raises ExportError if an
-    export fails or differs too much from `network`.
+    export fails or a difference exceeds its limit; see `check_parity`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = {}

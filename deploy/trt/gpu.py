@@ -11,7 +11,7 @@ from deploy.protocol import EngineError
 
 
 class Gpu(NamedTuple):
-    """The properties of a GPU on which its plans depend."""
+    """The properties of a GPU that determine which plans it can run."""
 
     name: str
     capability: str

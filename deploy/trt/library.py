@@ -100,10 +100,10 @@ def list_installed_modules(*, rtx: bool | None = None) -> list[str]:
 
 
 def probe_library(module: str) -> TensorrtLibrary:
-    """Return the library in `module`, loaded in a child process so that a crash ends only that.
+    """Return the library in `module`, after a child process has loaded it.
 
-    The child loads nothing from its working directory. Raises TensorrtError if the module is broken
-    or too old.
+    If the library crashes, only the child ends. The child imports nothing from its working
+    directory. Raises TensorrtError if the module is broken or too old, or does not load in time.
     """
     return _probe(module, tuple(import_path()))
 
@@ -139,7 +139,7 @@ def find_library(*, rtx: bool | None = None) -> TensorrtLibrary:
     """Return the library in the first of MODULES that works.
 
     If `rtx` is True, only TensorRT for RTX is considered; if it is False, only regular TensorRT.
-    Raises TensorrtError, in one line, if there is none.
+    Raises TensorrtError, in one line, if no library works.
     """
     broken = None
     for module in list_installed_modules(rtx=rtx):
@@ -152,6 +152,4 @@ def find_library(*, rtx: bool | None = None) -> TensorrtLibrary:
         raise broken
     how = describe_install("rtx") if rtx else "--engine torch"
     wanted = [module for module in MODULES if rtx is None or rtx == ("rtx" in module)]
-    raise TensorrtError(
-        f"found no TensorRT ({', '.join(wanted)} not installed), expected one; try {how}"
-    )
+    raise TensorrtError(f"found no TensorRT, expected the package {' or '.join(wanted)}; try {how}")

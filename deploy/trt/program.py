@@ -25,7 +25,7 @@ def _torch_types(api: Any) -> dict[Any, torch.dtype]:
 
 
 class Program:
-    """A deserialised plan. Plans are executable code, and must come from the registry only.
+    """A deserialised plan. Plans are executable code and must come only from the registry.
 
     Raises TensorrtError if TensorRT rejects the plan.
     """

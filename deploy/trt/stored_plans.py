@@ -139,9 +139,11 @@ def check_targets(targets: Sequence[str], library: TensorrtLibrary) -> tuple[str
     requested = {target.strip().lower().replace("sm_", "sm").replace(".", "") for target in targets}
     unknown = sorted(requested - set(known))
     if unknown or not requested:
+        noun = "target" if len(unknown) == 1 else "targets"
+        found = f"the {noun} {', '.join(unknown)}" if unknown else "no target"
         raise TensorrtError(
-            f"found the target {', '.join(unknown) or '(none)'}, expected some of "
-            f"{', '.join(known)}; for others run pipeline engines build on the GPU itself"
+            f"found {found}, expected some of {', '.join(known)}; for other GPUs run pipeline "
+            "engines build on the GPU itself"
         )
     return tuple(sorted(requested, key=known.index))
 
@@ -155,10 +157,11 @@ def cross_build_plans(
     sizes: SizeRange = ANY_SIZE,
     progress: Progress = ignore_progress,
 ) -> list[Entry]:
-    """Build plans of `model` for other GPUs with TensorRT for RTX, each for all `targets`.
+    """Return plans of `model` for other GPUs, each for all `targets`, built with TensorRT for RTX.
 
-    They are stored in the registry in `folder`, by default the user's own. Raises EngineError if
-    the weights, the targets, the registry or TensorRT cannot be used, or if a build fails.
+    There is one for each of `specs`, in the registry in `folder`, by default the user's own. Raises
+    EngineError if the weights, the targets, the registry or TensorRT cannot be used, or if a build
+    fails.
     """
     library = find_library(rtx=True)
     checked_targets = check_targets(targets, library)

@@ -162,7 +162,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def test_little_work_measures_nothing(machine: Machine) -> None:
     found = machine.choose(1920 * 1080)
     assert (found.name, machine.measured) == ("torch", 0)
-    assert found.why == "auto: too few frames to measure engines for"
+    assert found.why == "auto: too few pixels to be worth measuring the engines"
     assert machine.choose(LEAST_PIXELS * 100).name == "openvino"
     assert machine.measured == 3
     # and then it uses what is known

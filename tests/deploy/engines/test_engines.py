@@ -89,7 +89,7 @@ def test_bicubic_engine_is_opencv_bicubic(picture: np.ndarray) -> None:
 def test_frames_that_do_not_fit_are_refused(
     lr: tuple[int, ...], ref: tuple[int, ...], dtype: type
 ) -> None:
-    with pytest.raises(EngineError, match="expected references 2, 4 or 8 times"):
+    with pytest.raises(EngineError, match="expected as many references, 2, 4 or 8 times"):
         load_engine("bicubic").enhance(np.zeros(lr, np.uint8), np.zeros(ref, dtype))
 
 

@@ -175,7 +175,9 @@ def test_old_and_missing_libraries_are_errors_of_one_line(fake: Fake, tmp_path: 
         find_library(rtx=False)
     shutil.rmtree(tmp_path / "lib")
     fake.restart("")
-    with pytest.raises(TensorrtError, match=r"found no TensorRT \(tensorrt not installed\)"):
+    with pytest.raises(
+        TensorrtError, match=r"found no TensorRT, expected the package tensorrt; try"
+    ):
         find_library(rtx=False)
 
 
