@@ -99,13 +99,13 @@ def test_a_folder_of_another_user_is_refused(
     monkeypatch.undo()
     link = tmp_path / "link"
     link.symlink_to(registry.root)
-    with pytest.raises(RegistryError, match="expected a folder of yours"):
+    with pytest.raises(RegistryError, match="which is a link, expected a folder of yours"):
         Registry(link)
 
 
 def test_a_key_that_others_can_read_is_refused(registry: Registry) -> None:
     (registry.root / "key").chmod(0o644)
-    with pytest.raises(RegistryError, match="readable or owned by others"):
+    with pytest.raises(RegistryError, match="not a file that only you can access"):
         Registry(registry.root)
 
 
