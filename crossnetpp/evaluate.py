@@ -7,10 +7,10 @@ receives results.md, results.json, cases.jsonl and a contact sheet per scene. A 
 the time left.
 
 A method is [NAME=]METHOD[:OPTION[+OPTION]]: METHOD is bicubic, classical, classical-plain, fast,
-adapted or a safetensors file. The option 1ref gives it only the nearest reference, bicubic-kernel
-hides the measured kernel from it, and adapted adapts a network to each recording. The groups
-bicubic, sensor, recorded and recorded28 are recordings of clips, with both key frames around a
-frame as references.
+fast-recorded, adapted (short for fast:adapted) or a safetensors file. The option 1ref gives it only
+the nearest reference, bicubic-kernel hides the measured kernel from it, and adapted adapts a
+network to each recording. The groups bicubic, sensor, recorded and recorded28 are recordings of
+clips, with both key frames around a frame as references.
 
 The published networks take far longer than fast; --stride, --positions, --scenes, --groups and
 --device cuda shorten the evaluation.
@@ -202,7 +202,10 @@ def main(argv: list[str] | None = None) -> int:
         help="measure only these frames of each interval of a recording, such as 2,5,7",
     )
     parser.add_argument(
-        "--frames", type=int, metavar="N", help="record the first N frames of each clip (150)"
+        "--frames",
+        type=int,
+        metavar="N",
+        help="record the first N frames of each clip (default: 150, or 16 with --quick)",
     )
     parser.add_argument(
         "--scenes", metavar="NAME,...", help="measure only these scenes or splits (val, test)"

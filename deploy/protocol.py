@@ -43,7 +43,7 @@ class EngineInfo:
     model: str
     """Preset, or path of the weights."""
     precision: str
-    """fp32, tf32, fp16, int8 or integer."""
+    """fp32, fp16, int8 or integer."""
     multiple: int
     """The engine pads height and width to a multiple of this."""
     bytes_per_pixel: int

@@ -48,7 +48,7 @@ class Progress:
     step: int
     steps: int
     gain_db: float | None
-    """The latest gain on the held-out key frames; None if it is not yet known or is not finite."""
+    """The latest gain in dB on the held-out key frames, which may be NaN; None if it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class Adapted:
     """PSNR in dB of the held-out key frames with the weights before adaptation; None if it is not
     finite or was not measured."""
     held_out_gain_db: float | None
-    """Gain in dB on the held-out key frames over the weights before adaptation; None likewise."""
+    """Gain in dB on the held-out key frames over the weights before adaptation; None if it is not
+    finite or was not measured."""
     blend: float
     """Share of the adapted weights in the weights to use; 0 if they are not used."""
     used: bool
@@ -240,7 +241,7 @@ def _conclude(network: CrossNetFast, training: Training, verdict: Verdict, steps
 
 
 def _round_db(value: float) -> float | None:
-    """Return a PSNR or a gain as it is shown, or None if it is not finite."""
+    """Return a PSNR or a gain in dB, rounded to 0.001, or None if it is not finite."""
     return round(value, 3) if math.isfinite(value) else None
 
 

@@ -24,7 +24,7 @@ KNOTS = 17  # of a curve, evenly spread from black to white
 BLUR = 5  # LR pixels over which colours are averaged before they are compared
 MOST_SAMPLES = 6_000  # of a pair
 SMOOTHNESS = 0.05  # weight of a curve's bends against its fit
-ROUNDS = 3  # of fits in turn
+ROUNDS = 3  # of reweighted fits, and of alternating fits of curves and matrix
 EDGES = 0.8  # share of the pixels that are compared, the smoothest
 
 OUTLIERS = 0.1  # share of the samples that a comparison leaves out, the worst

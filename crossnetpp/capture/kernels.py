@@ -20,7 +20,7 @@ CUBIC_A = -0.5  # of Keys' cubic convolution, as in the antialiased bicubic redu
 
 # A blur of optics, sensor or codec that weakens half of the LR Nyquist frequency to the share r
 # weakens the Nyquist frequency to r^4 (a Gaussian) or less (means of pixels, bicubic, Lanczos).
-# If HR was sharpened, the kernel also undoes that, which weakens both frequencies about alike. With
+# If HR was sharpened, the kernel also undoes that, which weakens both about equally. With
 # kernels and codecs of all kinds, the exponents measured were 3.99 and more for untouched HR, and
 # mostly 0.9 to 3.5 for HR with an unsharp mask (not recorded; see the tests). Masks narrower than
 # about 0.7 LR pixels, and most masks at crf 28, look like a lens.

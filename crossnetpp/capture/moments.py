@@ -23,7 +23,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 NO_TERM = 1e-6  # share of a kernel's strongest term; weaker terms are rounding errors
 
 MARGIN = 2  # LR pixels at each border whose kernels would leave the picture
-LEAST_CLEAR = 1.5 / 255  # distance from black and white below which a level counts as clipped
+LEAST_CLEAR = 1.5 / 255  # distance from black or white within which a level is taken as clipped
 FLAT = 1 / 255  # gradient per LR pixel below which a pixel shows nothing about the kernel
 AGREEMENT = 0.5  # squared error of a neighbourhood that still agrees, as a share of its variance
 NOISE = 2 / 255  # RMS error that is allowed in addition

@@ -8,7 +8,7 @@ from crossnetpp.capture.estimate import CaptureEstimate
 from crossnetpp.capture.kernels import measure_shift, measure_width
 from crossnetpp.networks.taps import join_taps, make_bicubic_taps
 
-# Fit in dB of the measured capture, below which LR counts as compressed or noisy. Measured with
+# Fit in dB of the measured capture, below which LR is taken as compressed or noisy. Measured with
 # pixel means at x4 on frog, coffee and bug: without a codec, the fit is 51 dB or more; at crf 8, it
 # is 45 to 46, and at crf 14, 39 to 42. With two key frames, the weights for recordings gain 0.2 dB
 # more on average at crf 8, and 0.3 dB at crf 14 (three frames a clip, not recorded).

@@ -17,7 +17,7 @@ def pad_planes(planes: Tensor, multiple: int) -> Tensor:
 
 
 def repeat_border(planes: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
-    """Return `planes` (N x C x H x W) with the border repeated by so many columns and rows.
+    """Return `planes` (N x C x H x W), extended on each side by so many copies of the border.
 
     PyTorch's compiler turns F.pad into indexing and fails where one indexing follows another, so it
     gets slices and concatenations instead.

@@ -223,7 +223,7 @@ def load_yaml(text: str) -> Any:
         value = waiting.pop()
         count += 1
         if count > _MOST_VALUES:
-            raise ValueError(f"found more than {_MOST_VALUES} values, expected at most so many")
+            raise ValueError(f"found too many values, expected at most {_MOST_VALUES}")
         if isinstance(value, dict):
             waiting += value.values()
         elif isinstance(value, (list, tuple, set)):

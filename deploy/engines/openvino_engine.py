@@ -99,7 +99,7 @@ def _declared_shape(shape: Any) -> tuple[int, ...]:
 
 
 def _reject(error: RuntimeError) -> EngineError:
-    """Return the error for a rejected graph, in one line, without the places in OpenVINO's code."""
+    """Return the error for a rejected graph in one line, without locations in OpenVINO's source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = " ".join(line for line in lines if not line.startswith("Exception from ")) or "unknown"
     return EngineError(f"OpenVINO rejects the graph: {reason[:300]}; try --engine torch")

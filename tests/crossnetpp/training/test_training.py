@@ -209,7 +209,9 @@ def test_frozen_parts_do_not_change(tmp_path: Path) -> None:
         if not torch.equal(p, before[name])
     }
     assert moved == {"stage2", "refinement", "balance", "fusion"}
-    with pytest.raises(ConfigError, match="found freeze: flow9, expected some of encoder, stage1"):
+    with pytest.raises(
+        ConfigError, match="found freeze: flow9, expected parts of the network: encoder, stage1"
+    ):
         make_trainer(tmp_path / "weights.safetensors", freeze=["flow9"])
 
 
