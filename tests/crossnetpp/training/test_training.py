@@ -264,7 +264,7 @@ def test_an_invalid_configuration_is_reported_in_one_line(
 def test_shipped_configurations_load_and_can_be_overridden() -> None:
     assert load_config("fast").steps > 1000
     assert load_config("fast", {"steps": 3}).steps == 3
-    with pytest.raises(ConfigError, match=r"expected a file or .*fast"):
+    with pytest.raises(ConfigError, match=r"expected a readable YAML file or .*fast"):
         load_config("warp9")
 
 
