@@ -99,7 +99,7 @@ def load(model: str = "fast", *, device: str | torch.device | None = None) -> En
 
 
 def _find_scale(lr: Tensor, ref: Tensor) -> int:
-    """Return the factor by which `ref` is higher and wider than `lr`.
+    """Return how many times as high and wide as `lr` the references are.
 
     Raises ValueError unless the factor is 2, 4 or 8 and every picture has a reference.
     """

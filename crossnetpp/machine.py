@@ -46,7 +46,7 @@ def processor_name() -> str:
 
 
 def count_cores() -> int:
-    """Return the number of cores that this process may use, or of all cores outside Linux."""
+    """Return the number of cores that this process may use; outside Linux, that of all cores."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

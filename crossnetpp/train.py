@@ -1,4 +1,4 @@
-"""Train a network by a configuration, such as one of those in `crossnetpp/configs`.
+"""Train a network as a configuration specifies, such as one of those in `crossnetpp/configs`.
 
     python -m crossnetpp.train fast --data DATA --out fast.safetensors
     torchrun --nproc-per-node 4 -m crossnetpp.train fast --data DATA --out fast.safetensors

@@ -75,7 +75,7 @@ class Measurement(NamedTuple):
     fps: float
     """The same speed in frames of the measured size per second."""
     load_seconds: float
-    """Time to load the engine and get the first result, minus that of an ordinary call."""
+    """Time to load the engine and get the first result, minus the time of an ordinary call."""
     spread: float
     """Slowest turn over fastest turn, minus 1."""
 

@@ -38,7 +38,7 @@ class Span(NamedTuple):
     start: int
     """First of the enhanced pixels, context included."""
     stop: int
-    """End of the enhanced pixels, context included."""
+    """End of the enhanced pixels, exclusive, context included."""
     weights: NDArray[np.float32]
     """The weight of each of these pixels, 0..1; at every pixel, those of all spans sum to 1."""
 

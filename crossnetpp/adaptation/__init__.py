@@ -2,7 +2,7 @@
 
 At a key frame, LR and HR of one instant are given. Each key frame serves as a target, and its
 neighbours as the references to borrow from. Key frames that are held out decide whether the adapted
-weights are used, and how much of the change.
+weights are used, and which share of the change is kept.
 """
 
 from __future__ import annotations

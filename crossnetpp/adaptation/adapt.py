@@ -209,7 +209,7 @@ def _train(
     settings: AdaptationSettings,
     on_progress: OnProgress,
 ) -> Adapted:
-    """Train, and return the blend that serves the held-out key frames best."""
+    """Train, and return the result with the blend that serves the held-out key frames best."""
     steps = settings.steps
     training = Training(network, taps, steps=steps, seed=settings.seed)
     gain: float | None = None
@@ -247,7 +247,7 @@ def _round_db(value: float) -> float | None:
 
 @contextmanager
 def _limit_threads(threads: int | None) -> Iterator[None]:
-    """Set the number of PyTorch's CPU threads, on which some last bits depend, and restore it."""
+    """Set PyTorch's number of CPU threads, on which some last bits depend, inside the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or count_cores())
     try:

@@ -65,7 +65,7 @@ class Batch(NamedTuple):
 def find_turns(taps: Taps) -> list[Turn]:
     """Return the turns that hardly change a reduction kernel; the first changes nothing at all.
 
-    Pictures turned otherwise would show another kernel than the camera's.
+    Pictures turned otherwise would show a kernel other than the camera's.
     """
     kernel = join_taps(taps)
     turns = [Turn(quarters, mirror) for mirror in (False, True) for quarters in range(4)]

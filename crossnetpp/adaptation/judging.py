@@ -105,7 +105,7 @@ def choose_windows(key: KeyFrame, count: int, side: int) -> list[Window]:
 
 
 def _list_starts(length: int, part: int) -> list[int]:
-    """Return where parts start that do not overlap and are spread over `length` pixels."""
+    """Return the starts of parts of `part` pixels that are spread over `length` without overlap."""
     count = length // part
     step = (length - part) / max(1, count - 1)
     return [int(step * i) // ALIGNMENT * ALIGNMENT for i in range(count)]
@@ -113,7 +113,7 @@ def _list_starts(length: int, part: int) -> list[int]:
 
 @torch.inference_mode()
 def measure_psnr(network: CrossNetFast, case: Case, scale: int, taps: Tensor) -> float:
-    """Return the PSNR in dB of a case, rounded to 8 bits; NaN if the result is not finite."""
+    """Return the PSNR in dB of a case enhanced and rounded to 8 bits; NaN if it is not finite."""
     lr, references, weights, target = case.batch
     prepared = (network.prepare(reference, scale, taps) for reference in references)
     sr = network.enhance(lr, *prepared, weights=weights).sr
@@ -172,6 +172,6 @@ class Judge:
         ]
 
     def _average(self, values: list[float]) -> float:
-        """Return the mean over the cases with neighbours of a value in dB for each case."""
+        """Return the mean of `values` (dB, one for each case) over the cases with neighbours."""
         far = [value for value, case in zip(values, self._cases, strict=True) if not case.is_still]
         return float(np.mean(far))

@@ -33,7 +33,7 @@ class Training:
         self._optimiser = torch.optim.Adam(self.network.parameters(), lr=RATE)
 
     def run_step(self, crops: Crops, step: int) -> None:
-        """Draw a batch and improve the weights, or leave them if a number is not finite."""
+        """Draw a batch and improve the weights; leave them unchanged if a number is not finite."""
         device = self._taps.device
         batch = crops.draw(self._rng, CROPS, device)
         for group in self._optimiser.param_groups:

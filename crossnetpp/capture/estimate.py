@@ -192,10 +192,10 @@ def _observe(lr: Picture, hr: Picture, scale: int) -> _Observation:
 
 
 def find_shift(lr: Plane, reduced: Plane) -> tuple[float, float]:
-    """Return how far (x, y) in pixels the scene is to the left and above in `lr`.
+    """Return how far (x, y) in pixels the scene is shifted left and up in `lr` against `reduced`.
 
-    Both planes are h x w; the distance is from its position in `reduced`. A kernel with this
-    centroid produces `lr`. The result is (0, 0) if a side is shorter than 16 pixels.
+    Both planes are h x w. A kernel with this centroid produces `lr`. The result is (0, 0) if a side
+    is shorter than 16 pixels.
     """
     if min(lr.shape) < 16:
         return 0.0, 0.0
@@ -234,7 +234,7 @@ def _find_outliers(observed: Sequence[_Observation]) -> dict[int, str]:
 
 
 def _gather_parts(pair: _Observation, scale: int, shares: int) -> list[Moments]:
-    """Return the moments of a pair, cut into `shares` vertical strips of about as many pixels."""
+    """Return the moments of `shares` vertical strips of a pair, of about as many pixels each."""
     places = choose_pixels(pair.usable, pair.reduced, MOST_PIXELS[scale])
     across = places[np.argsort(places[:, 1], kind="stable")]
     return [

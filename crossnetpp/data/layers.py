@@ -92,7 +92,7 @@ def resample_cover(cover: Field, displacement: Field) -> Field:
 
 
 def find_inside(side: int, displacement: Field) -> NDArray[np.bool_]:
-    """Return a mask of the pixels that `displacement` moves to inside a `side` x `side` picture."""
+    """Return a mask of the pixels that `displacement` maps into a `side` x `side` picture."""
     x, y = _find_positions(side, displacement)
     return (x >= 0) & (x <= side - 1) & (y >= 0) & (y <= side - 1)
 

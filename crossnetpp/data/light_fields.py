@@ -36,7 +36,7 @@ PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".ppm", ".tif", ".tiff", ".bmp"}
 
 
 class PictureCache:
-    """Cache of decoded pictures, limited to `max_bytes` of arrays."""
+    """Cache of decoded pictures, limited to `max_bytes` of arrays, but with one at least."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -96,7 +96,7 @@ class FolderScene:
 
 
 def _match_row_col_names(files: list[Path]) -> dict[GridPosition, Path]:
-    """Return the files that match the first pattern in ROW_COL_NAMES that any file matches."""
+    """Return the files that match a pattern: the first in ROW_COL_NAMES with any match."""
     for pattern in ROW_COL_NAMES:
         found = {
             (int(match[1]), int(match[2])): path

@@ -117,7 +117,7 @@ class Mixture(Dataset[Sample]):
     def __getitem__(self, number: int) -> Sample:
         """Return sample `number`. Raises IndexError if the run has no such sample."""
         if not 0 <= number < len(self):
-            raise IndexError(f"sample {number} of {len(self)}")
+            raise IndexError(f"found the sample number {number}, expected 0 to {len(self) - 1}")
         return self._to_sample(self.make_pair(number))
 
     def make_pair(self, number: int) -> Pair:

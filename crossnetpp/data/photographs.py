@@ -92,8 +92,8 @@ class Photographs:
         ]
         if not self.images:
             raise DataError(
-                f"found no photograph of at least {MIN_SIDE}x{MIN_SIDE} among {len(paths)}; "
-                "try larger ones"
+                f"found no photograph of at least {MIN_SIDE}x{MIN_SIDE} (tried {len(paths)}), "
+                "expected one or more; try larger ones"
             )
 
     def _draw_patch(self, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:

@@ -158,7 +158,7 @@ class RecordedClips:
     ) -> tuple[int, list[int]]:
         """Return the numbers of a frame between two key frames, and of `count` of these.
 
-        The nearer one comes first; a quarter of the samples with one reference have the other.
+        The nearer comes first. A quarter of the samples with one reference have the farther one.
         """
         intervals = (len(clip.frames) - 1) // KEY_FRAME_EVERY
         before = int(rng.integers(intervals)) * KEY_FRAME_EVERY

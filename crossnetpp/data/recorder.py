@@ -109,7 +109,7 @@ def record_clip(
 
 
 def encode_and_decode(pictures: Sequence[Picture], encoder: Encoder) -> list[Picture]:
-    """Return `pictures` (uint8 H x W x 3 RGB of one size) as they are read from a lossy video.
+    """Return `pictures` (uint8 H x W x 3 RGB of one size) as read back from a lossy video.
 
     Odd sizes are padded by replication for the encoder and cropped afterwards.
     """

@@ -37,7 +37,7 @@ ONE_REFERENCE = "1ref"
 BICUBIC_KERNEL = "bicubic-kernel"
 ADAPTED = "adapted"
 
-# Option -> what a method with it does without
+# Option -> how results.json describes the method that it limits
 LIMITS = {
     ONE_REFERENCE: "with the nearest reference alone",
     BICUBIC_KERNEL: "with the bicubic kernel instead of the measured one",

@@ -1,4 +1,4 @@
-"""By how much methods exceed another one: means of scenes, worst pictures, and losses."""
+"""How far methods exceed another one: means of scenes, worst pictures, and losses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def average_lead(results: list[SceneResult], method: str, baseline: str) -> floa
 
 
 def select_clips(results: list[SceneResult], group: str, split: str = "test") -> list[SceneResult]:
-    """Return the results of the clips of a group of recordings, which have a split."""
+    """Return the results of the clips of one split in a group of recordings."""
     return [r for r in results if r.group == group and r.split == split and r.is_clip]
 
 

@@ -149,7 +149,7 @@ class TrainedNetwork:
     def __init__(self, name: str, model: str, device: torch.device) -> None:
         """Load `model`, a preset or a file. Raises WeightsError if it cannot be loaded.
 
-        For `fast`, `prepare` chooses between its shipped weights for each recording.
+        For `fast`, `prepare` chooses among its shipped weights for each recording.
         """
         path = find_weights(model)
         network = _load(model, device)

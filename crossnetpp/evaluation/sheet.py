@@ -1,4 +1,4 @@
-"""Contact sheets: one enlarged crop as every method shows it, the truth and the reference."""
+"""Contact sheets: one enlarged crop of every method's result, the truth and the reference."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class VmafRuns:
     """Measures successive frames of several methods: `add` all frames, then call `finish`."""
 
     def __init__(self, ffmpeg: str) -> None:
-        """Measure with the program `ffmpeg`, see `crossnetpp.vmaf.find_program`."""
+        """Measure with the program `ffmpeg`; see `crossnetpp.vmaf.find_program`."""
         self._ffmpeg = ffmpeg
         self._stack = ExitStack()
         self._running: dict[str, Vmaf] = {}

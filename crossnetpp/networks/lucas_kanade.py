@@ -54,7 +54,7 @@ def _average_windows(values: Tensor, window: int) -> Tensor:
 
 
 def solve_lucas_kanade(target: Tensor, warped: Tensor, windows: tuple[int, ...]) -> Candidates:
-    """Return corrections to the flow by which `warped` was warped that align it with `target`.
+    """Return corrections to the flow that made `warped`, which align it better with `target`.
 
     Both are N x 1 x H x W in 0..1 and equally bright. Each size in `windows` (odd, in pixels)
     yields one correction, which assumes that motion is constant within a square of that size.

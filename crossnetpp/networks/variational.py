@@ -161,7 +161,7 @@ class Solver(Protocol):
 
 
 class ShiftCoupling:
-    """Coupling that sums shifted tensors in fused operations, where a step spends most time."""
+    """Coupling that sums shifted tensors in fused operations, which take most of a step's time."""
 
     def __init__(self, diffusion: Diffusion) -> None:
         self._diffusion = diffusion

@@ -85,7 +85,7 @@ class SyntheticConfig(_Strict):
     layers: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(le=32)]] = (1, 8)
     """Fewest and most surfaces of a scene."""
     reach: Annotated[float, Field(ge=1)] = 64.0
-    """Motion in pixels up to which most scenes move."""
+    """Largest motion between target and reference in most scenes, in pixels."""
     recorded: Share = 0.4
     """Share of the batches whose LR is noisy and compressed."""
     single_rate: Share = 0.4
@@ -214,7 +214,7 @@ def load_yaml(text: str) -> Any:
     """Return the plain data in a YAML text.
 
     Aliases (*name) may repeat values, but not so often that a short text fills the memory. Raises
-    YAMLError, ValueError or RecursionError if the text holds anything else.
+    YAMLError, ValueError or RecursionError if the text holds anything else or too much.
     """
     content = yaml.safe_load(text)
     count = 0

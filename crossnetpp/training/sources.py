@@ -41,7 +41,7 @@ def find_files(data: Path, patterns: tuple[str, ...], leave_out: tuple[str, ...]
 def open_recordings(
     data: Path, config: RecordingsConfig | None, fault_rate: float = 0.0
 ) -> RecordedClips | None:
-    """Read and record the clips of `config`; return None without a configuration.
+    """Return the clips of `config`, read and recorded, or None if there is no configuration.
 
     Raises ConfigError if files are missing, and DataError if a clip is too short.
     """

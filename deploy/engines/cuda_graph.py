@@ -1,7 +1,7 @@
 """CUDA graphs: the kernels of a network, captured once per input size and replayed afterwards.
 
-`fast` consists of many small kernels. Launching them one by one takes longer than small frames
-need; as a CUDA graph they are launched together. `python -m jobs.gpu.check` measures both
+`fast` consists of many small kernels. For small frames, launching them one by one takes longer than
+computing them; a CUDA graph launches them together. `python -m jobs.gpu.check` measures both
 (`recorded_fps` and `plain_fps` in jobs/results/gpu_check.json).
 """
 

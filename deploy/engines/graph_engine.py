@@ -67,7 +67,7 @@ class GraphEngine:
         raise NotImplementedError
 
     def _load_graph(self, content: bytes) -> Any:
-        """Return a graph, which is an ONNX file, in the form that `_compile_graph` takes.
+        """Return the graph in an ONNX file, in the form that `_compile_graph` takes.
 
         Raises EngineError if the library rejects it.
         """

@@ -209,7 +209,7 @@ class TorchEngine:
         return _planes(self._move(frames), self.network.multiple, largest)
 
     def _move(self, frames: Pixels) -> Tensor:
-        """Return frames on the device, as int32 if it does not have their type."""
+        """Return frames on the device, as int32 if the device lacks their type."""
         if frames.dtype == np.uint16 and self.device.type not in UINT16_DEVICES:
             return torch.from_numpy(frames.astype(np.int32)).to(self.device)
         return torch.from_numpy(frames).to(self.device)
@@ -280,8 +280,8 @@ def _planes(frames: Tensor, multiple: int, largest: int) -> Tensor:
 def _to_tensors(references: list[_References]) -> list[Tensor]:
     """Return the references of a batch as tensors, which `_from_tensors` reads.
 
-    There is one for each field of each of the K references, and the kernel, which all share. A
-    reference that is not prepared is a single tensor.
+    There is one tensor for each field of each of the K references, and one for the kernel, which
+    they share. A reference that is not prepared has a single field.
     """
     tensors: list[Tensor] = []
     for several in zip(*references, strict=True):

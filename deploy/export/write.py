@@ -166,7 +166,7 @@ def _check_differences(worst: Mapping[str, float], spec: GraphSpec) -> None:
 
 
 def export_checked_graph(network: Network, spec: GraphSpec) -> tuple[bytes, dict[str, float]]:
-    """Return an ONNX file of `network`, and how far each output differs from PyTorch's at most.
+    """Return an ONNX file of `network`, and the largest difference of each output from PyTorch's.
 
     Raises ExportError if the export fails or a difference exceeds its limit; see `check_parity`.
     """

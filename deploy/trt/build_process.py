@@ -60,7 +60,7 @@ def build_plan(
                 .strip()
                 .splitlines()
             )
-            reason = lines[-1] if lines else "it gives no reason"
+            reason = lines[-1] if lines else "no reason given"
             raise TensorrtError(
                 f"{request.library.name} built no plan: {reason}; try --engine torch"
             )
@@ -99,9 +99,9 @@ def _run(folder: Path, progress: Progress) -> int:
 
 
 def _parse_step(line: str) -> tuple[str, int, int] | None:
-    """Return the phase and its numbers of finished and of all steps.
+    """Return the phase, the number of its finished steps and that of all its steps.
 
-    Return None if a library printed the line.
+    The result is None if a library printed the line.
     """
     try:
         phase, done, total = json.loads(line)

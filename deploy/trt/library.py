@@ -60,7 +60,7 @@ class TensorrtLibrary:
         return 0 if flag is None else 1 << int(flag)
 
     def targets(self) -> tuple[str, ...]:
-        """Return the compute capabilities, such as `sm89`, for which it builds without a GPU."""
+        """Return the compute capabilities, such as `sm89`, that can be targeted without a GPU."""
         known = getattr(self.api, "ComputeCapability", None)
         names = [] if known is None else [n for n in dir(known) if n.startswith("SM")]
         return tuple(name.lower() for name in sorted(names, key=lambda n: int(n[2:])))
