@@ -125,8 +125,8 @@ def complete_weights(weights: Weights | None, frames: int, references: int) -> W
         return np.ones((frames, references), np.float32)
     if weights.shape != (frames, references):
         raise EngineError(
-            f"found weights {weights.shape} for {frames} frames with {references} references, "
-            f"expected {(frames, references)}; pass one weight for each reference of each frame"
+            f"found weights of shape {weights.shape}, expected {(frames, references)}; "
+            "pass one weight for each reference of each frame"
         )
     return np.ascontiguousarray(weights, np.float32)
 

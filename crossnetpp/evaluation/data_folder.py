@@ -115,12 +115,12 @@ class DataFolder:
             found = "a single file" if names else "no file"
             raise EvaluationError(
                 f"found {found} that matches {pattern} in {self._folder}, expected two or more; "
-                "choose --groups and --scenes whose data you have"
+                "try --groups and --scenes whose data you have"
             )
         return names
 
     def _missing(self, name: str) -> EvaluationError:
         return EvaluationError(
             f"found no readable file {name} in {self._folder}, expected it for a chosen scene; "
-            "choose --groups and --scenes whose data you have"
+            "try --groups and --scenes whose data you have"
         )

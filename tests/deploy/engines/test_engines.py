@@ -159,7 +159,7 @@ def test_weights_and_references_must_fit(picture: np.ndarray) -> None:
     ref = picture[:, :96, :128]
     lr = shrink(ref, 4)
     engine = load_engine("torch")
-    with pytest.raises(EngineError, match=r"found weights \(1, 3\) for 1 frames with 2 references"):
+    with pytest.raises(EngineError, match=r"found weights of shape \(1, 3\), expected \(1, 2\)"):
         engine.enhance(lr, ref, ref, weights=np.ones((1, 3), np.float32))
     with pytest.raises(EngineError, match=r"found references \[\], expected at least one"):
         engine.enhance(lr)
