@@ -16,6 +16,7 @@ from crossnetpp.machine import is_out_of_memory
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
         RuntimeError("std::bad_alloc"),
         RuntimeError("could not execute a primitive"),
+        RuntimeError("Failed to allocate memory for requested buffer of size 132464640"),
     ],
 )
 def test_errors_of_all_libraries_that_want_memory_are_known(error: Exception) -> None:
