@@ -50,7 +50,9 @@ def load_engine(
     adapted weights, `auto` is PyTorch. A named engine that fails its self-test is quarantined and
     replaced by PyTorch; `info.reason` states why.
 
-    Raises UnknownEngineError if the name is unknown, RegistryError if a named engine needs the
+    If the registry cannot be used, `auto` and `torch` are PyTorch in float32.
+
+    Raises UnknownEngineError if the name is unknown, RegistryError if another engine needs the
     registry and it cannot be used, and EngineError if the engine or the weights do not work on this
     device.
     """

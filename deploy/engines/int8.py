@@ -93,7 +93,8 @@ class Int8Convolution(nn.Module):
 def choose_scale(low: float, high: float) -> tuple[float, int]:
     """Return the size of a level and the level of zero for values from `low` to `high`.
 
-    Zero is a level of its own, because convolutions pad with it, and lies within 1..254.
+    Zero is a level of its own, within 1..254, because convolutions pad with it. If the range is not
+    finite, the size is 1.
     """
     low = min(low, 0.0)
     high = max(high, 0.0)
@@ -106,20 +107,20 @@ def choose_scale(low: float, high: float) -> tuple[float, int]:
 
 
 def choose_factors(largest: Tensor, weights: Tensor) -> Tensor:
-    """Return the divisor of each input channel, given the magnitudes of inputs and weights.
+    """Return the divisor of each input channel, given the magnitudes of its inputs and weights.
 
-    It makes the ranges of both equally uneven.
+    The divisors make inputs and weights equally uneven across the channels, within limits.
     """
     factors = (largest.clamp(min=_SMALLEST) / weights.clamp(min=_SMALLEST)).sqrt()
     return (factors / factors.median()).clamp(1 / _MOST_UNEVEN, _MOST_UNEVEN)
 
 
 def round_network(network: CrossNetFast) -> None:
-    """Replace convolutions of `network` in place by those of 8 bits.
+    """Replace some convolutions of `network` in place by those of 8 bits.
 
-    These are the fusion, where most of the time goes, and the two small networks that weigh motion
-    and references. The others find motion, and where several motions fit nearly as well, rounding
-    changes which one is found.
+    They are those of the fusion, which takes most of the time, and of the two small networks that
+    weigh motion and references. The others find motion; where several motions fit nearly as well,
+    rounding would change which one is found.
     """
     chosen = {
         name: layer
@@ -168,7 +169,7 @@ def _to_planes(picture: Pixels) -> Tensor:
 def is_int8_fast() -> bool:
     """Return whether this processor computes convolutions of 8 bits faster than those of floats.
 
-    PyTorch must also have the operations, which are not part of its documented interface.
+    The result is also False if PyTorch lacks the operations, which its documentation does not list.
     """
     return _has_dot_products() and _agrees_with_float()
 

@@ -50,7 +50,7 @@ def device_name(device: torch.device) -> str:
 def choose_precision(device: torch.device, network: Network) -> Precision | Literal["int8"]:
     """Return the precision in which a device runs the convolutions of `network` fastest.
 
-    Precisions that would cost visible quality do not count.
+    Precisions that would cost visible quality are left out.
     """
     if device.type == "cuda":
         return "fp16"
@@ -94,7 +94,10 @@ class TorchEngine:
         self._int8_network: CrossNetFast | None = None
         if precision == "int8":
             if not isinstance(self.network, CrossNetFast):
-                raise EngineError("has convolutions of 8 bits for the network 'fast' alone")
+                raise EngineError(
+                    f"found the precision int8 for {model}, expected it for the network 'fast' "
+                    "alone; try fp32"
+                )
             self._int8_network = copy.deepcopy(self.network)
             round_network(self._int8_network)
         self._threads = threads or torch.get_num_threads()
