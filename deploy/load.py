@@ -47,8 +47,8 @@ def load_engine(
     `threads` limits the number of CPU threads. `notify` receives a line before work that takes
     long. For `auto`, the result is the engine that would finish `pixels` output pixels first, or
     the fastest if `pixels` is None; if `remeasure` is True, all engines are measured again. With
-    adapted weights, `auto` is PyTorch. A named engine that fails its self-test is quarantined and
-    replaced by PyTorch; `info.reason` states why.
+    adapted weights, `auto` is `int8` or `torch`. A named engine that fails its self-test is
+    quarantined and replaced by `torch`; `info.reason` states why.
 
     If the registry cannot be used, `auto` and `torch` are PyTorch in float32.
 
@@ -89,12 +89,12 @@ def load_engine(
 
     def load(each: str, reason: str = "requested") -> Engine:
         # PyTorch always runs, if need be on the baseline's device, where it needs no self-test
-        make = load_or_fall_back if each == "torch" else load_tested_engine
+        make = load_or_fall_back if each in ("torch", "int8") else load_tested_engine
         return make(each, model, threads, registry, reason=reason)
 
     if is_adapted(model):
         why = "auto: other engines would be compiled for minutes for these adapted weights alone"
-        return TilingEngine(load("torch", why))
+        return TilingEngine(load("int8" if "int8" in list_candidates() else "torch", why))
 
     candidates = list_candidates()
     choice = choose_engine(
@@ -114,9 +114,12 @@ def list_candidates() -> tuple[str, ...]:
     """Return the names of the engines that `auto` compares on this device."""
     import torch
 
+    from deploy.engines.int8 import is_int8_fast
+
     if torch.cuda.is_available():
         return ("tensorrt", "torch")
-    return ("torch", "onnx", "openvino")
+    int8 = ("int8",) if is_int8_fast() else ()
+    return ("torch", *int8, "onnx", "openvino")
 
 
 def create_engine(
@@ -137,6 +140,11 @@ def create_engine(
         from deploy.engines.tensorrt_engine import TensorrtEngine
 
         return TensorrtEngine(model, threads=threads, reason=reason)
+
+    if name == "int8":
+        from deploy.engines.int8_engine import Int8Engine
+
+        return Int8Engine(model, threads=threads, reason=reason)
 
     from deploy.engines.torch_engine import TorchEngine
 

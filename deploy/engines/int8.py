@@ -171,7 +171,7 @@ def is_int8_fast() -> bool:
 
     The result is also False if PyTorch lacks the operations, which its documentation does not list.
     """
-    return _has_dot_products() and _agrees_with_float()
+    return _has_dot_products() and is_int8_usable()
 
 
 def _has_dot_products() -> bool:
@@ -183,7 +183,7 @@ def _has_dot_products() -> bool:
     return bool(capabilities.get("avx512_vnni") or capabilities.get("avx_vnni"))
 
 
-def _agrees_with_float() -> bool:
+def is_int8_usable() -> bool:
     """Return whether PyTorch's convolution of 8 bits works here and yields the right numbers."""
     generator = torch.Generator().manual_seed(0)
     convolution = nn.Conv2d(8, 16, 3, padding=1)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,7 +16,6 @@ from crossnetpp.networks.fast import CrossNetFast, Prepared
 from crossnetpp.networks.taps import Taps
 from deploy.device import BASELINE_DEVICES, choose_device
 from deploy.engines.cuda_graph import CudaGraphCache
-from deploy.engines.int8 import is_int8_fast, round_network
 from deploy.engines.kept_references import KeptReferences
 from deploy.export.lowering import Precision, lower_network
 from deploy.export.stored import load_model_network
@@ -47,23 +45,8 @@ def device_name(device: torch.device) -> str:
     return str(device)
 
 
-def choose_precision(device: torch.device, network: Network) -> Precision | Literal["int8"]:
-    """Return the precision in which a device runs the convolutions of `network` fastest.
-
-    Precisions that would cost visible quality are left out.
-    """
-    if device.type == "cuda":
-        return "fp16"
-    if device.type == "cpu" and isinstance(network, CrossNetFast) and is_int8_fast():
-        return "int8"
-    return "fp32"
-
-
 class TorchEngine:
-    """Run the network in eager PyTorch, channels last, by default in the fastest precision.
-
-    Convolutions run in float16 on NVIDIA GPUs. Those of `fast` run in 8 bits on CPUs with fast dot
-    products of bytes, unless frames have 16 bits. Everything else is float32.
+    """Run the network in eager PyTorch, channels last, with float16 convolutions on NVIDIA GPUs.
 
     On a CPU, the frames of a batch run in parallel, each on its share of the threads, because
     threads that work on one frame wait for each other.
@@ -75,13 +58,13 @@ class TorchEngine:
         *,
         threads: int | None = None,
         reason: str = "requested",
-        precision: Precision | Literal["int8"] | None = None,
+        precision: Precision | None = None,
         device: torch.device | None = None,
     ) -> None:
         self.device = device or choose_device()
         on_gpu = self.device.type == "cuda"
         network = load_model_network(model)
-        precision = precision or choose_precision(self.device, network)
+        precision = precision or ("fp16" if on_gpu else "fp32")
         if precision == "fp16":
             # coordinates, warps and sums stay float32
             lower_network(network, precision)
@@ -91,15 +74,6 @@ class TorchEngine:
         self.network = network.to(self.device)
         # channels last is the native layout of convolutions on CPUs and tensor cores
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._int8_network: CrossNetFast | None = None
-        if precision == "int8":
-            if not isinstance(self.network, CrossNetFast):
-                raise EngineError(
-                    f"found the precision int8 for {model}, expected it for the network 'fast' "
-                    "alone; try fp32"
-                )
-            self._int8_network = copy.deepcopy(self.network)
-            round_network(self._int8_network)
         self._threads = threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="torch-engine")
         self._kept = KeptReferences[Prepared]()
@@ -202,9 +176,7 @@ class TorchEngine:
         return self._kept.get_or_compute(ref, scale, kernel, compute)
 
     def _network_for(self, frames: Pixels | Tensor) -> Network:
-        """Return the network for frames of this type; 8 bits are too coarse for frames of 16."""
-        if self._int8_network is not None and frames.dtype in (np.uint8, torch.uint8):
-            return self._int8_network
+        """Return the network that enhances frames of this type."""
         return self.network
 
     def _on_device(self, frames: Pixels) -> Tensor:

@@ -56,7 +56,7 @@ class CrossNetEnhance:
                         "tooltip": "Frames per second; key frames serve frames within 2 seconds.",
                     },
                 ),
-                "engine": (["auto", "torch", "tensorrt", "onnx", "openvino", "bicubic"],),
+                "engine": (["auto", "torch", "tensorrt", "int8", "onnx", "openvino", "bicubic"],),
             },
         }
 

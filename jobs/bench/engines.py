@@ -20,7 +20,7 @@ from deploy.protocol import Engine, EngineError
 from deploy.registry import Registry
 from jobs.machine import write_result
 
-NAMES = ("torch", "onnx", "openvino")
+NAMES = ("torch", "int8", "onnx", "openvino")
 GFLOP = 15.7  # billions of operations of `fast` per frame of 512x320, as a test counts them
 
 

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from crossnetpp.networks.taps import make_box_taps
+from deploy.engines.int8_engine import Int8Engine
 from deploy.engines.torch_engine import TorchEngine
 from jobs.machine import write_result
 from pipeline.media.read.frames import read_frames
@@ -31,7 +32,7 @@ SCALE = 4
 KEY_FRAME_EVERY = 15
 FRAME_EVERY = 5
 NOISE = 1.0  # standard deviation in levels
-PRECISIONS = ("fp32", "int8")
+ENGINES = {"fp32": TorchEngine, "int8": Int8Engine}
 
 
 def read_clip(path: Path, most: int) -> list[Pixels]:
@@ -66,8 +67,8 @@ def measure_clip(path: Path, most: int) -> dict[str, Any]:
 
     results: dict[str, list[Pixels]] = {}
     seconds: dict[str, float] = {}
-    for precision in PRECISIONS:
-        engine = TorchEngine("fast", threads=1, precision=precision)  # type: ignore[arg-type]
+    for precision, make_engine in ENGINES.items():
+        engine = make_engine("fast", threads=1)
         start = time.process_time()
         results[precision] = []
         for i in numbers:

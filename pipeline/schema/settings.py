@@ -300,7 +300,7 @@ class ExecutionSettings(Model):
     engine: Annotated[
         str,
         Option(
-            "auto (default), tensorrt, torch, onnx, openvino or bicubic.",
+            "auto (default), tensorrt, torch, int8, onnx, openvino or bicubic.",
             "Execution",
             "NAME",
         ),

@@ -65,9 +65,7 @@ def test_sixteen_bit_agrees_with_eight_bit(picture: np.ndarray) -> None:
     lr = shrink(ref, 4)
     narrow = engine.enhance(lr, ref).astype(float)
     wide = engine.enhance(lr.astype(np.uint16) * 257, ref.astype(np.uint16) * 257) / 257
-    # 16 bits are always computed in float32
-    most = 1.51 if engine.info.precision == "int8" else 0.51
-    assert np.abs(narrow - wide).max() <= most
+    assert np.abs(narrow - wide).max() <= 0.51
 
 
 def test_bicubic_engine_is_opencv_bicubic(picture: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from crossnetpp.checkpoint import load_network
+from crossnetpp.checkpoint import load_network, save_weights
+from crossnetpp.networks.build import build_network
 from crossnetpp.networks.taps import make_box_taps
-from deploy.engines import int8, torch_engine
+from deploy.engines import int8
 from deploy.engines.int8 import (
     Int8Convolution,
     choose_factors,
@@ -20,11 +22,13 @@ from deploy.engines.int8 import (
     is_int8_fast,
     round_network,
 )
-from deploy.engines.torch_engine import TorchEngine
+from deploy.engines.int8_engine import Int8Engine
+from deploy.load import list_candidates
+from deploy.protocol import EngineError
 from deploy.selftest import LOWEST_PSNR, compare_engines, load_baseline_engine
 
 needs_int8 = pytest.mark.skipif(
-    not int8._agrees_with_float(), reason="PyTorch has no convolutions of 8 bits here"
+    not int8.is_int8_usable(), reason="PyTorch has no convolutions of 8 bits here"
 )
 
 
@@ -113,7 +117,7 @@ def test_only_the_fusion_and_the_weights_are_rounded() -> None:
 
 @needs_int8
 def test_the_network_passes_its_self_test() -> None:
-    figures = compare_engines(TorchEngine(precision="int8"), load_baseline_engine("fast"))
+    figures = compare_engines(Int8Engine(), load_baseline_engine("fast"))
     assert LOWEST_PSNR["int8"] < figures["psnr"] < 70
 
 
@@ -124,8 +128,8 @@ def test_almost_all_pixels_of_a_photograph_are_within_a_level() -> None:
     refs = [np.roll(photograph, shift, axis=(0, 1))[None].copy() for shift in ((2, 3), (-4, 1))]
     kernel = make_box_taps(4)
     rounded, exact = (
-        TorchEngine(precision=each).enhance(lr, *refs, kernel=kernel).astype(int)
-        for each in ("int8", "fp32")
+        engine.enhance(lr, *refs, kernel=kernel).astype(int)
+        for engine in (Int8Engine(), load_baseline_engine("fast"))
     )
     assert (np.abs(rounded - exact) <= 1).mean() > 0.999
 
@@ -135,8 +139,9 @@ def test_frames_of_16_bits_are_computed_in_float32() -> None:
     photograph = cv2.imread("tests/data/kodak_21.jpg")[:96, :128, ::-1].astype(np.uint16) * 257
     lr = cv2.resize(photograph, (32, 24), interpolation=cv2.INTER_AREA)[None]
     ref = np.roll(photograph, 3, axis=1)[None].copy()
-    engines = [TorchEngine(precision=each) for each in ("int8", "fp32")]
-    first, second = (engine.enhance(lr, ref) for engine in engines)
+    first, second = (
+        engine.enhance(lr, ref) for engine in (Int8Engine(), load_baseline_engine("fast"))
+    )
     np.testing.assert_array_equal(first, second)
 
 
@@ -145,15 +150,15 @@ def test_batches_and_repetition_do_not_change_bits() -> None:
     photograph = cv2.imread("tests/data/kodak_21.jpg")[:96, :256, ::-1]
     refs = np.stack([photograph[:, :128], photograph[:, 128:]])
     lr = np.stack([cv2.resize(each, (32, 24), interpolation=cv2.INTER_AREA) for each in refs])
-    engine = TorchEngine(precision="int8", threads=1)
+    engine = Int8Engine(threads=1)
     together = engine.enhance(lr, refs)
     np.testing.assert_array_equal(engine.enhance(lr, refs), together)
     for i in range(2):
-        alone = TorchEngine(precision="int8", threads=1).enhance(lr[i : i + 1], refs[i : i + 1])
+        alone = Int8Engine(threads=1).enhance(lr[i : i + 1], refs[i : i + 1])
         np.testing.assert_array_equal(alone[0], together[i])
 
 
-def test_a_pytorch_without_the_operations_computes_in_float32(
+def test_a_pytorch_without_the_operations_has_no_such_engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*_: object) -> None:
@@ -161,12 +166,13 @@ def test_a_pytorch_without_the_operations_computes_in_float32(
 
     monkeypatch.setattr(int8, "Int8Convolution", refuse)
     assert not is_int8_fast()
-    monkeypatch.setattr(torch_engine, "is_int8_fast", is_int8_fast)
-    assert TorchEngine().info.precision in ("fp32", "fp16")
+    assert "int8" not in list_candidates()
+    with pytest.raises(EngineError, match="PyTorch lacks here; try --engine torch"):
+        Int8Engine()
 
 
 @pytest.mark.parametrize("flags", [{}, {"avx512_vnni": False}, None])
-def test_a_processor_without_dot_products_computes_in_float32(
+def test_auto_leaves_it_out_on_processors_without_dot_products(
     flags: dict[str, bool] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if flags is None:
@@ -174,3 +180,12 @@ def test_a_processor_without_dot_products_computes_in_float32(
     else:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
     assert not is_int8_fast()
+    assert "int8" not in list_candidates()
+
+
+@needs_int8
+def test_other_networks_are_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "paper.safetensors"
+    save_weights(build_network("paper"), "paper", weights)
+    with pytest.raises(EngineError, match="runs the network 'fast' alone"):
+        Int8Engine(str(weights))

@@ -1,0 +1,41 @@
+"""The engine for PyTorch on CPUs whose fusion runs in 8 bits."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crossnetpp.networks.build import Network
+from crossnetpp.networks.fast import CrossNetFast
+from deploy.engines.int8 import is_int8_usable, round_network
+from deploy.engines.torch_engine import TorchEngine
+from deploy.protocol import EngineError, Pixels
+
+
+class Int8Engine(TorchEngine):
+    """Run `fast` in eager PyTorch on the CPU, with convolutions of 8 bits where they do no harm.
+
+    Frames of 16 bits run in float32, because 8 bits are too coarse for them.
+    """
+
+    def __init__(
+        self, model: str = "fast", *, threads: int | None = None, reason: str = "requested"
+    ) -> None:
+        cpu = torch.device("cpu")
+        super().__init__(model, threads=threads, reason=reason, precision="fp32", device=cpu)
+        if not isinstance(self.network, CrossNetFast):
+            raise EngineError(f"runs the network 'fast' alone, found {model}; try --engine torch")
+        if not is_int8_usable():
+            raise EngineError("needs convolutions that PyTorch lacks here; try --engine torch")
+
+        self._rounded = copy.deepcopy(self.network)
+        round_network(self._rounded)
+        self.info = replace(self.info, name="int8", precision="int8")
+
+    def _network_for(self, frames: Pixels | Tensor) -> Network:
+        is_8_bit = frames.dtype in (np.uint8, torch.uint8)
+        return self._rounded if is_8_bit else self.network
