@@ -6,11 +6,15 @@ import io
 import json
 import logging
 import os
+import re
 import secrets
+import shutil
 import site
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -26,6 +30,8 @@ JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for processes of a su
 
 # Little travels through the object store, for which Ray reserves 30 % of the memory by default.
 _OBJECT_STORE_BYTES = 100 * 2**20
+
+_CONNECT_SECONDS = 10.0  # for which an address is tried
 
 
 @contextmanager
@@ -66,12 +72,15 @@ def cluster(
         announce_sudden_death(),
     ):
         try:
-            _connect(address, workers, _runtime_env(empty), log=log)
+            session = _connect(address, workers, _runtime_env(empty), log=log)
             # ray.init replaces our SIGTERM handler with its own
             interrupts.install()
             yield
         finally:
             ray.shutdown()
+        if session is not None:
+            # Ray keeps the logs of every cluster; after a failure they may be of use
+            shutil.rmtree(session, ignore_errors=True)
 
 
 class _Log(io.TextIOBase):
@@ -102,11 +111,28 @@ def _runtime_env(empty: str) -> dict[str, Any]:
     return {"working_dir": empty, "env_vars": path}
 
 
+def _check_listening(address: str) -> None:
+    """Raise InputError if nothing listens at HOST:PORT, for which Ray would wait for minutes."""
+    place = re.fullmatch(r"(?:ray://)?\[?([^/\s]+?)\]?:([0-9]{1,5})", address)
+    if place is None:
+        return  # such as auto
+    try:
+        socket.create_connection((place[1], int(place[2])), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise InputError(
+            f"found no Ray cluster at {address} ({first_line(error)}), expected the host and the "
+            "port of one; check --address, or try --runner inline"
+        ) from error
+
+
 def _connect(
     address: str | None, workers: int | None, runtime_env: dict[str, Any], *, log: bool
-) -> None:
+) -> Path | None:
+    """Connect to a cluster, or start one; return the folder of the session of one that starts."""
     import ray
 
+    if address:
+        _check_listening(address)
     try:
         if address:
             ray.init(
@@ -116,7 +142,7 @@ def _connect(
                 logging_level=logging.ERROR,
             )
         else:
-            ray.init(
+            started: Any = ray.init(
                 address="local",
                 runtime_env=runtime_env,
                 num_cpus=max(workers or 1, os.cpu_count() or 1),
@@ -125,6 +151,8 @@ def _connect(
                 log_to_driver=log,
                 logging_level=logging.ERROR,
             )
+            folder = started.address_info.get("session_dir")
+            return None if folder is None else Path(folder)
     except SystemExit:
         # a signal reached Ray's own handler before ours was restored
         raise KeyboardInterrupt from None
@@ -141,3 +169,4 @@ def _connect(
         raise PipelineError(
             f"cannot start Ray on this machine: {first_line(error)}; try --runner inline"
         ) from error
+    return None

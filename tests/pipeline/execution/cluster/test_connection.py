@@ -37,17 +37,18 @@ with Interrupts() as interrupts, cluster(None, interrupts):
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     ]
+    session = ray.get_runtime_context().get_session_name()
     # The block passes what is printed to the log
-    print(json.dumps(sockets), file=sys.__stdout__, flush=True)
+    print(json.dumps([session, *sockets]), file=sys.__stdout__, flush=True)
 """
 
 
-def start(program: str) -> subprocess.Popen[str]:
+def start(program: str, *arguments: str) -> subprocess.Popen[str]:
     """Start a Python program that connects to Ray, without an address in its environment."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", program, *arguments],
         stdin=pipe,
         stdout=pipe,
         stderr=pipe,
@@ -60,9 +61,35 @@ def start(program: str) -> subprocess.Popen[str]:
 @pytest.mark.ray
 def test_a_cluster_of_this_machine_listens_on_the_loopback_device_alone() -> None:
     stdout, stderr = start(LISTEN).communicate(timeout=120)
-    sockets = json.loads(stdout)
+    session, *sockets = json.loads(stdout)
+    assert not Path("/tmp/ray", session).exists()  # nor does it leave its logs
     assert len(sockets) >= 4, stderr
     assert set(sockets) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
+ADDRESSES = ("127.0.0.1:9", "ray://127.0.0.1:9", "nowhere.invalid:6379", "127.0.0.1:99999")
+CONNECT = """
+import sys
+from pipeline.errors import InputError
+from pipeline.execution.cluster.connection import cluster
+from pipeline.interrupt import Interrupts
+
+for address in sys.argv[1:]:
+    try:
+        with cluster(address, Interrupts()):
+            pass
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_addresses_at_which_nothing_listens_are_refused_at_once() -> None:
+    """Ray itself would wait for minutes at each of them."""
+    stdout, stderr = start(CONNECT, *ADDRESSES).communicate(timeout=120)
+    lines = stdout.splitlines()
+    assert len(lines) == len(ADDRESSES), stderr
+    for line, address in zip(lines, ADDRESSES, strict=True):
+        assert line.startswith(f"found no Ray cluster at {address} (")
 
 
 @pytest.mark.ray
