@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -269,7 +270,11 @@ _QUICKTIME = frozenset(_BIBLIOGRAPHIC.values()) | {
 
 def muxer_language(muxer: str, language: str) -> str:
     """Return the language code that a muxer writes for `language`; `und` if it has no such code."""
-    if muxer != "mov" or language in ("", UNKNOWN_LANGUAGE):
+    if language in ("", UNKNOWN_LANGUAGE):
+        return language
+    if muxer in EXACT_MUXERS - {"mov"} and re.fullmatch("[a-z]{3}", language) is None:
+        return UNKNOWN_LANGUAGE  # MP4 packs three letters into a number
+    if muxer != "mov":
         return language
     known = _BIBLIOGRAPHIC.get(language, language)
     return known if known in _QUICKTIME else UNKNOWN_LANGUAGE

@@ -12,6 +12,7 @@ from pipeline.media.join.capabilities import container_notes
 from pipeline.media.join.remux import join_segments
 from pipeline.media.join.verify import find_differences
 from pipeline.media.read.probe import probe, scan
+from pipeline.media.streams import muxer_language
 from tests.support.clips import FAST, HEIGHT, WIDTH, make_segments, make_video
 
 Lines = tuple[tuple[int, int, str], ...]  # start and duration in milliseconds, text
@@ -219,3 +220,20 @@ def test_a_part_has_its_own_subtitles(tmp_path: Path) -> None:
     out = tmp_path / "part.mkv"
     join_segments(clip, segments, out, FAST)
     assert read_lines(out) == ("subrip", PLAIN[1:])
+
+
+@pytest.mark.parametrize(
+    ("muxer", "language", "written"),
+    [
+        ("mp4", "deu", "deu"),
+        ("mp4", "en-US", "und"),
+        ("mp4", "\x1b]0", "und"),
+        ("mov", "\x1b]0", "und"),
+        ("matroska", "en-US", "en-US"),
+        ("mp4", "", ""),
+    ],
+)
+def test_a_language_without_a_code_in_the_container_is_unknown(
+    muxer: str, language: str, written: str
+) -> None:
+    assert muxer_language(muxer, language) == written
