@@ -89,7 +89,7 @@ def run(
     """
     from pipeline.progress import make_reporter
     from pipeline.remote.pipes import read_piped_settings
-    from pipeline.report.checks import check_page_path
+    from pipeline.report.checks import check_page_path, is_page_of
     from pipeline.runs.after import PublishedCommand
     from pipeline.runs.json_progress import JsonReporter
     from pipeline.runs.manifest import is_batch, make_entries
@@ -119,9 +119,11 @@ def run(
         command=command,
     )
     page = Path(report) if report is not None else None
+    has_page = False
     if page is not None:
         read = (settings.ref_stream, settings.ground_truth, settings.plan, settings.model)
-        check_page_path(page, force=values["force"], read=[*inputs, *read])
+        has_page = not values["force"] and is_page_of(page, settings.output)
+        check_page_path(page, force=values["force"] or has_page, read=[*inputs, *read])
 
     progress = JsonReporter() if json_progress else make_reporter(quiet=quiet)
     if several and dry_run:
@@ -165,7 +167,9 @@ def run(
             return
 
         result = run_to(readable.output)
-        if page is not None:
+        if has_page:
+            progress.note(f"{page} was written earlier; --force writes it again")
+        elif page is not None:
             _write_report(result, page, readable.ground_truth, readable, progress)
         if as_json:
             print_json(result.model_dump_json())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from pipeline.errors import InputError
 from pipeline.paths import check_new_file, check_not_read, is_url
 from pipeline.schema.plan_file import read_plan
 
+_BEGINNING = 4096  # characters of a page, within which its title is
 SUFFIXES = (".html", ".htm")
 
 
@@ -25,6 +27,22 @@ def check_page_path(page: Path, *, force: bool, read: Iterable[str | Path | None
             f"found the folder {page}, expected the name of a file; try {page / 'report.html'}"
         )
     check_new_file(page, force=force, advice="try another name, or --force to replace it")
+
+
+def is_page_of(page: Path, output: str | None) -> bool:
+    """Return whether a report of an existing output was written after the output was finished.
+
+    The same command then finds both finished. A run whose `output` is not named is left out.
+    """
+    if output is None or is_url(output) or not Path(output).is_file():
+        return False
+    plan = Path(output).with_name(f"{Path(output).stem}.plan.json")
+    if not page.is_file() or not plan.is_file():
+        return False
+    title = f"<title>{html.escape(Path(output).name)}: super-resolution report</title>"
+    with page.open(encoding="utf-8", errors="replace") as file:
+        start = file.read(_BEGINNING)
+    return title in start and page.stat().st_mtime_ns >= plan.stat().st_mtime_ns
 
 
 def check_reportable(recordings: tuple[str | None, ...], output: str | None) -> None:
