@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -49,10 +50,13 @@ def check_paths(paths: Iterable[str | None]) -> None:
 
 
 def check_new_file(path: Path, *, force: bool = False, advice: str = REPLACE_OUTPUT) -> None:
-    """Raise InputError if the file's folder is missing or, unless `force`, if the file exists."""
+    """Raise InputError if the file's folder is missing or, unless `force`, if the file exists.
+
+    A link counts as a file, even if it points to nothing, because writing would follow it.
+    """
     if not path.absolute().parent.is_dir():
         raise no_folder(path.parent)
-    if path.exists() and not force:
+    if os.path.lexists(path) and not force:
         raise already_there(path, advice)
 
 
@@ -236,8 +240,30 @@ def redact_url(url: str) -> str:
 
 
 def redact_text(text: str) -> str:
-    """Return a text in which every URL is redacted as `redact_url` does."""
-    return re.sub(r"""\b\w+://[^\s"'\\]+""", lambda found: redact_url(found[0]), text)
+    """Return a text in which every URL with a user or a query is redacted as `redact_url` does."""
+    return re.sub(r"""\b(\w{2,}:)/(/?)([^\s"'\\]+)""", _redact_match, text)
+
+
+def _redact_match(found: re.Match[str]) -> str:
+    """Redact a URL, also one that was taken for a path and lost a slash."""
+    if not set("@?") & set(found[3]):
+        return found[0]
+    url = redact_url(f"{found[1]}//{found[3]}")
+    return url if found[2] else url.replace("//", "/", 1)
+
+
+def read_limited(path: Path, most: int) -> bytes:
+    """Return the content of a file; raises OSError if it has more than `most` bytes.
+
+    A device counts as such a file. A stranger's file may have any size, and take no disk space.
+    """
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        endless = stat.S_ISCHR(status.st_mode) or status.st_size > most
+        content = b"" if endless else file.read(most + 1)
+    if endless or len(content) > most:
+        raise OSError(errno.EFBIG, f"more than {most // 1_000_000} MB", str(path))
+    return content
 
 
 def sha256(path: Path) -> str:

@@ -18,6 +18,7 @@ CONFIG_FOLDER = Path(__file__).parents[1] / "configs"
 
 Scale = Literal[2, 4, 8]
 _MOST_VALUES = 100_000  # of a configuration
+_MOST_BYTES = 16_000_000  # of a configuration
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -231,6 +232,15 @@ def load_yaml(text: str) -> Any:
     return content
 
 
+def _read_text(path: Path) -> str:
+    """Return the text of a file; raises ValueError if it is longer than any configuration."""
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError(f"it has more than {_MOST_BYTES // 1_000_000} MB")
+    return content.decode()
+
+
 def load_config(name: str, overrides: dict[str, Any] | None = None) -> TrainingConfig:
     """Load the shipped configuration `name`, or else the file `name`.
 
@@ -240,7 +250,7 @@ def load_config(name: str, overrides: dict[str, Any] | None = None) -> TrainingC
     shipped = CONFIG_FOLDER / f"{name}.yaml"
     path = shipped if shipped.is_file() else Path(name)
     try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
+        content = load_yaml(_read_text(path))
     except OSError as error:
         known = ", ".join(sorted(file.stem for file in CONFIG_FOLDER.glob("*.yaml")))
         raise ConfigError(

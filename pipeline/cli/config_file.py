@@ -24,10 +24,11 @@ import click
 from deploy.distribution import DISTRIBUTION
 from pipeline.cli.help import suggest
 from pipeline.errors import InputError
-from pipeline.paths import describe_special
+from pipeline.paths import describe_special, read_limited
 
 FILE_NAME = "pipeline.toml"
 VARIABLE_PREFIX = "PIPELINE"  # prefix of the variables PIPELINE_<COMMAND>_<OPTION>
+_MOST_BYTES = 16_000_000
 SHARED_TABLES = {"plan": "run"}  # command -> another command whose defaults it shares
 
 # Options that a file in the current folder must not set, because a stranger may have written it.
@@ -149,7 +150,7 @@ def read_tables(path: Path) -> dict[str, dict[str, Any]]:
     if describe_special(str(path)) in ("device", "terminal"):
         raise InputError(f"found the device {path}, expected a TOML file; check --config")
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_limited(path, _MOST_BYTES).decode())
     except OSError as error:
         raise InputError(
             f"found no readable configuration at {path} ({error.strerror}), expected a TOML file; "

@@ -28,7 +28,7 @@ from pipeline.cli.config_file import (
 from pipeline.cli.help import group_commands, suggest, with_sections
 from pipeline.cli.words import print_text
 from pipeline.errors import Interrupted, PipelineError, describe_os_error
-from pipeline.paths import check_encodable
+from pipeline.paths import check_encodable, redact_text
 
 # Command -> (module and name of its click command, its line in the help).
 COMMANDS = {
@@ -130,7 +130,15 @@ class LazyGroup(click.Group):
         atexit.register(discard_unwritten_lines)
         escape_unknown_characters()
         sys.excepthook = print_traceback
-        return super().main(*args, **kwargs)
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            # the help cannot be written: `invoke` reports all errors of commands
+            if error.errno is None:
+                raise
+            described = describe_os_error(error)
+            print_text(str(described), err=True, label="error: ", colour="red")
+            sys.exit(described.exit_status)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the arguments of the group; usage errors get printable messages."""
@@ -174,9 +182,10 @@ def printable_usage_errors() -> Iterator[None]:
         yield
     except click.UsageError as error:
         message = error.format_message()
-        if make_printable(message) == message:
+        shown = make_printable(redact_text(message))
+        if shown == message:
             raise
-        raise click.UsageError(make_printable(message), error.ctx) from error
+        raise click.UsageError(shown, error.ctx) from error
 
 
 def print_traceback(

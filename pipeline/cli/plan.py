@@ -163,5 +163,6 @@ def _save_plan(made: Plan, save: str, settings: RunSettings) -> None:
 
     recordings = (made.input, made.reference.clip)
     files = [file for recording in recordings for file in recording.list_paths()]
-    check_not_read(save, [*files, settings.ground_truth, settings.plan, made.model])
+    others = [settings.ground_truth, settings.plan, settings.capture, settings.adapt, made.model]
+    check_not_read(save, [*files, *others])
     save_plan(made, Path(save))

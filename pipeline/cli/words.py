@@ -14,6 +14,7 @@ import click
 
 from crossnetpp.printable import make_printable, make_printable_json
 from pipeline.errors import count_items
+from pipeline.paths import redact_text
 
 if TYPE_CHECKING:
     from deploy.speed import Speed
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 def print_text(
     text: object, *, err: bool = False, label: str = "", colour: str = "", end: str = "\n"
 ) -> None:
-    """Print text without control characters, after `label` in `colour`.
+    """Print text without control characters and secrets in URLs, after `label` in `colour`.
 
     The text goes to stdout or, with `err`, to stderr, where it is dropped if it cannot be written.
     """
-    start = click.style(make_printable(label), fg=colour) if label else ""
-    line = start + make_printable(str(text)) + end
+    start = click.style(make_printable(redact_text(label)), fg=colour) if label else ""
+    line = start + make_printable(redact_text(str(text))) + end
     if not err:
         click.echo(line, nl=False)
         return

@@ -17,8 +17,11 @@ from pipeline.lightfield.packing import check_count, divide_sheet
 from pipeline.lightfield.rig import add_positions
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, probe_video, scan
+from pipeline.paths import read_limited
 from pipeline.schema.clip import Grid, View
 from pipeline.schema.settings import GridSettings
+
+_MOST_BYTES = 16_000_000  # of parameters.cfg
 
 LEAST_VIEWS = 4  # a folder with fewer views is a light field only if the settings describe one
 
@@ -145,11 +148,11 @@ def _count_columns(path: Path, indices: list[int], wanted: GridSettings) -> int 
     if parameters.is_file():
         parser = configparser.ConfigParser(interpolation=None)
         try:
-            parser.read_string(parameters.read_text(encoding="utf-8", errors="replace"))
+            parser.read_string(read_limited(parameters, _MOST_BYTES).decode(errors="replace"))
             columns = parser.getint("extrinsics", "num_cams_x")
             check_count(1, columns, parameters)
             return columns
-        except (configparser.Error, ValueError) as error:
+        except (OSError, configparser.Error, ValueError) as error:
             raise InputError(
                 f"found no num_cams_x in {parameters}, expected it in the section [extrinsics], as "
                 "HCI writes it; pass --grid ROWSxCOLS"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, first_line
+from pipeline.paths import read_limited
 from pipeline.schema.clip import View
+
+_MOST_BYTES = 16_000_000  # of models.json and poses_bounds.npy
 
 
 def _read_models(path: Path) -> list[dict[str, Any]]:
@@ -24,9 +28,9 @@ def _read_models(path: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     try:
-        models = json.loads(file.read_text(encoding="utf-8"))
+        models = json.loads(read_limited(file, _MOST_BYTES))
         return [dict(model) for model in models]
-    except (ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"found no list of cameras in {file} ({first_line(error)}), expected DeepView's "
             "models.json; correct it, or move it away"
@@ -111,7 +115,7 @@ def _read_cameras(
 def _read_poses(bounds: Path, count: int) -> NDArray[np.float64]:
     """Return LLFF's poses (`count` x 3 x 5); raises InputError if the file holds anything else."""
     try:
-        poses = np.load(bounds, allow_pickle=False)
+        poses = np.load(io.BytesIO(read_limited(bounds, _MOST_BYTES)), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(
             f"found no array of numbers in {bounds}, expected LLFF's poses; copy it again, or "

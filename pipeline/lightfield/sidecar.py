@@ -13,13 +13,15 @@ from pydantic import Field, ValidationError, field_validator
 from pipeline.errors import InputError
 from pipeline.ledger.durable import fsync
 from pipeline.lightfield.packing import MOST_VIEWS
+from pipeline.paths import read_limited
 from pipeline.schema.clip import Grid, LightField
 from pipeline.schema.model import Model
 from pipeline.schema.settings import GridSettings
-from pipeline.schema.texts import Axes, DataSetName, ViewTemplate
+from pipeline.schema.texts import Axes, DataSetName, ViewTemplate, check_ratio
 
 NAME = "lightfield.json"
 _LONGEST_NAME_BYTES = 255  # limit of all common file systems
+_MOST_BYTES = 64_000_000
 _HIGHEST_FPS = 100_000  # a rate as high as this must be a mistake
 
 
@@ -66,7 +68,7 @@ class Sidecar(Model):
     @classmethod
     def _check_fps(cls, value: str | None) -> str | None:
         try:
-            if value is None or 0 < Fraction(value) < _HIGHEST_FPS:
+            if value is None or 0 < Fraction(str(check_ratio(value))) < _HIGHEST_FPS:
                 return value
         except ZeroDivisionError:
             pass  # raised below
@@ -168,11 +170,13 @@ def read_sidecar(path: Path) -> Sidecar | None:
     if len(os.fsencode(file.name)) > _LONGEST_NAME_BYTES or not file.is_file():
         return None
     try:
-        return Sidecar.model_validate_json(file.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[1 if isinstance(error, ValidationError) else 0]
+        return Sidecar.model_validate_json(read_limited(file, _MOST_BYTES))
+    except (ValidationError, OSError) as error:
+        reason = (
+            str(error).splitlines()[1] if isinstance(error, ValidationError) else error.strerror
+        )
         raise InputError(
-            f"found a broken sidecar {file} ({reason.strip()}), expected one that "
+            f"found a broken sidecar {file} ({(reason or '').strip()}), expected one that "
             "`pipeline convert` or `pipeline run` wrote; correct or remove it"
         ) from error
 

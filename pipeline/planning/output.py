@@ -57,6 +57,11 @@ def check_output(
                 f"found the {name} {path} in the folder {output}, which would be replaced, "
                 "expected it in another folder; try another -o"
             )
+        if path and _resolve(_plan_beside(output)) == _resolve(path):
+            raise InputError(
+                f"found the {name} {path} at the place of the plan beside the output {output}, "
+                "expected another name; try another -o"
+            )
 
     # unlike other files, a recording may have a hard link at the output: only the link is replaced
     check_not_read(output, read)
@@ -94,6 +99,10 @@ def name_unwritten_output(settings: InputSettings) -> str:
     return "frames" if Path(lr.path).is_dir() or len(lr.files) > 1 else "frames.png"
 
 
+def _plan_beside(output: Path) -> Path:
+    return output.with_name(f"{output.stem}.plan.json")
+
+
 def _resolve(path: str | Path) -> Path:
     """Return the path with all links followed; a link to itself stays as it is."""
     return Path(os.path.realpath(path))
@@ -101,7 +110,7 @@ def _resolve(path: str | Path) -> Path:
 
 def _check_name_length(output: Path, pictures: str = "") -> None:
     """Raise InputError if the name of the output, its run folder or its plan is too long."""
-    beside = [output.name, f".{output.name}.run", f"{output.stem}.plan.json"]
+    beside = [output.name, f".{output.name}.run", _plan_beside(output).name]
     if pictures:
         beside.append(picture_name(pictures, _MOST_PICTURES))
 

@@ -264,7 +264,18 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(options, dict):
         problem = f'found options {options!r}, expected an object such as {{"crf": 18}}'
         options = {_PROBLEM: f"{problem}; correct that line"}
-    return {ALIASES.get(k, k).replace("-", "_"): v for k, v in (row | options).items()}
+    flat = {ALIASES.get(k, k).replace("-", "_"): v for k, v in (row | options).items()}
+    escaped = {_escape(key): _escape(value) for key, value in flat.items()}
+    if escaped != flat:
+        escaped[_PROBLEM] = "found a text that is not Unicode, expected names; correct that line"
+    return escaped
+
+
+def _escape(value: Any) -> Any:
+    """Return a value, of which a text has no half of a surrogate pair, as JSON can contain."""
+    if not isinstance(value, str):
+        return value
+    return value.encode(errors="backslashreplace").decode()
 
 
 def _absolute(row: dict[str, Any], folder: str) -> dict[str, Any]:

@@ -71,8 +71,8 @@ class StreamInfo(Model):
     """A stream in the container other than the chosen video: audio, subtitles, data and others."""
 
     index: int
-    type: str
-    codec: str
+    type: texts.Word
+    codec: texts.Word
     language: str = ""
 
 
@@ -82,8 +82,8 @@ class RecordingBase(Model):
     path: texts.PathText
     files: tuple[texts.PathText, ...] = ()
     """The files of stills or views; empty for a video, whose file is `path`."""
-    codec: str
-    pix_fmt: str
+    codec: texts.Word
+    pix_fmt: texts.Word
     alpha: bool = False
     """Whether the frames have transparency."""
     bit_depth: int
@@ -92,19 +92,19 @@ class RecordingBase(Model):
     height: int
     rotation: int = 0
     """Display rotation in degrees, counter-clockwise, as in FFmpeg's display matrix."""
-    sample_aspect_ratio: Fraction = Fraction(1)
-    time_base: Fraction
+    sample_aspect_ratio: texts.Ratio = Fraction(1)
+    time_base: texts.Ratio
     """Seconds per tick of a pts."""
-    frame_rate: Fraction | None = None
+    frame_rate: texts.Ratio | None = None
     duration_pts: int | None = None
     colour: Colour = Colour()
     hdr: StaticHdr | None = None
     sandbox: bool = False
     """Whether only child processes with limited resources open and decode the recording."""
     size_bytes: int
-    fingerprint: str
+    fingerprint: texts.Word
     """SHA-256 of the files' sizes and contents (of blocks of large files), to detect changes."""
-    url: str = ""
+    url: texts.PathText = ""
     """URL of a recording that was downloaded; `path` is then the copy on this machine."""
 
     @property
@@ -164,7 +164,7 @@ class VideoClip(RecordingBase):
     """The video stream of a file, or a video that is to be made from pictures."""
 
     kind: Literal["video"] = "video"
-    container: str = ""
+    container: texts.Containers = ""
     stream_index: int = 0
     interlaced: bool = False
     """Whether the first frame is flagged as interlaced."""

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from pipeline.schema.clip import StaticHdr
 from pipeline.schema.model import Model
 from pipeline.schema.texts import Word
+
+# A number of threads, which libraries take as a C int.
+Threads = Annotated[int, Field(ge=0, le=4096)]
 
 
 class Encoding(Model):
@@ -16,5 +23,5 @@ class Encoding(Model):
     pix_fmt: Word = "yuv420p"
     profile: Word | None = None
     hdr: StaticHdr | None = None
-    threads: int = 0
+    threads: Threads = 0
     """Number of encoder threads; part of the plan, because some encoders' output depends on it."""

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.capture import Capture
 from pipeline.schema.clip import Recording
-from pipeline.schema.encoding import Encoding
+from pipeline.schema.encoding import Encoding, Threads
 from pipeline.schema.model import Model
 from pipeline.schema.reference_map import ReferenceMap
 from pipeline.schema.texts import Digest, FileName, PathText, PicturePattern, Word
@@ -103,7 +103,7 @@ class Plan(Model):
     batch: int
     """Frames per call of the network."""
     encoding: Encoding
-    threads: int = 0
+    threads: Threads = 0
     """CPU threads of the engine, on which the output's last bits may depend; 0 until a run starts.
     """
     on_error: Literal["stop", "conceal"] = "stop"

@@ -11,8 +11,14 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from pipeline.errors import InputError
-from pipeline.paths import redact_text
+from pipeline.paths import read_limited, redact_text
 from pipeline.schema.plan import Plan, Segment
+
+# The beginning of every plan, with which no sidecar and no other JSON begins.
+_BEGINNING = re.compile(rb'\s*\{\s*"version"\s*:\s*1\s*,\s*"input"\s*:')
+_MOST_BEGINNING = 4096  # bytes that the beginning of an edited plan may take
+
+_MOST_BYTES = 1 << 30  # of a plan; one of 24 hours at 60 frames per second has 600 MB
 
 # A list of numbers, such as the weights of a kernel, as JSON with one number per line.
 _NUMBERS = re.compile(r"\[\n\s+(?:-?[0-9][0-9.e+-]*,?\s+)+\]")
@@ -79,12 +85,18 @@ def save_plan(plan: Plan, path: str | Path) -> None:
 
 
 def _check_replaceable(path: Path) -> None:
-    """Raise InputError if a file at `path` does not begin as a plan does, with a brace."""
-    if not path.is_file():
+    """Raise InputError if there is a link at `path`, or a file that is not a plan."""
+    is_system = path.absolute().parts[1:2] in (("dev",), ("proc",))  # such as /dev/stdout
+    if path.is_symlink() and not is_system:
+        raise InputError(
+            f"found a link at {path}, expected a plan or nothing there, because a link may point "
+            "to any file; try another --save"
+        )
+    if is_system or not path.is_file():
         return
     with path.open("rb") as file:
-        start = file.read(1)
-    if start not in (b"", b"{"):
+        start = file.read(_MOST_BEGINNING)
+    if start and not _BEGINNING.match(start):
         raise InputError(
             f"found a file at {path} that is not a plan, expected a plan or nothing there; try "
             "another --save"
@@ -94,7 +106,7 @@ def _check_replaceable(path: Path) -> None:
 def read_plan(path: str | Path) -> Plan:
     """Return the plan stored in a file; raises InputError if the file contains no valid plan."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_limited(Path(path), _MOST_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"cannot read a plan from {path} ({getattr(error, 'strerror', 'not text')}), "

@@ -6,9 +6,10 @@ Each type limits what its text may contain.
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 
 def matching(pattern: str, longest: int) -> AfterValidator:
@@ -28,8 +29,20 @@ def matching(pattern: str, longest: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+_WORD = r"[A-Za-z0-9_.+-]*"
+_LONGEST_WORD = 100
+
 # The name of an encoder, a preset, a pixel format, a profile or an engine.
-Word = Annotated[str, matching(r"[A-Za-z0-9_.+-]*", 100)]
+Word = Annotated[str, matching(_WORD, _LONGEST_WORD)]
+
+
+def is_word(text: str) -> bool:
+    """Return whether a text may be a Word."""
+    return len(text) <= _LONGEST_WORD and re.fullmatch(_WORD, text) is not None
+
+
+# FFmpeg's names of a container, such as mov,mp4,m4a; "" for none.
+Containers = Annotated[str, matching(r"[A-Za-z0-9_.,+-]*", 200)]
 
 # A path on this file system, or a URL.
 PathText = Annotated[str, matching(r"[^\x00]*", 10_000)]
@@ -42,6 +55,22 @@ FileName = Annotated[
 
 # The seconds per tick of a recording's clock, such as 1/12800.
 TimeBase = Annotated[str, matching(r"[1-9][0-9]{0,9}(?:/[1-9][0-9]{0,9})?", 21)]
+
+_RATIO = re.compile(r"[0-9]{1,20}(?:/0{0,19}[1-9][0-9]{0,19}|\.[0-9]{1,20})?")
+
+
+def check_ratio(value: object) -> object:
+    """Return a fraction as it is, or the text of one, such as 30000/1001 or 29.97.
+
+    Raises ValueError for other texts and values: that of 1e999999999 would take all memory.
+    """
+    if isinstance(value, Fraction) or (isinstance(value, str) and _RATIO.fullmatch(value)):
+        return value
+    raise ValueError("expected a ratio of the form 30000/1001, 25 or 29.97")
+
+
+# A ratio of whole numbers, such as a frame rate.
+Ratio = Annotated[Fraction, BeforeValidator(check_ratio)]
 
 # The pattern of the names of numbered pictures, such as %06d.png; "" for none.
 PicturePattern = Annotated[

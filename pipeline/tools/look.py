@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, already_there
+from pipeline.ledger.durable import staging_folder
 from pipeline.lightfield import view_pictures
 from pipeline.lightfield.opening import require_light_field
 from pipeline.lightfield.parallax import measure_parallax
@@ -64,9 +66,14 @@ def write_pictures(
     names += [f"sweep.{options.sweep}"] if options.sweep else []
     paths = {name: folder / name for name in names}
 
+    if folder.is_dir() and folder.samefile(clip.path):
+        raise InputError(
+            f"found the light field {folder} as the folder of the pictures, expected another, "
+            "because they would become views of it; try another -o"
+        )
     for path in paths.values():
         check_not_read(path, clip.list_paths())
-        if path.exists() and not force:
+        if os.path.lexists(path) and not force:
             raise already_there(path)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"found the file {folder}, expected a folder or none; try another -o")
@@ -75,9 +82,11 @@ def write_pictures(
     epi = view_pictures.draw_epipolar_picture(clip, options.line) if options.epi else None
 
     folder.mkdir(parents=True, exist_ok=True)
-    with progress.step("drawing", len(paths)) as count:
-        for done, path in enumerate(_draw_pictures(clip, folder, options, epi), 1):
-            count(done, path.name)
+    # a picture that is drawn elsewhere and moved replaces a link, and does not follow it
+    with staging_folder(folder.absolute()) as work, progress.step("drawing", len(paths)) as count:
+        for done, made in enumerate(_draw_pictures(clip, work, options, epi), 1):
+            made.replace(folder / made.name)
+            count(done, made.name)
     return list(paths.values())
 
 

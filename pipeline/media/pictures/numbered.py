@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -11,12 +10,14 @@ from pydantic import ValidationError
 
 from pipeline.errors import InputError, MediaError
 from pipeline.media.pictures.stills import SUFFIXES
+from pipeline.paths import read_limited
 from pipeline.schema.model import Model
-from pipeline.schema.texts import PicturePattern
+from pipeline.schema.texts import PicturePattern, Ratio
 
 LOSSLESS_SUFFIXES = (".png", ".tif", ".tiff", ".exr")
 FIRST_NUMBER = 1  # number of the first picture, as in FFmpeg
 SIDECAR = "sequence.json"
+_MOST_BYTES = 16_000_000
 
 # An escaped percent sign, or the number, with or without leading zeros.
 _PIECE = re.compile(r"%(?:(%)|(?:0([1-9]))?d)")
@@ -29,13 +30,13 @@ class PictureSequence(Model):
     pattern: PicturePattern
     """Name of a picture, with a placeholder for its number."""
     first: int = FIRST_NUMBER
-    time_base: Fraction
+    time_base: Ratio
     """Seconds per tick."""
     pts: tuple[int, ...]
     """The time of each picture in ticks, in the order of the pictures' numbers."""
     end_pts: int
     """Time in ticks at which the last picture ends."""
-    sample_aspect_ratio: Fraction
+    sample_aspect_ratio: Ratio
     """The width of a picture's pixel divided by its height."""
     turned: bool
     """Whether the pictures are upright although the video stores its frames turned or mirrored."""
@@ -124,7 +125,7 @@ def read_sequence(folder: Path) -> PictureSequence | None:
     if not file.is_file():
         return None
     try:
-        found = PictureSequence.model_validate_json(file.read_bytes())
+        found = PictureSequence.model_validate_json(read_limited(file, _MOST_BYTES))
     except (OSError, ValidationError) as error:
         if isinstance(error, ValidationError):
             reason = error.errors()[0]["msg"]

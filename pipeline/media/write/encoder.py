@@ -25,6 +25,7 @@ from pipeline.schema.encoders import (
     find_quality_option,
 )
 from pipeline.schema.encoding import Encoding
+from pipeline.schema.texts import is_word
 
 DELIVERY = frozenset({".mp4", ".m4v", ".mov"})  # suffixes of videos for browsers and phones
 
@@ -84,6 +85,12 @@ def choose_encoding(
         pix_fmt = _default_pix_fmt(clip, codec)
         if suffix in DELIVERY and codec in ("libx264", "libx265") and crf != 0:
             pix_fmt = pix_fmt.replace("444", "420").replace("422", "420")
+    for name, word in (("codec", codec), ("preset", preset), ("pix-fmt", pix_fmt)):
+        if word is not None and not is_word(word):
+            raise InputError(
+                f"found {word!r} for --{name}, expected a name of letters and digits; try "
+                "`ffmpeg -encoders` for the names of encoders, or leave it out"
+            )
     return Encoding(
         codec=codec,
         crf=crf,

@@ -75,6 +75,34 @@ def test_a_run_ends_well_if_its_progress_cannot_be_written(stderr: str, tmp_path
     assert (tmp_path / "out.mkv").is_file(), done
 
 
+@pytest.mark.parametrize("command", ["--help", "--version", "run --help", "completion bash"])
+def test_text_that_standard_output_cannot_take_is_one_line(command: str, tmp_path: Path) -> None:
+    done = run_in_shell(f"pipeline {command} >/dev/full", tmp_path)
+    assert done.returncode in (1, 120)
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--codec", "--preset", "--pix-fmt"])
+def test_names_for_the_encoder_are_names(option: str, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "a.mp4", pts=[0, 1])
+    command = ["plan", video, "--ref-stream", video, "--scale", "2"]
+    for value in (TITLE, "libx264:stats=x", "a b"):
+        result = invoke(*command, option, value)
+        assert result.exit_code == 2
+        assert f"for {option}, expected a name" in result.stderr
+        assert "\x1b" not in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_secrets_in_urls_are_not_printed(tmp_path: Path) -> None:
+    url = "http://me:s3cret@127.0.0.1:9/a.mkv?X-Amz-Signature=s3cret"
+    for command in (["probe", url], ["status", url], [url], ["probe", "a", url]):
+        result = invoke(*command)
+        assert result.exit_code == 2
+        assert "s3cret" not in result.output
+
+
 def test_text_that_standard_error_cannot_take_changes_no_status(tmp_path: Path) -> None:
     code = (
         "import atexit, sys; from pipeline.cli.main import discard_unwritten_lines; "

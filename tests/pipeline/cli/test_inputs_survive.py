@@ -81,14 +81,94 @@ def test_a_report_never_replaces_what_it_reads(read: str, tmp_path: Path) -> Non
     assert page.read_text() == "precious"
 
 
-def test_a_plan_is_not_saved_over_another_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["Dear all", '{"rows": 2}', '{"version": 1, "rows": 2}'])
+def test_a_plan_is_not_saved_over_another_file(text: str, tmp_path: Path) -> None:
     video = make_video(tmp_path / "a.mp4", pts=[0, 1])
     letter = tmp_path / "letter.txt"
-    letter.write_text("Dear all")
+    letter.write_text(text)
     result = invoke("plan", video, "--ref-stream", video, "--scale", "2", "--save", letter)
     assert result.exit_code == 2
     assert "that is not a plan" in result.stderr
-    assert letter.read_text() == "Dear all"
+    assert letter.read_text() == text
+
+
+def test_a_plan_replaces_a_plan_but_follows_no_link(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "a.mp4", pts=[0, 1])
+    command = ("plan", video, "--ref-stream", video, "--scale", "2", "--save")
+    plan = tmp_path / "plan.json"
+    for _ in range(2):
+        assert invoke(*command, plan).exit_code == 0
+
+    before = plan.read_bytes()
+    for target in (plan, tmp_path / "nothing"):
+        name = link(target, tmp_path / f"{target.stem}-link.json")
+        result = invoke(*command, name, "--crf", "20")
+        assert result.exit_code == 2
+        assert f"found a link at {name}" in result.stderr
+    assert plan.read_bytes() == before
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_plan_is_not_saved_over_the_capture_that_it_uses(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "a.mp4", pts=[0, 1])
+    command = ("plan", video, "--ref-stream", video, "--scale", "2")
+    plan = tmp_path / "plan.json"
+    assert invoke(*command, "--save", plan).exit_code == 0
+    before = plan.read_bytes()
+    result = invoke(*command, "--capture", plan, "--save", plan)
+    assert result.exit_code == 2
+    assert "an input is never replaced" in result.stderr
+    assert plan.read_bytes() == before
+
+
+def test_a_recording_at_the_place_of_the_plan_is_not_replaced(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "a.mp4", pts=[0, 1])
+    odd = tmp_path / "hr.plan.json"
+    odd.write_bytes(video.read_bytes())
+    command = ["run", video, "--ref-stream", odd, "--scale", "2", "-o", tmp_path / "hr.mkv"]
+    result = invoke(*command, "--engine", "bicubic", "--force")
+    assert result.exit_code == 2
+    assert "at the place of the plan beside the output" in result.stderr
+    assert odd.read_bytes() == video.read_bytes()
+
+
+def test_pictures_of_a_light_field_do_not_become_its_views(tmp_path: Path) -> None:
+    views = scenes.write_folder(tmp_path / "views", rows=2, cols=2)
+    before = sorted(views.iterdir())
+    for folder in (views, link(views, tmp_path / "link")):
+        result = invoke("look", views, "-o", folder, "--force")
+        assert result.exit_code == 2
+        assert "they would become views of it" in result.stderr
+    assert sorted(views.iterdir()) == before
+
+
+def test_a_link_to_nothing_is_no_place_for_an_output(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "a.mp4", pts=[0, 1])
+    views = scenes.write_folder(tmp_path / "views", rows=2, cols=2)
+    out = link(tmp_path / "elsewhere", tmp_path / "out.png")
+    for command in (
+        ["compare", video, video, "-o", out],
+        ["probe", views, "--contact-sheet", out],
+        ["convert", views, "--to", "mosaic", "-o", out],
+    ):
+        result = invoke(*command)
+        assert result.exit_code == 2, result.output
+        assert "exists" in result.stderr
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_pictures_of_a_light_field_replace_links_and_do_not_follow_them(tmp_path: Path) -> None:
+    views = scenes.write_folder(tmp_path / "views", rows=2, cols=2)
+    precious = tmp_path / "precious.png"
+    precious.write_text("precious")
+    (tmp_path / "look").mkdir()
+    sheet = link(precious, tmp_path / "look" / "contact_sheet.png")
+    command = ["look", views, "-o", tmp_path / "look"]
+    assert invoke(*command).exit_code == 2
+    assert invoke(*command, "--force").exit_code == 0
+    assert precious.read_text() == "precious"
+    assert not sheet.is_symlink()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_pictures_of_a_light_field_never_replace_its_views(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.lightfield import names
 from pipeline.lightfield.opening import open_light_field, require_light_field
+from pipeline.lightfield.rig import add_positions
 from pipeline.lightfield.targets import make_target_grid
+from pipeline.schema.clip import View
 from pipeline.schema.settings import GridSettings
 from pipeline.tools.convert import convert_light_field
 from tests.support import scenes
@@ -51,7 +53,17 @@ def test_a_hostile_template_in_a_sidecar_is_refused(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("fields", [{"packed": [9**9, 9**9]}, {"rows": 0}, {"axes": "x" * 99}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"packed": [9**9, 9**9]},
+        {"rows": 0},
+        {"axes": "x" * 99},
+        {"fps": "1e999999999"},  # a fraction of it would take all memory
+        {"fps": "1/0"},
+        {"fps": "0"},
+    ],
+)
 def test_impossible_sidecars_are_refused(fields: dict[str, object], mosaic: Path) -> None:
     change_sidecar(mosaic, **fields)
     with pytest.raises(InputError, match="found a broken sidecar"):
@@ -114,3 +126,24 @@ def test_a_quilt_of_no_views_is_refused(mosaic: Path) -> None:
     quilt = mosaic.rename(mosaic.with_name("a_qs0x0.png"))
     with pytest.raises(InputError, match="expected 1 to 100000 views"):
         open_light_field(quilt)
+
+
+def make_sparse(file: Path) -> None:
+    """Make a file of 1 TiB, which takes no room on the disk."""
+    with file.open("wb") as stream:
+        stream.truncate(1 << 40)
+
+
+@pytest.mark.parametrize("name", ["lightfield.json", "models.json", "parameters.cfg"])
+def test_a_file_beside_views_that_fills_the_memory_is_refused(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "views"
+    scenes.write_folder(folder, rows=2, cols=2, name="input_Cam{index:03}.png")
+    make_sparse(folder / name)
+    with pytest.raises(InputError, match=f"in .*{name}|sidecar .*{name}"):
+        open_light_field(folder)
+
+
+def test_poses_that_fill_the_memory_are_refused(tmp_path: Path) -> None:
+    make_sparse(tmp_path / "poses_bounds.npy")
+    with pytest.raises(InputError, match=r"no array of numbers in .*poses_bounds.npy"):
+        add_positions(tmp_path, [View(row=0, col=0), View(row=0, col=1)])

@@ -316,5 +316,8 @@ def test_the_plan_beside_an_output_holds_no_secrets(
 def test_secrets_in_urls_and_answers_are_not_shown() -> None:
     shown = redact_text("run 'https://a:b@h/x?sig=1' \"s3://b/k\", no url: a/b")
     assert shown == "run 'https://h/x' \"s3://b/k\", no url: a/b"
+    assert redact_text("no /a/http:/me:pw@h/b?sig=1 here") == "no /a/http:/h/b here"
+    assert redact_text("C:/a@b/c?") == "C:/a@b/c?"
+    assert redact_text("see http://h:1/#/jobs/a") == "see http://h:1/#/jobs/a"
     assert redact_url("https://me:pw@host/a?X-Amz-Signature=1") == "https://host/a"
     assert "s3cr3t" not in transfer._redact_reason("bad token=s3cr3t and Key:s3cr3t")

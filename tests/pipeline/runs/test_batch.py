@@ -241,6 +241,8 @@ def test_results_are_not_lost_with_their_list(folder: Path, pair: tuple[Path, Pa
         {"input": "zip://a.mp4"},
         {"input": "local:///etc/passwd"},
         {"input": "a\0b.mkv"},
+        {"input": "\ud800.mkv"},
+        {"input": "b.mkv", "output": "\udfff.mkv"},
         {"input": "b" * 5000 + ".mkv"},
         {"input": ["a.mkv"]},
         {"input": 5},

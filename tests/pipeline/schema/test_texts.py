@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,11 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import InputError
-from pipeline.schema.clip import Grid, StaticHdr, View
+from pipeline.schema.clip import Grid, StaticHdr, View, parse_recording
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import dump_plan, read_plan
-from pipeline.schema.texts import FileName, PicturePattern, ViewTemplate
+from pipeline.schema.texts import FileName, PicturePattern, Ratio, ViewTemplate
 from tests.pipeline.ledger.test_ledger import plan_for
 
 
@@ -82,15 +84,54 @@ def test_other_templates_of_views_are_refused(text: str) -> None:
     assert not accepts(ViewTemplate, text)
 
 
+@pytest.mark.parametrize("text", ["25", "30000/1001", "29.97", "1/90000", "0/1"])
+def test_ratios(text: str) -> None:
+    assert TypeAdapter(Ratio).validate_json(json.dumps(text)) == Fraction(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1e999999999", "1e-999999999", "1/0", "1/00", "9" * 21, f"1/{'9' * 21}", "-1", "", "a", " 1"],
+)
+def test_other_ratios_are_refused_at_once(value: str) -> None:
+    assert not accepts(Ratio, value)
+
+
+@pytest.mark.parametrize("value", [1e308, float("inf"), float("nan"), 25, None, [1]])
+def test_a_ratio_is_a_text(value: object) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Ratio).validate_json(json.dumps(value))
+
+
 def test_options_cannot_be_smuggled_into_the_encoder() -> None:
     display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
     assert StaticHdr(display=display).display == display
     for text in (f"{display}:csv=/tmp/evil", "G(1,2):csv=/tmp/evil", f"{display}\n"):
         with pytest.raises(ValidationError):
             StaticHdr(display=text)
+    for threads in (-1, 10**18):
+        with pytest.raises(ValidationError):
+            Encoding(threads=threads)
     for field in ("codec", "preset", "pix_fmt", "profile"):
         with pytest.raises(ValidationError):
             Encoding.model_validate({field: "medium:csv=/tmp/evil"})
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("codec", "h264\x1b]0;evil\x07"),
+        ("pix_fmt", "yuv420p:log=/tmp/evil"),
+        ("container", "concat:/etc/passwd"),
+        ("fingerprint", "../../thesis.txt"),
+        ("url", "a\0b"),
+    ],
+)
+def test_texts_of_a_recording_are_checked(field: str, text: str, tmp_path: Path) -> None:
+    clip = json.loads(plan_for(tmp_path / "out.mkv").input.model_dump_json())
+    assert parse_recording(clip)
+    with pytest.raises(ValidationError, match="expected a text of at most"):
+        parse_recording(clip | {field: text})
 
 
 def test_a_plan_with_such_a_text_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -100,6 +141,17 @@ def test_a_plan_with_such_a_text_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"invalid plan in .*: pictures: ") as refused:
         read_plan(tmp_path / "plan.json")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("size", [0, 1 << 40])
+def test_a_plan_without_end_is_refused(size: int, tmp_path: Path) -> None:
+    plan = Path("/dev/zero")
+    if size:
+        plan = tmp_path / "plan.json"
+        with plan.open("wb") as file:
+            file.truncate(size)  # takes no room on the disk
+    with pytest.raises(InputError, match=r"cannot read a plan .*more than 1073 MB"):
+        read_plan(plan)
 
 
 def test_files_of_views_contain_no_nul() -> None:
