@@ -10,6 +10,8 @@ import pytest
 
 from jobs.field_cases.__main__ import CASES
 from jobs.quality.before_after import FRAME
+from jobs.stress.hostile.__main__ import CASES as ATTACKS
+from jobs.stress.hostile.__main__ import list_usual_cases
 from tests.support import ROOT
 
 RESULTS = ROOT / "jobs" / "results"
@@ -183,3 +185,24 @@ def test_every_case_was_recorded_and_came_out_right() -> None:
     assert [case["case"] for case in cases] == [case.number for case in CASES]
     assert [case["case"] for case in cases if not case["right"]] == []
     assert f"makes the files of {len(cases)} situations" in read_page("docs/formats.md")
+
+
+def test_every_usual_attack_was_made_and_did_no_harm() -> None:
+    result = read_result("hostile.json")
+    made = [(case["direction"], case["case"]) for case in result["cases"]]
+    assert set(made) >= {(case.direction, case.name) for case in list_usual_cases()}
+    assert made == [place for case in ATTACKS if (place := (case.direction, case.name)) in made]
+    assert [case["case"] for case in result["cases"] if case["faults"] or case["skipped"]] == []
+    *directions, total = result["directions"]
+    for key in ("cases", "attempts", "refused", "harmless", "broken"):
+        assert total[key] == sum(direction[key] for direction in directions)
+    assert total["broken"] == 0
+    page = read_page("docs/security.md")
+    assert (
+        f"gave {total['attempts']:,} commands what a stranger could make, in {total['cases']} "
+        in page
+    )
+    assert f"{total['refused']} were refused, {total['harmless']} ended without harm" in page
+    for direction in directions:
+        row = f"{direction['attempts']} | {direction['refused']} | {direction['harmless']} |"
+        assert f"| {direction['direction']} | {row}" in page

@@ -1,0 +1,209 @@
+"""Make all attacks of the hostile pass: `python -m jobs.stress.hostile [--only NAME] [--quick]`.
+
+Every attack is made of real files and given to real `pipeline` processes in a folder of its own
+with an empty home. It is judged by what happened: what changed on the disk, whether code of the
+stranger ran, the exit status, the text, the time, the memory and the processes that are left. The
+exit status is 1 if anything broke. Results go to jobs/results/hostile.json, where those of --only
+replace earlier ones; --quick writes none. The `ffmpeg` program makes the recordings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from crossnetpp.printable import make_printable
+from jobs.machine import RESULTS as RESULT_FOLDER
+from jobs.machine import write_result
+from jobs.stress.hostile import (
+    endings,
+    environment,
+    folders,
+    inputs,
+    lists,
+    modules,
+    pictures,
+    plans,
+    sidecars,
+    sources,
+    streams,
+    urls,
+    weights,
+)
+from jobs.stress.hostile.bench import RESULTS, Bench, Case, SkippedError
+from jobs.stress.hostile.materials import Materials
+
+CASES: tuple[Case, ...] = (
+    *modules.CASES,
+    *sources.CASES,
+    *folders.CASES,
+    *plans.CASES,
+    *sidecars.CASES,
+    *inputs.CASES,
+    *endings.CASES,
+    *weights.CASES,
+    *lists.CASES,
+    *urls.CASES,
+    *streams.CASES,
+    *pictures.CASES,
+    *environment.CASES,
+)
+
+_OF_A_KIND = 3  # cases of each kind in a usual pass
+_LONGEST = 300  # characters of a command's last line in the result
+
+
+def run_case(case: Case, materials: Materials) -> dict[str, Any]:
+    """Run a case in a folder of its own, and return the counts and the faults of its attempts.
+
+    `found` is what the commands said in the end.
+    """
+    root = Path(tempfile.mkdtemp(prefix="hostile-"))
+    bench = Bench(root, materials)
+    skipped, failure = "", ""
+    try:
+        case.act(bench)
+    except SkippedError as reason:
+        skipped = str(reason)
+    except Exception as error:  # the other cases still run
+        failure = f"the case itself failed: {type(error).__name__}: {error}"
+    finally:
+        _remove(root)
+
+    results = [attempt.result for attempt in bench.attempts]
+    outcomes = [attempt.outcome for attempt in bench.attempts]
+    faults = [
+        make_printable(f"{attempt.command}: {fault}".replace(str(root), ""))
+        for attempt in bench.attempts
+        for fault in attempt.faults
+    ]
+    found = " | ".join(dict.fromkeys(outcome.last_line[:_LONGEST] for outcome in outcomes))
+    return {
+        "case": case.name,
+        "direction": case.direction,
+        "attack": case.attack,
+        "attempts": len(results),
+        **{result: results.count(result) for result in RESULTS},
+        "faults": [*faults, *filter(None, [make_printable(failure)])],
+        "found": make_printable(found.replace(str(root), "")),
+        "skipped": skipped,
+        "seconds": round(max((outcome.seconds for outcome in outcomes), default=0.0), 1),
+        "memory_mb": max((outcome.memory for outcome in outcomes), default=0) >> 20,
+    }
+
+
+def _remove(root: Path) -> None:
+    """Delete the folder of a case, including folders that nobody may enter."""
+    for place, folders_inside, _ in os.walk(root):
+        for name in folders_inside:
+            path = Path(place, name)
+            if not path.is_symlink():
+                path.chmod(0o700)
+    shutil.rmtree(root)
+
+
+def count_directions(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the counts of each direction, and those of all."""
+    names = list(dict.fromkeys(row["direction"] for row in rows))
+    counts = []
+    for name in (*names, "all"):
+        chosen = [row for row in rows if name in (row["direction"], "all")]
+        sums = {key: sum(row[key] for row in chosen) for key in ("attempts", *RESULTS)}
+        counts.append({"direction": name, "cases": len(chosen), **sums})
+    return counts
+
+
+def list_usual_cases() -> list[Case]:
+    """Return the cases that a pass makes by default: the first few of each kind, and quick ones.
+
+    The first word of a case's name is its kind.
+    """
+    kinds: Counter[tuple[str, str]] = Counter()
+    usual = []
+    for case in CASES:
+        kind = case.direction, case.name.partition("-")[0]
+        kinds[kind] += 1
+        if case.is_quick or kinds[kind] <= _OF_A_KIND:
+            usual.append(case)
+    return usual
+
+
+def choose_cases(only: Sequence[str], *, quick: bool, thorough: bool = False) -> list[Case]:
+    """Return the usual cases, all if `thorough`, or those whose name or direction is in `only`.
+
+    Raises SystemExit for a name that no case has.
+    """
+    known = {case.name for case in CASES} | {case.direction for case in CASES}
+    if unknown := set(only) - known:
+        raise SystemExit(
+            f"found no case {', '.join(sorted(unknown))}, expected a name or a direction; "
+            "try --list"
+        )
+    if only:
+        thorough = True
+    cases = CASES if thorough else list_usual_cases()
+    chosen = [case for case in cases if case.is_quick or not quick]
+    return [case for case in chosen if not only or {case.name, case.direction} & set(only)]
+
+
+def write_rows(rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows to jobs/results/hostile.json, in which they replace those of the same cases."""
+    file = RESULT_FOLDER / "hostile.json"
+    earlier = json.loads(file.read_text(encoding="utf-8"))["cases"] if file.exists() else []
+    by_name = {row["case"]: row for row in (*earlier, *rows)}
+    known = [by_name[case.name] for case in CASES if case.name in by_name]
+    write_result("hostile", {"directions": count_directions(known), "cases": known})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the chosen attacks, and write their results unless it is a quick pass."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="a case or a direction"
+    )
+    parser.add_argument("--quick", action="store_true", help="one or two cases of each direction")
+    parser.add_argument("--thorough", action="store_true", help="all cases of each kind")
+    parser.add_argument("--jobs", type=int, default=1, help="cases at a time (default 1)")
+    parser.add_argument("--list", action="store_true", help="print the names of all cases")
+    options = parser.parse_args(arguments)
+    cases = choose_cases(options.only, quick=options.quick, thorough=options.thorough)
+    if options.list:
+        for case in cases:
+            sys.stdout.write(f"{case.direction:10} {case.name:32} {case.attack}\n")
+        return 0
+
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="hostile-materials-") as folder:
+        materials = Materials(Path(folder))
+        workers = ThreadPoolExecutor(options.jobs)
+        for row in workers.map(lambda case: run_case(case, materials), cases):
+            rows.append(row)
+            mark = "BROKEN" if row["faults"] else "-     " if row["skipped"] else "ok    "
+            sys.stdout.write(f"{mark} {row['direction']:10} {row['case']:32} {row['attempts']:3}\n")
+            for line in (*row["faults"], *filter(None, [row["skipped"]])):
+                sys.stdout.write(f"       {line}\n")
+            sys.stdout.flush()
+
+    counts = count_directions(rows)
+    sys.stdout.write(f"{'':12}{'attempts':>10}" + "".join(f"{r:>10}" for r in RESULTS) + "\n")
+    for count in counts:
+        figures = (count["attempts"], *(count[result] for result in RESULTS))
+        sys.stdout.write(f"{count['direction']:12}" + "".join(f"{f:10}" for f in figures) + "\n")
+    if not options.quick:
+        write_rows(rows)
+    return 1 if any(row["faults"] for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
