@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.errors import InputError, StageError
+from pipeline.errors import InputError, Interrupted, StageError
 from pipeline.media.pictures.stills import SUFFIXES, is_pattern
 from pipeline.runs.result import RunResult
 
@@ -21,7 +21,8 @@ def run_to_stdout(stdout: BinaryIO, lr: str, run: Callable[[str], RunResult]) ->
 
     `lr` is the input. A video is written as Matroska, which a program can read while it arrives,
     and a picture as PNG. Raises InputError if stdout is a terminal or the output would be a folder,
-    and StageError if the reading program ends early.
+    StageError if the reading program ends early, and Interrupted if the run was interrupted, after
+    which nothing is left to resume.
     """
     source = Path(lr)
     if stdout.isatty():
@@ -38,7 +39,13 @@ def run_to_stdout(stdout: BinaryIO, lr: str, run: Callable[[str], RunResult]) ->
     suffix = ".png" if source.suffix.lower() in SUFFIXES else ".mkv"
     with tempfile.TemporaryDirectory(prefix="pipeline-") as folder:
         out = Path(folder) / f"out{suffix}"
-        result = run(str(out))
+        try:
+            result = run(str(out))
+        except Interrupted as error:
+            raise Interrupted(
+                "interrupted before the output was written to stdout, and nothing is kept: run the "
+                "same command again to start over, or use -o FILE, which can be resumed"
+            ) from error
         try:
             with out.open("rb") as made:
                 shutil.copyfileobj(made, stdout)

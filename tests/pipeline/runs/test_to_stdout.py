@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,20 @@ def test_a_picture_is_piped_as_a_picture(tmp_path: Path) -> None:
     made = subprocess.run(command, capture_output=True, check=True)
     assert made.stdout.startswith(b"\x89PNG")
     assert made.stderr == b""
+
+
+def test_an_interrupted_run_promises_no_resuming(tmp_path: Path) -> None:
+    command = [*COMMAND, "-o", "-", "--segment", "0.2", "--preset", "veryslow"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stderr is not None
+        while b" frames" not in child.stderr.readline():  # of the plan
+            pass
+        child.send_signal(signal.SIGINT)
+        lines = child.stderr.read().decode().splitlines()
+        assert child.wait() == 130
+    assert "nothing is kept" in lines[-1]
+    assert "start over" in lines[-1]
+    assert "to resume" not in lines[-1]
 
 
 def test_a_reader_that_ends_early_is_reported_in_one_line() -> None:
