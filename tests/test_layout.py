@@ -37,6 +37,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "pipeline": (
         ("cli",),
+        ("ui",),
         ("tools", "api", "arrays"),
         ("runs", "report"),
         ("planning", "execution", "assembly", "measuring", "adaptation"),
@@ -79,6 +80,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
 HEAVY = (
     *("torch", "ray", "cv2", "av", "scipy", "scenedetect", "imageio", "PIL", "jinja2", "rich"),
     *("tensorrt", "tensorrt_rtx", "onnx", "onnxruntime", "openvino", "h5py", "fsspec", "pyarrow"),
+    "aiohttp",
 )
 
 # Arguments of `Path.open` for text.

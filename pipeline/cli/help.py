@@ -9,7 +9,7 @@ import click
 
 # Heading -> commands. Commands that are in none of the groups are listed under the last heading.
 GROUPS = {
-    "Enhance": ("run", "plan", "submit", "status"),
+    "Enhance": ("run", "plan", "ui", "submit", "status"),
     "Inspect": ("report", "compare", "look", "evaluate", "verify", "probe"),
     "Prepare": ("keyframes", "degrade", "convert", "adapt", "engines", "train"),
     "Get started": ("demo", "doctor", "completion"),
@@ -41,6 +41,7 @@ EXAMPLES = {
         "pipeline adapt input.mp4 --ref-stream keys.mp4 -o camera.safetensors",
         "pipeline run other.mp4 --ref-stream keys.mp4 --adapt camera.safetensors",
     ),
+    "ui": ("pipeline ui", "pipeline ui --host 0.0.0.0 --port 8080 --no-open"),
     "probe": ("pipeline probe input.mp4 --json",),
     "doctor": ("pipeline doctor", "pipeline doctor --json"),
     "completion": ('eval "$(pipeline completion bash)"',),
@@ -53,7 +54,7 @@ FEW_OPTIONS = 12
 REPORTING = frozenset(
     {
         *("report", "stream", "as_json", "json_progress", "quiet", "verbose", "debug", "dry_run"),
-        *("help", "command"),
+        *("help", "command", "preview"),
     }
 )
 

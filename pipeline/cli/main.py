@@ -50,6 +50,7 @@ COMMANDS = {
     "engines": ("pipeline.cli.engines:engines", "Build, list, test and time engines."),
     "doctor": ("pipeline.cli.doctor:doctor", "Check what a run needs on this machine."),
     "completion": ("pipeline.cli.completion:completion", "Print a completion script for a shell."),
+    "ui": ("pipeline.cli.ui:ui", "Open a web page that does the same without a command line."),
     "demo": ("pipeline.cli.demo:demo", "Enhance a bundled sample clip."),
 }
 

@@ -40,6 +40,9 @@ _NOT_OF_STREAMS = (
 )
 @click.option("--dry-run", is_flag=True, help="Only show the plan, like `pipeline plan`.")
 @click.option(
+    "--preview", is_flag=True, help="Show the latest frame, before and after, in `pipeline ui`."
+)
+@click.option(
     "--stream",
     metavar="FORMAT",
     type=click.Choice(["y4m", "rawvideo"]),
@@ -70,6 +73,7 @@ def run(
     skip_existing: bool,
     report: str | None,
     dry_run: bool,
+    preview: bool,
     stream: StreamForm | None,
     command: str | None,
     watch: str | None,
@@ -131,6 +135,8 @@ def run(
         print_plans(entries, progress, save=None, as_json=as_json)
         return
     parts = _find_parts() or RunParts()
+    if preview:
+        parts = _add_preview(parts, settings, progress)
     if command is not None:
         parts = replace(parts, on_published=PublishedCommand(command, progress.note))
     if watch is not None:
@@ -278,6 +284,17 @@ def _find_parts() -> RunParts | None:
     from pipeline.runs.parts import RunParts
 
     return click.get_current_context().find_object(RunParts)
+
+
+def _add_preview(parts: RunParts, settings: ExecutionSettings, progress: Reporter) -> RunParts:
+    """Return parts that also write the latest frame for the page of `pipeline ui`."""
+    from pipeline.execution.runners import choose_runner
+    from pipeline.runs.preview import PreviewWriter, find_page_folder
+
+    if choose_runner(settings.runner, settings.address)[0] == "ray":
+        progress.note("--preview shows no frames of runs on Ray")
+        return parts
+    return replace(parts, enhance=PreviewWriter(find_page_folder(), parts.enhance))
 
 
 def _write_report(

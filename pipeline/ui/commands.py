@@ -1,0 +1,55 @@
+"""The commands that the page calls for a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.paths import is_url
+from pipeline.runs.preview import FOLDER_VARIABLE
+from pipeline.ui.form import make_arguments
+from pipeline.ui.job import Job, JobFolder
+
+_PIPELINE = ("-m", "pipeline")
+
+
+def make_plan_command(job: Job) -> list[str]:
+    """Return the arguments of Python that print the plan of a job as JSON."""
+    options = make_arguments(job.options, planned_only=True)
+    return [*_PIPELINE, "plan", "--json", "-q", *_name_reference(job), *options, "--", job.input]
+
+
+def make_picture_command(folder: JobFolder) -> list[str]:
+    """Return the arguments of Python that describe a stored plan in pictures and figures."""
+    return ["-m", "pipeline.ui.picture_plan", str(folder.plan), str(folder.shown_plan)]
+
+
+def make_key_frames_command(job: Job, folder: JobFolder, count: int | None) -> list[str]:
+    """Return the arguments of Python that write proposed key frames."""
+    number = [] if count is None else [f"--count={count}"]
+    where = [f"--output={folder.key_frames}", "--force", "--json", "-q"]
+    return [*_PIPELINE, "keyframes", *where, *number, "--", job.input]
+
+
+def make_run_command(job: Job, folder: JobFolder) -> list[str]:
+    """Return the arguments of Python that run a job, or resume it."""
+    options = make_arguments(job.options)
+    shown = ["--json", "--json-progress", "--preview"]
+    if _can_have_report(job):
+        shown.append(f"--report={folder.report}")
+    return [*_PIPELINE, "run", *shown, *_name_reference(job), *options, "--", job.input]
+
+
+def make_run_variables(folder: JobFolder) -> dict[str, str]:
+    """Return the variables of a run: where it writes its preview."""
+    return {FOLDER_VARIABLE: str(folder.path)}
+
+
+def _name_reference(job: Job) -> list[str]:
+    return [f"--ref-stream={job.reference}"] if job.reference else []
+
+
+def _can_have_report(job: Job) -> bool:
+    """Return whether a report can show this run: local files that a browser can display."""
+    output = job.options.get("output", "")
+    paths = (job.input, job.reference, output)
+    return not any(map(is_url, paths)) and Path(output).suffix.lower() != ".exr"

@@ -1,0 +1,91 @@
+"""Describe the options of a run for the page, and turn their values into arguments.
+
+Both are made of the table of options, like the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, get_origin
+
+from pipeline.errors import InputError
+from pipeline.schema.options import SECTIONS, OptionField, list_options
+from pipeline.schema.settings import OPTION_GROUPS
+
+# Options that the page shows at first; all others are under "More options".
+COMMON = ("size", "scale", "quality", "max_ref_distance", "start", "end")
+# Fields of the page itself, and an option for several inputs.
+ELSEWHERE = ("ref_stream", "adapt_together")
+
+
+def list_fields() -> list[OptionField]:
+    """Return the options that the page offers."""
+    return [field for field in list_options(*OPTION_GROUPS) if field.name not in ELSEWHERE]
+
+
+def describe_options() -> list[dict[str, Any]]:
+    """Return what the page needs to draw a control for each option, in the order to show them."""
+    fields = {field.name: field for field in list_fields()}
+    common = [fields[name] for name in COMMON]
+    others = [field for field in fields.values() if field.name not in COMMON]
+    others.sort(key=lambda field: SECTIONS.index(field.option.section))
+    return [_describe(field, is_common=True) for field in common] + [
+        _describe(field, is_common=False) for field in others
+    ]
+
+
+def _describe(field: OptionField, *, is_common: bool) -> dict[str, Any]:
+    is_number = field.kind in (int, float)
+    return {
+        "name": field.name,
+        "label": field.name.replace("_", " ").capitalize(),
+        "flag": field.flags[-1].split("/")[0],
+        "help": field.option.help,
+        "section": field.option.section,
+        "common": is_common,
+        "kind": "flag" if field.kind is bool else "number" if is_number else "text",
+        "whole": field.kind is int,
+        "choices": field.choices,
+        "hint": field.option.metavar or "",
+        "path": any(get_origin(kind) is PathLike for kind in field.kinds),
+    }
+
+
+def check_options(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values that were given, as text; raises InputError for what is no option.
+
+    The values themselves are checked by the command that gets them.
+    """
+    known = {field.name for field in list_fields()}
+    found = {}
+    for name, value in options.items():
+        if name not in known or not isinstance(value, str):
+            raise InputError(f"found the option {name[:40]!r}, expected one of the page's options")
+        if "\0" in value:
+            raise InputError(f"found NUL in the option {name}, expected text")
+        if value.strip():
+            found[name] = value.strip()
+    return found
+
+
+def make_arguments(options: Mapping[str, str], *, planned_only: bool = False) -> list[str]:
+    """Return the arguments of a command for these options.
+
+    With `planned_only`, they are those of `pipeline plan`, which lacks some options of `run`.
+    """
+    arguments = []
+    for field in list_fields():
+        value = options.get(field.name)
+        if value is None or (planned_only and not field.option.is_planned):
+            continue
+        flag = field.flags[-1]
+        if field.kind is bool:
+            on, _, off = flag.partition("/")
+            if value == "true":
+                arguments.append(on)
+            elif off:
+                arguments.append(off)
+        else:
+            arguments.append(f"{flag}={value}")
+    return arguments

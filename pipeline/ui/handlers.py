@@ -1,0 +1,329 @@
+"""Answer the requests of the page: a thin layer above the store and the work."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from crossnetpp.printable import make_printable
+from deploy.distribution import installed_version
+from pipeline.errors import InputError
+from pipeline.ledger.durable import remove_path
+from pipeline.paths import is_url
+from pipeline.runs.preview import list_previews
+from pipeline.ui.archives import RESERVED_BYTES, pack, unpack
+from pipeline.ui.form import check_options, describe_options
+from pipeline.ui.job import Job, Role
+from pipeline.ui.messages import REPORT_POLICY, Answer, Call, Handler, answer_json
+from pipeline.ui.picture_plan import DESCRIPTION
+from pipeline.ui.store import JobStore
+from pipeline.ui.uploads import add_sidecar, check_named_path, find_recording, split_name
+from pipeline.ui.work import Wanted, Work
+
+PAGE = Path(__file__).parent / "page"
+ARRIVING = ".arriving-"  # beginning of the names of files that are being uploaded
+
+
+class Handlers:
+    """The answers to all requests."""
+
+    def __init__(self, store: JobStore, work: Work) -> None:
+        self._store = store
+        self._work = work
+
+    def list_routes(self) -> list[tuple[str, str, Handler]]:
+        """Return the method, the address and the handler of each kind of request."""
+        job = "/api/jobs/{job}"
+        return [
+            ("GET", "/", self.show_page),
+            ("GET", "/page/{name}", self.show_page_file),
+            ("GET", "/api/options", self.list_options),
+            ("GET", "/api/state", self.show_state),
+            ("POST", "/api/jobs", self.create_job),
+            ("DELETE", job, self.remove_job),
+            ("DELETE", job + "/files/{role}", self.clear_files),
+            ("PUT", job + "/files/{role}", self.receive_file),
+            ("POST", job + "/files/{role}", self.use_files),
+            ("POST", job + "/path/{role}", self.use_path),
+            ("POST", job + "/options", self.set_options),
+            ("POST", job + "/key-frames", self.propose_key_frames),
+            ("POST", job + "/start", self.start),
+            ("POST", job + "/pause", self.pause),
+            ("GET", job + "/plan", self.show_plan),
+            ("GET", job + "/plan/{name}", self.show_plan_picture),
+            ("GET", job + "/key-frames.zip", self.send_key_frames),
+            ("GET", job + "/output", self.send_output),
+            ("GET", job + "/report", self.show_report),
+            ("GET", job + "/preview/{run}/{name}", self.show_job_preview),
+            ("GET", "/api/preview/{run}/{name}", self.show_preview),
+        ]
+
+    async def show_page(self, call: Call) -> Answer:
+        """Return the page."""
+        return _show_file(PAGE, "index.html")
+
+    async def show_page_file(self, call: Call) -> Answer:
+        """Return a script, a style or an icon of the page."""
+        return _show_file(PAGE, call.place["name"])
+
+    async def list_options(self, call: Call) -> Answer:
+        """Return the options of a run."""
+        return answer_json(describe_options())
+
+    async def show_state(self, call: Call) -> Answer:
+        """Return all jobs, and the latest frames of runs on the command line."""
+        return answer_json(await asyncio.to_thread(self._describe_state))
+
+    def _describe_state(self) -> dict[str, Any]:
+        jobs = [self._describe_job(job) for job in self._store.list_jobs()]
+        previews = _describe_previews(self._store.folder, "/api/preview")
+        return {"version": installed_version() or "", "jobs": jobs, "previews": previews}
+
+    def _describe_job(self, job: Job) -> dict[str, Any]:
+        folder = self._store.folder_of(job.id)
+        described = job.model_dump(mode="json", exclude={"child"})
+        described |= self._work.describe(job.id)
+        described["notes"] = [make_printable(note) for note in job.notes]
+        described["report"] = job.state == "done" and folder.report.is_file()
+        described["input_name"] = _shorten(job.input)
+        described["reference_name"] = _shorten(job.reference)
+        previews = []
+        if job.state in ("running", "paused"):
+            previews = _describe_previews(folder.path, f"/api/jobs/{job.id}/preview")
+        described["preview"] = previews[0] if previews else None
+        return described
+
+    def _answer_job(self, job_id: str) -> Answer:
+        return answer_json(self._describe_job(self._store.find(job_id)))
+
+    def _find_open(self, call: Call) -> Job:
+        """Return the job of a request that changes it; raises InputError if it has started."""
+        job = self._store.find(call.place["job"])
+        if not job.is_open:
+            raise InputError("this job has started, and keeps its recordings and options")
+        return job
+
+    async def create_job(self, call: Call) -> Answer:
+        """Create an empty job."""
+        job = self._store.create()
+        return self._answer_job(job.id)
+
+    async def remove_job(self, call: Call) -> Answer:
+        """Stop a job, and delete it with its uploaded and written files."""
+        job = self._store.find(call.place["job"])
+        await asyncio.to_thread(self._work.forget, job.id)
+        await asyncio.to_thread(self._store.remove, job.id)
+        return answer_json({})
+
+    async def clear_files(self, call: Call) -> Answer:
+        """Delete the files that were uploaded for a role."""
+        job, role = self._find_open(call), _read_role(call)
+        folder = self._store.folder_of(job.id).files(role)
+        if folder.exists():
+            await asyncio.to_thread(remove_path, folder)
+        self._change(job, **{role: ""})
+        return self._answer_job(job.id)
+
+    async def receive_file(self, call: Call) -> Answer:
+        """Store one uploaded file, whose relative path is the query's `name`."""
+        job, role = self._find_open(call), _read_role(call)
+        folder = self._store.folder_of(job.id).files(role)
+        folder.mkdir(exist_ok=True)
+        target = folder.joinpath(*split_name(call.query.get("name", "")))
+        _check_room(folder, call.size)
+
+        arriving = folder / f"{ARRIVING}{uuid.uuid4().hex}"
+        try:
+            with arriving.open("xb") as file:
+                async for piece in call.read_pieces():
+                    await asyncio.to_thread(file.write, piece)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            arriving.replace(target)
+        finally:
+            arriving.unlink(missing_ok=True)
+        return answer_json({})
+
+    async def use_files(self, call: Call) -> Answer:
+        """Unpack the zip files that were uploaded for a role, and use what is there."""
+        job, role = self._find_open(call), _read_role(call)
+        path = await asyncio.to_thread(self._find_upload, job, role)
+        self._use(job, role, str(path))
+        return self._answer_job(job.id)
+
+    def _find_upload(self, job: Job, role: Role) -> Path:
+        folder = self._store.folder_of(job.id)
+        files = folder.files(role)
+        files.mkdir(exist_ok=True)
+        for archive in sorted(files.rglob("*")):
+            if archive.suffix.lower() == ".zip" and archive.is_file():
+                target = archive.with_name(archive.stem or "files")
+                target.mkdir(exist_ok=True)
+                unpack(archive, target)
+                archive.unlink()
+        if role == "reference":
+            add_sidecar(files, folder.key_frames)
+        return find_recording(files)
+
+    async def use_path(self, call: Call) -> Answer:
+        """Use a path on this machine, or a URL, for a role."""
+        job, role = self._find_open(call), _read_role(call)
+        path = check_named_path(str((await call.read_object()).get("path", "")))
+        self._use(job, role, path)
+        return self._answer_job(job.id)
+
+    def _use(self, job: Job, role: Role, path: str) -> None:
+        changes: dict[str, Any] = {role: path}
+        if role == "input":
+            changes |= {"title": _shorten(path), "key_frames": 0}
+        self._change(job, **changes)
+
+    def _change(self, job: Job, **changes: Any) -> None:
+        """Change what the plan depends on, and make a new one once there are both recordings."""
+        changed = self._store.change(
+            job.id, **changes, state="draft", is_planned=False, error="", output="", notes=()
+        )
+        if changed.input and changed.reference:
+            self._work.prepare(job.id, Wanted("plan"))
+
+    async def set_options(self, call: Call) -> Answer:
+        """Set the options of a job."""
+        job = self._find_open(call)
+        options = check_options(await call.read_object())
+        if options != job.options:
+            self._change(job, options=options)
+        return self._answer_job(job.id)
+
+    async def propose_key_frames(self, call: Call) -> Answer:
+        """Choose frames that would help as references, if somebody enlarged them."""
+        job = self._find_open(call)
+        if not job.input:
+            raise InputError("found no recording, expected one; drop it on the page first")
+        count = (await call.read_object()).get("count")
+        if count is not None and (not isinstance(count, int) or not 1 <= count <= 1000):
+            raise InputError(f"found {count} key frames, expected a number from 1 to 1000")
+        self._store.change(job.id, key_frames=0, error="")
+        self._work.prepare(job.id, Wanted("key frames", count))
+        return self._answer_job(job.id)
+
+    async def start(self, call: Call) -> Answer:
+        """Queue a job, or resume it."""
+        self._work.start(call.place["job"])
+        return self._answer_job(call.place["job"])
+
+    async def pause(self, call: Call) -> Answer:
+        """Pause a job; what is done of it is kept."""
+        self._work.pause(call.place["job"])
+        return self._answer_job(call.place["job"])
+
+    async def show_plan(self, call: Call) -> Answer:
+        """Return the description of a job's plan."""
+        job = self._store.find(call.place["job"])
+        return _show_file(self._store.folder_of(job.id).shown_plan, DESCRIPTION)
+
+    async def show_plan_picture(self, call: Call) -> Answer:
+        """Return a small picture of a frame or of a reference."""
+        job = self._store.find(call.place["job"])
+        return _show_file(self._store.folder_of(job.id).shown_plan, call.place["name"])
+
+    async def send_key_frames(self, call: Call) -> Answer:
+        """Return the proposed key frames as a zip file."""
+        job = self._store.find(call.place["job"])
+        folder = self._store.folder_of(job.id).key_frames
+        if not folder.is_dir():
+            raise InputError("there are no key frames yet; let the page propose some")
+        name = f"{Path(job.title).stem or 'recording'}-key-frames.zip"
+        return Answer(kind="application/zip", pieces=pack(folder), save_as=name)
+
+    async def send_output(self, call: Call) -> Answer:
+        """Return the output: a file as it is, a folder as a zip file."""
+        job = self._store.find(call.place["job"])
+        if is_url(job.output):
+            raise InputError(f"the output is at {job.output}; open it there")
+        output = Path(job.output)
+        if not job.output or not output.exists():
+            raise InputError("the output is not there any more, or not finished")
+        if output.is_dir():
+            name = f"{output.name}.zip"
+            return Answer(kind="application/zip", pieces=pack(output), save_as=name)
+        return Answer(file=output, kind="application/octet-stream", save_as=output.name)
+
+    async def show_report(self, call: Call) -> Answer:
+        """Return the report."""
+        job = self._store.find(call.place["job"])
+        folder = self._store.folder_of(job.id)
+        answer = _show_file(folder.path, folder.report.name)
+        return Answer(file=answer.file, kind="text/html; charset=utf-8", policy=REPORT_POLICY)
+
+    async def show_job_preview(self, call: Call) -> Answer:
+        """Return a picture of the latest frame of a job."""
+        job = self._store.find(call.place["job"])
+        return _show_preview(self._store.folder_of(job.id).path, call)
+
+    async def show_preview(self, call: Call) -> Answer:
+        """Return a picture of the latest frame of a run on the command line."""
+        return _show_preview(self._store.folder, call)
+
+
+def _read_role(call: Call) -> Role:
+    role = call.place["role"]
+    if role == "input":
+        return "input"
+    if role == "reference":
+        return "reference"
+    raise InputError(f"found the role {role[:40]!r}, expected input or reference")
+
+
+def _check_room(folder: Path, size: int | None) -> None:
+    """Raise InputError if the disk has no room for a file of this size."""
+    free = shutil.disk_usage(folder).free - RESERVED_BYTES
+    if size is not None and size > free:
+        raise InputError(
+            f"found a file of {size / 1e6:.0f} MB, expected at most the "
+            f"{max(0, free) / 1e6:.0f} MB that the disk has room for; make room, or name a path on "
+            "this computer"
+        )
+
+
+def _shorten(path: str) -> str:
+    """Return the name of a recording for the page."""
+    return make_printable(path if is_url(path) else Path(path).name)
+
+
+def _show_file(folder: Path, name: str) -> Answer:
+    """Return a file right inside a folder; raises InputError if there is none of that name."""
+    path = folder / name
+    if path.parent != folder or path.name.startswith(".") or not path.is_file():
+        raise InputError("there is no such file")
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    if kind.startswith("text/"):
+        kind += "; charset=utf-8"
+    return Answer(file=path, kind=kind)
+
+
+def _show_preview(folder: Path, call: Call) -> Answer:
+    for place, *_ in list_previews(folder):
+        if place.name == call.place["run"] and call.place["name"].endswith(".jpg"):
+            return _show_file(place, call.place["name"])
+    raise InputError("there is no such preview")
+
+
+def _describe_previews(folder: Path, address: str) -> list[dict[str, Any]]:
+    """Return the latest frames of the runs that write into a folder, the newest first."""
+    return [
+        {
+            "run": place.name,
+            "name": _shorten(preview.input),
+            "output": make_printable(preview.output),
+            "place": preview.place,
+            "width": preview.width,
+            "height": preview.height,
+            "before": f"{address}/{place.name}/{preview.before}",
+            "after": f"{address}/{place.name}/{preview.after}",
+            "age": round(age, 1),
+        }
+        for place, preview, age in list_previews(folder)
+    ]

@@ -1,0 +1,193 @@
+"""Serve the page with aiohttp; the only module that depends on this library."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from deploy.distribution import describe_install
+from pipeline.errors import InputError, PipelineError
+from pipeline.ui.guard import COOKIE, Asked, Guard, is_loopback
+from pipeline.ui.handlers import Handlers
+from pipeline.ui.messages import Answer, Call, Handler, answer_error
+from pipeline.ui.store import JobStore
+from pipeline.ui.work import Work
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+_JSON_BYTES = 1_000_000  # most in a request that is no upload
+_SHUTDOWN_SECONDS = 2.0  # for answers that are being sent
+
+
+def check_library() -> None:
+    """Raise InputError if the web library is missing."""
+    try:
+        import aiohttp  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"found no aiohttp, expected it for `pipeline ui`; try {describe_install('ui')}"
+        ) from error
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at an address; raises InputError if that is not possible."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(64)
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"cannot listen at {host}:{port} ({reason}), expected a free port of this computer; "
+            "try another --port"
+        ) from error
+    return listening
+
+
+def format_address(host: str, port: int, token: str) -> str:
+    """Return the address of the page for a browser, with the token if there is one."""
+    shown = socket.gethostname() if host in ("0.0.0.0", "::", "") else host
+    if ":" in shown:
+        shown = f"[{shown}]"
+    return f"http://{shown}:{port}/" + (f"?token={quote(token)}" if token else "")
+
+
+def serve(
+    folder: Path,
+    host: str,
+    port: int,
+    *,
+    token: str = "",
+    on_ready: Callable[[str], None],
+) -> None:
+    """Serve the page until the process is interrupted; `on_ready` receives its address.
+
+    Runs that are at work are then interrupted, and can be resumed. Raises InputError if the port or
+    the folder is in use, or aiohttp is missing.
+    """
+    check_library()
+    listening = open_socket(host, port)
+    try:
+        store = JobStore(folder)
+        work = Work(store)
+        try:
+            guard = Guard(token=token, loopback_only=is_loopback(host))
+            address = format_address(host, listening.getsockname()[1], token)
+            app = make_app(Handlers(store, work), guard)
+            asyncio.run(_serve(app, listening, lambda: on_ready(address)))
+        finally:
+            work.close()
+            store.close()
+    finally:
+        listening.close()
+
+
+async def _serve(
+    app: web.Application, listening: socket.socket, on_ready: Callable[[], None]
+) -> None:
+    from aiohttp import web
+
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listening).start()
+        on_ready()
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+def make_app(handlers: Handlers, guard: Guard) -> web.Application:
+    """Return the application: every request passes the guard, and errors become one line."""
+    from aiohttp import web
+
+    @web.middleware
+    async def check(request: web.Request, handler: Any) -> web.StreamResponse:
+        objection = guard.find_objection(
+            Asked(
+                request.method,
+                request.path,
+                request.headers,
+                request.query.get("token", ""),
+                request.cookies.get(COOKIE, ""),
+            )
+        )
+        if objection is not None:
+            return await _send(request, answer_error(objection, 403))
+        if guard.fits(request.query.get("token", "")) and request.path == "/":
+            # from here on the cookie carries the token, which then is in no history or log
+            response = web.Response(status=303, headers={"Location": "/"})
+            response.set_cookie(COOKIE, guard.token, httponly=True, samesite="Strict", path="/")
+            return response
+        response = await handler(request)
+        assert isinstance(response, web.StreamResponse)
+        return response
+
+    app = web.Application(middlewares=[check], client_max_size=_JSON_BYTES)
+    for method, path, handler in handlers.list_routes():
+        app.router.add_route(method, path, _adapt(handler))
+    return app
+
+
+def _adapt(handler: Handler) -> Any:
+    """Return aiohttp's handler for one of ours."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        async def read_pieces() -> AsyncIterator[bytes]:
+            async for piece in request.content.iter_chunked(1 << 20):
+                yield piece
+
+        call = Call(
+            place=request.match_info,
+            query=request.query,
+            read_json=request.json,
+            read_pieces=read_pieces,
+            size=request.content_length,
+        )
+        try:
+            answer = await handler(call)
+        except PipelineError as error:
+            answer = answer_error(str(error))
+        except OSError as error:
+            answer = answer_error(f"{error.strerror or error}; check the disk", 500)
+        return await _send(request, answer)
+
+    return handle
+
+
+async def _send(request: web.Request, answer: Answer) -> web.StreamResponse:
+    from aiohttp import web
+
+    headers = {
+        "Content-Security-Policy": answer.policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cache-Control": "no-store",
+        "Content-Type": answer.kind,
+        **answer.headers,
+    }
+    if answer.save_as:
+        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(answer.save_as)}"
+    if answer.file is not None:
+        return web.FileResponse(answer.file, headers=headers)
+    if answer.pieces is None:
+        return web.Response(body=answer.body, status=answer.status, headers=headers)
+
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(request)
+    while (piece := await asyncio.to_thread(_take_next, answer.pieces)) is not None:
+        await response.write(piece)
+    await response.write_eof()
+    return response
+
+
+def _take_next(pieces: Iterator[bytes]) -> bytes | None:
+    return next(pieces, None)

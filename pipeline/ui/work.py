@@ -1,0 +1,292 @@
+"""Do the work of jobs in child processes: one run at a time, and one plan beside it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from pipeline.errors import InputError, describe_os_error
+from pipeline.ledger.durable import remove_path
+from pipeline.ui.child import Child, Ended, end_orphan
+from pipeline.ui.commands import (
+    make_key_frames_command,
+    make_picture_command,
+    make_plan_command,
+    make_run_command,
+    make_run_variables,
+)
+from pipeline.ui.job import Job
+from pipeline.ui.store import JobStore
+
+Preparation = Literal["plan", "key frames"]
+
+_MOST_NOTES = 50
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A preparation that was asked for."""
+
+    what: Preparation
+    count: int | None = None
+    """Number of key frames; None = as many as help."""
+
+
+class Work:
+    """The two threads that work on the jobs of a store: for runs, and for plans and key frames."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._queue: list[str] = []
+        self._running: tuple[str, Child] | None = None
+        self._is_pausing = False
+        self._wanted: dict[str, Wanted] = {}
+        self._preparing: tuple[str, Preparation, Child | None] | None = None
+        self._progress: dict[str, Any] = {}
+
+        for job in store.list_jobs():
+            if job.state in ("queued", "running"):
+                if job.child is not None:
+                    end_orphan(job.child)
+                store.change(job.id, state="paused", child=None)
+        self._threads = [
+            threading.Thread(target=loop, name=f"page-{name}", daemon=True)
+            for name, loop in (("runs", self._run_loop), ("plans", self._prepare_loop))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Interrupt the children and wait until their segments are safe."""
+        with self._changed:
+            self._is_closed = True
+            self._queue.clear()
+            self._wanted.clear()
+            self._stop_run()
+            self._stop_preparation()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout)
+
+    def start(self, job_id: str) -> None:
+        """Queue a run, or resume it; raises InputError if it cannot start."""
+        with self._changed:
+            job = self._store.find(job_id)
+            if job.state in ("queued", "running"):
+                return
+            if not job.input:
+                raise InputError("found no recording, expected one; drop it on the page first")
+            if job.state == "done":
+                raise InputError("this job is done; start a new one")
+            self._store.change(job_id, state="queued", error="")
+            self._queue.append(job_id)
+            self._changed.notify_all()
+
+    def pause(self, job_id: str) -> None:
+        """Interrupt a run as Ctrl-C does, or take it out of the queue."""
+        with self._changed:
+            if job_id in self._queue:
+                self._queue.remove(job_id)
+                self._store.change(job_id, state="paused")
+            elif self._running is not None and self._running[0] == job_id:
+                self._stop_run()
+
+    def prepare(self, job_id: str, wanted: Wanted) -> None:
+        """Ask for a plan or for key frames; an older request for the same job ends."""
+        with self._changed:
+            self._wanted.pop(job_id, None)
+            self._wanted[job_id] = wanted
+            if self._preparing is not None and self._preparing[0] == job_id:
+                self._stop_preparation()
+            self._changed.notify_all()
+
+    def forget(self, job_id: str) -> None:
+        """End everything that is done for a job, and wait until it has ended."""
+        with self._changed:
+            self._wanted.pop(job_id, None)
+            if self._preparing is not None and self._preparing[0] == job_id:
+                self._stop_preparation()
+            self.pause(job_id)
+            self._changed.wait_for(
+                lambda: not (self._is_at_work(job_id) or self._is_prepared(job_id)), timeout=90
+            )
+
+    def describe(self, job_id: str) -> dict[str, Any]:
+        """Return the activity, the progress and the place in the queue of a job."""
+        with self._changed:
+            activity = None
+            if job_id in self._wanted:
+                activity = self._wanted[job_id].what
+            elif self._preparing is not None and self._preparing[0] == job_id:
+                activity = self._preparing[1]
+            at_work = self._is_at_work(job_id)
+            return {
+                "activity": activity,
+                "pausing": at_work and self._is_pausing,
+                "progress": dict(self._progress) if at_work else None,
+                "place": self._queue.index(job_id) + 1 if job_id in self._queue else None,
+            }
+
+    def _is_at_work(self, job_id: str) -> bool:
+        return self._running is not None and self._running[0] == job_id
+
+    def _is_prepared(self, job_id: str) -> bool:
+        return self._preparing is not None and self._preparing[0] == job_id
+
+    def _stop_run(self) -> None:
+        if self._running is not None:
+            self._is_pausing = True
+            self._running[1].stop()
+
+    def _stop_preparation(self) -> None:
+        if self._preparing is not None and self._preparing[2] is not None:
+            self._preparing[2].stop()
+
+    def _run_loop(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._is_closed)
+                if self._is_closed:
+                    return
+                job_id = self._queue.pop(0)
+                child = self._begin(job_id)
+            if child is None:
+                continue
+            ended = child.wait()
+            with self._changed:
+                with suppress(InputError, OSError):
+                    self._finish(job_id, ended)
+                self._running = None
+                self._changed.notify_all()
+
+    def _begin(self, job_id: str) -> Child | None:
+        """Start the run of a job; None if that is not possible."""
+        try:
+            job = self._store.find(job_id)
+            folder = self._store.folder_of(job_id)
+            child = Child(
+                make_run_command(job, folder),
+                folder.path,
+                variables=make_run_variables(folder),
+                on_event=partial(self._note_event, job_id),
+            )
+        except InputError:
+            return None  # the job was removed
+        except OSError as error:
+            self._store.change(job_id, state="failed", error=str(describe_os_error(error)))
+            return None
+
+        self._running = job_id, child
+        self._is_pausing = False
+        self._progress = {"frames": job.frames or None, "frames_done": job.frames_done}
+        self._store.change(job_id, state="running", child=child.mark, notes=())
+        return child
+
+    def _note_event(self, job_id: str, event: dict[str, Any]) -> None:
+        """Keep what an event of a run states."""
+        kind, text = event.get("event"), event.get("text")
+        with self._changed, suppress(InputError):
+            if kind in ("progress", "step"):
+                self._progress |= {k: event.get(k) for k in ("stage", "step", "fps", "eta_seconds")}
+                if kind == "progress":
+                    self._progress |= {k: event.get(k) for k in ("frames", "frames_done")}
+                else:
+                    self._progress["step_done"] = event.get("frames_done")
+                    self._progress["step_total"] = event.get("frames")
+            elif kind == "note" and isinstance(text, str):
+                notes = self._store.find(job_id).notes
+                if text not in notes and len(notes) < _MOST_NOTES:
+                    self._store.change(job_id, notes=(*notes, text))
+            elif kind == "end" and event.get("status") == "done":
+                self._store.change(job_id, output=str(event.get("output") or ""))
+
+    def _finish(self, job_id: str, ended: Ended) -> None:
+        """Store how a run ended."""
+        job = self._store.find(job_id)
+        frames = int(self._progress.get("frames") or 0)
+        changes: dict[str, Any] = {
+            "child": None,
+            "frames": frames,
+            "frames_done": int(self._progress.get("frames_done") or 0),
+        }
+        if ended.status == 0 or job.output:
+            # an output was published, even if the report about it was not written
+            result = _parse_result(ended.stdout)
+            changes |= {"state": "done", "error": ended.error, "result": result}
+            changes["frames_done"] = frames
+            changes["output"] = str(result.get("output") or job.output)
+        elif self._is_pausing:
+            changes |= {"state": "paused", "error": ""}
+        else:
+            changes |= {"state": "failed", "error": ended.error}
+        self._store.change(job_id, **changes)
+
+    def _prepare_loop(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._wanted or self._is_closed)
+                if self._is_closed:
+                    return
+                job_id = next(iter(self._wanted))
+                wanted = self._wanted.pop(job_id)
+                self._preparing = job_id, wanted.what, None
+            try:
+                with suppress(InputError, OSError):
+                    self._prepare(self._store.find(job_id), wanted)
+            finally:
+                with self._changed:
+                    self._preparing = None
+                    self._changed.notify_all()
+
+    def _prepare(self, job: Job, wanted: Wanted) -> None:
+        step = self._make_plan if wanted.what == "plan" else self._write_key_frames
+        changes = step(job, wanted)
+        with self._changed:
+            # a newer request has other recordings or options, so this result is not wanted
+            if job.id not in self._wanted:
+                self._store.change_if(job.id, lambda found: found.is_open, **changes)
+
+    def _make_plan(self, job: Job, wanted: Wanted) -> dict[str, Any]:
+        """Make the plan of a job and its pictures, and return what changes in the job."""
+        folder = self._store.folder_of(job.id)
+        ended = self._call(job, make_plan_command(job))
+        if ended.status == 0:
+            folder.plan.write_text(ended.stdout, encoding="utf-8")
+            ended = self._call(job, make_picture_command(folder))
+        return {"is_planned": ended.status == 0, "error": ended.error}
+
+    def _write_key_frames(self, job: Job, wanted: Wanted) -> dict[str, Any]:
+        """Write the proposed key frames of a job, and return what changes in the job."""
+        folder = self._store.folder_of(job.id)
+        if folder.key_frames.exists():
+            remove_path(folder.key_frames)
+        ended = self._call(job, make_key_frames_command(job, folder, wanted.count))
+        if ended.status:
+            return {"key_frames": 0, "error": ended.error}
+        found = _parse_result(ended.stdout).get("key_frames")
+        return {"key_frames": len(found) if isinstance(found, list) else 0, "error": ""}
+
+    def _call(self, job: Job, command: list[str]) -> Ended:
+        """Call a command for a preparation, which a newer request ends."""
+        with self._changed:
+            assert self._preparing is not None
+            if job.id in self._wanted or self._is_closed:
+                return Ended(1, "", "a newer request replaces this one")
+            child = Child(command, self._store.folder_of(job.id).path)
+            self._preparing = (*self._preparing[:2], child)
+        return child.wait()
+
+
+def _parse_result(text: str) -> dict[str, Any]:
+    """Return the JSON object that a command printed, or {} if it printed none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
