@@ -19,4 +19,5 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 _cache = tempfile.TemporaryDirectory(prefix="pipeline-cache-", ignore_cleanup_errors=True)
 os.environ["PIPELINE_CACHE"] = _cache.name
 # neither a file of defaults nor any other file of the user's decides a test
+os.environ["PIPELINE_UI_FOLDER"] = str(Path(_cache.name) / "page")
 os.environ["XDG_CONFIG_HOME"] = str(Path(_cache.name) / "config")

@@ -43,6 +43,8 @@ DATA = {
     "pipeline/samples/monster.mp4",
     "pipeline/samples/SOURCES.md",
     "pipeline/report/template/page.html.j2",
+    "pipeline/ui/page/index.html",
+    "pipeline/ui/page/page.js",
     "pipeline/report/template/uplot/LICENSE",
     "pipeline/report/template/uplot/uPlot.iife.min.js",
 }

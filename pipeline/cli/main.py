@@ -39,7 +39,7 @@ COMMANDS = {
     "probe": ("pipeline.cli.probe:probe", "Describe a video, pictures or a light field."),
     "verify": ("pipeline.cli.evaluate:verify", "List how an output differs from its input."),
     "evaluate": ("pipeline.cli.evaluate:evaluate", "Measure an output against its ground truth."),
-    "report": ("pipeline.cli.report:report", "Write a page about a finished run."),
+    "report": ("pipeline.cli.pages:report", "Write a page about a finished run."),
     "compare": ("pipeline.cli.compare:compare", "Show recordings side by side in one clip."),
     "keyframes": ("pipeline.cli.key_frames:keyframes", "Write the frames worth enhancing by hand."),
     "degrade": ("pipeline.cli.degrade:degrade", "Make a low-resolution copy of a recording."),
@@ -50,7 +50,7 @@ COMMANDS = {
     "engines": ("pipeline.cli.engines:engines", "Build, list, test and time engines."),
     "doctor": ("pipeline.cli.doctor:doctor", "Check what a run needs on this machine."),
     "completion": ("pipeline.cli.completion:completion", "Print a completion script for a shell."),
-    "ui": ("pipeline.cli.ui:ui", "Open a web page that does the same without a command line."),
+    "ui": ("pipeline.cli.pages:ui", "Open a web page that does the same without a command line."),
     "demo": ("pipeline.cli.demo:demo", "Enhance a bundled sample clip."),
 }
 

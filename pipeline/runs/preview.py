@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 import uuid
@@ -33,7 +34,6 @@ PREVIEWS = "previews"
 RECORD = "preview.json"
 INTERVAL_SECONDS = 1.0  # between two frames that are shown
 MOST_WIDTH = 1600  # of the pictures; wider frames are reduced
-KEPT_SECONDS = 86_400  # for which the latest frame of a run is of interest
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 88]
 
 
@@ -146,17 +146,17 @@ def _describe_place(plan: Plan, pts: int) -> str:
 
 
 def list_previews(
-    folder: Path, *, now: Callable[[], float] = time.time
+    folder: Path, *, most_age: float = math.inf, now: Callable[[], float] = time.time
 ) -> list[tuple[Path, Preview, float]]:
     """Return the folder, the record and the age in seconds of each preview, the newest first.
 
-    Those that nobody has written for a day are left out.
+    Those that are older than `most_age` are left out.
     """
     found = []
     for record in (folder / PREVIEWS).glob(f"*/{RECORD}"):
         with suppress(OSError, ValidationError, UnicodeDecodeError):
             preview = Preview.model_validate_json(record.read_text(encoding="utf-8"))
             age = max(0.0, now() - record.stat().st_mtime)
-            if age < KEPT_SECONDS:
+            if age <= most_age:
                 found.append((record.parent, preview, age))
     return sorted(found, key=lambda item: item[2])

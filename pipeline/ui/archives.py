@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.ui.uploads import split_name
+from pipeline.ui.uploads import NAME_CONFLICTS, name_conflict, split_name
 
 MOST_MEMBERS = 20_000
 MOST_RATIO = 200  # of unpacked to packed bytes; pictures and videos hardly shrink
@@ -79,19 +79,17 @@ def _check(
 
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
     """Write a member to `target`; raises InputError if it is larger than the archive states."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     left = member.file_size
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with opened.open(member) as source, target.open("xb") as file:
             while piece := source.read(_PIECE):
                 left -= len(piece)
                 if left < 0:
                     raise zipfile.BadZipFile(f"{member.filename} is larger than stated")
                 file.write(piece)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(
-            f"found {member.filename} twice in the zip file, expected names that differ"
-        ) from error
+    except NAME_CONFLICTS as error:
+        raise name_conflict(member.filename) from error
 
 
 class _Outlet(io.RawIOBase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.paths import is_url
@@ -9,13 +10,13 @@ from pipeline.runs.preview import FOLDER_VARIABLE
 from pipeline.ui.form import make_arguments
 from pipeline.ui.job import Job, JobFolder
 
-_PIPELINE = ("-m", "pipeline")
+PROGRAM = ("-m", "pipeline")  # the arguments of Python that start the program
 
 
 def make_plan_command(job: Job) -> list[str]:
     """Return the arguments of Python that print the plan of a job as JSON."""
     options = make_arguments(job.options, planned_only=True)
-    return [*_PIPELINE, "plan", "--json", "-q", *_name_reference(job), *options, "--", job.input]
+    return [*PROGRAM, "plan", "--json", "-q", *_name_reference(job), *options, "--", job.input]
 
 
 def make_picture_command(folder: JobFolder) -> list[str]:
@@ -27,16 +28,16 @@ def make_key_frames_command(job: Job, folder: JobFolder, count: int | None) -> l
     """Return the arguments of Python that write proposed key frames."""
     number = [] if count is None else [f"--count={count}"]
     where = [f"--output={folder.key_frames}", "--force", "--json", "-q"]
-    return [*_PIPELINE, "keyframes", *where, *number, "--", job.input]
+    return [*PROGRAM, "keyframes", *where, *number, "--", job.input]
 
 
-def make_run_command(job: Job, folder: JobFolder) -> list[str]:
+def make_run_command(job: Job, folder: JobFolder, program: Sequence[str] = PROGRAM) -> list[str]:
     """Return the arguments of Python that run a job, or resume it."""
     options = make_arguments(job.options)
     shown = ["--json", "--json-progress", "--preview"]
     if _can_have_report(job):
         shown.append(f"--report={folder.report}")
-    return [*_PIPELINE, "run", *shown, *_name_reference(job), *options, "--", job.input]
+    return [*program, "run", *shown, *_name_reference(job), *options, "--", job.input]
 
 
 def make_run_variables(folder: JobFolder) -> dict[str, str]:

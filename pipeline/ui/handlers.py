@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import mimetypes
 import shutil
 import uuid
@@ -21,10 +22,18 @@ from pipeline.ui.job import Job, Role
 from pipeline.ui.messages import REPORT_POLICY, Answer, Call, Handler, answer_json
 from pipeline.ui.picture_plan import DESCRIPTION
 from pipeline.ui.store import JobStore
-from pipeline.ui.uploads import add_sidecar, check_named_path, find_recording, split_name
+from pipeline.ui.uploads import (
+    NAME_CONFLICTS,
+    add_sidecar,
+    check_named_path,
+    find_recording,
+    name_conflict,
+    split_name,
+)
 from pipeline.ui.work import Wanted, Work
 
 PAGE = Path(__file__).parent / "page"
+KEPT_SECONDS = 86_400  # for which a run on the command line is shown after its last frame
 ARRIVING = ".arriving-"  # beginning of the names of files that are being uploaded
 
 
@@ -80,8 +89,13 @@ class Handlers:
 
     def _describe_state(self) -> dict[str, Any]:
         jobs = [self._describe_job(job) for job in self._store.list_jobs()]
-        previews = _describe_previews(self._store.folder, "/api/preview")
-        return {"version": installed_version() or "", "jobs": jobs, "previews": previews}
+        previews = _describe_previews(self._store.folder, "/api/preview", KEPT_SECONDS)
+        return {
+            "version": installed_version() or "",
+            "folder": str(self._store.folder),
+            "jobs": jobs,
+            "previews": previews,
+        }
 
     def _describe_job(self, job: Job) -> dict[str, Any]:
         folder = self._store.folder_of(job.id)
@@ -92,7 +106,7 @@ class Handlers:
         described["input_name"] = _shorten(job.input)
         described["reference_name"] = _shorten(job.reference)
         previews = []
-        if job.state in ("running", "paused"):
+        if job.state in ("running", "paused", "done"):
             previews = _describe_previews(folder.path, f"/api/jobs/{job.id}/preview")
         described["preview"] = previews[0] if previews else None
         return described
@@ -143,6 +157,8 @@ class Handlers:
                     await asyncio.to_thread(file.write, piece)
             target.parent.mkdir(parents=True, exist_ok=True)
             arriving.replace(target)
+        except NAME_CONFLICTS as error:
+            raise name_conflict("/".join(split_name(call.query["name"]))) from error
         finally:
             arriving.unlink(missing_ok=True)
         return answer_json({})
@@ -311,7 +327,9 @@ def _show_preview(folder: Path, call: Call) -> Answer:
     raise InputError("there is no such preview")
 
 
-def _describe_previews(folder: Path, address: str) -> list[dict[str, Any]]:
+def _describe_previews(
+    folder: Path, address: str, most_age: float = math.inf
+) -> list[dict[str, Any]]:
     """Return the latest frames of the runs that write into a folder, the newest first."""
     return [
         {
@@ -325,5 +343,5 @@ def _describe_previews(folder: Path, address: str) -> list[dict[str, Any]]:
             "after": f"{address}/{place.name}/{preview.after}",
             "age": round(age, 1),
         }
-        for place, preview, age in list_previews(folder)
+        for place, preview, age in list_previews(folder, most_age=most_age)
     ]

@@ -66,6 +66,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "model": plan.model,
         "codec": plan.encoding.codec,
         "output": plan.output_url or str(Path(plan.output) / plan.pictures),
+        "run": plan.output_url or plan.output,
         "select": plan.reference.select,
         "counts": [
             {"why": why, "frames": count, "meaning": MEANINGS.get(why, why)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -38,17 +39,19 @@ def open_socket(host: str, port: int) -> socket.socket:
     """Return a socket that listens at an address; raises InputError if that is not possible."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(64)
+        with ExitStack() as stack:
+            listening = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(64)
+            stack.pop_all()
+            return listening
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
             f"cannot listen at {host}:{port} ({reason}), expected a free port of this computer; "
             "try another --port"
         ) from error
-    return listening
 
 
 def format_address(host: str, port: int, token: str) -> str:
@@ -126,7 +129,10 @@ def make_app(handlers: Handlers, guard: Guard) -> web.Application:
             response = web.Response(status=303, headers={"Location": "/"})
             response.set_cookie(COOKIE, guard.token, httponly=True, samesite="Strict", path="/")
             return response
-        response = await handler(request)
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:  # such as an address that does not exist
+            return await _send(request, answer_error(error.reason, error.status))
         assert isinstance(response, web.StreamResponse)
         return response
 

@@ -11,6 +11,8 @@ from pipeline.media.pictures.key_frames import SIDECAR, read_key_frames
 from pipeline.paths import is_url
 
 MOST_PARTS = 16  # folders in a path
+# What the operating system raises if a file is in the place of a folder, or the other way round.
+NAME_CONFLICTS = (FileExistsError, NotADirectoryError, IsADirectoryError)
 _LONGEST_PART = 200  # bytes, so that names for outputs can be longer
 _FORBIDDEN = frozenset('<>:"|?*\\')  # characters that some systems do not allow in names
 
@@ -35,6 +37,11 @@ def _make_error(name: str) -> InputError:
     return InputError(
         f"found the file name {shown!r}, expected a plain relative name; rename the file"
     )
+
+
+def name_conflict(name: str) -> InputError:
+    """Return the error for a file whose name is taken by another file or folder."""
+    return InputError(f"found {name} twice, expected names that differ; rename the file")
 
 
 def find_recording(folder: Path) -> Path:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from pipeline.errors import InputError, describe_os_error
+from pipeline.errors import InputError, PipelineError, describe_os_error
 from pipeline.ledger.durable import remove_path
+from pipeline.tools.status import read_status
 from pipeline.ui.child import Child, Ended, end_orphan
 from pipeline.ui.commands import (
+    PROGRAM,
     make_key_frames_command,
     make_picture_command,
     make_plan_command,
@@ -20,6 +23,7 @@ from pipeline.ui.commands import (
     make_run_variables,
 )
 from pipeline.ui.job import Job
+from pipeline.ui.picture_plan import DESCRIPTION
 from pipeline.ui.store import JobStore
 
 Preparation = Literal["plan", "key frames"]
@@ -39,8 +43,10 @@ class Wanted:
 class Work:
     """The two threads that work on the jobs of a store: for runs, and for plans and key frames."""
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, store: JobStore, *, program: Sequence[str] = PROGRAM) -> None:
+        """Start the threads; `program` are the arguments of Python that start runs."""
         self._store = store
+        self._program = program
         self._changed = threading.Condition()
         self._is_closed = False
         self._queue: list[str] = []
@@ -171,7 +177,7 @@ class Work:
             job = self._store.find(job_id)
             folder = self._store.folder_of(job_id)
             child = Child(
-                make_run_command(job, folder),
+                make_run_command(job, folder, self._program),
                 folder.path,
                 variables=make_run_variables(folder),
                 on_event=partial(self._note_event, job_id),
@@ -223,9 +229,19 @@ class Work:
             changes["output"] = str(result.get("output") or job.output)
         elif self._is_pausing:
             changes |= {"state": "paused", "error": ""}
+            changes["frames_done"] = self._count_kept(job_id)
         else:
             changes |= {"state": "failed", "error": ended.error}
         self._store.change(job_id, **changes)
+
+    def _count_kept(self, job_id: str) -> int:
+        """Return the number of frames that a paused run has committed."""
+        try:
+            file = self._store.folder_of(job_id).shown_plan / DESCRIPTION
+            described = _parse_result(file.read_text(encoding="utf-8"))
+            return read_status(str(described.get("run"))).frames_done
+        except (OSError, PipelineError):
+            return 0
 
     def _prepare_loop(self) -> None:
         while True:

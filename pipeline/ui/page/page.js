@@ -22,17 +22,20 @@ const current = () => state.jobs.find((job) => job.id === currentId()) || null;
 const isOpen = (job) => !job || ["draft", "failed"].includes(job.state);
 
 const STATES = {
-  draft: "Draft", queued: "Waiting for its turn", running: "Running", paused: "Paused", failed: "Failed", done: "Done",
+  draft: "Being prepared", queued: "Waiting for its turn", running: "Running", paused: "Paused", failed: "Failed", done: "Done",
 };
 
 const describeState = (job) => {
   if (!job) return "Choose a recording and a sharp reference. Nothing leaves this computer.";
   if (job.pausing) return "Pausing: the frames at work are being finished";
   if (job.state === "queued") return job.place > 1 ? `Number ${job.place} in the queue` : "Next in the queue";
-  if (job.state === "paused") return "Paused. What is done is kept; Resume continues from there.";
+  if (job.state === "paused") return job.frames_done ? `Paused. ${plural(job.frames_done, "frames")} are kept, and Resume continues from there.` : "Paused. No piece was finished yet, so Resume starts from the beginning.";
   if (job.state === "running") return "Running. It goes on when you close this page.";
   if (job.state === "done") return "Done and verified";
-  return job.state === "failed" ? "Failed. Change what the message names, or start again." : "Draft";
+  if (job.state === "failed") return "Failed. Change what the message names, or start again.";
+  if (!job.input) return "Choose a recording and a sharp reference.";
+  if (!job.reference) return "Next: a sharp reference of the same scene.";
+  return job.is_planned ? "Ready to start" : "";
 };
 
 const act = async (work) => {
@@ -224,6 +227,7 @@ const draw = () => {
   if (job) { at("download").href = `/api/jobs/${job.id}/output`; at("report").href = `/api/jobs/${job.id}/report`; }
 
   at("editor").hidden = !isOpen(job);
+  at("plan-title").querySelector(".number").hidden = !isOpen(job);
   document.querySelectorAll(".drop").forEach((card) => drawDrop(card, job));
   drawProposal(job);
   if (isOpen(job) && shownJob !== (job ? job.id : null)) {
@@ -233,8 +237,9 @@ const draw = () => {
   drawProgress(job);
   const other = state.previews.find((each) => each.run === watched);
   if (other) drawPicture(other, `${other.name}, on the command line, ${other.place}`);
-  else drawPicture(job ? job.preview : null, job && job.preview ? `at ${job.preview.place}` : "");
+  else drawPicture(job ? job.preview : null, job && job.preview ? job.preview.place : "");
   drawPlan(job);
+  at("picture-title").textContent = job && job.state === "done" ? "Before and after" : "Latest frame";
   at("notes-card").hidden = !job || job.notes.length === 0 || isOpen(job);
   if (job) replaceItems(at("notes"), () => job.notes.map((note) => element("li", {}, note)), JSON.stringify(job.notes));
   drawJobs();

@@ -81,4 +81,5 @@ export const draw = (plan, address) => {
   const extra = cells.length ? [drawViews(cells)] : [];
   at("references").replaceChildren(...extra, ...drawReferences(plan, address));
   at("plan-notes").replaceChildren(...plan.notes.map((note) => element("li", {}, note)));
+  at("notes-title").hidden = !plan.notes.length;
 };

@@ -64,6 +64,7 @@ OPTIONS: dict[str, tuple[str, object]] = {
     "plan": ("text", None),
     "report": ("text", None),
     "dry_run": ("flag", False),
+    "preview": ("flag", False),
     "stream": ("y4m|rawvideo", None),
     "command": ("text", None),
     "watch": ("text", None),

@@ -1,0 +1,183 @@
+"""Jobs run in child processes: they queue, pause, resume, fail in one line, and outlive the server.
+
+The runs are real, with a bicubic engine; some wait in the middle so that they can be paused.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import sys
+import zipfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.media.read.probe import probe, scan
+from tests.support.commands import invoke
+from tests.support.gated_command import name_gate
+from tests.support.page import serve_page, start_command
+from tests.support.recordings import write_pair
+
+PAIR_FRAMES = 20
+
+
+def options_of(pair: tuple[Path, Path], output: Path) -> dict[str, str]:
+    """Return options in which a run has two segments."""
+    return {"segment": "0.4", "batch": "2", "output": str(output)}
+
+
+def test_a_run_is_paused_and_resumed_by_another_server_with_the_same_bits(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole.mkv"
+    options = options_of(pair, whole)
+    words = [f"--{name}={value}" for name, value in options.items()]
+    done = invoke("run", pair[0], "--ref-stream", pair[1], *words, "-q", "--engine", "bicubic",
+                  "--preset", "ultrafast", "--runner", "inline")  # fmt: skip
+    assert done.exit_code == 0, done.output
+
+    with serve_page(tmp_path / "page", program=name_gate(14, tmp_path / "gate")) as page:
+        job = page.create_job(*pair, **options_of(pair, tmp_path / "out.mkv"))
+        second = page.create_job(*pair, **options_of(pair, tmp_path / "second.mkv"))
+        page.wait_for(second, lambda found: found["is_planned"])
+        page.call("POST", f"/api/jobs/{job}/start")
+        page.call("POST", f"/api/jobs/{second}/start")
+        committed = tmp_path / ".out.mkv.run" / "segments" / "00000.json"
+        page.wait_for(job, lambda found: committed.exists())
+        waiting = page.wait_for(second, lambda found: True)
+        assert (waiting["state"], waiting["place"]) == ("queued", 1)
+        shown = page.wait_for(job, lambda found: found["preview"] is not None)["preview"]
+        assert page.request("GET", shown["after"])[1].startswith(b"\xff\xd8")
+
+        page.call("POST", f"/api/jobs/{job}/pause")
+        paused = page.wait_for(job, lambda found: found["state"] == "paused")
+        assert paused["frames_done"] == 10  # of 20: the frames of the first segment
+        page.wait_for(second, lambda found: found["state"] == "running")
+
+    assert (tmp_path / ".out.mkv.run").is_dir()
+    with serve_page(tmp_path / "page") as page:
+        for each in (job, second):
+            assert page.wait_for(each, lambda found: True)["state"] == "paused"
+        page.call("POST", f"/api/jobs/{job}/start")
+        found = page.wait_for(job, lambda found: found["state"] not in ("queued", "running"))
+        assert (found["state"], found["error"]) == ("done", "")
+        assert found["result"]["resumed_segments"] == 1
+        assert found["report"]
+        body = page.request("GET", f"/api/jobs/{job}/output")[1]
+    assert body == (tmp_path / "out.mkv").read_bytes() == whole.read_bytes()
+
+
+def test_errors_are_the_one_line_messages_of_the_program(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    with serve_page(tmp_path / "page") as page:
+        job = page.create_job(broken, pair[1])
+        found = page.wait_for(job, lambda found: found["error"])
+        assert found["error"].startswith(str(broken))
+        assert found["state"] == "draft"
+
+        page.call("POST", f"/api/jobs/{job}/options", {"scale": "99"})
+        found = page.wait_for(job, lambda found: found["error"])
+        assert "expected auto, or a number from 1 to 8" in found["error"]
+
+        page.call("POST", f"/api/jobs/{job}/start")
+        found = page.wait_for(job, lambda found: found["state"] == "failed")
+        assert "expected auto, or a number from 1 to 8" in found["error"]
+
+
+def test_uploads_key_frames_and_downloads(tmp_path: Path) -> None:
+    lr, hr = write_pair(tmp_path, frames=8)
+    with serve_page(tmp_path / "page") as page:
+        job = page.call("POST", "/api/jobs")["id"]
+        files = f"/api/jobs/{job}/files"
+        page.call("PUT", f"{files}/input?name=lr.mkv", lr.read_bytes())
+        assert page.call("POST", f"{files}/input")["input_name"] == "lr.mkv"
+        assert page.request("PUT", f"{files}/input?name=../x.mkv", b"x")[0] == 400
+        assert page.request("PUT", f"{files}/other?name=x.mkv", b"x")[0] == 400
+
+        page.call("POST", f"/api/jobs/{job}/key-frames", {"count": 2})
+        page.wait_for(job, lambda found: found["key_frames"] == 2)
+        packed = page.request("GET", f"/api/jobs/{job}/key-frames.zip")[1]
+        names = zipfile.ZipFile(io.BytesIO(packed)).namelist()
+        assert "keyframes.json" in names
+        assert len(names) == 3
+
+        # the same frames, enlarged by another program, without the sidecar
+        numbers = [int(name.split("_")[1]) for name in names if name.endswith(".png")]
+        treated = make_treated_keys(hr, [n for n in names if n.endswith(".png")], numbers)
+        page.call("PUT", f"{files}/reference?name=keys.zip", treated)
+        page.call("POST", f"{files}/reference")
+        found = page.wait_for(job, lambda found: found["is_planned"] or found["error"])
+        assert found["error"] == ""
+        plan = page.call("GET", f"/api/jobs/{job}/plan")
+        assert (plan["frames"], plan["served"], plan["output_size"]) == (8, 8, [128, 96])
+        assert plan["reference_count"] == 2
+        picture = plan["reference_pictures"][0]["name"]
+        assert page.request("GET", f"/api/jobs/{job}/plan/{picture}")[1].startswith(b"\xff\xd8")
+        assert page.request("GET", f"/api/jobs/{job}/plan/..%2Fjob.json")[0] in (400, 404)
+        page.call("DELETE", f"/api/jobs/{job}")
+        assert page.call("GET", "/api/state")["jobs"] == []
+    assert list((tmp_path / "page" / "jobs").iterdir()) == []
+
+
+def make_treated_keys(hr: Path, names: list[str], numbers: list[int]) -> bytes:
+    """Return a zip of frames of `hr` under the names of the key frames."""
+    import cv2
+
+    from pipeline.recording import open_frames
+
+    clip = probe(str(hr))
+    pts = scan(clip).pts
+    reader = open_frames(clip)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, number in zip(names, numbers, strict=True):
+            picture = cv2.cvtColor(reader.get(pts[number]), cv2.COLOR_RGB2BGR)
+            archive.writestr(name, cv2.imencode(".png", picture)[1].tobytes())
+    reader.close()
+    return packed.getvalue()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
+def test_the_command_prints_its_address_and_ends_the_run_of_a_server_that_was_killed(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "page"
+    with start_command("--folder", str(folder), "--host", "0.0.0.0") as (process, lines):
+        assert "?token=" in lines[0]
+        assert lines[1] == "stop it with Ctrl-C"
+        refused = invoke("ui", "--no-open", "--port", "0", "--folder", folder)
+        assert refused.exit_code == 2
+        assert "another `pipeline ui`" in refused.stderr
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+
+    with serve_page(folder, program=name_gate(4, tmp_path / "gate")) as page:
+        job = page.create_job(*pair, **options_of(pair, tmp_path / "out.mkv"))
+        page.call("POST", f"/api/jobs/{job}/start")
+        page.wait_for(job, lambda found: found["preview"])
+        record = folder / "jobs" / job / "job.json"
+        killed = json.loads(record.read_text())
+        orphan = psutil.Process(killed["child"]["pid"])
+        copy = tmp_path / "page-of-a-killed-server"
+        (copy / "jobs" / job).mkdir(parents=True)
+        (copy / "jobs" / job / "job.json").write_text(json.dumps(killed))
+        copy.chmod(0o700)
+        with serve_page(copy) as again:
+            assert again.wait_for(job, lambda found: True)["state"] == "paused"
+            assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+        page.wait_for(job, lambda found: found["state"] in ("failed", "paused"))
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with serve_page(tmp_path / "page") as page:
+        port = page.address.rstrip("/").rpartition(":")[2]
+        refused = invoke("ui", "--no-open", "--port", port, "--folder", tmp_path / "other")
+        assert refused.exit_code == 2
+        assert "try another --port" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
