@@ -14,11 +14,12 @@ from crossnetpp.printable import make_printable
 from deploy.distribution import installed_version
 from pipeline.errors import InputError
 from pipeline.ledger.durable import remove_path
+from pipeline.media.pictures.key_frames import SIDECAR
 from pipeline.paths import is_url
 from pipeline.runs.preview import list_previews
 from pipeline.ui.archives import RESERVED_BYTES, pack, unpack
 from pipeline.ui.form import check_options, describe_options
-from pipeline.ui.job import Job, Role
+from pipeline.ui.job import Job, JobFolder, Role
 from pipeline.ui.messages import REPORT_POLICY, Answer, Call, Handler, answer_json
 from pipeline.ui.picture_plan import DESCRIPTION
 from pipeline.ui.store import JobStore
@@ -103,8 +104,8 @@ class Handlers:
         described |= self._work.describe(job.id)
         described["notes"] = [make_printable(note) for note in job.notes]
         described["report"] = job.state == "done" and folder.report.is_file()
-        described["input_name"] = _shorten(job.input)
-        described["reference_name"] = _shorten(job.reference)
+        described["input_name"] = _name_recording(folder, "input", job.input)
+        described["reference_name"] = _name_recording(folder, "reference", job.reference)
         previews = []
         if job.state in ("running", "paused", "done"):
             previews = _describe_previews(folder.path, f"/api/jobs/{job.id}/preview")
@@ -194,7 +195,8 @@ class Handlers:
     def _use(self, job: Job, role: Role, path: str) -> None:
         changes: dict[str, Any] = {role: path}
         if role == "input":
-            changes |= {"title": _shorten(path), "key_frames": 0}
+            folder = self._store.folder_of(job.id)
+            changes |= {"title": _name_recording(folder, role, path), "key_frames": 0}
         self._change(job, **changes)
 
     def _change(self, job: Job, **changes: Any) -> None:
@@ -302,6 +304,17 @@ def _check_room(folder: Path, size: int | None) -> None:
             f"{max(0, free) / 1e6:.0f} MB that the disk has room for; make room, or name a path on "
             "this computer"
         )
+
+
+def _name_recording(folder: JobFolder, role: Role, path: str) -> str:
+    """Return the name of a recording for the page; several uploaded files have no name."""
+    if not path or Path(path) != folder.files(role):
+        return _shorten(path)
+    names = sorted(
+        each.name for each in Path(path).iterdir() if each.name[0] != "." and each.name != SIDECAR
+    )
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return make_printable(f"{names[0]}{more}") if names else _shorten(path)
 
 
 def _shorten(path: str) -> str:

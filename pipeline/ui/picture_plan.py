@@ -36,15 +36,15 @@ THUMB_WIDTH = 240
 
 # Reason -> what it means to somebody who reads the plan.
 MEANINGS = {
-    "nearest": "borrow from the nearest reference",
-    "content": "borrow from the most similar reference",
-    "kept": "keep the reference of the frame before",
-    "edited": "have the reference that you chose",
-    "given": "are in the reference themselves, and pass through unchanged",
-    "cut": "get plain up-sampling: the references in reach show other scenes",
-    "too far": "get plain up-sampling: every reference is too far away",
-    "unlike": "get plain up-sampling: no reference is similar",
-    "dark": "get plain up-sampling: the view shows nothing",
+    "nearest": "borrowing from the nearest reference",
+    "content": "borrowing from the most similar reference",
+    "kept": "borrowing from the same reference as the frame before",
+    "edited": "borrowing from the reference that you chose",
+    "given": "passing through unchanged, because the reference has them",
+    "cut": "with plain up-sampling: the references in reach show other scenes",
+    "too far": "with plain up-sampling: every reference is too far away",
+    "unlike": "with plain up-sampling: no reference is similar",
+    "dark": "with plain up-sampling: the view shows nothing",
 }
 
 

@@ -12,7 +12,7 @@ const control = (option) => {
   if (option.kind === "number") {
     return element("input", { ...about, type: "number", step: option.whole ? "1" : "any", placeholder: "default" });
   }
-  return element("input", { ...about, type: "text", placeholder: option.hint ? option.hint.toLowerCase() : "default", autocomplete: "off", spellcheck: "false" });
+  return element("input", { ...about, type: "text", placeholder: /[^A-Z]/.test(option.hint) ? option.hint : "default", autocomplete: "off", spellcheck: "false" });
 };
 
 const draw = (option) => {

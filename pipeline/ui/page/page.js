@@ -193,6 +193,7 @@ const drawJobs = () => {
     let text = STATES[job.state];
     if (job.state === "running") text = share ? `Running, ${Math.floor(100 * share)} %` : "Running";
     if (job.pausing) text = "Pausing";
+    if (job.state === "draft" && job.is_planned) text = "Ready to start";
     return { id: job.id, title: job.title, state: job.state, text, share: ["running", "paused"].includes(job.state) ? Math.round(100 * share) : null, on: job.id === currentId() };
   });
   replaceItems(at("job-list"), () => lines.map((line) => element("li", {}, element("a", { href: `#${line.id}`, "aria-current": line.on ? "page" : null, "data-key": line.id },

@@ -38,8 +38,8 @@ const drawReferences = (plan, address) => {
   const total = plan.reference_count;
   const shown = plan.reference_pictures.length;
   const heading = `${plural(total, "references")}${shown < total ? `, ${shown} of them shown` : ""}`;
-  return [element("h3", {}, heading), element("ul", { class: "refs" }, ...plan.reference_pictures.map((each) => {
-    const where = each.seconds === null ? `from ${plan.kind.replace(/s$/, "")} ${each.first}` : clock(each.seconds);
+  return [element("h3", {}, heading), element("ul", { class: "refs" }, ...plan.reference_pictures.map((each, index) => {
+    const where = each.seconds === null ? `number ${index + 1}` : clock(each.seconds);
     return element("li", {},
       element("img", { src: `${address}/${each.name}`, alt: `Reference ${where}`, loading: "lazy" }),
       element("span", {}, where), element("span", {}, `serves ${plural(each.frames, plan.kind)}`));
@@ -76,7 +76,7 @@ export const draw = (plan, address) => {
 
   const items = plan.counts.map((each) => element("li", {}, element("span", { class: `key ${kindOf(each)}` }),
     element("span", {}, element("strong", {}, plural(each.frames, plan.kind)), ` ${each.meaning}`)));
-  if (plan.several) items.push(element("li", {}, element("span", { class: "key" }), element("span", {}, element("strong", {}, plural(plan.several, plan.kind)), " borrow from several references at once")));
+  if (plan.several) items.push(element("li", {}, element("span", { class: "key more" }), element("span", {}, element("strong", {}, plural(plan.several, plan.kind)), " of these borrowing from several references at once")));
   at("counts").replaceChildren(...items);
   const extra = cells.length ? [drawViews(cells)] : [];
   at("references").replaceChildren(...extra, ...drawReferences(plan, address));
