@@ -73,7 +73,7 @@ class PreviewWriter:
         self._next = 0.0
         self._shown: dict[Path, Preview] = {}
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             own_folder(self._folder)
         except OSError as error:
             raise InputError(

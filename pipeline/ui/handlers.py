@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import mimetypes
 import shutil
 import uuid
 from pathlib import Path
@@ -16,6 +15,7 @@ from pipeline.errors import InputError
 from pipeline.ledger.durable import remove_path
 from pipeline.media.pictures.key_frames import SIDECAR
 from pipeline.paths import is_url
+from pipeline.runs.manifest import is_batch
 from pipeline.runs.preview import list_previews
 from pipeline.ui.archives import RESERVED_BYTES, pack, unpack
 from pipeline.ui.form import check_options, describe_options
@@ -35,6 +35,15 @@ from pipeline.ui.work import Wanted, Work
 
 PAGE = Path(__file__).parent / "page"
 KEPT_SECONDS = 86_400  # for which a run on the command line is shown after its last frame
+# Not those of the system, which may have been changed by other programs.
+KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
+}
 ARRIVING = ".arriving-"  # beginning of the names of files that are being uploaded
 
 
@@ -195,6 +204,11 @@ class Handlers:
     def _use(self, job: Job, role: Role, path: str) -> None:
         changes: dict[str, Any] = {role: path}
         if role == "input":
+            if is_batch((path,), None, {}):
+                raise InputError(
+                    "found several recordings, expected one video, pictures in order, or a light "
+                    "field; make a job for each recording"
+                )
             folder = self._store.folder_of(job.id)
             changes |= {"title": _name_recording(folder, role, path), "key_frames": 0}
         self._change(job, **changes)
@@ -221,7 +235,7 @@ class Handlers:
         if not job.input:
             raise InputError("found no recording, expected one; drop it on the page first")
         count = (await call.read_object()).get("count")
-        if count is not None and (not isinstance(count, int) or not 1 <= count <= 1000):
+        if count is not None and (type(count) is not int or not 1 <= count <= 1000):
             raise InputError(f"found {count} key frames, expected a number from 1 to 1000")
         self._store.change(job.id, key_frames=0, error="")
         self._work.prepare(job.id, Wanted("key frames", count))
@@ -274,7 +288,7 @@ class Handlers:
         job = self._store.find(call.place["job"])
         folder = self._store.folder_of(job.id)
         answer = _show_file(folder.path, folder.report.name)
-        return Answer(file=answer.file, kind="text/html; charset=utf-8", policy=REPORT_POLICY)
+        return Answer(file=answer.file, kind=answer.kind, policy=REPORT_POLICY)
 
     async def show_job_preview(self, call: Call) -> Answer:
         """Return a picture of the latest frame of a job."""
@@ -327,10 +341,7 @@ def _show_file(folder: Path, name: str) -> Answer:
     path = folder / name
     if path.parent != folder or path.name.startswith(".") or not path.is_file():
         raise InputError("there is no such file")
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    if kind.startswith("text/"):
-        kind += "; charset=utf-8"
-    return Answer(file=path, kind=kind)
+    return Answer(file=path, kind=KINDS.get(path.suffix, "application/octet-stream"))
 
 
 def _show_preview(folder: Path, call: Call) -> Answer:

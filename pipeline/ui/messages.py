@@ -38,7 +38,7 @@ class Call:
         """Return the body as an object; raises InputError if it is none."""
         try:
             found = await self.read_json()
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise InputError("found no JSON object in the request, expected one; reload the page")

@@ -123,6 +123,10 @@ def make_app(handlers: Handlers, guard: Guard) -> web.Application:
             )
         )
         if objection is not None:
+            if request.path == "/":  # which people see
+                text = f"{objection[0].upper()}{objection[1:]}.\n".encode()
+                answer = Answer(text, "text/plain; charset=utf-8", status=403)
+                return await _send(request, answer)
             return await _send(request, answer_error(objection, 403))
         if guard.fits(request.query.get("token", "")) and request.path == "/":
             # from here on the cookie carries the token, which then is in no history or log

@@ -267,6 +267,9 @@ class Work:
             # a newer request has other recordings or options, so this result is not wanted
             if job.id not in self._wanted:
                 self._store.change_if(job.id, lambda found: found.is_open, **changes)
+                found = self._store.find(job.id)
+                if wanted.what == "key frames" and found.reference and not found.is_planned:
+                    self._wanted[job.id] = Wanted("plan")  # which the key frames replaced
 
     def _make_plan(self, job: Job, wanted: Wanted) -> dict[str, Any]:
         """Make the plan of a job and its pictures, and return what changes in the job."""

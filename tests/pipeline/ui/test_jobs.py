@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -18,7 +19,7 @@ import pytest
 from pipeline.media.read.probe import probe, scan
 from tests.support.commands import invoke
 from tests.support.gated_command import name_gate
-from tests.support.page import serve_page, start_command
+from tests.support.page import Page, serve_page, start_command
 from tests.support.recordings import write_pair
 
 PAIR_FRAMES = 20
@@ -172,6 +173,43 @@ def test_the_command_prints_its_address_and_ends_the_run_of_a_server_that_was_ki
             assert again.wait_for(job, lambda found: True)["state"] == "paused"
             assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
         page.wait_for(job, lambda found: found["state"] in ("failed", "paused"))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("options", b"{", "no JSON object"),
+        ("options", b"[" * 100_000, "no JSON object"),
+        ("options", b'{"crf": 18}', "the option 'crf'"),
+        ("key-frames", b'{"count": true}', "no recording"),
+        ("path/input", b'{"path": "clip.mp4"}', "one from the root"),
+        ("path/other", b'{"path": "/tmp"}', "input or reference"),
+        ("files/input", b"", "choose files again"),
+        ("start", b"", "no recording"),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused_in_one_line(
+    empty_job: tuple[Page, str], path: str, body: bytes, message: str
+) -> None:
+    page, job = empty_job
+    status, answer = page.request("POST", f"/api/jobs/{job}/{path}", body)
+    assert status == 400
+    assert message in json.loads(answer)["error"]
+
+
+def test_several_videos_are_several_jobs(empty_job: tuple[Page, str]) -> None:
+    page, job = empty_job
+    for name in ("a.mp4", "b.mp4"):
+        page.call("PUT", f"/api/jobs/{job}/files/input?name={name}", b"video")
+    status, answer = page.request("POST", f"/api/jobs/{job}/files/input", b"")
+    assert (status, "a job for each recording" in answer.decode()) == (400, True)
+
+
+@pytest.fixture
+def empty_job(tmp_path: Path) -> Iterator[tuple[Page, str]]:
+    """Return a page with a job that has no recordings."""
+    with serve_page(tmp_path / "page") as page:
+        yield page, page.call("POST", "/api/jobs")["id"]
 
 
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
