@@ -204,7 +204,7 @@ class Handlers:
     def _use(self, job: Job, role: Role, path: str) -> None:
         changes: dict[str, Any] = {role: path}
         if role == "input":
-            if is_batch((path,), None, {}):
+            if is_batch((path,), None, job.options):
                 raise InputError(
                     "found several recordings, expected one video, pictures in order, or a light "
                     "field; make a job for each recording"
