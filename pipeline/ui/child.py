@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pipeline.ui.job import ChildMark
 PATIENCE_SECONDS = 60.0  # for which a child may take to stop
 _ERROR = ("error: ", "Error: ")
 _KEPT_LINES = 5
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,11 @@ def end_orphan(mark: ChildMark) -> None:
         if process.create_time() != mark.started:
             return  # the number was given to another process
         interrupt(mark.pid)
-        process.wait(PATIENCE_SECONDS)
-    except psutil.TimeoutExpired:
-        with suppress(psutil.Error):
-            process.kill()
+        end = time.monotonic() + PATIENCE_SECONDS
+        # nobody may be there to take note of its end, as in many containers
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > end:
+                process.kill()
+            time.sleep(_POLL_SECONDS)
     except psutil.Error:
         return

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pipeline.errors import InputError, PipelineError, describe_os_error
 from pipeline.ledger.durable import remove_path
 from pipeline.tools.status import read_status
-from pipeline.ui.child import Child, Ended, end_orphan
+from pipeline.ui.child import PATIENCE_SECONDS, Child, Ended, end_orphan
 from pipeline.ui.commands import (
     PROGRAM,
     make_key_frames_command,
@@ -68,7 +68,7 @@ class Work:
         for thread in self._threads:
             thread.start()
 
-    def close(self, timeout: float = 30.0) -> None:
+    def close(self, timeout: float = PATIENCE_SECONDS + 15) -> None:
         """Interrupt the children and wait until their segments are safe."""
         with self._changed:
             self._is_closed = True
