@@ -164,7 +164,8 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c(tmp_path: Path) -> 
 START_ORPHAN = """
 import subprocess, sys
 code = "import time; print('ready', flush=True); time.sleep(3600)"
-child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+child = subprocess.Popen([sys.executable, "-c", code], **pipes)
 child.stdout.readline()
 print(child.pid)
 """
