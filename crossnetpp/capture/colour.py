@@ -58,15 +58,20 @@ def make_plain_transform() -> ColourTransform:
     return ColourTransform(np.tile(np.linspace(0, 1, KNOTS), (3, 1)), np.eye(3))
 
 
-def transform_picture(rgb: Picture, transform: ColourTransform) -> Picture:
-    """Return a picture (H x W x 3 RGB of 8 or 16 bits) in transformed colours, rounded, clipped."""
+def transform_colours(rgb: Picture, transform: ColourTransform) -> NDArray[np.float32]:
+    """Return a picture (H x W x 3 RGB of 8 or 16 bits) transformed, as 0..1 and not clipped."""
     limit = int(np.iinfo(rgb.dtype).max)
     levels = np.arange(limit + 1) / limit
     knots = np.linspace(0, 1, transform.curves.shape[1])
     tables = [np.interp(levels, knots, curve).astype(np.float32) for curve in transform.curves]
     bent = np.stack([tables[c][rgb[..., c]] for c in range(3)], axis=-1)
-    mixed = cv2.transform(bent, transform.matrix.astype(np.float32))
-    levels_out = (mixed * limit).round().clip(0, limit)
+    return np.asarray(cv2.transform(bent, transform.matrix.astype(np.float32)), np.float32)
+
+
+def transform_picture(rgb: Picture, transform: ColourTransform) -> Picture:
+    """Return a picture (H x W x 3 RGB of 8 or 16 bits) with transformed colours, rounded."""
+    limit = int(np.iinfo(rgb.dtype).max)
+    levels_out = (transform_colours(rgb, transform) * limit).round().clip(0, limit)
     if rgb.dtype == np.uint8:
         return np.asarray(levels_out, np.uint8)
     return np.asarray(levels_out, np.uint16)
@@ -93,6 +98,14 @@ def estimate_colour(pairs: Sequence[tuple[Picture, Picture]]) -> ColourTransform
         if fitted_db > found_db + least:
             found, found_db, least = fit(_join(parts)), fitted_db, LEAST_FURTHER_GAIN
     return found
+
+
+def fit_transform(source: Array, target: Array) -> ColourTransform:
+    """Return the curves and the matrix that bring colours closest to those at the same places.
+
+    Both are N x 3 in 0..1. Places that fit badly count for less.
+    """
+    return _fit_both(_Samples(source, target))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from crossnetpp.capture.moments import get_luma, reduce_plane
 from crossnetpp.networks.resample import reduce_antialiased
 from crossnetpp.networks.taps import Taps, join_taps, make_bicubic_taps
 from pipeline.pairing.capture import ReferenceFitter, list_common_instants, make_taps
+from pipeline.pairing.edits.frames import open_edited
 from pipeline.pairing.field_of_view import read_pairs
 from pipeline.pairing.fit import find_seen_part, fit_to_grid
 from pipeline.pixels import Picture, Pixels, to_8_bit
@@ -26,6 +27,8 @@ MOST_PIXELS = 200_000_000  # of all key frames, at the network's or the referenc
 RUN_LENGTH = 8  # consecutive key frames that are taken together from a long recording
 LEAST_KEYS = 3
 LEAST_AGREEMENT = 24.0  # dB of PSNR between LR and the reduced reference
+
+PicturePairs = dict[tuple[int, int], tuple[Pixels, Pixels]]
 
 
 def list_key_pairs(plan: Plan) -> list[KeyPair]:
@@ -80,6 +83,9 @@ def read_key_frames(plan: Plan, pairs: Sequence[KeyPair]) -> list[KeyFrame]:
     taps = find_taps(plan)
     bicubic = join_taps(make_bicubic_taps(plan.scale))
 
+    if plan.reference.trusted is not None:
+        pictures = _edit_inputs(plan, pictures)
+
     keys: list[KeyFrame] = []
     shifts: list[tuple[float, float]] = []
     for pair in pairs:
@@ -97,6 +103,12 @@ def read_key_frames(plan: Plan, pairs: Sequence[KeyPair]) -> list[KeyFrame]:
 
     still = list_unmoved(shifts)
     return [keys[number] for number in still]
+
+
+def _edit_inputs(plan: Plan, pictures: PicturePairs) -> PicturePairs:
+    """Return the pairs with LR edited like its trusted key frame, as a run enhances it."""
+    with open_edited(plan) as edited:
+        return {(pts, ref): (edited.get(pts), hr) for (pts, ref), (_, hr) in pictures.items()}
 
 
 def _crop_to_seen(plan: Plan, lr: Pixels, hr: Pixels, picture: Pixels) -> tuple[Picture, Picture]:

@@ -11,7 +11,8 @@ from pipeline.execution.pair import FramePairer, PairedFrame, make_batch
 from pipeline.execution.task import Batch, SegmentTask, StagePosition
 from pipeline.media.alpha import keeps_alpha
 from pipeline.media.read.identity import UnchangedSources
-from pipeline.recording import open_frames, read
+from pipeline.pairing.edits.frames import EditedFrames
+from pipeline.recording import Source, open_frames, read
 from pipeline.schema.plan import Plan
 
 ReadFrames = Callable[..., Iterator[Any]]  # the signature of `pipeline.recording.read`
@@ -34,12 +35,20 @@ class DecodeStage:
         self._keeps_alpha = keeps_alpha(plan.encoding.codec, plan.encoding.pix_fmt)
         self._sources = UnchangedSources(plan)
         self._references = open_frames(plan.reference.clip, cache=4, threads=threads)
-        self._pairer = FramePairer(plan, self._references, borrow=borrow)
+        self._instants: Source | None = None
+        edits = None
+        if plan.reference.trusted is not None:
+            # the frames of the input at the instants of key frames, which may be in other segments
+            self._instants = open_frames(plan.input, cache=1, threads=threads, apart=True)
+            edits = EditedFrames(plan, self._instants, self._references)
+        self._pairer = FramePairer(plan, self._references, borrow=borrow, edits=edits)
         self.position = StagePosition()
 
     def close(self) -> None:
-        """Close the reference's file."""
+        """Close the files of the reference and of the input."""
         self._references.close()
+        if self._instants is not None:
+            self._instants.close()
 
     def batches(self, task: SegmentTask) -> Generator[Batch]:
         """Yield the segment's frames in batches of at most `plan.batch`.

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from crossnetpp.networks.priors import weigh_references
 from pipeline.execution.fusion import STEP_DECADES
+from pipeline.execution.resize import resize_picture
 from pipeline.execution.task import Batch, ReferenceGroup, SegmentTask
 from pipeline.media.alpha import Plane
 from pipeline.pairing.capture import ReferenceFitter
+from pipeline.pairing.edits.frames import EditedFrames
 from pipeline.pairing.noise import Noise, find_excess_noise, find_step, measure_noise
 from pipeline.pixels import Pixels, as_pixels, match_depth
 from pipeline.schema.plan import Plan
@@ -50,8 +52,21 @@ class PairedFrame:
 class FramePairer:
     """Pairs LR frames with the references that a plan chooses for them."""
 
-    def __init__(self, plan: Plan, references: ReferencePictures, *, borrow: bool = True) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        references: ReferencePictures,
+        *,
+        borrow: bool = True,
+        edits: EditedFrames | None = None,
+    ) -> None:
+        """Pair by a plan; `edits` carries what was edited in trusted key frames to the frames."""
         self._plan = plan
+        self._edits = edits
+        trusted = plan.reference.trusted
+        self._trusted = (
+            {} if trusted is None else dict(zip(trusted.pts, trusted.ref_pts, strict=True))
+        )
         self._borrow = borrow
         self._references = references
         self._kept: dict[int, Pixels] = {}
@@ -65,15 +80,14 @@ class FramePairer:
         A frame without references is returned alone. `interval` is the time between two LR frames
         in seconds.
         """
-        pts = choice.pts
+        pts, plan = choice.pts, self._plan
+        given = self._find_given(choice, lr)
+        if given is not None:
+            return PairedFrame(pts, lr, given=given)
+        if self._edits is not None:
+            lr = self._edits.edit(pts, lr)
         if choice.ref_pts is None:
             return PairedFrame(pts, lr)
-
-        plan = self._plan
-        if choice.why == "given":
-            given = match_depth(self._read_references(choice.references[:1])[0], lr)
-            if given.shape[:2] == (plan.height, plan.width):
-                return PairedFrame(pts, lr, given=given)
 
         if not self._borrow:
             return PairedFrame(pts, lr)
@@ -84,8 +98,25 @@ class FramePairer:
             lr,
             [self._fit_reference(number, lr) for number in numbers],
             _weigh_choice(choice, plan.reference.select, interval),
-            noise=self._find_noise(numbers, lr),
+            # grain and texture that were painted into a key frame are no noise
+            noise=None if self._trusted else self._find_noise(numbers, lr),
         )
+
+    def _find_given(self, choice: ReferenceChoice, lr: Pixels) -> Pixels | None:
+        """Return the picture that is the output of a frame as it is; None if there is none.
+
+        It is the HR view of a light field, or a trusted key frame, which may have another size.
+        """
+        plan = self._plan
+        if choice.why == "given":
+            given = match_depth(self._read_references(choice.references[:1])[0], lr)
+            return given if given.shape[:2] == (plan.height, plan.width) else None
+
+        is_key = choice.ref_pts is not None and self._trusted.get(choice.pts) == choice.ref_pts
+        if not is_key or plan.reference.affine is not None:
+            return None
+        key = match_depth(self._read_references(choice.references[:1])[0], lr)
+        return resize_picture(key, plan.height, plan.width)
 
     def _read_references(self, numbers: Sequence[int]) -> list[Pixels]:
         """Return frames of the reference, and keep them for the next LR frame."""

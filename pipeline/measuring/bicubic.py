@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 from pipeline.errors import MediaError
 from pipeline.media.read.identity import fingerprint, list_files
+from pipeline.pairing.edits.frames import Pictures, open_edited
 from pipeline.pairing.upsample import upsample
 from pipeline.pixels import Pixels
-from pipeline.recording import Source, open_frames
 from pipeline.schema.plan import Plan
 
 
 class Upsampling:
-    """The frames of a plan's input, enlarged bicubically; there are none without a plan."""
+    """The frames of a plan's input, enlarged bicubically; there are none without a plan.
 
-    def __init__(self, plan: Plan | None, source: Source | None) -> None:
+    If the reference is trusted, they are edited like its key frames before that.
+    """
+
+    def __init__(self, plan: Plan | None, source: Pictures | None) -> None:
         self._plan = plan
         self._source = source
 
@@ -44,7 +47,7 @@ def open_upsampling(plan: Plan | None) -> Iterator[Upsampling]:
         yield Upsampling(None, None)
         return
 
-    with closing(open_frames(plan.input, cache=2)) as source:
+    with open_edited(plan) as source:
         yield Upsampling(plan, source)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from crossnetpp.capture.colour import ColourTransform, transform_picture
 from crossnetpp.capture.estimate import CaptureEstimate, PicturePair, estimate_capture
+from crossnetpp.capture.grade import estimate_grade
 from crossnetpp.capture.variants import refuse_wide_kernel
 from crossnetpp.networks.taps import Taps, make_bicubic_taps
 from pipeline.pairing.choose_views import SAME_INSTANT
@@ -70,9 +71,11 @@ def measure_capture(
     for (pts, _), (small, large) in pictures.items():
         pair = fit_pair(small, large, reference, scale, size)
         if pair is not None:
-            pairs.append((pts, pair))
+            pairs.append((pts, pair if reference.trusted is None else _grade_pair(pair)))
 
     found = refuse_wide_kernel(estimate_capture([pair for _, pair in pairs], scale))
+    if reference.trusted is not None:
+        found = replace(found, colour=None)  # the input gets the colours of the key frames
     kind = "view" if isinstance(lr, LightField) else "key frame"
     used = tuple(pairs[number][0] for number in found.pairs)
     note = f"capture: {describe_estimate(found, kind)}"
@@ -144,6 +147,18 @@ def fit_pair(
         return None
     small = lr[top // scale : bottom // scale, left // scale : right // scale]
     return small, fitted[top:bottom, left:right]
+
+
+def _grade_pair(pair: PicturePair) -> PicturePair:
+    """Return a pair in which LR has the grade of HR, so that the kernel alone differs."""
+    small, large = pair
+    reduced = cv2.resize(large, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_AREA)
+    grade = estimate_grade(small, as_pixels(reduced))
+    if grade is None:
+        return pair
+    top = np.iinfo(small.dtype).max
+    graded = np.rint(grade.apply(small).clip(0, 1) * top).astype(small.dtype)
+    return as_pixels(graded), large
 
 
 def refine_map(lr: Pixels, fitted: Pixels, affine: Affine, scale: int) -> Affine:

@@ -104,6 +104,11 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
             )
 
     check_named_size(given, plan, path)
+    if given.get("trust_reference") and plan.reference.trusted is None:
+        raise InputError(
+            f"found --trust-reference for the plan {path}, which was made without it, expected the "
+            "same; leave it out, or make a new plan"
+        )
 
     ignored = [option_name(name) for name in UNCOMPARED if name in given]
     notes = (f"{', '.join(ignored)}: ignored, the plan decides",) if ignored else ()
@@ -185,6 +190,7 @@ def check_choices(plan: Plan, ref: Recording, path: str | Path) -> Iterator[Refe
     check_coverage(plan, path)
 
     ref_pts = set(scan(ref, distinct=False).pts)
+    check_trusted(plan, ref_pts, path)
     for choice in plan.reference_map:
         if choice.views is not None:
             yield check_view_choice(choice, choice.views, plan, ref_pts, path)
@@ -200,6 +206,18 @@ def check_choices(plan: Plan, ref: Recording, path: str | Path) -> Iterator[Refe
             )
         else:
             yield mark_edited(choice, choice.ref_pts, plan, ref)
+
+
+def check_trusted(plan: Plan, ref_pts: set[int], path: str | Path) -> None:
+    """Raise InputError if trusted key frames name frames that do not exist."""
+    trusted = plan.reference.trusted
+    if trusted is None:
+        return
+    if not {*trusted.pts} <= {*scan(plan.input).pts} or not {*trusted.ref_pts} <= ref_pts:
+        raise InputError(
+            f"found trusted key frames that the input or the reference does not have in {path}, "
+            "expected pts of frames as planned; make a new plan"
+        )
 
 
 def mark_edited(

@@ -8,6 +8,7 @@ from deploy.names import ENGINES
 from deploy.speed import Speed
 from pipeline.errors import InputError
 from pipeline.pairing.clips import plan_references
+from pipeline.pairing.edits.trusted import trust_key_frames
 from pipeline.pairing.rules import Paired
 from pipeline.pairing.views import plan_view_references
 from pipeline.paths import check_paths
@@ -61,6 +62,9 @@ def make_plan(
     # the references are paired with the network's frames, which may be larger than the output's
     grid = sources.lr.height * size.scale, sources.lr.width * size.scale
     paired = pair_sources(sources, frames, settings, grid, settings.to, progress)
+    if settings.trust_reference:
+        with progress.step("comparing the key frames with the input"):
+            paired = trust_key_frames(sources.lr, paired, size.scale, grid)
     capture = choose_capture(
         settings.capture, sources.lr, paired, size.scale, grid, settings.engine, progress
     )

@@ -14,6 +14,7 @@ from pipeline.execution.resize import resize_picture
 from pipeline.measuring.means import mean_psnr, mean_ssim
 from pipeline.measuring.vmaf import LEAST_SIDE, Vmaf, find_program
 from pipeline.pairing.capture import ReferenceFitter, join_capture
+from pipeline.pairing.edits.frames import open_edited
 from pipeline.pairing.given import list_left_out
 from pipeline.pairing.rules import spread_evenly
 from pipeline.pairing.upsample import upsample
@@ -121,7 +122,8 @@ class FinishedRun:
         """The kernel that reduced HR to LR; None for the bicubic one."""
 
         self._stack = ExitStack()
-        self._lr = self._open(plan.input)
+        # as edited, if the reference is trusted: the result is compared with that
+        self._lr = self._stack.enter_context(open_edited(plan))
         self._reference = self._open(plan.reference.clip)
         # the second pass over a light field deletes its reference, which the first pass made
         reference = plan.reference.clip

@@ -10,7 +10,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
 
 from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.capture import Capture
@@ -26,6 +29,30 @@ _PLACES = {
     **_FILES,
     "grid": {"views": {"__all__": {"files": True, "clip": _FILES}}, "sheets": _FILES},
 }
+
+
+class TrustedKeys(Model):
+    """The key frames whose edits are carried to the frames around them."""
+
+    pts: tuple[int, ...]
+    """Pts of the LR frames that they show, in rising order."""
+    ref_pts: tuple[int, ...]
+    """Pts of the key frame for each of them."""
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> Self:
+        if not self.pts or len(self.pts) != len(self.ref_pts):
+            raise ValueError(
+                f"found {len(self.pts)} pts and {len(self.ref_pts)} ref_pts of trusted key frames, "
+                "expected one or more of each, and as many"
+            )
+        if any(a >= b for a, b in pairwise(self.pts)):
+            raise ValueError("found pts of trusted key frames out of order, expected rising ones")
+        return self
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class ReferencePlan(Model):
@@ -44,6 +71,9 @@ class ReferencePlan(Model):
     matrix; None = plain scaling."""
     match_colour: bool = True
     """Whether the colours of the reference may be converted to those of the input."""
+    # left out without a value, as in plans that are older than this field
+    trusted: TrustedKeys | None = Field(default=None, exclude_if=_is_none)
+    """Set by --trust-reference: what was edited in the key frames is no fault of theirs."""
 
 
 class Segment(Model):

@@ -20,6 +20,7 @@ class RunOptions(TypedDict, total=False):
     max_ref_distance: float
     ref_count: int | None
     capture: str | PathLike[str]
+    trust_reference: bool
     layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video", "stereo"] | None
     grid: tuple[int, int] | str | None
     crop_grid: tuple[int, int] | str | None

@@ -139,18 +139,12 @@ class InputSettings(GridSettings):
     input: FilePath
     start: Annotated[
         Seconds | None,
-        Option(
-            "Begin at this time (seconds or h:mm:ss).",
-            metavar="TIME",
-        ),
+        Option("Begin at this time (seconds or h:mm:ss).", metavar="TIME"),
     ] = None
     """Seconds on the input's clock, inclusive."""
     end: Annotated[
         Seconds | None,
-        Option(
-            "End before this time (seconds or h:mm:ss).",
-            metavar="TIME",
-        ),
+        Option("End before this time (seconds or h:mm:ss).", metavar="TIME"),
     ] = None
     """Seconds on the input's clock, exclusive."""
     on_error: Annotated[
@@ -239,6 +233,13 @@ class PairingSettings(Model):
         ),
     ] = "auto"
     """"auto" measures it if references show the instants of frames; otherwise, it is bicubic."""
+    trust_reference: Annotated[
+        bool,
+        Option(
+            "Carry what was edited in key frames (grade, repairs, painted detail) to all frames.",
+            "References",
+        ),
+    ] = False
 
 
 class ViewSettings(PairingSettings, GridSettings):
@@ -246,11 +247,7 @@ class ViewSettings(PairingSettings, GridSettings):
 
     ref_view: Annotated[
         ViewPlace | Literal["center"] | None,
-        Option(
-            "Light field: the view that REF shows.",
-            "References",
-            "ROW,COL|center",
-        ),
+        Option("Light field: the view that REF shows.", "References", "ROW,COL|center"),
     ] = None
     ref_position: Annotated[
         Position | None,

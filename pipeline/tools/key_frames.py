@@ -16,7 +16,6 @@ from typing import Literal
 from pipeline.errors import InputError, already_there, count_items, no_folder
 from pipeline.ledger.durable import fsync_tree, is_empty_folder, publish_output, staging_folder
 from pipeline.media.pictures.exr import SUFFIX as EXR
-from pipeline.media.pictures.exr import save_exr
 from pipeline.media.pictures.key_frames import SIDECAR, KeyFrame, KeyFrames, read_key_frames
 from pipeline.media.pictures.stills import save_picture
 from pipeline.media.read.detect_interlacing import choose_deinterlacing
@@ -324,8 +323,7 @@ def _write_pictures(clip: Clip, key_frames: Sequence[KeyFrame], folder: Path, co
     with closing(open_frames(clip, cache=1)) as reader:
         for done, key in enumerate(key_frames, 1):
             file = folder / key.file
-            save = save_exr if file.suffix == EXR else save_picture
-            save(file, turn_picture(reader.get(key.pts), turns))
+            save_picture(file, turn_picture(reader.get(key.pts), turns))
             count(done, key.file)
 
 
@@ -356,7 +354,7 @@ def describe_key_frames(result: KeyFramesResult) -> str:
 
     lines.append("next: process these pictures with another program, and keep their names;")
     if result.key_frames[0].file.endswith(EXR):
-        lines.append("  save them in this folder as PNG or TIFF, because EXR is not read;")
+        lines.append("  save them in this folder, EXR with values for a display from 0 to 1;")
     lines += [
         "  enlarge all of them by the same factor, 2 to 8; then run:",
         f"  {result.next}",

@@ -1,14 +1,17 @@
 """Read and write OpenEXR with FFmpeg: OpenCV is built without it, and imageio downloads a library.
 
-Pixels are stored as fractions of the largest value of their type: 8 bits as half, 16 bits as float.
-Neither conversion loses anything.
+EXR holds a recording's own values, which are made for a display, as fractions of their largest
+value: 8 bits as half, 16 bits as float. Neither conversion loses anything. Pictures of other
+programs are read by the same rule. Scene-linear light would need a transform that only the user
+knows; it is noticed by its values above 1, and refused.
 """
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -24,9 +27,20 @@ from pipeline.pixels import Pixels
 
 SUFFIX = ".exr"
 _CHANNELS = (1, 2, 0)  # the planes are green, blue, red
-_KINDS: dict[str, np.dtype[Any]] = {
-    "gbrpf16le": np.dtype(np.float16),
-    "gbrpf32le": np.dtype(np.float32),
+_MAGIC = b"\x76\x2f\x31\x01"
+_TILES, _DEEP, _PARTS = 0x200, 0x800, 0x1000  # flags of the version
+_MOST_HEADER = 1 << 20  # bytes
+_WHITE = 1.05  # values up to this are white, above which a filter may have gone at an edge
+_MOST_ABOVE = 0.01  # share of a picture's pixels that may be brighter
+_HALF, _FLOAT = np.dtype(np.float16), np.dtype(np.float32)
+# FFmpeg's pixel format -> the type of its values, and the planes of red, green and blue, or of grey
+_FORMATS: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+    "gbrpf16le": (_HALF, (2, 0, 1)),
+    "gbrapf16le": (_HALF, (2, 0, 1)),
+    "grayf16le": (_HALF, (0,)),
+    "gbrpf32le": (_FLOAT, (2, 0, 1)),
+    "gbrapf32le": (_FLOAT, (2, 0, 1)),
+    "grayf32le": (_FLOAT, (0,)),
 }
 
 
@@ -58,28 +72,137 @@ def load_exr(file: Path) -> Pixels:
 
     Raises MediaError if the file is not such a picture.
     """
+    values = _decode(file)
+    if values.shape[2] != 3:
+        raise MediaError(f"{file} is not an OpenEXR picture of three half or float channels")
+    deep = values.itemsize == 4
+    levels = np.rint(values.astype(np.float32) * (65535 if deep else 255))
+    return make_contiguous(levels.astype(np.uint16 if deep else np.uint8))
+
+
+def read_exr(file: Path) -> Pixels:
+    """Read an EXR picture of any program as uint16 H x W x 3 RGB; alpha is dropped.
+
+    Raises MediaError if it is damaged, or if it holds scene-linear light.
+    """
+    values = np.nan_to_num(_decode(file).astype(np.float32), nan=0.0, posinf=2.0, neginf=0.0)
+    above = float((values.max(axis=2) > _WHITE).mean())
+    if above > _MOST_ABOVE:
+        raise MediaError(
+            f"{file} has values up to {values.max():.3g}, of which {100 * above:.0f} % are beyond "
+            "white; expected values for a display from 0 to 1, as `pipeline keyframes` writes "
+            "them, and not scene-linear light; save it with the view transform of the recording "
+            "(Rec.709 or sRGB)"
+        )
+    rgb = values if values.shape[2] == 3 else np.repeat(values, 3, axis=2)
+    return make_contiguous(np.rint(rgb.clip(0, 1) * 65535).astype(np.uint16))
+
+
+def read_exr_size(file: Path) -> tuple[int, int]:
+    """Return the width and height of an EXR picture as it is displayed, without decoding it.
+
+    Raises MediaError if the file has no valid header, or several parts.
+    """
+    with file.open("rb") as stream:
+        return _read_header(file, stream.read(_MOST_HEADER)).size
+
+
+class _Header(NamedTuple):
+    """What is read of a header without FFmpeg."""
+
+    size: tuple[int, int]
+    """Width and height."""
+    end: int
+    """Position of the first byte after it."""
+    is_tiled: bool
+
+
+def _read_header(file: Path, head: bytes) -> _Header:
+    if head[:4] != _MAGIC:
+        raise MediaError(f"{file} is not an OpenEXR picture; expected one; save it again")
+    size = None
+    try:
+        (flags,) = struct.unpack_from("<I", head, 4)
+        if flags & (_DEEP | _PARTS):
+            raise MediaError(
+                f"{file} has several parts or deep samples; expected a flat OpenEXR picture; save "
+                "it as one"
+            )
+        at = 8
+        while head[at] != 0:
+            name, at = _read_text(head, at)
+            _, at = _read_text(head, at)
+            (length,) = struct.unpack_from("<I", head, at)
+            at += 4
+            if name == b"displayWindow":
+                left, top, right, bottom = struct.unpack_from("<4i", head, at)
+                size = right - left + 1, bottom - top + 1
+            at += length
+    except (ValueError, IndexError, struct.error):
+        size = None
+    if size is None:
+        raise MediaError(
+            f"{file} has a damaged OpenEXR header; expected an intact one; save it again"
+        )
+    return _Header(size, at + 1, is_tiled=bool(flags & _TILES))
+
+
+def _read_text(head: bytes, at: int) -> tuple[bytes, int]:
+    end = head.index(0, at)
+    return head[at:end], end + 1
+
+
+def _is_complete(data: bytes, header: _Header) -> bool:
+    """Return whether a file holds all blocks of its table; FFmpeg leaves out those that it lacks.
+
+    A program that stopped while it wrote leaves zeros in the table.
+    """
+    lead = 20 if header.is_tiled else 8  # bytes before the pixels of a block, the last 4 their size
+    try:
+        (first,) = struct.unpack_from("<Q", data, header.end)
+        count = max((first - header.end) // 8, 1)
+        for offset in struct.unpack_from(f"<{count}Q", data, header.end):
+            (size,) = struct.unpack_from("<I", data, offset + lead - 4)
+            if offset <= header.end or offset + lead + size > len(data):
+                return False
+    except (struct.error, OverflowError):
+        return False
+    return True
+
+
+def _decode(file: Path) -> NDArray[Any]:
+    """Return the values of a picture, H x W x 3 or, for grey, H x W x 1; alpha is left out.
+
+    Raises MediaError if FFmpeg cannot decode it, or if it has other channels.
+    """
+    data = file.read_bytes()
+    if not _is_complete(data, _read_header(file, data[:_MOST_HEADER])):
+        raise MediaError(
+            f"{file} is an OpenEXR picture that ends too early; expected all of it; copy it again"
+        )
+
     context = av.CodecContext.create("exr", "r")
     assert isinstance(context, VideoCodecContext)
     try:
-        frames = [*context.decode(Packet(file.read_bytes())), *context.decode(None)]
+        frames = [*context.decode(Packet(data)), *context.decode(None)]
     except MEDIA_ERRORS as error:
         raise MediaError(
-            f"{file} cannot be read as OpenEXR ({first_line(error)}); expected a picture that a "
-            "run wrote; copy it again"
+            f"{file} cannot be read as OpenEXR ({first_line(error)}); expected an intact picture; "
+            "copy it again"
         ) from error
-    kind = _KINDS.get(frames[0].format.name) if frames else None
-    if kind is None:
+    form = _FORMATS.get(frames[0].format.name) if frames else None
+    if form is None:
         raise MediaError(
-            f"{file} is not an OpenEXR picture of three half or float channels; expected a picture "
-            "that a run wrote; copy it again"
+            f"{file} is not an OpenEXR picture of half or float RGB or grey; save it as one, or as "
+            "TIFF"
         )
+
+    kind, planes = form
     frame = frames[0]
-    deep = kind.itemsize == 4
-    pixels = np.empty((frame.height, frame.width, 3), np.uint16 if deep else np.uint8)
-    for plane, channel in zip(frame.planes, _CHANNELS, strict=True):
-        values = _rows(plane, kind)[:, : frame.width].astype(np.float32)
-        pixels[..., channel] = np.rint(values * (65535 if deep else 255))
-    return make_contiguous(pixels)
+    values = np.empty((frame.height, frame.width, len(planes)), kind)
+    for channel, number in enumerate(planes):
+        values[..., channel] = _rows(frame.planes[number], kind)[:, : frame.width]
+    return values
 
 
 def _rows(plane: Any, kind: np.dtype[Any]) -> NDArray[Any]:

@@ -16,7 +16,14 @@ from pipeline.errors import MediaError, StageError
 from pipeline.media.alpha import Plane
 from pipeline.media.colour import make_contiguous
 from pipeline.media.container import check_size
+from pipeline.media.pictures.exr import SUFFIX as EXR
+from pipeline.media.pictures.exr import read_exr, read_exr_size, save_exr
 from pipeline.media.pictures.names import read_times
+from pipeline.media.pictures.number_pattern import (
+    compile_number_pattern,
+    has_number,
+    has_percent_number,
+)
 from pipeline.media.pictures.open_picture import (
     PILLOW_SUFFIXES,
     is_picture_container,
@@ -31,12 +38,10 @@ from pipeline.pixels import Pixels, as_pixels
 logger = logging.getLogger(__name__)
 
 SUFFIXES = PILLOW_SUFFIXES | {
-    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm",
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", EXR,
 }  # fmt: skip
 
 _EXIF_IFD, _TAKEN, _TAKEN_SUBSEC = 0x8769, 0x9003, 0x9291
-# A picture's number in a pattern, with or without leading zeros, as FFmpeg writes it.
-_NUMBER = re.compile(r"(?<!%)%(?:0?(\d))?d")
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -46,9 +51,19 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def is_pattern(path: str) -> bool:
-    """Return whether a path that does not exist is a glob or a pattern like `frames/%04d.png`."""
+    """Return whether a path that does not exist is a glob or a pattern like `frames/%04d.png`.
+
+    Other ways to write a number are those of `number_pattern.py`, for pictures alone.
+    """
+    if Path(path).exists():
+        return False
     wild = any(character in path for character in "*?[")
-    return not Path(path).exists() and (wild or _NUMBER.search(Path(path).name) is not None)
+    return wild or _is_numbered(Path(path))
+
+
+def _is_numbered(path: Path) -> bool:
+    is_picture = path.suffix.lower() in SUFFIXES
+    return has_number(path.name) if is_picture else has_percent_number(path.name)
 
 
 def list_pictures(path: str) -> list[Path]:
@@ -61,7 +76,7 @@ def list_pictures(path: str) -> list[Path]:
         return [given]
     if given.is_dir():
         found = [p for p in given.iterdir() if p.is_file()]
-    elif _NUMBER.search(given.name):
+    elif _is_numbered(given):
         found = _list_numbered(given)
     else:
         found = [Path(p) for p in glob.glob(path) if Path(p).is_file()]  # noqa: PTH207 - absolute
@@ -81,18 +96,8 @@ def _list_numbered(pattern: Path) -> list[Path]:
     """Return the files whose names match a pattern with a number, such as `frames/%04d.png`."""
     if not pattern.parent.is_dir():
         return []
-    pieces = []
-    end = 0
-    for match in _NUMBER.finditer(pattern.name):
-        digits = int(match[1] or 1)
-        pieces += [_escape(pattern.name[end : match.start()]), rf"\d{{{digits},}}"]
-        end = match.end()
-    name = re.compile("".join([*pieces, _escape(pattern.name[end:])]))
-    return [p for p in pattern.parent.iterdir() if name.fullmatch(p.name) and p.is_file()]
-
-
-def _escape(text: str) -> str:
-    return re.escape(text.replace("%%", "%"))
+    matches = compile_number_pattern(pattern.name)
+    return [p for p in pattern.parent.iterdir() if matches(p.name) and p.is_file()]
 
 
 def read_header(file: Path) -> tuple[int, int, int, float | None]:
@@ -103,6 +108,10 @@ def read_header(file: Path) -> tuple[int, int, int, float | None]:
     """
     if file.stat().st_size == 0:
         raise MediaError(f"{file} is empty; expected a picture; copy it again")
+    if file.suffix.lower() == EXR:
+        width, height = read_exr_size(file)
+        check_size(width, height, str(file))
+        return width, height, 16, None
     try:
         with open_picture(file) as image:
             check_size(*image.size, str(file))  # first: Pillow decodes a PNG to find its EXIF
@@ -119,6 +128,8 @@ def read_header(file: Path) -> tuple[int, int, int, float | None]:
 
 def count_pictures(file: str) -> int:
     """Return the number of pictures in a file if it holds several, else 0."""
+    if Path(file).suffix.lower() == EXR:
+        return 0
     with open_picture(file) as image:
         count = getattr(image, "n_frames", 1)
     return int(count) if count > 1 else 0
@@ -174,8 +185,10 @@ def picture_times(files: list[Path], exif: list[float | None]) -> tuple[float, .
 def load_picture(file: str) -> Pixels:
     """Return a picture upright as uint8 or uint16 H x W x 3 RGB, without alpha.
 
-    Raises StageError if it cannot be read.
+    Raises StageError if it cannot be read, and MediaError if it is EXR that cannot be read.
     """
+    if Path(file).suffix.lower() == EXR:
+        return read_exr(Path(file))
     try:
         if _multiplied(file):
             return make_contiguous(load_with_pillow(file, "RGBA")[..., :3])
@@ -215,8 +228,12 @@ def _stretched(pixels: Pixels, white: int | None) -> Pixels:
 def save_picture(file: Path, rgb: Pixels, alpha: Plane | None = None) -> None:
     """Write uint8 or uint16 H x W x 3 RGB as a picture in the format of the file's suffix.
 
-    `alpha`, H x W of the same type, is its transparency. Raises StageError if encoding fails.
+    `alpha` (H x W of the same type) is its transparency, which EXR drops. Raises StageError if
+    encoding fails.
     """
+    if file.suffix.lower() == EXR:
+        save_exr(file, rgb)
+        return
     if alpha is not None and file.suffix.lower() in TIFF:
         save_tiff(file, make_contiguous(np.dstack([rgb, alpha])))
         return

@@ -19,6 +19,7 @@ from pipeline.errors import StageError, first_line
 from pipeline.media.alpha import Plane, opaque_plane
 from pipeline.media.colour import make_contiguous
 from pipeline.media.container import MEDIA_ERRORS
+from pipeline.media.pictures.exr import SUFFIX as EXR
 from pipeline.media.pictures.open_picture import (
     load_with_pillow,
     open_picture,
@@ -30,7 +31,9 @@ TIFF = frozenset({".tif", ".tiff"})
 
 
 def has_alpha(file: str) -> bool:
-    """Return whether a picture has transparency."""
+    """Return whether a picture has transparency that is kept, which that of EXR is not."""
+    if Path(file).suffix.lower() == EXR:
+        return False
     with open_picture(file) as image:
         return image.has_transparency_data
 

@@ -1,0 +1,90 @@
+"""Patterns for the names of numbered pictures, as programs for video and film write them.
+
+    frame_%06d.png        FFmpeg: a number with at least six digits
+    frame.####.png        a number with at least as many digits as signs; a single # is any number
+    frame.@@@@.exr        the same
+    frame.1-100#.png      only the numbers from 1 to 100
+    frame.1-100x5#.png    and of these only every fifth
+    frame.1-9,20#.png     several ranges
+
+No two programs agree on how many digits a single # stands for, so it stands for any.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from pipeline.errors import MediaError
+
+_PERCENT = re.compile(r"(?<!%)%(?:0?(\d))?d")
+_RANGE = r"\d+(?:-\d+(?:x\d+)?)?"
+# Ranges count only at the beginning of a name or after a separator, where they are no part of it.
+_SIGNS = re.compile(rf"(?P<ranges>(?:(?<=[._ -])|(?<=^)){_RANGE}(?:,{_RANGE})*)?(?P<signs>#+|@+)")
+
+
+def has_percent_number(name: str) -> bool:
+    """Return whether a name has a number as FFmpeg writes it, such as %06d."""
+    return _PERCENT.search(name) is not None
+
+
+def has_number(name: str) -> bool:
+    """Return whether a name has a placeholder for a number."""
+    return has_percent_number(name) or _SIGNS.search(name) is not None
+
+
+def compile_number_pattern(name: str) -> Callable[[str], bool]:
+    """Return a function that tells whether a file's name matches a pattern with a number.
+
+    Raises MediaError if a range in it ends before it begins, or has no step.
+    """
+    if has_percent_number(name):
+        return _compile_percent(name)
+
+    pieces, ranges, end = [], [], 0
+    for match in _SIGNS.finditer(name):
+        pieces += [re.escape(name[end : match.start()]), rf"(\d{{{len(match['signs'])},}})"]
+        ranges.append(_parse_ranges(match["ranges"], name))
+        end = match.end()
+    own = re.compile("".join([*pieces, re.escape(name[end:])]))
+
+    def matches(other: str) -> bool:
+        found = own.fullmatch(other)
+        return found is not None and all(
+            allowed is None or any(int(number) in each for each in allowed)
+            for number, allowed in zip(found.groups(), ranges, strict=True)
+        )
+
+    return matches
+
+
+def _compile_percent(name: str) -> Callable[[str], bool]:
+    pieces, end = [], 0
+    for match in _PERCENT.finditer(name):
+        digits = int(match[1] or 1)
+        pieces += [_escape(name[end : match.start()]), rf"\d{{{digits},}}"]
+        end = match.end()
+    own = re.compile("".join([*pieces, _escape(name[end:])]))
+    return lambda other: own.fullmatch(other) is not None
+
+
+def _escape(text: str) -> str:
+    return re.escape(text.replace("%%", "%"))
+
+
+def _parse_ranges(text: str | None, name: str) -> list[range] | None:
+    """Return the numbers that a pattern allows; None for all."""
+    if text is None:
+        return None
+    found = []
+    for part in text.split(","):
+        first, _, rest = part.partition("-")
+        last, _, step = rest.partition("x")
+        numbers = range(int(first), int(last or first) + 1, int(step or 1) or -1)
+        if not numbers:
+            raise MediaError(
+                f"found the range {part} in the pattern {name}, expected one such as 1-100 or "
+                "1-100x5; correct it"
+            )
+        found.append(numbers)
+    return found

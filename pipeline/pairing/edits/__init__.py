@@ -1,0 +1,1 @@
+"""What was edited in trusted key frames, and how it reaches the frames around them."""
