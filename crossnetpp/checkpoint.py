@@ -175,7 +175,7 @@ def _to_float32(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         if tensor.dtype not in WEIGHT_TYPES:
             raise WeightsError(
                 f"found {tensor.dtype} weights ({_shorten(name)}) in {path}, expected floating "
-                "point of 16 bits or more; try weights made by crossnetpp.train"
+                "point with 16 bits or more; try weights made by crossnetpp.train"
             )
 
     wide = {name: tensor.float() for name, tensor in tensors.items()}

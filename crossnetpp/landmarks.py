@@ -64,9 +64,9 @@ class Matches:
         return Matches(p[inside], q[inside])
 
     def turn(self, height: int, width: int, quarters: int, *, mirror: bool) -> Matches:
-        """Return the pairs in the coordinates of pictures turned by `data.sample.turn_pair`.
+        """Return the pairs in the coordinates of pictures rotated by `data.sample.turn_pair`.
 
-        `height` and `width` are the size of the pictures before they are turned.
+        `height` and `width` are the size of the pictures before they are rotated.
         """
         p = self.p
         q = self.q

@@ -77,7 +77,7 @@ class Registry:
         except OSError as error:
             raise RegistryError(
                 f"cannot use {self.root} as the folder of engines: {error.strerror}; "
-                "set PIPELINE_CACHE to a folder of yours"
+                "set PIPELINE_CACHE to a folder that you own and can write to"
             ) from error
 
     def _check_folder(self) -> None:
@@ -85,7 +85,8 @@ class Registry:
         if not stat.S_ISDIR(found.st_mode) or not _is_own(found):
             what = f"owned by user {found.st_uid}" if not _is_own(found) else "which is a link"
             raise RegistryError(
-                f"found {self.root}, {what}, expected a folder of yours; set PIPELINE_CACHE to one"
+                f"found {self.root}, {what}, expected a folder that you own; set PIPELINE_CACHE "
+                "to one that you can write to"
             )
         if _permissions(found) & 0o077:
             # safe to tighten: nothing in it is read without a valid signature

@@ -50,7 +50,7 @@ class OutputExistsError(InputError):
 
 
 class ChangedInputError(InputError):
-    """A recording changed after it was planned, so old and new frames would be mixed."""
+    """A recording changed after it was planned, so the output would mix old and new frames."""
 
 
 class MediaError(InputError):

@@ -150,15 +150,15 @@ def own_folder(folder: Path) -> None:
         owner = os.fstat(handle).st_uid
         if owner != os.geteuid() and owner != _find_owner_of_new_files(folder):
             raise InputError(
-                f"found the folder {folder} of user {owner}, expected none or a folder of yours; "
-                "move it away"
+                f"found the folder {folder} of user {owner}, expected none or a folder that you "
+                "own; move it elsewhere"
             )
         mode = os.fstat(handle).st_mode
         if mode & _OTHERS_WRITE and any(folder.iterdir()) and _keeps_modes(folder):
             raise InputError(
                 f"found the folder {folder}, in which other users can write (mode "
                 f"{stat.S_IMODE(mode):04o}), expected one that only you can change; if you trust "
-                "what is in it, run chmod go-w on it, else move it away"
+                "what is in it, run chmod go-w on it, else move it elsewhere"
             )
         with suppress(OSError):  # some file systems do not support modes
             os.fchmod(handle, stat.S_IRWXU)
@@ -179,8 +179,8 @@ def _check_is_folder(folder: Path) -> None:
 
 def _not_a_folder(folder: Path, what: str) -> InputError:
     return InputError(
-        f"found something at {folder} that is not a folder ({what}), expected none or a folder of "
-        "yours; move it away"
+        f"found something at {folder} that is not a folder ({what}), expected none or a folder "
+        "that you own; move it elsewhere"
     )
 
 

@@ -38,7 +38,7 @@ def to_8_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def to_16_bit(pixels: NDArray[Any]) -> NDArray[np.uint16]:
-    """Return 8- or 16-bit pixels as 16-bit pixels; 255 of 8 bits becomes 65535."""
+    """Return 8- or 16-bit pixels as 16-bit pixels; 8-bit 255 becomes 65535."""
     if pixels.dtype == np.uint16:
         return np.asarray(pixels, np.uint16)
     return np.asarray(pixels.astype(np.uint16) * _FULL_SCALE, np.uint16)

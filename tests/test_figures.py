@@ -124,7 +124,7 @@ def test_the_page_quotes_the_matrices() -> None:
     matrix = read_result("media_matrix.json")
     kept, noted = matrix["outcomes"]["kept"], matrix["outcomes"]["noted"]
     assert kept + noted == matrix["cases"] == 320
-    assert f"Of the 320 outputs {kept} are complete, and {noted} lack only" in page
+    assert f"Of the 320 outputs, {kept} are complete, and {noted} lack only" in page
     assert {odd["outcome"] for odd in matrix["odd"]} == {"same"}
     sound = read_result("sound_matrix.json")["outcomes"]
     assert f"Of {sum(sound.values())} combinations, {sound['kept']} preserve" in page

@@ -83,9 +83,9 @@ def adapt(
 ) -> Adapted:
     """Train a copy of `network` on pairs of neighbouring key frames, and judge it on others.
 
-    `keys` are in rising order of position; all have the same two sizes. `taps` is the kernel that
-    reduced HR to LR. The same arguments give the same bits on the same CPU. If memory runs out, the
-    weights before adaptation are returned.
+    `keys` are in ascending order of position; all have the same LR size and the same HR size.
+    `taps` is the kernel that reduced HR to LR. The same arguments give the same bits on the same
+    CPU. If memory runs out, the weights before adaptation are returned.
 
     Raises ValueError if the key frames cannot be used; see `check_key_frames`.
     """

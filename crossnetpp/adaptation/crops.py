@@ -1,4 +1,4 @@
-"""Batches of crops from key frames, cut and turned alike in every picture."""
+"""Batches of crops from key frames, cut and rotated alike in every picture."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from crossnetpp.networks.taps import Taps, join_taps
 ALIGNMENT = 8  # HR pixels: a whole number of LR pixels at every scale
 MULTIPLE = 32  # the network's multiple
 LEAST_SIDE = 64
-MOST_ASYMMETRY = 0.05  # sum of the differences between a kernel and its turned form
+MOST_ASYMMETRY = 0.05  # sum of the differences between a kernel and its rotated form
 PAIRED_SHARE = 0.6  # share of the batches with two references, if any key frame has two neighbours
 STILL_CELLS = 96  # HR pixels between the knots of a synthetic motion
 
 
 class Turn(NamedTuple):
-    """An anticlockwise turn by quarters of a circle, after which x may be mirrored."""
+    """An anticlockwise rotation by quarter turns, perhaps followed by mirroring in x."""
 
     quarters: int
     mirror: bool
 
     def apply(self, picture: NDArray[Any]) -> NDArray[Any]:
-        """Return an array H x W or H x W x 3 turned."""
+        """Return an array (H x W or H x W x 3) rotated and, if `mirror` is set, mirrored."""
         turned = np.rot90(picture, self.quarters)
         return turned[:, ::-1] if self.mirror else turned
 
@@ -43,7 +43,7 @@ class Window(NamedTuple):
     width: int
 
     def cut(self, picture: Picture, scale: int = 1) -> Picture:
-        """Return this part of a picture that is `scale` times smaller than HR."""
+        """Return this part of a picture that is HR downscaled by `scale`."""
         rows = np.s_[self.row // scale : (self.row + self.height) // scale]
         cols = np.s_[self.col // scale : (self.col + self.width) // scale]
         return picture[rows, cols]
@@ -65,7 +65,7 @@ class Batch(NamedTuple):
 def find_turns(taps: Taps) -> list[Turn]:
     """Return the turns that hardly change a reduction kernel; the first changes nothing at all.
 
-    Pictures turned otherwise would show a kernel other than the camera's.
+    Pictures rotated in any other way would show a kernel other than the camera's.
     """
     kernel = join_taps(taps)
     turns = [Turn(quarters, mirror) for mirror in (False, True) for quarters in range(4)]

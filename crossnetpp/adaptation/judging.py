@@ -148,7 +148,7 @@ class Judge:
         """Return the blend with the largest gain of those that win.
 
         A blend wins if its mean gain is at least LEAST_GAIN and no case loses more than MOST_LOSS.
-        `shares` are in falling order and begin with 1; they are no longer tried once the gain
+        `shares` are in descending order and begin with 1; they are no longer tried once the gain
         falls below that of a blend that wins.
         """
         before = self._average(self._before)

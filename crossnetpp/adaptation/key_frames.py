@@ -42,7 +42,7 @@ class Example(NamedTuple):
 def list_examples(keys: Sequence[KeyFrame]) -> list[Example]:
     """Return an example for each key frame with a neighbour in its scene.
 
-    The key frames are in rising order of their positions.
+    `keys` are in ascending order of position.
     """
     examples = []
     for target, key in enumerate(keys):

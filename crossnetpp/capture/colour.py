@@ -39,7 +39,7 @@ LEAST_FURTHER_GAIN = 0.5  # dB by which curves and matrix together must be bette
 
 @dataclass(frozen=True)
 class ColourTransform:
-    """A transform of RGB in 0..1: a rising curve for each channel, then a matrix."""
+    """A transform of RGB in 0..1: an increasing curve for each channel, then a matrix."""
 
     curves: Array
     """3 x KNOTS: the values of each channel at evenly spread levels."""
@@ -59,7 +59,7 @@ def make_plain_transform() -> ColourTransform:
 
 
 def transform_colours(rgb: Picture, transform: ColourTransform) -> NDArray[np.float32]:
-    """Return a picture (H x W x 3 RGB of 8 or 16 bits) transformed, as 0..1 and not clipped."""
+    """Return a picture (8-bit or 16-bit H x W x 3 RGB) transformed, as 0..1 and not clipped."""
     limit = int(np.iinfo(rgb.dtype).max)
     levels = np.arange(limit + 1) / limit
     knots = np.linspace(0, 1, transform.curves.shape[1])
@@ -195,7 +195,7 @@ def _fit_curves(hr: Array, lr: Array) -> Array:
 
 
 def _fit_curve(hr: Array, lr: Array) -> Array:
-    """Return the values at the knots of a rising, smooth curve from `hr` to `lr` (N each).
+    """Return the values at the knots of a smooth, increasing curve from `hr` to `lr` (N each).
 
     Levels without samples continue the change of the levels beside them.
     """

@@ -52,7 +52,7 @@ from crossnetpp.networks.taps import (
 )
 
 PicturePair: TypeAlias = tuple[Picture, Picture]
-"""LR (h x w x 3) and HR (s h x s w x 3) RGB of one instant and one view, of 8 or 16 bits."""
+"""LR (h x w x 3) and HR (s h x s w x 3) 8-bit or 16-bit RGB of one instant and one view."""
 
 MOST_PIXELS = {2: 30_000, 4: 12_000, 8: 6_000}  # LR pixels of a pair, by scale
 FEWEST_PIXELS = 600  # of all pairs together, times the scale / 2

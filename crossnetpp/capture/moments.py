@@ -77,7 +77,7 @@ class Moments:
 
 
 def get_luma(rgb: Picture) -> Plane:
-    """Return the luma of a picture (H x W x 3 RGB of 8 or 16 bits) in 0..1."""
+    """Return the luma of a picture (H x W x 3, 8-bit or 16-bit RGB) in 0..1."""
     return np.asarray(rgb @ LUMA / np.float32(np.iinfo(rgb.dtype).max), np.float32)
 
 

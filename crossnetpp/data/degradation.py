@@ -20,7 +20,7 @@ PixelType = TypeVar("PixelType", np.uint8, np.uint16)
 
 
 def degrade_tensor(hr: Tensor, scale: int, kernel: Kernel = "bicubic") -> Tensor:
-    """Return `hr` (N x C x H x W, H and W multiples of `scale`) reduced `scale` times.
+    """Return `hr` (N x C x H x W, H and W multiples of `scale`) downscaled by `scale`.
 
     `bicubic` is antialiased (a = -0.5, support widened by `scale`); `area` averages each block of
     `scale` x `scale` pixels.
@@ -44,18 +44,20 @@ def subsample_chroma(lr: Tensor) -> Tensor:
 
 
 def degrade(hr: NDArray[PixelType], scale: int, kernel: Kernel = "bicubic") -> NDArray[PixelType]:
-    """Return `hr` (uint8 or uint16 H x W x 3) reduced `scale` times, rounded and clamped once.
+    """Return `hr` (uint8 or uint16 H x W x 3) downscaled by `scale`, rounded and clamped once.
 
-    First, the bottom and right of `hr` are cropped to multiples of `scale`.
+    `hr` is first cropped at the bottom and right, so that its height and width are multiples of
+    `scale`.
     """
     lr = reduce_levels(hr.astype(np.float32), scale, kernel)
     return lr.round().clip(0, np.iinfo(hr.dtype).max).astype(hr.dtype)
 
 
 def reduce_levels(hr: NDArray[np.float32], scale: int, kernel: Kernel) -> NDArray[np.float32]:
-    """Return `hr` (H x W x 3) reduced `scale` times, not rounded.
+    """Return `hr` (H x W x 3) downscaled by a factor of `scale`, without rounding.
 
-    First, the bottom and right of `hr` are cropped to multiples of `scale`.
+    `hr` is first cropped at the bottom and right, so that its height and width are multiples of
+    `scale`.
     """
     height = hr.shape[0] // scale * scale
     width = hr.shape[1] // scale * scale

@@ -87,6 +87,6 @@ class Hdf5File:
 
     def _refuse(self, name: str, what: str) -> ForeignDataError:
         return ForeignDataError(
-            f"found '{name}' in {self._path}, {what}, expected a data set whose numbers are in "
-            "the file itself, in chunks of at most 1 GiB; copy it with h5repack or h5py"
+            f"found '{name}' in {self._path}, which is {what}, expected a data set stored in the "
+            "file itself, in chunks of at most 1 GiB; rewrite it with h5repack or h5py"
         )

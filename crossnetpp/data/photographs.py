@@ -97,7 +97,7 @@ class Photographs:
             )
 
     def _draw_patch(self, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
-        """Return a random, turned square of `size` x `size` pixels with a margin on all sides.
+        """Return a random, rotated square of `size` x `size` pixels with a margin on all sides.
 
         The margin is CROP_MARGIN, or less if the photograph is too small for that. Raises DataError
         if no photograph contains such a square.

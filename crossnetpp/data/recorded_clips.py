@@ -188,7 +188,7 @@ def _read_frames(path: Path, count: int) -> list[Picture]:
 
 
 def _turn(rng: np.random.Generator, pictures: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-    """Return all pictures turned by the same multiple of 90 degrees, and perhaps mirrored."""
+    """Return all pictures rotated by the same multiple of 90 degrees, and perhaps mirrored."""
     quarters = int(rng.integers(4))
     step = -1 if rng.random() < 0.5 else 1
     return [np.ascontiguousarray(np.rot90(p, quarters)[:, ::step]) for p in pictures]

@@ -1,4 +1,4 @@
-"""Pairs of an HR target and a reference, with the flow if it is known, to be cropped and turned."""
+"""Pairs of an HR target and a reference, with the flow if it is known, to crop and rotate."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def draw_crop_origin(
 
 
 def crop_pair(rng: np.random.Generator, pair: Pair, size: int) -> Pair:
-    """Return the same random `size` x `size` window of everything, randomly turned and mirrored.
+    """Return the same random `size` x `size` window of everything, randomly rotated and mirrored.
 
     Raises DataError if a picture is smaller than the window.
     """
@@ -62,7 +62,7 @@ def crop_pair(rng: np.random.Generator, pair: Pair, size: int) -> Pair:
 
 
 def turn_pair(pair: Pair, quarters: int, *, mirror: bool) -> Pair:
-    """Return `pair` turned anticlockwise by `quarters` times 90 degrees.
+    """Return `pair` rotated anticlockwise by `quarters` times 90 degrees.
 
     If `mirror` is True, it is then mirrored in x.
     """

@@ -27,7 +27,7 @@ def _make_upsampling_taps(scale: int) -> Kernel:
 
 
 def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
-    """Return `lr` (N x C x h x w) upsampled `scale` times by bicubic interpolation (a = -0.75).
+    """Return `lr` (N x C x h x w) upsampled by `scale`, bicubically (a = -0.75).
 
     Two convolutions compute all phases along columns and rows, and a shuffle interleaves them. The
     result equals that of `F.interpolate`, and exported graphs need no resize operation.
@@ -45,7 +45,7 @@ def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
 
 
 def reduce_antialiased(image: Tensor, scale: int, taps: Tensor | None = None) -> Tensor:
-    """Return `image` (N x C x H x W) reduced `scale` times by the kernel `taps`.
+    """Return `image` (N x C x H x W) downscaled by `scale` with the kernel `taps`.
 
     `taps` is laid out as in `taps.py` (2 x 2 x 4s); None means antialiased bicubic reduction. At
     the border, the taps inside the image are renormalised, as in image libraries; anything else
@@ -78,7 +78,7 @@ def reduce_antialiased(image: Tensor, scale: int, taps: Tensor | None = None) ->
 
 
 def blur_like_lr(image: Tensor, scale: int, taps: Tensor | None = None) -> Tensor:
-    """Return `image` (N x C x H x W), reduced `scale` times by `taps` and upsampled bicubically.
+    """Return `image` (N x C x H x W), downscaled with `taps` and upsampled bicubically.
 
     The result is as sharp as LR_up. LR pixels alias, so the blur depends on the LR grid: apply it
     to the warped image, not before warping.

@@ -28,9 +28,10 @@ class _ResidualBlock(nn.Module):
 
 
 class SingleImage(nn.Module):
-    """Upsampler without a reference, with 335,187 parameters for x2, x4 and x8 together.
+    """An upsampler that uses no reference, for x2, x4 and x8.
 
-    The same stage doubles the size of the features once, twice or three times.
+    One stage, applied once, twice or three times, doubles the size of the features, so all scales
+    share the 335,187 parameters.
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,7 @@ class SingleImage(nn.Module):
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
     def forward(self, lr: Tensor, scale: int) -> Tensor:
-        """Return `lr` (N x 3 x h x w in 0..1) upsampled `scale` times, not clamped.
+        """Return `lr` (N x 3 x h x w in 0..1) upsampled by a factor of `scale`, without clamping.
 
         Raises ValueError if the scale is not 2, 4 or 8.
         """

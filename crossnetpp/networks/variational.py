@@ -156,7 +156,7 @@ class Solver(Protocol):
         ...
 
     def couple(self, diffusion: Diffusion) -> Coupling:
-        """Return the operations on flows whose pixels `diffusion` couples."""
+        """Return the linear solver's operations on flows whose pixels `diffusion` couples."""
         ...
 
 
@@ -205,7 +205,7 @@ class ShiftSolver:
         return 0.5 * (padded[..., 2:, :] - padded[..., :-2, :])
 
     def couple(self, diffusion: Diffusion) -> ShiftCoupling:
-        """Return the operations on flows whose pixels `diffusion` couples; see Solver."""
+        """Return the linear solver's operations, implemented with shifted tensors; see Solver."""
         return ShiftCoupling(diffusion)
 
 

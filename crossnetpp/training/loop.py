@@ -1,7 +1,7 @@
 """The training loop: steps, validation and saving.
 
-The samples, scale and degradation of a step depend only on the seed and the step's number, so a
-resumed run continues with exactly the numbers of an uninterrupted one.
+The samples, scale and degradation of a step depend only on the configuration and the step's
+number, so a resumed run trains on exactly what an uninterrupted run would.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _MOTIONS = ((0.01, 3.3, -2.6), (-0.02, -9.4, 5.2))  # of two references: radians
 
 
 class Int8Convolution(nn.Module):
-    """A convolution with weights and inputs of 8 bits, and outputs of float32."""
+    """A convolution with 8-bit weights and inputs, and float32 outputs."""
 
     def __init__(self, convolution: nn.Conv2d, largest: Tensor) -> None:
         """Round `convolution`, whose input channels have magnitudes of up to about `largest`."""
@@ -116,7 +116,7 @@ def choose_factors(largest: Tensor, weights: Tensor) -> Tensor:
 
 
 def round_network(network: CrossNetFast) -> None:
-    """Replace some convolutions of `network` in place by those of 8 bits.
+    """Replace some convolutions of `network` in place by 8-bit ones.
 
     They are those of the fusion, which takes most of the time, and of the two small networks that
     weigh motion and references. The others find motion; where several motions fit nearly as well,
@@ -167,7 +167,7 @@ def _to_planes(picture: Pixels) -> Tensor:
 
 
 def is_int8_fast() -> bool:
-    """Return whether this processor computes convolutions of 8 bits faster than those of floats.
+    """Return whether this processor computes 8-bit convolutions faster than float32 ones.
 
     The result is also False if PyTorch lacks the operations, which its documentation does not list.
     """
@@ -184,7 +184,7 @@ def _has_dot_products() -> bool:
 
 
 def is_int8_usable() -> bool:
-    """Return whether PyTorch's convolution of 8 bits works here and yields the right numbers."""
+    """Return whether PyTorch's 8-bit convolution works here and yields the right numbers."""
     generator = torch.Generator().manual_seed(0)
     convolution = nn.Conv2d(8, 16, 3, padding=1)
     nn.init.normal_(convolution.weight, generator=generator)

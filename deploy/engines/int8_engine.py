@@ -17,9 +17,9 @@ from deploy.protocol import EngineError, Pixels
 
 
 class Int8Engine(TorchEngine):
-    """Run `fast` in eager PyTorch on the CPU, with convolutions of 8 bits where they do no harm.
+    """Run `fast` in eager PyTorch on the CPU, with 8-bit convolutions where they do no harm.
 
-    Frames of 16 bits run in float32, because 8 bits are too coarse for them.
+    16-bit frames run in float32, because 8 bits are too coarse for them.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ def import_openvino() -> Any:
         import openvino as ov
     except (ImportError, OSError) as error:
         raise EngineError(
-            f"found no OpenVINO that can be loaded ({error}), expected one; "
+            f"cannot load OpenVINO ({error}), which is needed for --engine openvino; "
             f"try {describe_install('openvino')}, or --engine torch"
         ) from error
     return ov

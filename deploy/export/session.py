@@ -23,7 +23,7 @@ def import_onnxruntime() -> Any:
         import onnxruntime as ort
     except (ImportError, OSError) as error:
         raise EngineError(
-            f"found no onnxruntime that can be loaded ({error}), expected one; "
+            f"cannot load onnxruntime ({error}), which is needed to run exported graphs; "
             f"try {describe_install('onnx')}, or --engine torch"
         ) from error
     return ort

@@ -31,7 +31,7 @@ OPSET = 18
 EXPORT_VERSION = 4  # counts the changes here and in the networks that change exported graphs
 EXAMPLE_SIZE = (2, 64, 128)  # batch, height and width of the traced example; distinct and above 1
 PARITY_SIZES = ((1, 64, 192), (2, 64, 128), (1, 192, 64))  # batch, height and width
-LARGEST_DIFFERENCE = {"fp32": 1, "fp16": 6}  # from PyTorch, in levels of 8 bits
+LARGEST_DIFFERENCE = {"fp32": 1, "fp16": 6}  # from PyTorch, in 8-bit levels
 
 
 class ExportError(EngineError):
@@ -114,7 +114,7 @@ def _import_onnx() -> Any:
         import onnx
     except (ImportError, OSError) as error:
         raise ExportError(
-            f"found no onnx that can be loaded ({error}), expected it for exported graphs; "
+            f"cannot load onnx ({error}), which is needed to export graphs; "
             f"try {describe_install('onnx')}, or --engine torch"
         ) from error
     return onnx

@@ -1,4 +1,4 @@
-"""Compare the quality and the CPU time of convolutions of 8 bits with those of float32.
+"""Compare the quality and the CPU time of 8-bit convolutions with those of float32 ones.
 
     python -m jobs.quality.precision [CLIP ...] [--frames 46]
 

@@ -72,7 +72,8 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether the output has the same bits, and nothing was lost, repeated or left behind."""
+        """Whether the output has the same bits, nothing was lost, repeated or left behind, and the
+        run succeeded or was refused because the output was already complete."""
         failed = self.exit_status and not self.was_complete
         return self.same_bits and not (failed or self.lost or self.doubled or self.left)
 

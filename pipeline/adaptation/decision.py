@@ -1,4 +1,4 @@
-"""Decide whether to adapt the weights to a recording, and by how many training steps."""
+"""Decide whether to adapt the weights to a recording, and for how many training steps."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Enhancer:
     Frames and references are NumPy arrays (H x W x 3 RGB) or PyTorch tensors (3 x H x W or
     H x W x 3 RGB) on any device, in uint8, uint16 or floating point from 0 to 1. The result has the
     form of the frame: array or tensor, layout, data type and device. References may have another
-    form than frames. Engines take pixels of 8 or 16 bits in the CPU's memory, so floating-point
+    form than frames. Engines take 8-bit or 16-bit pixels in the CPU's memory, so floating-point
     frames keep 16 bits of precision.
 
     A reference shows what its frame shows, in the same proportions. With scale="auto", it is at

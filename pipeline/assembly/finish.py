@@ -146,7 +146,7 @@ def _upload(ledger: Ledger, finished: Path, plan: Plan, *, force: bool) -> None:
     if not force and transfer.find_file(url) is not None:
         raise InputError(
             f"found {redact_url(url)}, which appeared during the run, expected no output there; "
-            "move it away, or try --force to replace it"
+            "move it elsewhere, or try --force to replace it"
         )
     ledger.announce_output(finished)
     transfer.write_bytes(locate_plan(ledger), dump_plan(plan).encode())

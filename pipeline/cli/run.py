@@ -65,7 +65,7 @@ _NOT_OF_STREAMS = (
     "--watch-until-idle",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
-    help="End --watch when no recording has appeared or grown for this time.",
+    help="End --watch when no recording has appeared or grown for this long.",
 )
 def run(
     inputs: tuple[str, ...],

@@ -1,1 +1,1 @@
-"""The program of the sandbox's child process, which opens untrusted recordings."""
+"""The program that the sandbox runs in a child process to open untrusted recordings."""

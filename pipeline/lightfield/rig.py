@@ -33,7 +33,7 @@ def _read_models(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"found no list of cameras in {file} ({first_line(error)}), expected DeepView's "
-            "models.json; correct it, or move it away"
+            "models.json; correct it, or move it out of the folder"
         ) from error
 
 
@@ -108,7 +108,7 @@ def _read_cameras(
         raise InputError(
             f"found {path / 'models.json'} without the position of every camera, expected a name, "
             "a position and an orientation (three numbers each) for each video; complete the file, "
-            "or move it away"
+            "or move it out of the folder"
         ) from error
 
 
@@ -119,13 +119,13 @@ def _read_poses(bounds: Path, count: int) -> NDArray[np.float64]:
     except (ValueError, OSError, EOFError) as error:
         raise InputError(
             f"found no array of numbers in {bounds}, expected LLFF's poses; copy it again, or "
-            "move it away"
+            "move it out of the folder"
         ) from error
 
     if poses.ndim != 2 or poses.shape != (count, 17):
         raise InputError(
             f"found an array of {poses.shape} in {bounds}, expected {(count, 17)}, a row of 17 "
-            "numbers for each camera; complete the videos, or move the file away"
+            "numbers for each camera; complete the videos, or move the file out of the folder"
         )
     return np.asarray(poses[:, :15], np.float64).reshape(-1, 3, 5)
 

@@ -49,7 +49,7 @@ def survey_frames(
 ) -> Survey:
     """Return the pts of `frames` and, if requested, their thumbnails and scene cuts.
 
-    Frames are first turned counter-clockwise by `turns` quarter turns. `count` receives the number
+    Frames are first rotated counter-clockwise by `turns` quarter turns. `count` receives the number
     of frames so far.
     """
     finder = CutFinder() if cuts else None
@@ -69,7 +69,7 @@ def survey_frames(
 
 
 def shrink_frame(rgb: Pixels, turns: int = 0) -> NDArray[np.uint8]:
-    """Return a frame (H x W x 3) reduced to CUT_WIDTH, then turned by `turns` quarter turns."""
+    """Return a frame (H x W x 3) reduced to CUT_WIDTH, then rotated by `turns` quarter turns."""
     height, width = rgb.shape[:2]
     size = (CUT_WIDTH, max(THUMBNAIL[1], round(CUT_WIDTH * height / width)))
     small = cv2.resize(high_byte(rgb), size, interpolation=cv2.INTER_AREA)

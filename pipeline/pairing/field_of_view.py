@@ -47,8 +47,8 @@ def choose_map(
 
     The map is None if the reference only has to be scaled. `pairs` holds the pts of the frames to
     compare and of their references; if it is empty, only the proportions are compared. `size` is
-    the height and width of the network's frames. The reference is first turned counter-clockwise by
-    `turns` quarter turns.
+    the height and width of the network's frames. The reference is first rotated
+    counter-clockwise by `turns` quarter turns.
     """
     height, width = swap_size(ref, turns)
     pictures = [

@@ -32,7 +32,7 @@ def swap_size(recording: Recording, turns: int) -> tuple[int, int]:
 
 
 def turn_picture(rgb: Pixels, turns: int) -> Pixels:
-    """Return `rgb` (H x W x 3) turned counter-clockwise by `turns` quarter turns."""
+    """Return `rgb` (H x W x 3) rotated counter-clockwise by `turns` quarter turns."""
     if not turns:
         return rgb
     result: Pixels = np.ascontiguousarray(np.rot90(rgb, turns))  # type: ignore[assignment]
@@ -76,7 +76,7 @@ def make_scaling_map(size: tuple[int, int], ref_size: tuple[int, int]) -> Affine
 
 
 def make_inscribed_map(lr: Recording, ref: Recording, turns: int, size: tuple[int, int]) -> Affine:
-    """Return the unstretched map from the network's pixels to the middle of the turned reference.
+    """Return the unstretched map from the network's pixels to the middle of the rotated reference.
 
     The input's picture is as large as fits inside the reference's: a 16:9 video is usually cropped
     from a sensor with 4:3 proportions.
@@ -89,7 +89,7 @@ def make_inscribed_map(lr: Recording, ref: Recording, turns: int, size: tuple[in
 
 
 def turn_map(affine: Affine, ref: Recording, turns: int) -> Affine:
-    """Return the map to stored reference pixels for a map to turned ones."""
+    """Return the map to stored reference pixels for a map to rotated ones."""
     height = ref.height
     width = ref.width
     backward = {

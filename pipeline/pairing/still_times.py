@@ -167,7 +167,8 @@ def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placem
     if not set(listed) <= set(scan(lr, distinct=False).pts):
         raise PairingError(
             f"found frames in {SIDECAR} in {ref.path} that {lr.path} does not have, expected the "
-            "file that `pipeline keyframes` wrote for this input; make it again, or move it away"
+            "file that `pipeline keyframes` wrote for this input; make it again, or move it "
+            "elsewhere"
         )
 
     others = [stem for stem, key in zip(stems, keys, strict=True) if key is None]
@@ -175,7 +176,7 @@ def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placem
     if others and named is None:
         raise PairingError(
             f"found {others[0]} in {ref.path}, not listed in {SIDECAR}, expected a time in its "
-            f"name; rename it, for example to {others[0]}_12.5s, or move it away"
+            f"name; rename it, for example to {others[0]}_12.5s, or move it elsewhere"
         )
     further = iter(snap_times(lr, named.values) if named else ())
     seconds = tuple(lr.seconds(key.pts) if key is not None else next(further) for key in keys)
@@ -293,7 +294,7 @@ def _is_within(seconds: Sequence[float], times: Sequence[float]) -> bool:
 
 
 def _are_frames_apart(seconds: Sequence[float], times: Sequence[float]) -> bool:
-    """Return whether the pictures are over half a frame apart, so that each has its own frame."""
+    """Return whether the pictures are so far apart that no two show the same frame."""
     return bool((np.diff(np.sort(np.asarray(seconds))) > find_half_interval(times)).all())
 
 

@@ -1,8 +1,8 @@
 """Read and write files at URLs: s3:// and gs:// (pyarrow), http(s):// (read only), others (fsspec).
 
-After a transient error, every request is retried with growing pauses. Credentials come only from
-the environment (for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and the other
-variables of Amazon's SDK), and never appear in a message.
+After a transient error, every request is retried with growing pauses. Credentials come from
+the usual sources of each store (for S3, those of Amazon's SDK, such as AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY), and never appear in a message.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def retry_request(verb: str, url: str, request: Callable[[], Answer]) -> Answer:
             if isinstance(error, PermissionError) or _DENIED.search(message):
                 raise InputError(
                     f"no permission to {verb} {shown} ({reason}); expected access; "
-                    "check the credentials in the environment"
+                    "check the credentials"
                 ) from error
             if _MISSING.search(message):
                 raise InputError(

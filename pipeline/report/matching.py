@@ -89,7 +89,7 @@ def match_truth(plan: Plan, result: Recording, times: Sequence[int], truth: Reco
 def _match_views(plan: Plan, other: LightField) -> list[int]:
     """Return the frame number in `other` for every entry of the plan's reference map.
 
-    Raises PairingError if a view or frame is missing.
+    Raises PairingError if a view or a frame of one is missing.
     """
     grid = other.grid
     found = []
@@ -102,7 +102,7 @@ def _match_views(plan: Plan, other: LightField) -> list[int]:
         if position is None or moment >= grid.views[position].frames:
             raise PairingError(
                 f"found no view ({row}, {col}) at moment {moment} in {other.path}, expected every "
-                "view of the output; pass the light field that belongs to this plan"
+                "view in the plan; pass the output of this plan, or its ground truth"
             )
 
         found.append(grid.number(position, moment))

@@ -66,7 +66,7 @@ def draw_heat_map(pictures: FramePictures) -> Picture:
 
 
 def crop_pictures(pictures: FramePictures, part: Window, rotation: float) -> list[CaptionedPicture]:
-    """Return all versions of a frame that exist, cropped to `part` and turned upright.
+    """Return all versions of a frame that exist, cropped to `part` and rotated upright.
 
     `rotation` is the recording's display rotation in degrees, counter-clockwise.
     """

@@ -1,7 +1,8 @@
-"""Begin and end every run, whether inline or on Ray, of a single input or in a batch.
+"""Begin and end runs: inline or on Ray, of one input or of a batch.
 
 `open_run` plans the run and opens its folder; `close_run` publishes the output, records the run and
-measures its quality. The caller executes the segments in between.
+measures its quality. The caller executes the segments in between. A streamed run publishes nothing,
+so it needs only `open_run`.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ _EXCLUDED = (
     *("workers", "accelerator"),
 )
 _ENDED = (
-    "the program that reads stdout ended before it had read everything, expected it to read to "
-    "the end; try -o FILE"
+    "the program reading stdout exited before it had read everything, expected it to read to the "
+    "end; try -o FILE"
 )
 
 
@@ -63,8 +63,8 @@ def stream_frames(
 ) -> RunResult:
     """Enhance one input and write its frames to `stdout` in order, each as soon as it is done.
 
-    Raises InputError if the settings do not suit a stream, StageError if a stage fails or the
-    reading program ends early, and Interrupted after a signal. Nothing is left to resume.
+    Raises InputError if the settings do not suit a stream, StageError if a stage fails or if the
+    program reading `stdout` exits early, and Interrupted after a signal. Nothing is left to resume.
     """
     _check_settings(stdout, settings)
     if settings.pix_fmt is not None:
@@ -109,7 +109,7 @@ def _check_settings(stdout: BinaryIO, settings: RunSettings) -> None:
 
 
 def _stream_once(stdout: BinaryIO, request: RunRequest, form: StreamForm) -> RunResult:
-    """Run the request, and turn a signal into an error that says how far it got."""
+    """Run the request, and turn a signal into an error that states how far the run got."""
     progress = request.progress
     worker: SegmentWorker | None = None
     with Interrupts():

@@ -54,7 +54,7 @@ def run_to_stdout(stdout: BinaryIO, lr: str, run: Callable[[str], RunResult]) ->
             # keep the interpreter from flushing the broken pipe when it ends
             sys.stdout = None
             raise StageError(
-                "publish: the program that reads stdout ended before it had read everything, "
+                "publish: the program reading stdout exited before it had read everything, "
                 "expected it to read to the end; try -o FILE"
             ) from None
     return result.model_copy(update={"output": STDOUT, "reference_map": ""})

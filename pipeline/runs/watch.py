@@ -156,7 +156,7 @@ def watch_folder(
                     break
                 time.sleep(pauses.poll)
         except KeyboardInterrupt:
-            watched.interrupted = Interrupted("interrupted; run the same command again to go on")
+            watched.interrupted = Interrupted("interrupted; run the same command again to resume")
     for entry in watched.entries[len(watched.results) :]:
         watched.results.append(failed_item(entry, None, "not run"))
     return watched

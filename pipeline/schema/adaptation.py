@@ -43,7 +43,7 @@ class Adaptation(Model):
     """Number of training steps, 0 if the weights are not adapted; None until the run has begun and
     has decided on it."""
     pairs: tuple[KeyPair, ...] = ()
-    """The key frames, in rising order of their positions."""
+    """The key frames, in ascending order of position."""
     shared: Digest = ""
     """SHA-256 of weights that were adapted to another input of the same batch and are only tried on
     this one; "" if the weights are trained on this input."""

@@ -217,13 +217,13 @@ class ReferenceMap(Sequence[ReferenceChoice]):
         return sum(len(column) - column.count(_NO_PTS) for column in columns)
 
     def in_order(self) -> ReferenceMap:
-        """Return a map with the same entries in rising order of LR time."""
+        """Return a map with the same entries in ascending order of LR time."""
         if all(a <= b for a, b in pairwise(self._pts)):
             return self
         return ReferenceMap(sorted(self, key=lambda choice: choice.pts))
 
     def between(self, start_pts: int, end_pts: int) -> ReferenceMap:
-        """Return the entries with start_pts <= pts < end_pts; the map must be in rising order."""
+        """Return the entries with start_pts <= pts < end_pts; the map must be in order of pts."""
         return self[bisect_left(self._pts, start_pts) : bisect_left(self._pts, end_pts)]
 
     def lines(self) -> Iterator[bytes]:

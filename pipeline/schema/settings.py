@@ -118,6 +118,7 @@ class OutputSettings(Model):
         Option(
             "Frame rate of a video made from pictures; default: from their times or REF, else 25.",
             "Output and logging",
+            "RATE",
         ),
     ] = None
     """None means the rate of the pictures' own times, that of a reference video, or else 25."""
@@ -154,7 +155,8 @@ class InputSettings(GridSettings):
     deinterlace: Annotated[
         Literal["auto", "off", "bwdif"],
         Option(
-            "Deinterlace what is flagged or looks interlaced (auto), nothing (off), or all (bwdif)."
+            "Deinterlace what is flagged or looks interlaced (auto), nothing (off), or everything "
+            "(bwdif)."
         ),
     ] = "auto"
     """"auto" deinterlaces flagged frames if the first frame is flagged, and all frames of a
@@ -176,14 +178,14 @@ class PairingSettings(Model):
     scale: Annotated[
         Scale,
         Option(
-            "Enlargement, 1 to 8; auto (default) takes the one of 2, 4 and 8 that fits REF best.",
+            "Enlargement, 1 to 8; auto (default) picks whichever of 2, 4 and 8 fits REF best.",
             metavar="auto|NUMBER",
         ),
     ] = "auto"
     size: Annotated[
         FrameSize | None,
         Option(
-            "Size of the output instead of --scale: 1920x1080, 1080p, 4k, or reference for REF's.",
+            "Output size instead of --scale: 1920x1080, 1080p, 4k, or reference (the size of REF).",
             metavar="SIZE",
         ),
     ] = None
@@ -197,7 +199,7 @@ class PairingSettings(Model):
     ref_offset: Annotated[
         Finite | Literal["auto"] | None,
         Option(
-            "Seconds to add to the times of REF; auto estimates them from sound or pictures.",
+            "Seconds to add to the times of REF; auto estimates the offset from sound or pictures.",
             "References",
             "SECONDS|auto",
         ),
@@ -273,14 +275,14 @@ class EncoderSettings(Model):
 
     codec: Annotated[
         EncoderName | None,
-        Option("x264, x265, av1, prores, ffv1, or any encoder of FFmpeg.", "Encoder", "NAME"),
+        Option("x264, x265, av1, prores, ffv1, or any FFmpeg encoder.", "Encoder", "NAME"),
     ] = None
     quality: Annotated[
         Quality | None, Option("Quality in words instead of a number.", "Encoder")
     ] = None
     crf: Annotated[
         Finite | None,
-        Option("Constant quality of the encoder; lower is better.", "Encoder", "NUMBER"),
+        Option("Constant-quality value of the encoder; lower is better.", "Encoder", "NUMBER"),
     ] = None
     preset: Annotated[str | None, Option("Speed preset of the encoder.", "Encoder", "NAME")] = None
     pix_fmt: Annotated[str | None, Option("Pixel format of the output.", "Encoder", "FORMAT")] = (
@@ -305,7 +307,7 @@ class ExecutionSettings(Model):
     model: Annotated[
         FilePath,
         Option(
-            "fast or fast-recorded (default: what suits INPUT), paper, or a file of weights.",
+            "fast or fast-recorded (default: whichever suits INPUT), paper, or a weights file.",
             "Execution",
             "NAME|FILE",
         ),
@@ -313,8 +315,8 @@ class ExecutionSettings(Model):
     adapt: Annotated[
         FilePath,
         Option(
-            "Adapt the weights to the recording's own key frames: if it pays (auto, the default), "
-            "never (off), for a time in seconds, or with a file from `pipeline adapt`.",
+            "Adapt the weights to the recording's own key frames: if it is worthwhile (auto, the "
+            "default), never (off), for a time in seconds, or with a file from `pipeline adapt`.",
             "Execution",
             "auto|off|SECONDS|FILE",
         ),
@@ -324,7 +326,7 @@ class ExecutionSettings(Model):
     adapt_together: Annotated[
         bool,
         Option(
-            "Batch from one camera: adapt once, and use the weights for all inputs where they win.",
+            "Batch from one camera: adapt once, and use the weights for every input they improve.",
             "Execution",
             is_planned=False,
         ),
@@ -349,14 +351,14 @@ class ExecutionSettings(Model):
     batch: Annotated[
         int,
         Field(ge=1),
-        Option("Frames per call of the network; default 2.", "Execution", "N"),
+        Option("Frames per network call; default 2.", "Execution", "N"),
     ] = 2
     """On a CPU, the frames of a call are processed in parallel."""
     segment: Annotated[
         Finite,
         Field(gt=0),
         Option(
-            "Length of a segment; default 10, or less if that takes an engine over a minute.",
+            "Segment length; default 10, or less if the engine would need over a minute for that.",
             "Execution",
             "SECONDS",
         ),
@@ -364,7 +366,8 @@ class ExecutionSettings(Model):
     placement: Annotated[
         Literal["auto", "fused", "split"],
         Option(
-            "Decode and encode in the GPU actors (fused, the default) or in CPU actors (split).",
+            "Decode and encode in the GPU actors (fused) or in CPU actors (split); auto (default) "
+            "is fused, and suggests split if the GPU waits.",
             "Execution",
         ),
     ] = "auto"

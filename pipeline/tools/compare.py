@@ -224,7 +224,7 @@ def _write_gif(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) ->
 
 def _write_video(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int:
     encoding = choose_encoding(clip, codec="libx264", pix_fmt="yuv420p")
-    # pictures are turned upright before they are composed
+    # pictures are rotated upright before they are composed
     upright = clip.model_copy(update={"rotation": 0})
     check_container(upright, path, encoding)
 

@@ -133,7 +133,10 @@ def check_copy(clip: LightField, root: Path, count: Count) -> None:
     """
     made = open_light_field(root)
     if made is None:
-        raise VerificationError(f"the output {root} cannot be read back as a light field")
+        raise VerificationError(
+            f"found no light field in the output {root} when reading it back, expected one; try "
+            "another --to, or report it"
+        )
 
     before = ViewReader(clip)
     after = ViewReader(made)
@@ -143,12 +146,17 @@ def check_copy(clip: LightField, root: Path, count: Count) -> None:
             view = clip.grid.views[position]
             there = made.grid.at(view.row, view.col)
             if there is None:
-                raise VerificationError(f"view ({view.row}, {view.col}) is missing in {root}")
+                raise VerificationError(
+                    f"found no view ({view.row}, {view.col}) in the output {root}, expected every "
+                    "view of the input; try another --to, or report it"
+                )
 
             copy = after.get(made.grid.number(there, moment))
             if not np.array_equal(before.get(number), copy):
                 raise VerificationError(
-                    f"view ({view.row}, {view.col}) of moment {moment} differs in {root}"
+                    f"found other pixels in view ({view.row}, {view.col}) at moment {moment} of "
+                    f"the output {root}, expected those of the input; try another --to, or "
+                    "report it"
                 )
             count(number + 1)
     finally:

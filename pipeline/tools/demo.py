@@ -73,7 +73,7 @@ def run_contender(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -
 
 @dataclass(frozen=True)
 class Demonstration:
-    """The files that a demo wrote, and the figures of its table."""
+    """The results of a demo: the methods it compared, and the files it wrote for viewing."""
 
     contenders: list[Contender]
     key_frames: int

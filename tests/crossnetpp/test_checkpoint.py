@@ -100,7 +100,7 @@ def test_huge_headers_are_refused(length: int, tmp_path: Path) -> None:
 def test_other_types_of_numbers_are_refused(dtype: str, size: int, tmp_path: Path) -> None:
     tensor = {"dtype": dtype, "shape": [4], "data_offsets": [0, size]}
     path = write_file(tmp_path / "w", {"__metadata__": METADATA, "a": tensor}, bytes(size))
-    assert "expected floating point of 16 bits or more" in read_refusal(path)
+    assert "expected floating point with 16 bits or more" in read_refusal(path)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_auto_compiles_nothing_for_adapted_weights(tmp_path: Path, registry: Reg
     assert engine.info.reason.startswith("auto: other engines would be compiled for minutes")
     assert "\n" not in engine.info.reason
     assert lines == []
-    # convolutions of 8 bits are tested, and nothing else is stored
+    # 8-bit convolutions are tested, and nothing else is stored
     assert {entry["key"]["kind"] for entry in registry.entries()} <= {"selftest"}
 
 

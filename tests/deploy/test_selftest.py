@@ -187,7 +187,7 @@ def test_auto_is_torch_if_no_registry_can_be_used(
     monkeypatch.setenv("PIPELINE_CACHE", str(blocked))
     assert "measurements cannot be stored" in load_engine("auto").info.reason
     assert load_engine("torch").info.name == "torch"
-    with pytest.raises(EngineError, match="set PIPELINE_CACHE to a folder of yours"):
+    with pytest.raises(EngineError, match="set PIPELINE_CACHE to a folder that you own"):
         load_engine("onnx")
 
 

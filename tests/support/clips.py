@@ -135,7 +135,7 @@ def make_audio(path: Path) -> Path:
 def make_segments(
     clip: Clip, encoding: Encoding, folder: Path, *, length: int = 15, enlarge: int = 1
 ) -> list[Path]:
-    """Write a clip as segments of `length` frames, with each frame enlarged `enlarge` times."""
+    """Write a clip as segments of `length` frames, with each frame enlarged by `enlarge`."""
     pts = scan(clip).pts
     files = []
     for number, start in enumerate(range(0, len(pts), length)):

@@ -40,7 +40,7 @@ def plane(row: int, col: int, disparity: float, height: int = 96, width: int = 1
 
 
 def save_picture(path: Path, rgb: NDArray[np.generic]) -> Path:
-    """Write an RGB picture of 8 or 16 bits, and return its path."""
+    """Write an 8-bit or 16-bit RGB picture, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), cv2.cvtColor(np.asarray(rgb), cv2.COLOR_RGB2BGR))
     return path

@@ -42,7 +42,7 @@ def _draw_blobs(rng: np.random.Generator, random: torch.Generator, side: int) ->
 
 
 def _draw_boxes(rng: np.random.Generator, device: torch.device, side: int) -> Tensor:
-    """Return up to four turned rectangles."""
+    """Return one to four rotated rectangles."""
     cover = torch.zeros((1, 1, side, side), device=device)
     for _ in range(int(rng.integers(1, 5))):
         across, along = _turn_positions(rng, device, side)

@@ -65,7 +65,7 @@ def break_references(
 
 
 def _per_scene(values: NDArray[np.generic], like: Tensor) -> Tensor:
-    """Return `values` (N or N x C) so that they apply to N x C x H x W tensors like `like`."""
+    """Return `values` (N or N x C) reshaped to broadcast over `like` (N x C x H x W)."""
     tensor = torch.from_numpy(values).to(like.device)
     if tensor.is_floating_point():
         tensor = tensor.to(like.dtype)

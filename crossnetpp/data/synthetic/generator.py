@@ -186,7 +186,7 @@ class PairGenerator:
         return target, references, flows
 
     def _draw_textures(self, rng: np.random.Generator, batch: int, side: int) -> Tensor:
-        """Return random turned crops of the pictures, `batch` x 3 x side x side in 0..1.
+        """Return random, rotated crops of the pictures, `batch` x 3 x side x side in 0..1.
 
         If all pictures are smaller, the crops are as large as possible and mirrored at the border.
         Raises DataError if every picture has a side shorter than half of `side`.

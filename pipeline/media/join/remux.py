@@ -68,7 +68,7 @@ _ITUNES_TAGS = frozenset({
 
 @dataclass(frozen=True)
 class _Timing:
-    """The times of the joined video: its pts in rising order, and the lag of the dts in frames."""
+    """The times of the joined video: pts in ascending order, and the lag of the dts in frames."""
 
     pts: Sequence[int]
     delay: int

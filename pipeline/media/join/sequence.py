@@ -259,7 +259,7 @@ def load_stored_picture(file: Path) -> Pixels:
 
 def _described(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
     opaque = "" if shape[2] == 3 else " with transparency"
-    return f"{shape[1]}x{shape[0]} of {8 * dtype.itemsize} bits{opaque}"
+    return f"{shape[1]}x{shape[0]} with {8 * dtype.itemsize} bits{opaque}"
 
 
 def _matrix(clip: Clip) -> list[int] | None:

@@ -300,8 +300,8 @@ def _still_differences(
             found.append(f"{file.name} is opaque, expected the transparency of the input")
         if header != (width, height, clip.bit_depth):
             found.append(
-                f"{file.name} is {header[0]}x{header[1]} of {header[2]} bits, expected "
-                f"{width}x{height} of {clip.bit_depth} bits"
+                f"{file.name} is {header[0]}x{header[1]} with {header[2]} bits, expected "
+                f"{width}x{height} with {clip.bit_depth} bits"
             )
     if len(files) != len(index.pts):
         found.append(f"it has {_count(len(files), 'picture')}, expected {len(index.pts)}")

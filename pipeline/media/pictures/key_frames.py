@@ -103,7 +103,7 @@ def read_key_frames(folder: Path) -> KeyFrames | None:
 def _make_error(file: Path, reason: str) -> MediaError:
     return MediaError(
         f"{file} cannot be read ({' '.join(reason.split())}); expected one that "
-        "`pipeline keyframes` wrote; move it away to use the names of the pictures instead"
+        "`pipeline keyframes` wrote; remove it to use the names of the pictures instead"
     )
 
 

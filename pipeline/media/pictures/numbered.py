@@ -39,7 +39,7 @@ class PictureSequence(Model):
     sample_aspect_ratio: Ratio
     """The width of a picture's pixel divided by its height."""
     turned: bool
-    """Whether the pictures are upright although the video stores its frames turned or mirrored."""
+    """Whether the pictures are upright although the video stores its frames rotated or mirrored."""
     primaries: int
     """Code from ITU-T H.273; 2 if the input is untagged."""
     transfer: int
@@ -133,12 +133,12 @@ def read_sequence(folder: Path) -> PictureSequence | None:
             reason = error.strerror or "unknown error"
         raise MediaError(
             f"{file} cannot be read ({reason}); expected the sidecar of numbered pictures; "
-            "repair it, or move it away"
+            "repair it, or move it out of the folder"
         ) from error
     if Path(found.pattern).name != found.pattern or len(_numbers(found.pattern)) != 1:
         raise MediaError(
             f"{file} has the pattern '{found.pattern}'; expected a file name with one number; "
-            "repair the file, or move it away"
+            "repair the file, or move it out of the folder"
         )
     return found
 
@@ -146,7 +146,7 @@ def read_sequence(folder: Path) -> PictureSequence | None:
 def check_comparable(folder: Path, what: str) -> None:
     """Raise InputError if a run wrote pictures to `folder` that differ from frames as stored.
 
-    These are EXR pictures, and pictures that were turned upright. `what` is the operation that
+    These are EXR pictures, and pictures that were rotated upright. `what` is the operation that
     compares pictures with stored frames, such as "a report".
     """
     found = read_sequence(folder) if folder.is_dir() else None

@@ -75,7 +75,7 @@ def is_picture_container(file: Path) -> bool:
 
 
 def read_orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8, by which pixels that OpenCV reads must be turned.
+    """Return the EXIF orientation, 1 to 8, by which pixels that OpenCV reads must be corrected.
 
     It is 1 (upright) for TIFF pictures, which OpenCV turns itself.
     """

@@ -201,7 +201,7 @@ def load_picture(file: str) -> Pixels:
         raise StageError(f"{file} cannot be read: {error}") from error
     if bgr is None or bgr.dtype not in (np.uint8, np.uint16):
         raise StageError(
-            f"{file} cannot be decoded, expected an intact picture of 8 or 16 bits; replace it"
+            f"{file} cannot be decoded; expected an intact 8-bit or 16-bit picture; replace it"
         )
     if data[:1].tobytes() == b"P":
         bgr = _stretched(as_pixels(bgr), _largest(Path(file)))

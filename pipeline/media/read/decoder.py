@@ -152,7 +152,7 @@ class Decoder:
 def _shown_in_order(
     decoded: Iterator[tuple[int, VideoFrame]],
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield frames in the order in which they arrive, but with their times in rising order.
+    """Yield frames in the order in which they arrive, but with their times in ascending order.
 
     The frames must arrive in display order, and no time more than `_LOOK_AHEAD` frames late.
     """

@@ -212,7 +212,7 @@ def _refuse_step_back(clip: VideoClip, frames: _Times) -> None:
         return
     later, earlier = (clip.seconds(pts) for pts in step)
     raise MediaError(
-        f"{clip.path} goes back in time from {earlier:.3f} s to {later:.3f} s, expected rising "
+        f"{clip.path} goes back in time from {earlier:.3f} s to {later:.3f} s, expected ascending "
         "times; it seems to be joined from several recordings: pass each of them by itself"
     )
 

@@ -183,7 +183,7 @@ class _Range:
 
 
 class FrameReader:
-    """Reads single frames by pts, fastest in rising order, and caches the last few.
+    """Reads single frames by pts, fastest in ascending order, and caches the last few.
 
     With `apart`, it seeks to every frame, and so need not open the file a second time to find key
     frames.

@@ -74,8 +74,8 @@ def _probe_stills(path: str) -> Stills:
     for file, header in zip(files, headers, strict=True):
         if header[:3] != (width, height, bits):
             raise MediaError(
-                f"{file} is {header[0]}x{header[1]} of {header[2]} bits, but {files[0].name} is "
-                f"{width}x{height} of {bits} bits; expected one size and bit depth; move "
+                f"{file} is {header[0]}x{header[1]} with {header[2]} bits, but {files[0].name} is "
+                f"{width}x{height} with {bits} bits; expected one size and bit depth; move "
                 f"{file.name} elsewhere"
             )
     pix_fmt = "rgb48le" if bits == 16 else "rgb24"

@@ -124,9 +124,10 @@ def deny_calls(numbers: Iterable[int], *, own_signals: bool = False) -> bool:
 
 
 def _make_filter(processor: _Processor, numbers: tuple[int, ...], pid: int | None) -> list[bytes]:
-    """Return the instructions of a filter that denies the calls `numbers`.
+    """Return the instructions of a filter that denies the system calls with these `numbers`.
 
-    If `pid` is given, the filter also denies signals to the threads of other processes.
+    It also denies all calls of other architectures and interfaces and, unless `pid` is None,
+    signals to threads outside the process `pid`.
     """
     body = [
         _instruct(_LOAD, _ARCHITECTURE),

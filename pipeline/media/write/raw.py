@@ -1,6 +1,6 @@
 """Write uncompressed frames for a program that reads them from a pipe: YUV4MPEG2 or pixels alone.
 
-YUV4MPEG2 is described in yuv4mpeg(5) of mjpegtools; its formats of more than 8 bits and its range
+YUV4MPEG2 is described in yuv4mpeg(5) of mjpegtools; its formats with more than 8 bits and its range
 are FFmpeg's extensions.
 """
 

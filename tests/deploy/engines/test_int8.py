@@ -1,4 +1,4 @@
-"""Convolutions of 8 bits: the numbers of an independent computation, and `fast` with them."""
+"""8-bit convolutions: the numbers of an independent computation, and `fast` with them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from deploy.protocol import EngineError
 from deploy.selftest import LOWEST_PSNR, compare_engines, load_baseline_engine
 
 needs_int8 = pytest.mark.skipif(
-    not int8.is_int8_usable(), reason="PyTorch has no convolutions of 8 bits here"
+    not int8.is_int8_usable(), reason="PyTorch has no 8-bit convolutions here"
 )
 
 

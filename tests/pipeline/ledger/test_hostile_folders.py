@@ -44,7 +44,7 @@ def test_a_run_folder_that_is_a_link_is_refused(place: str, victim: Path, tmp_pa
     link = run_folder_of(tmp_path / "out.mkv") / place
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(victim)
-    with pytest.raises(InputError, match="expected none or a folder of yours"):
+    with pytest.raises(InputError, match="expected none or a folder that you own"):
         Ledger(plan_for(tmp_path / "out.mkv")).__enter__()
     assert list_files(victim) == before
 
@@ -53,7 +53,7 @@ def test_a_staging_folder_that_is_a_link_is_refused(victim: Path, tmp_path: Path
     before = list_files(victim)
     (tmp_path / ".out.mkv.part").symlink_to(victim)
     with (
-        pytest.raises(InputError, match="expected none or a folder of yours"),
+        pytest.raises(InputError, match="expected none or a folder that you own"),
         staging_folder(tmp_path / "out.mkv"),
     ):
         pass
@@ -79,7 +79,7 @@ def test_a_cache_with_links_is_refused(
     monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / name).symlink_to(victim)
-    with pytest.raises(InputError, match="expected none or a folder of yours"):
+    with pytest.raises(InputError, match="expected none or a folder that you own"):
         use()
     assert list_files(victim) == before
 
@@ -97,7 +97,7 @@ def test_foreign_files_in_the_scratch_folder_do_no_harm(
 def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     os.chown(tmp_path / "a", 12345, 12345)
-    with pytest.raises(InputError, match="of user 12345, expected none or a folder of yours"):
+    with pytest.raises(InputError, match="of user 12345, expected none or a folder that you own"):
         own_folder(tmp_path / "a")
 
 

@@ -149,7 +149,7 @@ def test_a_reader_that_ends_early_is_reported_in_one_line(large_pair: tuple[Path
         assert child.wait() == 1
     assert message.startswith("error: encode: segment 0, LR pts ")
     assert message.endswith(
-        "the program that reads stdout ended before it had read everything, expected it to read "
+        "the program reading stdout exited before it had read everything, expected it to read "
         "to the end; try -o FILE\n"
     )
     assert message.count("\n") == 1

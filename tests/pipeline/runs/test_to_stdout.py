@@ -70,7 +70,7 @@ def test_a_reader_that_ends_early_is_reported_in_one_line() -> None:
         message = child.stderr.read().decode()
         assert child.wait() == 1
     assert message == (
-        "error: publish: the program that reads stdout ended before it had read everything, "
+        "error: publish: the program reading stdout exited before it had read everything, "
         "expected it to read to the end; try -o FILE\n"
     )
 

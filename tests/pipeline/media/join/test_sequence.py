@@ -219,7 +219,7 @@ DAMAGE = {
     _add: "it has 9 pictures, expected 8",
     _exchange: "the pixels of 000001.png differ from those of its frame",
     _flip: "the pixels of 000004.png differ from those of its frame",
-    _deepen: "000002.png is 96x64 of 16 bits, expected 96x64 of 8 bits",
+    _deepen: "000002.png is 96x64 with 16 bits, expected 96x64 with 8 bits",
     _cut: "000005.png cannot be read back",
     _retime: "sequence.json differs from the input in times",
     _forget: "sequence.json",
