@@ -233,20 +233,30 @@ def url_name(url: str) -> str:
     return _NOT_ON_WINDOWS.sub("_", name) if sys.platform == "win32" else name
 
 
+# A user may contain anything but a slash, also quotes and blanks
+_URL = re.compile(r"""\b(\w{2,}:)/(/?)((?:[^/\n]*@)?[^\s"'\\]+)""")
+
+
 def redact_url(url: str) -> str:
-    """Return a URL without its user, password, query and fragment, so that it can be shown."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    """Return a URL without its user, password, parameters, query and fragment, to show it."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as http://[host, of which nothing is safe to show
+        return f"{url.partition('://')[0]}://..."
+    path = parts.path.partition(";")[0]
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
 
 
 def redact_text(text: str) -> str:
-    """Return a text in which every URL with a user or a query is redacted as `redact_url` does."""
-    return re.sub(r"""\b(\w{2,}:)/(/?)([^\s"'\\]+)""", _redact_match, text)
+    """Return a text in which every URL with a secret is redacted as `redact_url` does."""
+    shown = re.sub(_URL, _redact_match, text)
+    # the query of a URL that contains a blank
+    return re.sub(r"([?&][\w.~-]+=)[^\s\"'&]+", r"\1...", shown) if "://" in shown else shown
 
 
 def _redact_match(found: re.Match[str]) -> str:
     """Redact a URL, also one that was taken for a path and lost a slash."""
-    if not set("@?") & set(found[3]):
+    if not re.search(r"[@?;]|#[^/\s]*=", found[3]):
         return found[0]
     url = redact_url(f"{found[1]}//{found[3]}")
     return url if found[2] else url.replace("//", "/", 1)

@@ -76,6 +76,8 @@ class Hdf5File:
 
         if not isinstance(found, h5py.Dataset):
             return None
+        if found.shape is None:
+            raise self._refuse(name, "a data set without values")
         if found.id.get_create_plist().get_external_count():
             raise self._refuse(name, "a data set that is stored in other files")
         if found.is_virtual:

@@ -37,7 +37,7 @@ DANGEROUS = frozenset(
     {
         *("force", "output", "out", "report", "save", "contact_sheet", "sandbox", "plan"),
         *("manifest", "address", "runner", "installed", "stop", "data", "set", "model"),
-        *("exec", "watch"),
+        *("exec", "watch", "host", "port", "folder", "opens", "open", "needs_token", "token"),
     }
 )
 

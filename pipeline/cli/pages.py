@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from crossnetpp.printable import make_printable
 from pipeline.cli.options import FILE, QUIET_OPTION
 from pipeline.cli.words import print_text
 
@@ -98,7 +99,8 @@ def ui(host: str, port: int, opens: bool, folder: Path | None, needs_token: bool
     token = make_token() if needs_token or not is_loopback(host) else ""
 
     def announce(address: str) -> None:
-        print_text(f"the page is at {address}\nstop it with Ctrl-C")
+        # not by print_text, which would remove the token
+        click.echo(f"the page is at {make_printable(address)}\nstop it with Ctrl-C")
         if opens:
             import webbrowser
 

@@ -17,6 +17,7 @@ from pipeline.paths import check_not_read
 from pipeline.planning.pictures import check_folder
 from pipeline.recording import open_recording
 from pipeline.schema.clip import LightField, Recording, Stills, VideoClip
+from pipeline.schema.plan_file import check_is_plan
 from pipeline.schema.settings import InputSettings, OutputSettings
 
 # Lower bounds for the space that an output needs, which suffice to notice a full disk. A video
@@ -65,6 +66,8 @@ def check_output(
 
     # unlike other files, a recording may have a hard link at the output: only the link is replaced
     check_not_read(output, read)
+    if not settings.force:
+        check_is_plan(_plan_beside(output), "-o")
 
     # nothing else may be replaced without --force
     if output.is_dir() and isinstance(lr, VideoClip) and not pictures:

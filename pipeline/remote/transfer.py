@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from deploy.distribution import describe_install
 from pipeline.errors import InputError, PipelineError, first_line
@@ -111,8 +111,11 @@ def _filesystem(scheme: str, endpoint: str) -> Any:
 
 
 def _resolve(url: str) -> tuple[Any, str]:
-    """Return the file system for a URL, and the file's path in it."""
-    parts = urlsplit(url)
+    """Return the file system for a URL, and the file's path in it.
+
+    Raises InputError if the URL is not valid.
+    """
+    parts = _split_url(url)
     scheme = {"s3a": "s3", "gcs": "gs"}.get(parts.scheme, parts.scheme)
     endpoint = ""
     if scheme == "s3":
@@ -121,6 +124,26 @@ def _resolve(url: str) -> tuple[Any, str]:
     if scheme in ("s3", "gs", "memory"):
         return filesystem, f"{parts.netloc}{parts.path}"
     return filesystem, url
+
+
+def _split_url(url: str) -> SplitResult:
+    """Return the parts of a URL; raises InputError, without its secrets, if it is not valid."""
+    try:
+        parts = urlsplit(url)
+        is_valid = "\\" not in url and (parts.port is None or parts.port >= 0)
+    except ValueError:
+        is_valid = False
+    if not is_valid or not (parts.netloc.isascii() or "@" not in parts.netloc):
+        raise InputError(
+            f"found {redact_url(url)}, which is not a valid URL; expected SCHEME://HOST/PATH, with "
+            "other characters than letters and digits percent-encoded"
+        )
+    if parts.scheme in ("s3", "s3a", "gs", "gcs") and "@" in parts.netloc:
+        raise InputError(
+            f"found a user in {redact_url(url)}, expected BUCKET/FILE after {parts.scheme}://; "
+            "pass credentials in the environment"
+        )
+    return parts
 
 
 def retry_request(verb: str, url: str, request: Callable[[], Answer]) -> Answer:

@@ -73,7 +73,7 @@ def save_plan(plan: Plan, path: str | Path) -> None:
 
     Raises InputError if the file cannot be written, or would replace a file that is not a plan.
     """
-    _check_replaceable(Path(path))
+    check_is_plan(Path(path), "--save")
     try:
         with Path(path).open("w", encoding="utf-8") as file:
             file.writelines(plan_lines(plan))
@@ -84,13 +84,16 @@ def save_plan(plan: Plan, path: str | Path) -> None:
         ) from error
 
 
-def _check_replaceable(path: Path) -> None:
-    """Raise InputError if there is a link at `path`, or a file that is not a plan."""
+def check_is_plan(path: Path, option: str) -> None:
+    """Raise InputError if there is a link at `path`, or a file that is not a plan.
+
+    `option` is the one that chose the path.
+    """
     is_system = path.absolute().parts[1:2] in (("dev",), ("proc",))  # such as /dev/stdout
     if path.is_symlink() and not is_system:
         raise InputError(
             f"found a link at {path}, expected a plan or nothing there, because a link may point "
-            "to any file; try another --save"
+            f"to any file; try another {option}"
         )
     if is_system or not path.is_file():
         return
@@ -99,7 +102,7 @@ def _check_replaceable(path: Path) -> None:
     if start and not _BEGINNING.match(start):
         raise InputError(
             f"found a file at {path} that is not a plan, expected a plan or nothing there; try "
-            "another --save"
+            f"another {option}"
         )
 
 

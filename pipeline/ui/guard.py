@@ -47,7 +47,7 @@ class Guard:
             return "this page answers only to its own address on this computer"
 
         origin = asked.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _find_host(origin) != host.lower():
             return "another site sent this request"
         site = asked.headers.get("Sec-Fetch-Site", "none")
         is_visit = asked.headers.get("Sec-Fetch-Mode") == "navigate" and asked.path == "/"
@@ -76,6 +76,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _find_host(origin: str) -> str:
+    """Return the host and port of an origin, or "" if it is not valid."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _strip_port(host: str) -> str:

@@ -29,6 +29,7 @@ from pipeline.ui.uploads import (
     check_named_path,
     find_recording,
     name_conflict,
+    name_unpacked,
     split_name,
 )
 from pipeline.ui.work import Wanted, Work
@@ -186,8 +187,8 @@ class Handlers:
         files.mkdir(exist_ok=True)
         for archive in sorted(files.rglob("*")):
             if archive.suffix.lower() == ".zip" and archive.is_file():
-                target = archive.with_name(archive.stem or "files")
-                target.mkdir(exist_ok=True)
+                target = name_unpacked(archive)
+                target.mkdir()
                 unpack(archive, target)
                 archive.unlink()
         if role == "reference":

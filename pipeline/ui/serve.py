@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 _JSON_BYTES = 1_000_000  # most in a request that is no upload
+_PIECE_BYTES = 1 << 20  # of a file, which are sent at a time
 _SHUTDOWN_SECONDS = 2.0  # for answers that are being sent
 
 
@@ -165,6 +166,9 @@ def _adapt(handler: Handler) -> Any:
             answer = await handler(call)
         except PipelineError as error:
             answer = answer_error(str(error))
+        except (ValueError, RuntimeError):
+            # such as half a surrogate pair, or a home folder of nobody
+            answer = answer_error("found a request that makes no sense; load the page again")
         except OSError as error:
             answer = answer_error(f"{error.strerror or error}; check the disk", 500)
         return await _send(request, answer)
@@ -186,17 +190,27 @@ async def _send(request: web.Request, answer: Answer) -> web.StreamResponse:
     }
     if answer.save_as:
         headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(answer.save_as)}"
+    pieces = answer.pieces
     if answer.file is not None:
-        return web.FileResponse(answer.file, headers=headers)
-    if answer.pieces is None:
+        # not by aiohttp's FileResponse, which sends FILE.gz instead if somebody put it there
+        headers["Content-Length"] = str(answer.file.stat().st_size)
+        pieces = _read_file(answer.file)
+    if pieces is None:
         return web.Response(body=answer.body, status=answer.status, headers=headers)
 
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)
-    while (piece := await asyncio.to_thread(_take_next, answer.pieces)) is not None:
+    while (piece := await asyncio.to_thread(_take_next, pieces)) is not None:
         await response.write(piece)
     await response.write_eof()
     return response
+
+
+def _read_file(path: Path) -> Iterator[bytes]:
+    """Yield the content of a file in pieces."""
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
 
 
 def _take_next(pieces: Iterator[bytes]) -> bytes | None:

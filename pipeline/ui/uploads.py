@@ -32,6 +32,15 @@ def split_name(name: str) -> tuple[str, ...]:
     return parts
 
 
+def name_unpacked(archive: Path) -> Path:
+    """Return a free path beside an uploaded zip file for its files, named after it."""
+    stem = archive.stem.strip(". ") or "files"
+    target = archive.with_name(stem)
+    while os.path.lexists(target):
+        target = target.with_name(f"{target.name}_")
+    return target
+
+
 def _make_error(name: str) -> InputError:
     shown = name[:80].encode(errors="replace").decode().replace("\0", "\\0")
     return InputError(

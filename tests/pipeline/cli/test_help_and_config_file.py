@@ -192,6 +192,17 @@ def test_a_file_of_a_strangers_folder_sets_nothing_dangerous(
     assert not (tmp_path / "o.mkv").exists()
 
 
+@pytest.mark.parametrize("line", ['host = "0.0.0.0"', "port = 80", 'folder = "/home/me"'])
+def test_a_file_of_a_strangers_folder_does_not_open_the_page_to_a_network(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline.toml").write_text(f"[ui]\n{line}\n")
+    result = invoke("ui", "--no-open")
+    assert result.exit_code == 2
+    assert "pass --config pipeline.toml if the file is yours" in result.stderr
+
+
 def test_a_file_that_was_found_is_named_with_its_options(
     pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

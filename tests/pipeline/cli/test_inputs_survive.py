@@ -132,6 +132,19 @@ def test_a_recording_at_the_place_of_the_plan_is_not_replaced(tmp_path: Path) ->
     assert odd.read_bytes() == video.read_bytes()
 
 
+@pytest.mark.parametrize("text", ["my notes", '{"source": "measured", "scale": 2}'])
+def test_only_a_plan_is_replaced_at_the_place_of_the_plan(text: str, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "a.mp4", pts=[0, 1])
+    beside = tmp_path / "out.plan.json"
+    beside.write_text(text)
+    command = ["run", video, "--ref-stream", video, "--scale", "2", "--engine", "bicubic"]
+    result = invoke(*command, "-o", tmp_path / "out.mkv", "--runner", "inline")
+    assert result.exit_code == 2
+    assert f"found a file at {beside} that is not a plan" in result.stderr
+    assert beside.read_text() == text
+    assert not (tmp_path / "out.mkv").exists()
+
+
 def test_pictures_of_a_light_field_do_not_become_its_views(tmp_path: Path) -> None:
     views = scenes.write_folder(tmp_path / "views", rows=2, cols=2)
     before = sorted(views.iterdir())

@@ -170,8 +170,13 @@ def add_virtual_data_set(file: h5py.File, secret: Path) -> None:
     file.create_virtual_dataset("img_HR", layout)
 
 
+def add_empty_data_set(file: h5py.File, secret: Path) -> None:
+    file["img_HR"] = h5py.Empty("u1")
+
+
 ADDITIONS = (
     add_external_storage,
+    add_empty_data_set,
     add_external_link,
     add_link_through_group,
     add_virtual_data_set,

@@ -319,5 +319,43 @@ def test_secrets_in_urls_and_answers_are_not_shown() -> None:
     assert redact_text("no /a/http:/me:pw@h/b?sig=1 here") == "no /a/http:/h/b here"
     assert redact_text("C:/a@b/c?") == "C:/a@b/c?"
     assert redact_text("see http://h:1/#/jobs/a") == "see http://h:1/#/jobs/a"
+    for odd in ("a'b", 'a"b', "a\\b", "a b"):
+        assert redact_text(f"no http://me:{odd}@h/c.mp4 here") == "no http://h/c.mp4 here"
+    blank = redact_text("no http://h/c d.mp4?sig=1&key=2 here")
+    assert blank == "no http://h/c d.mp4?sig=...&key=... here"
+    assert redact_text("no http://h/c.mp4#tok=1 here") == "no http://h/c.mp4 here"
+    assert redact_text("no http://h/c.mp4;jsessionid=1 here") == "no http://h/c.mp4 here"
+    assert redact_text("no http://u:pw[x@h/c.mp4 here") == "no http://... here"
     assert redact_url("https://me:pw@host/a?X-Amz-Signature=1") == "https://host/a"
     assert "s3cr3t" not in transfer._redact_reason("bad token=s3cr3t and Key:s3cr3t")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://u:{SECRET}[x@h/c.mp4",
+        f"http://u:{SECRET}@h:99999999/c.mp4",
+        f"http://{SECRET}\\b@h/c.mp4",
+        f"http://\N{LATIN SMALL LETTER E WITH ACUTE}:{SECRET}@h/c.mp4",
+        f"s3://A:{SECRET}@bucket/c.mp4",
+    ],
+)
+def test_urls_that_are_not_valid_are_refused_in_one_line(
+    url: str, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    result = run_command(pair[0], "--ref-stream", url, "-o", tmp_path / "out.mkv")
+    assert result.exit_code == 2, result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert SECRET not in result.stderr
+
+
+def test_a_line_with_such_a_url_fails_alone(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    lines = [
+        {"input": "http://u:x[x@h/c.mp4", "ref_stream": str(pair[1])},
+        {"input": str(pair[0]), "ref_stream": str(pair[1]), "output": str(tmp_path / "m.mkv")},
+    ]
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = run_command("--manifest", manifest)
+    assert "1 of 2 inputs failed" in result.stderr
+    assert (tmp_path / "m.mkv").exists()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -121,3 +123,28 @@ def test_tokens_differ() -> None:
 )
 def test_loopback_addresses(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+def test_an_origin_that_is_not_valid_is_another_site(page: Page) -> None:
+    assert page.request("GET", "/api/state", Origin="http://[evil")[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [("path/input", b'{"path": "~nobody-of-this-name/x"}'), ("options", b'{"output": "\\ud800"}')],
+)
+def test_values_that_make_no_sense_are_no_faults_of_the_server(
+    page: Page, path: str, data: bytes
+) -> None:
+    job = page.call("POST", "/api/jobs")["id"]
+    assert page.request("POST", f"/api/jobs/{job}/{path}", data)[0] == 400
+
+
+def test_a_packed_file_beside_another_is_not_sent_instead(tmp_path: Path) -> None:
+    with serve_page(tmp_path / "page") as served:
+        job = served.call("POST", "/api/jobs")["id"]
+        report = tmp_path / "page" / "jobs" / job / "report.html"
+        report.write_bytes(b"the report")
+        report.with_name("report.html.gz").write_bytes(gzip.compress(b"something else"))
+        path = f"/api/jobs/{job}/report"
+        assert served.request("GET", path, Accept_Encoding="gzip") == (200, b"the report")

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.media.pictures.key_frames import SIDECAR, KeyFrame, KeyFrames
-from pipeline.ui.uploads import add_sidecar, check_named_path, find_recording
+from pipeline.ui.uploads import add_sidecar, check_named_path, find_recording, name_unpacked
 
 
 def test_one_file_or_folder_is_the_recording_and_several_files_are_their_folder(
@@ -23,6 +23,18 @@ def test_one_file_or_folder_is_the_recording_and_several_files_are_their_folder(
     assert find_recording(folder) == folder / "outer" / "views"
     (folder / "c.png").touch()
     assert find_recording(folder) == folder
+
+
+@pytest.mark.parametrize(
+    ("archive", "name"),
+    [("a.zip", "a"), ("...zip", "files"), ("..zip", "files"), (".. .zip", "files"),
+     ("c.mp4.zip", "c.mp4_"), (".hidden.zip", "hidden")],
+)  # fmt: skip
+def test_a_zip_is_unpacked_beside_itself_into_a_new_folder(
+    tmp_path: Path, archive: str, name: str
+) -> None:
+    (tmp_path / "c.mp4").touch()
+    assert name_unpacked(tmp_path / archive) == tmp_path / name
 
 
 def test_nothing_is_no_recording(tmp_path: Path) -> None:
