@@ -30,6 +30,7 @@ OPTIONS: dict[str, tuple[str, object]] = {
     "max_ref_distance": ("float", None),
     "ref_count": ("1<=x<=8", None),
     "capture": ("text", None),
+    "trust_reference": ("flag", False),
     "layout": ("folder|lenslet|mosaic|quilt|h5|video|stereo", None),
     "grid": ("text", None),
     "crop_grid": ("text", None),
