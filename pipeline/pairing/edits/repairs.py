@@ -22,9 +22,9 @@ Plane = NDArray[np.float32]  # h x w
 Flow = NDArray[np.float32]  # h x w x 2 LR pixels, channel 0 = x
 
 _WINDOW = (7, 7)  # LR pixels over which energies are averaged
-# Squared 8-bit levels: an edit this strong is taken over by half where all agrees, and one that is
-# weaker may as well be an error of the grade, the kernel or the codec.
-_FLOOR = 4.0
+# Squared 8-bit levels of an edit that is taken over by half where all agrees. A weaker one may as
+# well be an error of the grade, the kernel or the codec: no more than this is left by H.264.
+_FLOOR = 6.0
 _NOISE_SHARE = 2.5  # of the noise's energy, by which frames with noise of their own differ
 _DISAGREEMENT = 2.0  # weight of the energy by which frames disagree, against that of the edit
 # Squared 8-bit levels by which frames that show different things disagree. However strong an edit
@@ -128,8 +128,9 @@ def _weigh(edit: Plane, disagreement: Plane, noise: float) -> Plane:
     """Return the share of an edit by its energy and that by which two frames disagree."""
     beyond = np.maximum(disagreement - _NOISE_SHARE * noise, 0)
     strength = np.maximum(edit, 0)
-    share = strength / (strength + _DISAGREEMENT * beyond + _FLOOR)
-    return np.asarray(share / (1 + (beyond / _OTHER) ** 2), np.float32)
+    share = strength / (strength + _DISAGREEMENT * beyond + 1e-6)
+    is_edit = strength**2 / (strength**2 + _FLOOR**2)
+    return np.asarray(share * is_edit / (1 + (beyond / _OTHER) ** 2), np.float32)
 
 
 def join_repairs(graded: Planes, repairs: list[Repair], weights: list[float]) -> Planes:

@@ -187,7 +187,7 @@ def test_a_plan_without_it_is_not_changed_by_the_option(
 def test_pictures_of_something_else_are_refused(lr: Path, tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 255, (160, 192, 3)).astype(np.uint8)
     keys = write_keys(tmp_path / "keys", {0: noise}, "other.png")
-    refused = invoke("plan", lr, "--ref-stream", keys, "--trust-reference")
+    refused = invoke("plan", lr, "--ref-stream", keys, "--trust-reference", "-q")
     assert refused.exit_code == 2
     assert "found no key frame that shows the instant of a frame" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
