@@ -26,10 +26,10 @@ _WINDOW = (7, 7)  # LR pixels over which energies are averaged
 # well be an error of the grade, the kernel or the codec: no more than this is left by H.264.
 _FLOOR = 6.0
 _NOISE_SHARE = 2.5  # of the noise's energy, by which frames with noise of their own differ
-_DISAGREEMENT = 2.0  # weight of the energy by which frames disagree, against that of the edit
+_DISAGREEMENT = 1.5  # weight of the energy by which frames disagree, against that of the edit
 # Squared 8-bit levels by which frames that show different things disagree. However strong an edit
 # is, something else that covers its place stays.
-_OTHER = 300.0
+_OTHER = 1200.0
 _LEAST_SIDE = 12  # pixels, below which OpenCV finds no flow
 _FAULT = 10.0  # squared 8-bit levels of an edit that disturbs the flow
 _REACH = 5.0  # LR pixels; standard deviation of the window that fills the flow
