@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+import psutil
 
 ROOT = Path(__file__).parents[3]
 PIPELINE = (sys.executable, "-P", "-m", "pipeline")
@@ -102,16 +105,18 @@ def _wait(
     What it writes to the terminal `screen` is copied to `stderr`.
     """
     timed_out = False
+    memory = 0
     if screen >= 0:
         os.set_blocking(screen, False)
     while True:
-        number, status, usage = os.wait4(process.pid, os.WNOHANG)
+        number, status = os.waitpid(process.pid, os.WNOHANG)
         if screen >= 0:
             with suppress(OSError):  # nothing was written, or nobody can write any more
                 while text := os.read(screen, 1 << 16):
                     stderr.write(text)
         if number:
             break
+        memory = max(memory, _read_memory(process.pid))
         if time.monotonic() > end and not timed_out:
             os.killpg(process.pid, signal.SIGKILL)
             timed_out = True
@@ -120,7 +125,25 @@ def _wait(
     if screen >= 0:
         os.close(screen)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_maxrss << 10, timed_out
+    return process.returncode, memory, timed_out
+
+
+def _read_memory(pid: int) -> int:
+    """Return the most memory, in bytes, that a process and its children have used so far.
+
+    The operating system also reports a maximum when a process ends, which includes that of its
+    parent: a child starts as its copy.
+    """
+    most = 0
+    try:
+        process = psutil.Process(pid)
+        for each in (process, *process.children(recursive=True)):
+            status = Path(f"/proc/{each.pid}/status").read_text(encoding="ascii", errors="replace")
+            found = re.search(r"VmHWM:\s+([0-9]+) kB", status)
+            most = max(most, int(found[1]) << 10 if found else 0)
+    except (OSError, psutil.Error):
+        pass  # ended meanwhile
+    return most
 
 
 def _end_group(group: int) -> bool:

@@ -91,7 +91,7 @@ def test_targets_that_do_not_exist_are_refused(tmp_path: Path) -> None:
     spec = GraphSpec("prepare", 4, target="tensorrt")
     with pytest.raises(TensorrtError, match=r"found the target sm90, expected some of sm75, sm80"):
         cross_build_plans("fast", [spec], ["sm_89", "SM90"], tmp_path)
-    with pytest.raises(TensorrtError, match=r"found the target \(none\)"):
+    with pytest.raises(TensorrtError, match=r"found no target"):
         cross_build_plans("fast", [spec], [], tmp_path)
     assert not list(tmp_path.iterdir())
 

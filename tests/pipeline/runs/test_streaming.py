@@ -293,7 +293,7 @@ def test_pictures_become_a_stream(tmp_path: Path) -> None:
         (["--stream", "y4m"], "--stream needs -o -"),
         (["-o", "-", "--stream", "mkv"], "'mkv' is not one of 'y4m', 'rawvideo'"),
         (["-o", "-", "--stream", "y4m", "--json"], "-o - cannot be combined with --json"),
-        (["-o", "-", "--stream", "y4m", "--dry-run"], "without --dry-run"),
+        (["-o", "-", "--stream", "y4m", "--dry-run"], "cannot be combined with --dry-run"),
         (["-o", "-", "--stream", "y4m", "second.mkv"], "is for one input"),
         (["-o", "-", "--stream", "y4m", "--crf", "0"], "found --crf with --stream"),
         (["-o", "-", "--stream", "y4m", "--codec", "x264"], "found --codec with --stream"),

@@ -75,7 +75,7 @@ MISTAKES = {
     "input is output": (["{lr}", "{hr}", "--force", "-o", "{hr}"], "as the output"),
     "there already": (["{lr}", "{hr}", "-o", "{t}/there.png"], "already exists"),
     "no folder": (["{lr}", "{hr}", "-o", "{t}/no/a.png"], "does not exist; create it first"),
-    "pictures": (["{photo}", "{photo}", "-o", "{t}/a.mp4"], "try a .gif"),
+    "pictures": (["{photo}", "{photo}", "-o", "{t}/a.mp4"], "try .gif"),
 }
 
 

@@ -40,6 +40,6 @@ def test_odd_sides_keep_full_chroma_where_the_encoder_needs_it(tmp_path: Path) -
     assert probe(str(even)).pix_fmt == "yuv420p"
 
     none = tmp_path / "none.mkv"
-    with pytest.raises(InputError, match=r"rejects 116x65 in yuv420p, expected .* 2x2; try --pix"):
+    with pytest.raises(InputError, match="multiples of 2 and 2; try --pix"):
         degrade(source, none, scale=11, codec="libx264", pix_fmt="yuv420p")
     assert not none.exists()
