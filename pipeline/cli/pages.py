@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from crossnetpp.printable import make_printable
 from pipeline.cli.options import FILE, QUIET_OPTION
-from pipeline.cli.words import print_text
+from pipeline.cli.words import print_address, print_text
 
 PORT = 8765  # of the page of `pipeline ui`
 
@@ -99,8 +98,8 @@ def ui(host: str, port: int, opens: bool, folder: Path | None, needs_token: bool
     token = make_token() if needs_token or not is_loopback(host) else ""
 
     def announce(address: str) -> None:
-        # not by print_text, which would remove the token
-        click.echo(f"the page is at {make_printable(address)}\nstop it with Ctrl-C")
+        print_address(f"the page is at {address}")
+        print_text("stop it with Ctrl-C")
         if opens:
             import webbrowser
 

@@ -40,6 +40,11 @@ def print_text(
         click.echo(line, nl=False, err=True)
 
 
+def print_address(text: str) -> None:
+    """Print the address of the page with its token, which `print_text` would remove."""
+    click.echo(make_printable(text))
+
+
 def print_json(text: str, *, end: str = "\n") -> None:
     """Print JSON text without control characters, which are escaped, so its value stays exact."""
     click.echo(make_printable_json(text) + end, nl=False)
