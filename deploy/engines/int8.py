@@ -177,7 +177,7 @@ def is_int8_fast() -> bool:
 def _has_dot_products() -> bool:
     """Return whether the processor has instructions for dot products of bytes (VNNI)."""
     get_capabilities = getattr(torch.cpu, "get_capabilities", None)
-    if get_capabilities is None:  # PyTorch before 2.11
+    if get_capabilities is None:  # an older PyTorch
         return False
     capabilities = get_capabilities()
     return bool(capabilities.get("avx512_vnni") or capabilities.get("avx_vnni"))

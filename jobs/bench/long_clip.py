@@ -73,9 +73,9 @@ def measure_clip(minutes: float) -> dict[str, float]:
             "--scale", "2", "--engine", "bicubic", "--runner", "inline", "-q", "-o", str(out),
             "--preset", "ultrafast", "--crf", "4",
         ]  # fmt: skip
-        peak = time_command(command)[1]
+        peak = time_command(command).peak_kb
         copy = ["ffmpeg", "-v", "error", "-i", str(source), "-c", "copy", str(folder / "copy.mp4")]
-        copy_peak = time_command(copy)[1]
+        copy_peak = time_command(copy).peak_kb
 
         before = read_contents(source)
         after = read_contents(out, 2)

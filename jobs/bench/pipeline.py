@@ -18,9 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobs.machine import RESULTS, write_result
 
@@ -37,22 +37,33 @@ ended = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subproces
 seconds = time.monotonic() - start
 if ended.returncode:
     sys.exit(ended.stderr.decode()[-500:])
-print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss)
 """
 
 
-def time_command(command: list[str]) -> tuple[float, int]:
-    """Run a command, and return its wall-clock time in seconds and its peak memory in kB.
+class CommandCost(NamedTuple):
+    """What a command takes."""
+
+    seconds: float
+    """Wall-clock time."""
+    cpu_seconds: float
+    peak_kb: int
+    """Peak memory in kB."""
+
+
+def time_command(command: list[str], environment: Mapping[str, str] | None = None) -> CommandCost:
+    """Run a command, and return what it takes; `environment` is that of this process if None.
 
     Raises SystemExit if the command fails.
     """
     small = [sys.executable, "-S", "-c", RUN_AND_WEIGH, *command]
-    ended = subprocess.run(small, capture_output=True, text=True)
+    ended = subprocess.run(small, capture_output=True, text=True, env=environment)
     if ended.returncode:
         raise SystemExit(f"{' '.join(command)}: {ended.stderr}")
 
-    seconds, peak = ended.stdout.split()
-    return float(seconds), int(peak)
+    seconds, cpu_seconds, peak = ended.stdout.split()
+    return CommandCost(float(seconds), float(cpu_seconds), int(peak))
 
 
 def count_frames(path: Path) -> int:
@@ -111,8 +122,8 @@ def measure_overhead(folder: Path) -> dict[str, Any]:
     counts = (count_frames(short), count_frames(long))
     result: dict[str, Any] = {"frames": counts, "encoder": encoding.model_dump()}
     for name, command in (("ffmpeg", ffmpeg_command), ("pipeline", pipeline_command)):
-        short_seconds = time_command(command(short))[0]
-        long_seconds = time_command(command(long))[0]
+        short_seconds = time_command(command(short)).seconds
+        long_seconds = time_command(command(long)).seconds
         rate = (counts[1] - counts[0]) / (long_seconds - short_seconds)
         result[name] = {
             "seconds": [round(short_seconds, 2), round(long_seconds, 2)],
@@ -138,9 +149,9 @@ def measure_end_to_end(folder: Path) -> dict[str, Any]:
 
     turns = []
     for _ in range(3):
-        short = time_command(run_command(lr, ref, out, "--end", str(few / 30)))[0]
+        short = time_command(run_command(lr, ref, out, "--end", str(few / 30))).seconds
         plain = time_plain_loop(lr, ref, folder / "plain.nut")
-        long = time_command(run_command(lr, ref, out))[0]
+        long = time_command(run_command(lr, ref, out)).seconds
         rate = (count - few) / (long - short)
         turns.append({"pipeline_fps": rate, "plain_fps": plain, "ratio": rate / plain})
 
@@ -268,7 +279,7 @@ def measure_memory(folder: Path) -> dict[str, Any]:
         for times in (1, 10):
             clips = [loop_clip(c, times, folder / f"x{times}_{c.name}") for c in (small, reference)]
             command = run_command(*clips, folder / "memory.mp4", "--engine", engine)
-            peaks.append(time_command([*command, "--segment", "1"])[1])
+            peaks.append(time_command([*command, "--segment", "1"]).peak_kb)
         result[name] = {
             "peak_mb": [round(peak / 1024, 1) for peak in peaks],
             "ratio": round(peaks[1] / peaks[0], 3),

@@ -19,6 +19,7 @@ from typing import Any, cast
 import cv2
 import numpy as np
 
+from crossnetpp.metrics import measure_quality
 from crossnetpp.networks.taps import make_box_taps
 from deploy.engines.int8_engine import Int8Engine
 from deploy.engines.torch_engine import TorchEngine
@@ -26,8 +27,8 @@ from jobs.machine import write_result
 from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
 from pipeline.pixels import Pixels
+from pipeline.tools.demo import SAMPLE
 
-SAMPLE = Path(__file__).parents[2] / "pipeline" / "samples" / "monster.mp4"
 SCALE = 4
 KEY_FRAME_EVERY = 15
 FRAME_EVERY = 5
@@ -53,12 +54,6 @@ def reduce_frame(frame: Pixels, seed: int) -> Pixels:
     return cast(Pixels, np.clip(np.rint(means + noise), 0, 255).astype(np.uint8))
 
 
-def compute_psnr(one: Pixels, other: Pixels) -> float:
-    """Return the PSNR of two uint8 frames in dB."""
-    error = np.mean((one.astype(np.float64) - other) ** 2)
-    return float(10 * np.log10(255**2 / max(error, 1e-9)))
-
-
 def measure_clip(path: Path, most: int) -> dict[str, Any]:
     """Return the figures of a clip: quality and time of both precisions, and their difference."""
     truth = read_clip(path, most)
@@ -80,7 +75,9 @@ def measure_clip(path: Path, most: int) -> dict[str, Any]:
         seconds[precision] = (time.process_time() - start) / len(numbers)
 
     psnr = {
-        name: np.array([compute_psnr(sr, truth[i]) for sr, i in zip(each, numbers, strict=True)])
+        name: np.array(
+            [measure_quality(sr, truth[i]).psnr for sr, i in zip(each, numbers, strict=True)]
+        )
         for name, each in results.items()
     }
     levels = np.abs(np.array(results["int8"], np.int16) - np.array(results["fp32"], np.int16))

@@ -19,7 +19,7 @@ _OWN = ("same-origin", "none")
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestFacts:
     """What the guard looks at in a request."""
 
     method: str
@@ -40,21 +40,21 @@ class Guard:
         self.token = token
         self._loopback_only = loopback_only
 
-    def find_objection(self, asked: Asked) -> str | None:
+    def explain_refusal(self, request: RequestFacts) -> str | None:
         """Return why a request is refused, or None if it is answered."""
-        host = asked.headers.get("Host", "")
+        host = request.headers.get("Host", "")
         if self._loopback_only and not is_loopback(_strip_port(host)):
             return "this page answers only to its own address on this computer"
 
-        origin = asked.headers.get("Origin")
+        origin = request.headers.get("Origin")
         if origin is not None and _find_host(origin) != host.lower():
             return "another site sent this request"
-        site = asked.headers.get("Sec-Fetch-Site", "none")
-        is_visit = asked.headers.get("Sec-Fetch-Mode") == "navigate" and asked.path == "/"
-        if site not in _OWN and not (is_visit and asked.method in _READING):
+        site = request.headers.get("Sec-Fetch-Site", "none")
+        is_visit = request.headers.get("Sec-Fetch-Mode") == "navigate" and request.path == "/"
+        if site not in _OWN and not (is_visit and request.method in _READING):
             return "another site sent this request"
 
-        if self.token and not (self.fits(asked.token) or self.fits(asked.cookie)):
+        if self.token and not (self.fits(request.token) or self.fits(request.cookie)):
             return "the token is missing; open the address that `pipeline ui` printed"
         return None
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from deploy.distribution import describe_install
 from pipeline.errors import InputError, PipelineError
-from pipeline.ui.guard import COOKIE, Asked, Guard, is_loopback
+from pipeline.ui.guard import COOKIE, Guard, RequestFacts, is_loopback
 from pipeline.ui.handlers import Handlers
 from pipeline.ui.messages import Answer, Call, Handler, answer_error
 from pipeline.ui.store import JobStore
@@ -114,8 +114,8 @@ def make_app(handlers: Handlers, guard: Guard) -> web.Application:
 
     @web.middleware
     async def check(request: web.Request, handler: Any) -> web.StreamResponse:
-        objection = guard.find_objection(
-            Asked(
+        objection = guard.explain_refusal(
+            RequestFacts(
                 request.method,
                 request.path,
                 request.headers,

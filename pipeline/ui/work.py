@@ -33,7 +33,7 @@ _MOST_NOTES = 50
 
 @dataclass(frozen=True)
 class Wanted:
-    """A preparation that was asked for."""
+    """A requested preparation."""
 
     what: Preparation
     count: int | None = None

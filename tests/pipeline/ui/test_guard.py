@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ui.guard import Asked, Guard, is_loopback, make_token
+from pipeline.ui.guard import Guard, RequestFacts, is_loopback, make_token
 from tests.support.page import Page, serve_page
 
 TOKEN = "a-token-for-tests"
@@ -109,7 +109,10 @@ def test_every_answer_forbids_other_sources(page: Page) -> None:
 def test_an_empty_token_fits_nothing() -> None:
     assert not Guard().fits("")
     assert not Guard(token="x").fits("")
-    assert Guard(token="x").find_objection(Asked("GET", "/", {"Host": "localhost"})) is not None
+    assert (
+        Guard(token="x").explain_refusal(RequestFacts("GET", "/", {"Host": "localhost"}))
+        is not None
+    )
 
 
 def test_tokens_differ() -> None:
