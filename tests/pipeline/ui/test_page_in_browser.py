@@ -108,9 +108,8 @@ def test_from_drop_to_download(
     shown = page.locator("#film img, .refs img")
     assert shown.count() == 16
     shown.last.scroll_into_view_if_needed()
-    page.wait_for_function(
-        "[...document.querySelectorAll('#plan img')].every((i) => i.naturalWidth > 0)"
-    )
+    for picture in page.locator("#plan img").all():
+        sync_api.expect(picture).not_to_have_js_property("naturalWidth", 0, timeout=PATIENCE_MS)
     check_look(page)
 
     # the run goes on while the page is closed
@@ -175,7 +174,8 @@ def test_a_message_and_a_run_on_the_command_line_appear(
     assert done.exit_code == 0, done.output
     page.locator("#run-list button").click()
     page.locator("#picture").wait_for()
-    page.wait_for_function("document.getElementById('after').naturalWidth === 128")
+    after = page.locator("#after")
+    sync_api.expect(after).to_have_js_property("naturalWidth", 128, timeout=PATIENCE_MS)
     place = page.locator("#picture-place").inner_text()
     assert re.fullmatch(r"lr\.mkv, on the command line, 0\.\d\d s", place)
     stored = json.loads(next(Path(folder).glob("previews/*/preview.json")).read_text())
