@@ -111,13 +111,26 @@ def _runtime_env(empty: str) -> dict[str, Any]:
     return {"working_dir": empty, "env_vars": path}
 
 
-def _check_listening(address: str) -> None:
-    """Raise InputError if nothing listens at HOST:PORT, for which Ray would wait for minutes."""
-    place = re.fullmatch(r"(?:ray://)?\[?([^/\s]+?)\]?:([0-9]{1,5})", address)
+def _check_answering(address: str) -> None:
+    """Raise InputError if no gRPC server answers at HOST:PORT, where Ray would wait for minutes.
+
+    With TLS, the server only has to accept a connection.
+    """
+    import grpc
+
+    place = re.fullmatch(r"(?:ray://)?(\[?([^/\s]+?)\]?:([0-9]{1,5}))", address)
     if place is None:
         return  # such as auto
     try:
-        socket.create_connection((place[1], int(place[2])), _CONNECT_SECONDS).close()
+        socket.create_connection((place[2], int(place[3])), _CONNECT_SECONDS).close()
+        if os.environ.get("RAY_USE_TLS", "0") in ("", "0"):
+            with grpc.insecure_channel(place[1]) as channel:
+                grpc.channel_ready_future(channel).result(timeout=_CONNECT_SECONDS)
+    except grpc.FutureTimeoutError as error:
+        raise InputError(
+            f"found no Ray cluster at {address} (what listens there does not answer as Ray does), "
+            "expected the host and the port of one; check --address, or try --runner inline"
+        ) from error
     except (OSError, OverflowError, UnicodeError) as error:
         raise InputError(
             f"found no Ray cluster at {address} ({first_line(error)}), expected the host and the "
@@ -132,7 +145,7 @@ def _connect(
     import ray
 
     if address:
-        _check_listening(address)
+        _check_answering(address)
     try:
         if address:
             ray.init(
