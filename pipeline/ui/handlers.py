@@ -14,7 +14,7 @@ from deploy.distribution import installed_version
 from pipeline.errors import InputError
 from pipeline.ledger.durable import remove_path
 from pipeline.media.pictures.key_frames import SIDECAR
-from pipeline.paths import is_url
+from pipeline.paths import is_url, redact_url
 from pipeline.runs.manifest import is_batch
 from pipeline.runs.preview import list_previews
 from pipeline.ui.archives import RESERVED_BYTES, pack, unpack
@@ -114,6 +114,7 @@ class Handlers:
         described |= self._work.describe(job.id)
         described["notes"] = [make_printable(note) for note in job.notes]
         described["report"] = job.state == "done" and folder.report.is_file()
+        described["output"] = redact_url(job.output) if is_url(job.output) else job.output
         described["input_name"] = _name_recording(folder, "input", job.input)
         described["reference_name"] = _name_recording(folder, "reference", job.reference)
         previews = []
@@ -275,7 +276,7 @@ class Handlers:
         """Return the output: a file as it is, a folder as a zip file."""
         job = self._store.find(call.place["job"])
         if is_url(job.output):
-            raise InputError(f"the output is at {job.output}; open it there")
+            raise InputError(f"the output is at {redact_url(job.output)}; open it there")
         output = Path(job.output)
         if not job.output or not output.exists():
             raise InputError("the output is not there any more, or not finished")
@@ -334,7 +335,7 @@ def _name_recording(folder: JobFolder, role: Role, path: str) -> str:
 
 def _shorten(path: str) -> str:
     """Return the name of a recording for the page."""
-    return make_printable(path if is_url(path) else Path(path).name)
+    return make_printable(redact_url(path) if is_url(path) else Path(path).name)
 
 
 def _show_file(folder: Path, name: str) -> Answer:

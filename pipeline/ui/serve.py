@@ -120,7 +120,7 @@ def make_app(handlers: Handlers, guard: Guard) -> web.Application:
                 request.path,
                 request.headers,
                 request.query.get("token", ""),
-                request.cookies.get(COOKIE, ""),
+                request.cookies.get(_name_cookie(request), ""),
             )
         )
         if objection is not None:
@@ -132,7 +132,9 @@ def make_app(handlers: Handlers, guard: Guard) -> web.Application:
         if guard.fits(request.query.get("token", "")) and request.path == "/":
             # from here on the cookie carries the token, which then is in no history or log
             response = web.Response(status=303, headers={"Location": "/"})
-            response.set_cookie(COOKIE, guard.token, httponly=True, samesite="Strict", path="/")
+            response.set_cookie(
+                _name_cookie(request), guard.token, httponly=True, samesite="Strict", path="/"
+            )
             return response
         try:
             response = await handler(request)
@@ -145,6 +147,12 @@ def make_app(handlers: Handlers, guard: Guard) -> web.Application:
     for method, path, handler in handlers.list_routes():
         app.router.add_route(method, path, _adapt(handler))
     return app
+
+
+def _name_cookie(request: web.Request) -> str:
+    """Return the name of this server's cookie; browsers share cookies between a host's ports."""
+    assert request.transport is not None
+    return f"{COOKIE}_{request.transport.get_extra_info('sockname')[1]}"
 
 
 def _adapt(handler: Handler) -> Any:

@@ -7,6 +7,7 @@ import http.client
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -88,6 +89,8 @@ def test_the_token_becomes_a_cookie_that_scripts_and_other_sites_do_not_get(lock
     status, headers = fetch_headers(locked, f"/?token={TOKEN}")
     assert (status, headers["Location"]) == (303, "/")
     cookie = headers["Set-Cookie"]
+    port = urlsplit(locked.address).port
+    assert cookie.startswith(f"pipeline_page_{port}=")  # browsers share cookies between ports
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
 

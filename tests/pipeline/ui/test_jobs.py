@@ -228,6 +228,14 @@ def empty_job(tmp_path: Path) -> Iterator[tuple[Page, str]]:
         yield page, page.call("POST", "/api/jobs")["id"]
 
 
+def test_secrets_of_a_url_are_not_shown(empty_job: tuple[Page, str]) -> None:
+    page, job = empty_job
+    url = {"path": "https://user:secret@127.0.0.1/clip.mp4?signature=hidden"}
+    page.call("POST", f"/api/jobs/{job}/path/input", url)
+    described = page.call("GET", "/api/state")["jobs"][0]
+    assert described["title"] == described["input_name"] == "https://127.0.0.1/clip.mp4"
+
+
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     with serve_page(tmp_path / "page") as page:
         port = page.address.rstrip("/").rpartition(":")[2]
