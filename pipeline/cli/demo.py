@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     help="Folder for clips and pictures.",
 )
 @click.option("--force", is_flag=True, help="Replace the files of an earlier demo.")
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress on stderr.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress or notes on stderr.")
 def demo(folder: Path, force: bool, quiet: bool) -> None:
     """Shrink a bundled clip, restore it with every 15th frame as a reference, and compare."""
     from pipeline.tools.demo import make_demo

@@ -25,7 +25,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 JSON_OPTION = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout."
 )
-QUIET_OPTION = click.option("-q", "--quiet", is_flag=True, help="Show no progress on stderr.")
+QUIET_OPTION = click.option(
+    "-q", "--quiet", is_flag=True, help="Show no progress or notes on stderr."
+)
 
 _PIPED = "pipeline.piped"  # key of the paths of recordings that came through a pipe
 

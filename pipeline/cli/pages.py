@@ -81,7 +81,7 @@ def report(
     "--token",
     "needs_token",
     is_flag=True,
-    help="Require the token in the address on this computer, too, if others use it.",
+    help="Require a token on this computer, too; for computers with several users.",
 )
 def ui(host: str, port: int, opens: bool, folder: Path | None, needs_token: bool) -> None:
     """Serve a web page on which recordings are enhanced without a command line.

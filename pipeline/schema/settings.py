@@ -104,7 +104,7 @@ class OutputSettings(Model):
     output: Annotated[
         FilePath | None,
         Option(
-            "Output; default: INPUT plus _x4 or _1280x720; - for stdout, %06d.png for pictures.",
+            "Output; default: INPUT plus _x4 or _1280x720; - is stdout, %06d.png numbers pictures.",
             metavar="OUT",
             flags=("-o", "--output"),
         ),
@@ -150,13 +150,13 @@ class InputSettings(GridSettings):
     """Seconds on the input's clock, exclusive."""
     on_error: Annotated[
         Literal["stop", "conceal"],
-        Option("At a corrupt frame, stop (default), or repeat the last intact frame (conceal)."),
+        Option("At a corrupt frame, stop (default) or repeat the last intact frame (conceal)."),
     ] = "stop"
     deinterlace: Annotated[
         Literal["auto", "off", "bwdif"],
         Option(
-            "Deinterlace what is flagged or looks interlaced (auto), nothing (off), or everything "
-            "(bwdif)."
+            "Deinterlace frames that are flagged or look interlaced (auto, the default), no frame "
+            "(off), or all (bwdif)."
         ),
     ] = "auto"
     """"auto" deinterlaces flagged frames if the first frame is flagged, and all frames of a
@@ -164,7 +164,7 @@ class InputSettings(GridSettings):
     sandbox: Annotated[
         Literal["auto", "on", "off"],
         Option(
-            "Read recordings in confined child processes: from URLs (auto), all (on), none (off)."
+            "Decode in confined child processes: recordings from URLs (auto), all (on), none (off)."
         ),
     ] = "auto"
 
@@ -173,12 +173,12 @@ class PairingSettings(Model):
     """Which references to borrow from, and how to match them with the input."""
 
     ref_stream: Annotated[
-        FilePath | None, Option("HR recording to borrow detail from.", "References", "REF")
+        FilePath | None, Option("HR recording or pictures to borrow from.", "References", "REF")
     ] = None
     scale: Annotated[
         Scale,
         Option(
-            "Enlargement, 1 to 8; auto (default) picks whichever of 2, 4 and 8 fits REF best.",
+            "Enlargement, 1 to 8; auto (default) picks 2, 4 or 8, whichever suits REF best.",
             metavar="auto|NUMBER",
         ),
     ] = "auto"
@@ -218,7 +218,7 @@ class PairingSettings(Model):
         int | None,
         Field(ge=1, le=8),
         Option(
-            "References to borrow from at once; default 2 between two key frames, else 1.",
+            "Number of references per frame; default 2 between two key frames, else 1.",
             "References",
             "N",
         ),
@@ -228,8 +228,8 @@ class PairingSettings(Model):
     capture: Annotated[
         FilePath,
         Option(
-            "How INPUT was reduced from HR: auto (default, measured), bicubic, sensor (means of "
-            "pixels), or a FILE with a measured capture, such as a plan.",
+            "How INPUT was downscaled from HR: as measured (auto, the default), bicubic, by "
+            "averaging pixels (sensor), or as stated in a FILE, such as a plan.",
             "References",
             "NAME|FILE",
         ),
@@ -238,7 +238,7 @@ class PairingSettings(Model):
     trust_reference: Annotated[
         bool,
         Option(
-            "Carry what was edited in key frames (grade, repairs, painted detail) to all frames.",
+            "Carry your edits of key frames (grade, repairs, painted detail) over to other frames.",
             "References",
         ),
     ] = False
@@ -315,8 +315,8 @@ class ExecutionSettings(Model):
     adapt: Annotated[
         FilePath,
         Option(
-            "Adapt the weights to the recording's own key frames: if it is worthwhile (auto, the "
-            "default), never (off), for a time in seconds, or with a file from `pipeline adapt`.",
+            "Train the weights on the recording's own key frames: if worthwhile (auto, default), "
+            "never (off), or for SECONDS; or use a FILE from `pipeline adapt`.",
             "Execution",
             "auto|off|SECONDS|FILE",
         ),
@@ -326,7 +326,7 @@ class ExecutionSettings(Model):
     adapt_together: Annotated[
         bool,
         Option(
-            "Batch from one camera: adapt once, and use the weights for every input they improve.",
+            "Batch from one camera: train once, and use the weights for every input they improve.",
             "Execution",
             is_planned=False,
         ),
@@ -358,7 +358,7 @@ class ExecutionSettings(Model):
         Finite,
         Field(gt=0),
         Option(
-            "Segment length; default 10, or less if the engine would need over a minute for that.",
+            "Segment length; default 10, or less if that would take the engine over a minute.",
             "Execution",
             "SECONDS",
         ),
@@ -381,7 +381,7 @@ class RunSettings(
     plan: Annotated[
         FilePath | None,
         Option(
-            "Run this plan, which may have been edited.",
+            "Run this plan, which you may have edited.",
             metavar="FILE",
         ),
     ] = None
