@@ -96,7 +96,7 @@ def _plan_frames(settings: RunSettings) -> Plan:
             "file of adapted weights; write such a file with `pipeline adapt`, and pass it"
         )
     plan = make_plan(chosen, is_written=False)
-    return pin_plan(plan.model_copy(update={"adaptation": from_file}))
+    return pin_plan(plan.model_copy(update={"adaptation": from_file}), is_written=False)
 
 
 def _enhance_frames(plan: Plan) -> Iterator[SRFrame]:

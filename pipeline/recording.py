@@ -10,6 +10,7 @@ from pipeline.errors import MediaError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader, index_views, read_views
 from pipeline.lightfield.sidecar import sidecar_path
+from pipeline.media.planes import PlaneFormat
 from pipeline.media.read.frames import Frame, FrameReader
 from pipeline.media.read.frames import read_frames as read_clip
 from pipeline.media.read.probe import probe
@@ -123,6 +124,7 @@ def read(
     on_error: Literal["stop", "conceal"] = "stop",
     threads: int = 0,
     expected: Sequence[int] | None = None,
+    planes: PlaneFormat | None = None,
 ) -> Iterator[Frame]:
     """Yield the frames with start_pts <= pts < end_pts in order, as `frames.read_frames` does."""
     if isinstance(recording, LightField):
@@ -130,7 +132,11 @@ def read(
             recording, start_pts, end_pts, on_error=on_error, threads=threads, expected=expected
         )
     return read_clip(
-        recording, start_pts, end_pts, on_error=on_error, threads=threads, expected=expected
+        *(recording, start_pts, end_pts),
+        on_error=on_error,
+        threads=threads,
+        expected=expected,
+        planes=planes,
     )
 
 

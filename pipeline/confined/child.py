@@ -26,6 +26,7 @@ from pipeline.lightfield.reader import ViewReader
 from pipeline.lightfield.validity import find_dark_views
 from pipeline.media.join import capabilities, remux, sequence, verify
 from pipeline.media.pictures import stills
+from pipeline.media.planes import PlaneFormat
 from pipeline.media.read import probe
 from pipeline.media.read.detect_interlacing import looks_interlaced
 from pipeline.media.read.frames import FrameReader, read_frames
@@ -148,9 +149,11 @@ def _send_frames(answers: BinaryIO, request: dict[str, Any]) -> None:
     """Send the frames of a range in order, then a message without pixels."""
     clip = _trusted(parse_recording(request["clip"]))
     assert not isinstance(clip, LightField)
-    given = request["frames"]
-    threads = min(given["threads"] or _THREADS, _THREADS)
-    for frame in read_frames(clip, **{**given, "threads": threads}):
+    given = dict(request["frames"])
+    given["threads"] = min(given["threads"] or _THREADS, _THREADS)
+    if given["planes"] is not None:
+        given["planes"] = PlaneFormat(*given["planes"])
+    for frame in read_frames(clip, **given):
         header = {"pts": frame.pts, "concealed": frame.concealed}
         if frame.alpha is None:
             _send_frame(answers, frame.rgb, header)

@@ -10,6 +10,7 @@ from pipeline.errors import StageError
 from pipeline.execution.pair import FramePairer, PairedFrame, make_batch
 from pipeline.execution.task import Batch, SegmentTask, StagePosition
 from pipeline.media.alpha import keeps_alpha
+from pipeline.media.planes import PlaneFormat
 from pipeline.media.read.identity import UnchangedSources
 from pipeline.pairing.edits.frames import EditedFrames
 from pipeline.recording import Source, open_frames, read
@@ -79,6 +80,7 @@ class DecodeStage:
             on_error=plan.on_error,
             threads=self._threads,
             expected=expected,
+            **_request_planes(plan),
         )
         for frame in frames:
             if done == len(expected) or frame.pts != expected[done]:
@@ -95,9 +97,12 @@ class DecodeStage:
                 entries = []
                 concealed = []
 
-            alpha = frame.alpha if self._keeps_alpha else None
-            entry = self._pairer.pair(task.choices[done], frame.rgb, interval)
-            entries.append(replace(entry, alpha=alpha))
+            if plan.planes:
+                entries.append(PairedFrame(frame.pts, frame.rgb))
+            else:
+                alpha = frame.alpha if self._keeps_alpha else None
+                entry = self._pairer.pair(task.choices[done], frame.rgb, interval)
+                entries.append(replace(entry, alpha=alpha))
             if frame.concealed:
                 concealed.append(frame.pts)
             done += 1
@@ -111,6 +116,13 @@ class DecodeStage:
         # the encoder commits the segment with this batch
         self._sources.check()
         yield make_batch(task, entries, concealed, last=True)
+
+
+def _request_planes(plan: Plan) -> dict[str, PlaneFormat]:
+    """Return the argument of `read_frames` that requests planes; empty if frames become RGB."""
+    if not plan.planes:
+        return {}
+    return {"planes": PlaneFormat(plan.width, plan.height, plan.encoding.pix_fmt)}
 
 
 def _find_interval(plan: Plan, pts: Sequence[int]) -> float:

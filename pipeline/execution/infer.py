@@ -32,7 +32,10 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
     reduced exactly to compare it with the LR frame, and what is removed is gone at any size. At the
     output's scale, an LR pixel may cover 1.5 pixels, or only one, which leaves nothing to compare.
     Only the detail is resized, so a frame without detail is plain up-sampling at every size.
+    Planes are complete when they are decoded.
     """
+    if plan.planes:
+        return Enhanced(batch.task, batch.pts, list(batch.lr), batch.concealed, batch.last)
     frames = dict(batch.given)
     kernel = make_taps(plan.capture)
     error = find_lr_error(plan)

@@ -76,7 +76,7 @@ class Batch:
     task: SegmentTask
     pts: list[int]
     lr: Pixels
-    """uint8 or uint16 N x h x w x 3 RGB."""
+    """uint8 or uint16 N x h x w x 3 RGB, or enlarged planes if the plan has `planes`."""
     groups: list[ReferenceGroup]
     """The frames that borrow, grouped by their number of references."""
     given: dict[int, Pixels]
@@ -98,7 +98,7 @@ class Enhanced:
     task: SegmentTask
     pts: list[int]
     frames: list[Pixels]
-    """H x W x 3 RGB each, or H x W x 4 with transparency."""
+    """H x W x 3 RGB each, or H x W x 4 with transparency, or enlarged planes (rows x W)."""
     concealed: tuple[int, ...]
     last: bool
 

@@ -1,8 +1,8 @@
 """Convert between YUV and RGB with swscale, using the stream's matrix, range and chroma location.
 
 PyAV's reformatter cannot set the chroma location, so a filter graph is used. Without a location,
-swscale treats 4:2:0 chroma as centred, half a pixel away from where MPEG-2 and most later codecs
-place it.
+swscale treats chroma as centred, half a pixel away from where MPEG-2 and most later codecs place
+it, even if the frame carries its location.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from pipeline.errors import MediaError
+from pipeline.media.chroma import ChromaLocation
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Colour
 
 _UNSPECIFIED = 2
+UNTAGGED = (_UNSPECIFIED, 0)  # the matrix and the range of a frame without colour tags
 _MATRICES = {
     0: "rgb",
     1: "bt709",
@@ -40,8 +42,6 @@ _LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (
 # nothing when the target is planar gbrp. Packed rgb24 is five times slower, so frames are converted
 # to gbrp first. bitexact costs nothing and gives the same bits on every processor of a cluster.
 _FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
-# Codecs that cannot signal the location of 4:2:0 chroma; it is on the left.
-_LEFT_UNSIGNALLED = frozenset({"vp8", "vp9"})
 # Codecs that store grey levels without a tag for their range.
 _FULL_GRAY = frozenset({"rawvideo", "png", "tiff", "bmp", "pgm", "huffyuv", "ffvhuff", "utvideo"})
 _TICK = Fraction(1, 25)
@@ -62,6 +62,7 @@ def describe_colour(
     colour_range: int = 0,
     primaries: int = _UNSPECIFIED,
     transfer: int = _UNSPECIFIED,
+    chroma: ChromaLocation = "",
 ) -> Colour:
     """Return a stream's H.273 tags with the matrix and range to use, guessed where untagged.
 
@@ -72,14 +73,11 @@ def describe_colour(
             f"colour matrix {matrix} is not supported; expected BT.601, BT.709 or BT.2020; "
             "convert the file first"
         )
-    tags = {
-        "matrix": matrix,
-        "range": colour_range,
-        "primaries": primaries,
-        "transfer": transfer,
-    }
+    tags = Colour(
+        matrix=matrix, range=colour_range, primaries=primaries, transfer=transfer, chroma=chroma
+    )
     if is_rgb(pix_fmt) or pix_fmt == "pal8":
-        return Colour(**tags, used_matrix="rgb", used_range="full")
+        return tags.model_copy(update={"used_matrix": "rgb", "used_range": "full"})
     # uncompressed grey comes from cameras and microscopes, which use all levels
     full_gray = pix_fmt.startswith("gray") and codec in _FULL_GRAY and not colour_range
     full_by_format = pix_fmt.startswith("yuvj") or full_gray
@@ -89,9 +87,8 @@ def describe_colour(
     if used == "rgb":
         used = "bt709" if height >= 720 or width >= 1280 else "bt601"
     full = full_by_format or colour_range == 2
-    return Colour(
-        **tags, used_matrix=used, used_range="full" if full else "limited", guessed=guessed
-    )
+    levels = "full" if full else "limited"
+    return tags.model_copy(update={"used_matrix": used, "used_range": levels, "guessed": guessed})
 
 
 def output_colour(colour: Colour, pix_fmt: str) -> Colour:
@@ -123,7 +120,7 @@ def make_contiguous(pixels: NDArray[Any]) -> Pixels:
     return np.ascontiguousarray(pixels, dtype=np.uint16)
 
 
-class _Scaler:
+class Scaler:
     """A swscale filter graph for frames of one size and format."""
 
     def __init__(self, frame: VideoFrame, steps: list[str], threads: int) -> None:
@@ -163,12 +160,11 @@ def _depth(frame_format: VideoFormat) -> int:
 class ToRgb:
     """Converts decoded frames to H x W x 3 RGB: uint8 from 8 bits, full-scale uint16 from more."""
 
-    def __init__(self, colour: Colour, *, codec: str = "", threads: int = 1) -> None:
+    def __init__(self, colour: Colour, *, threads: int = 1) -> None:
         self._colour = colour
-        # the frames of other codecs carry the location
-        self._chroma = ":in_chroma_loc=left" if codec in _LEFT_UNSIGNALLED else ""
+        self._chroma = f":in_chroma_loc={colour.chroma}" if colour.chroma else ""
         self._threads = threads
-        self._scalers: dict[tuple[str, int, int], _Scaler] = {}
+        self._scalers: dict[tuple[str, int, int], Scaler] = {}
 
     def __call__(self, frame: VideoFrame) -> Pixels:
         """Return the pixels of a decoded frame, and remove the frame's colour tags."""
@@ -179,8 +175,8 @@ class ToRgb:
             key = (frame.format.name, frame.width, frame.height)
             if key not in self._scalers:
                 steps = self._steps(packed, rgb, len(frame.format.components) < 3)
-                self._scalers[key] = _Scaler(frame, steps, self._threads)
-            frame.colorspace, frame.color_range = _UNSPECIFIED, 0
+                self._scalers[key] = Scaler(frame, steps, self._threads)
+            frame.colorspace, frame.color_range = UNTAGGED
             frame = self._scalers[key](frame)
         pixels = make_contiguous(frame.to_ndarray())
         if depth == 8 or rgb:
@@ -221,7 +217,7 @@ class FromRgb:
         self._pix_fmt = pix_fmt
         self._depth = _depth(VideoFormat(pix_fmt))
         self._threads = threads
-        self._scalers: dict[tuple[str, int, int], _Scaler] = {}
+        self._scalers: dict[tuple[str, int, int], Scaler] = {}
 
     def __call__(self, rgb: Pixels) -> VideoFrame:
         """Return a frame without a time, with the output's colour tags."""
@@ -235,8 +231,8 @@ class FromRgb:
         if frame.format.name != self._pix_fmt:
             key = (frame.format.name, frame.width, frame.height)
             if key not in self._scalers:
-                self._scalers[key] = _Scaler(frame, self._steps(plain), self._threads)
-            frame.colorspace, frame.color_range = _UNSPECIFIED, 0
+                self._scalers[key] = Scaler(frame, self._steps(plain), self._threads)
+            frame.colorspace, frame.color_range = UNTAGGED
             frame = self._scalers[key](frame)
         frame.colorspace, frame.color_range = self._colour.matrix, self._colour.range
         return frame

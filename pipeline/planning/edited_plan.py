@@ -15,6 +15,7 @@ from pipeline.pairing.views import check_view_choice
 from pipeline.planning.output import check_output, check_room
 from pipeline.planning.output_size import align_size, choose_size
 from pipeline.planning.pictures import replace_output
+from pipeline.planning.pinned import can_be_planes
 from pipeline.planning.plan import check_engine
 from pipeline.planning.sources import reopen_sources
 from pipeline.recording import scan
@@ -114,6 +115,7 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
     notes = (f"{', '.join(ignored)}: ignored, the plan decides",) if ignored else ()
 
     changed: dict[str, object] = {name: given[name] for name in OVERRIDES if name in given}
+    changed["planes"] = plan.planes and given.get("engine", plan.engine) == plan.engine
     if "adapt" in given:
         changed["adaptation"] = None
     elif "model" in given and plan.adaptation is not None:
@@ -156,6 +158,11 @@ def check_fields(plan: Plan, path: str | Path) -> None:
     if plan.batch < 1:
         raise InputError(f"found a batch of {plan.batch} in {path}, expected 1 or more; try 2")
     check_engine(plan.engine)
+    if plan.planes and not can_be_planes(plan):
+        raise InputError(
+            f"found planes: true in {path}, expected it only for the engine bicubic and for 4:2:0 "
+            "video that stays 4:2:0; set it to false"
+        )
     check_encoder(plan.encoding, plan.width, plan.height)
 
     numbers = [segment.index for segment in plan.segments]

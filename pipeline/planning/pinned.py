@@ -7,15 +7,19 @@ from pathlib import Path
 from crossnetpp.machine import count_cores
 from pipeline.errors import InputError
 from pipeline.ledger.run_folder import find_stored_plan
+from pipeline.media.planes import can_scale_planes
 from pipeline.paths import sha256
 from pipeline.schema.capture import Capture
 from pipeline.schema.plan import Plan
 
 
-def pin_plan(plan: Plan, *, recut: bool = False, keep_capture: bool = False) -> Plan:
+def pin_plan(
+    plan: Plan, *, recut: bool = False, keep_capture: bool = False, is_written: bool = True
+) -> Plan:
     """Return the plan with the weights and the engine's number of CPU threads fixed.
 
-    Both affect the output's bits, but depend on the machine and the time of the run. All workers
+    Both affect the output's bits, but depend on the machine and the time of the run. So does
+    whether planes are enlarged, which is decided here, too, if the output `is_written`. All workers
     use the same number of threads, and a resumed run keeps that number, even on a machine with a
     different number of cores. With `keep_capture`, a resumed run also keeps the capture that was
     measured at its start, which may depend on the processor. With `recut`, it keeps its segments,
@@ -27,18 +31,29 @@ def pin_plan(plan: Plan, *, recut: bool = False, keep_capture: bool = False) -> 
         return plan
 
     threads = count_cores()
+    plan = plan.model_copy(update={"planes": is_written and can_be_planes(plan)})
     stored = find_stored_plan(plan)
     if stored is not None:
         kept = plan.model_copy(update={"segments": stored.segments}) if recut else plan
         if keep_capture and _is_measured(stored.capture):
             kept = kept.model_copy(update={"capture": stored.capture})
         # the adaptation is compared later, when it is decided on
-        left = {"threads": 0, "adaptation": None}
+        left = {"threads": 0, "adaptation": None, "planes": False}
         if stored.model_copy(update=left).digest() == kept.model_copy(update=left).digest():
-            plan = kept
+            # runs of older versions enlarge RGB frames
+            plan = kept.model_copy(update={"planes": stored.planes})
             threads = stored.threads
 
     return plan.model_copy(update={"threads": threads})
+
+
+def can_be_planes(plan: Plan) -> bool:
+    """Return whether a plan's frames can be enlarged without being converted to RGB."""
+    return (
+        plan.engine == "bicubic"
+        and plan.reference.trusted is None
+        and can_scale_planes(plan.input, plan.encoding, plan.width, plan.height)
+    )
 
 
 def _is_measured(capture: Capture | None) -> bool:

@@ -21,10 +21,12 @@ from pipeline.errors import InputError
 from pipeline.execution.infer import Enhance
 from pipeline.execution.task import Batch, Enhanced
 from pipeline.ledger.durable import write_atomically
+from pipeline.media.colour import ToRgb, output_colour
+from pipeline.media.planes import make_frame
 from pipeline.pairing.upsample import upsample
 from pipeline.paths import own_folder, redact_url
 from pipeline.pixels import Pixels, as_pixels, to_8_bit
-from pipeline.schema.clip import LightField
+from pipeline.schema.clip import LightField, VideoClip
 from pipeline.schema.model import Model
 from pipeline.schema.plan import Plan
 from pipeline.schema.texts import FileName
@@ -95,8 +97,14 @@ class PreviewWriter:
         folder = self._folder / hashlib.sha256(output.encode()).hexdigest()[:16]
         folder.mkdir(exist_ok=True)
 
-        after = as_pixels(enhanced.frames[-1][..., :3])
-        before = upsample(batch.lr[-1], *after.shape[:2])
+        if plan.planes and isinstance(plan.input, VideoClip):
+            # plain up-sampling changes nothing, so both pictures are the same
+            colour = output_colour(plan.input.colour, plan.encoding.pix_fmt)
+            frame = make_frame(enhanced.frames[-1], colour, plan.encoding.pix_fmt)
+            after = before = ToRgb(colour.model_copy(update={"chroma": "left"}))(frame)
+        else:
+            after = as_pixels(enhanced.frames[-1][..., :3])
+            before = upsample(batch.lr[-1], *after.shape[:2])
         size = _reduce_size(*after.shape[:2])
         stem = uuid.uuid4().hex
         preview = Preview(

@@ -144,7 +144,7 @@ def _suit_stream(plan: Plan, form: StreamForm) -> Plan:
     """Return the plan with the stream's pixel format; raises InputError if there is none."""
     pix_fmt = choose_stream_pix_fmt(plan.encoding.pix_fmt, form)
     encoding = plan.encoding.model_copy(update={"codec": "rawvideo", "pix_fmt": pix_fmt})
-    return plan.model_copy(update={"encoding": encoding})
+    return plan.model_copy(update={"encoding": encoding, "planes": False})
 
 
 def _find_rate(plan: Plan) -> Fraction:

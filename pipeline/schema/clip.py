@@ -56,6 +56,16 @@ class Colour(Model):
     used_range: Literal["limited", "full"] = "limited"
     guessed: bool = False
     """Whether the matrix or the range is guessed, because it was not tagged."""
+    chroma: Literal["", "left", "center", "topleft", "top"] = ""
+    """Where shared chroma samples are; "" if each pixel has its own, and in older plans."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_chroma(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out an empty `chroma`, so that the digests of older plans stay the same."""
+        values: dict[str, Any] = serialize(self)
+        if not self.chroma:
+            values.pop("chroma", None)
+        return values
 
 
 class StaticHdr(Model):

@@ -133,6 +133,8 @@ class Plan(Model):
     batch: int
     """Frames per call of the network."""
     encoding: Encoding
+    planes: bool = False
+    """Whether the engine `bicubic` enlarges the planes of 4:2:0 video instead of RGB frames."""
     threads: Threads = 0
     """CPU threads of the engine, on which the output's last bits may depend; 0 until a run starts.
     """
@@ -164,6 +166,8 @@ class Plan(Model):
         names = ["output", "output_url", "notes", *estimates, "record", "reference_map"]
         if self.capture is None:
             names.append("capture")  # as in plans that are older than this field
+        if not self.planes:
+            names.append("planes")  # likewise
         left: dict[str, Any] = dict.fromkeys(names, True)
         # none of these affects the output
         trained = {"note", "took_seconds", "held_out_db"}

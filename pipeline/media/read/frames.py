@@ -15,6 +15,7 @@ from pipeline.media.alpha import Plane, extract_alpha
 from pipeline.media.colour import ToRgb
 from pipeline.media.pictures import stills
 from pipeline.media.pictures.transparent import load_alpha
+from pipeline.media.planes import PlaneFormat, PlaneScaler
 from pipeline.media.read.decoder import Decoder
 from pipeline.media.sandbox import parent
 from pipeline.pixels import Pixels
@@ -31,6 +32,7 @@ class Frame:
 
     pts: int
     rgb: Pixels
+    """If planes were requested, these are enlarged planes as `PlaneFormat.shape` instead."""
     concealed: bool = False
     """Whether the pixels are those of a neighbour, because the frame itself is corrupt."""
     alpha: Plane | None = None
@@ -45,13 +47,15 @@ def read_frames(
     on_error: Literal["stop", "conceal"] = "stop",
     threads: int = 0,
     expected: Sequence[int] | None = None,
+    planes: PlaneFormat | None = None,
 ) -> Iterator[Frame]:
     """Yield the frames with start_pts <= pts < end_pts in presentation order.
 
     `expected` lists the pts that must be decoded. If one is missing, StageError is raised or, with
     `on_error="conceal"`, the last good frame (or the next, if there is none) takes its place.
     Without `expected`, StageError is raised after a decoding error unless errors are concealed.
-    `threads` is the decoder's number of threads; with 0, the decoder chooses it.
+    `threads` is the decoder's number of threads; with 0, the decoder chooses it. With `planes`, the
+    frames of a 4:2:0 video are enlarged to that size without being converted to RGB.
     """
     if clip.sandbox:
         arguments = {
@@ -60,6 +64,7 @@ def read_frames(
             "on_error": on_error,
             "threads": threads,
             "expected": None if expected is None else [int(pts) for pts in expected],
+            "planes": planes,
         }
         for values in parent.read_frames_in_child(clip, arguments):
             yield Frame(*values)
@@ -70,7 +75,8 @@ def read_frames(
             alpha = load_alpha(clip.files[pts], rgb) if clip.alpha else None
             yield Frame(pts, rgb, alpha=alpha)
         return
-    wanted = _Range(clip, start_pts, end_pts, on_error == "conceal", expected)
+    convert = ToRgb(clip.colour) if planes is None else PlaneScaler(clip.colour, planes)
+    wanted = _Range(clip, start_pts, end_pts, on_error == "conceal", expected, convert)
     with closing(Decoder(clip, threads=threads)) as decoder:
         yield from wanted.frames(decoder)
 
@@ -85,7 +91,7 @@ def _still(clip: Stills, pts: int) -> Pixels:
     return rgb
 
 
-def _to_rgb(clip: Clip, convert: ToRgb, frame: VideoFrame, pts: int) -> Pixels:
+def _convert(clip: Clip, convert: ToRgb | PlaneScaler, frame: VideoFrame, pts: int) -> Pixels:
     if (frame.width, frame.height) != (clip.width, clip.height):
         raise StageError(
             f"{clip.path}: the frame at pts {pts} is {frame.width}x{frame.height}, expected "
@@ -104,12 +110,13 @@ class _Range:
         end_pts: int | None,
         conceal: bool,
         expected: Sequence[int] | None,
+        convert: ToRgb | PlaneScaler,
     ) -> None:
         self._clip, self._start, self._end = clip, start_pts, end_pts
         self._conceal = conceal
         self._has_expected = expected is not None
         self._due = deque(pts for pts in sorted(expected or ()) if self._inside(pts))
-        self._convert = ToRgb(clip.colour, codec=clip.codec)
+        self._convert = convert
         self._last: Frame | None = None
 
     def _inside(self, pts: int) -> bool:
@@ -138,7 +145,7 @@ class _Range:
             yield from self._missing(self._due[-1] + 1, None, decoder.error)
 
     def _frame(self, pts: int, frame: VideoFrame) -> Frame:
-        rgb = _to_rgb(self._clip, self._convert, frame, pts)
+        rgb = _convert(self._clip, self._convert, frame, pts)
         # a frame without alpha in a clip with alpha is opaque
         alpha = extract_alpha(frame, deep=rgb.itemsize == 2) if self._clip.alpha else None
         return Frame(pts, rgb, alpha=alpha)
@@ -197,7 +204,7 @@ class FrameReader:
         self._threads = threads
         self._apart = apart
         self._cache: OrderedDict[int, Pixels] = OrderedDict()
-        self._convert = ToRgb(clip.colour, codec=clip.codec)
+        self._convert = ToRgb(clip.colour)
         self._decoder: Decoder | None = None
         self._finder: Decoder | None = None
         self._child: parent.ChildReader | None = None
@@ -272,7 +279,7 @@ class FrameReader:
         for position, frame in self._frames:
             self._position = position
             if position == pts:
-                return _to_rgb(self._clip, self._convert, frame, pts)
+                return _convert(self._clip, self._convert, frame, pts)
             if position > pts:
                 break
         return None

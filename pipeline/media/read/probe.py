@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import MediaError
 from pipeline.media.alpha import has_alpha, stored_pix_fmt
+from pipeline.media.chroma import find_chroma_location
 from pipeline.media.colour import describe_colour
 from pipeline.media.container import (
     UNTIMED_FORMATS,
@@ -138,6 +139,7 @@ def probe_video(path: str) -> VideoClip:
                 colour_range=int(context.color_range),
                 primaries=int(context.color_primaries),
                 transfer=int(context.color_trc),
+                chroma=find_chroma_location(stream, pix_fmt),
             ),
             hdr=read_static_hdr(frame),
             interlaced=frame.interlaced_frame,

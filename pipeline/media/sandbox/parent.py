@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import select
 import struct
@@ -28,6 +29,7 @@ from pipeline.errors import MediaError
 from pipeline.media.alpha import Plane
 from pipeline.media.colour import make_contiguous
 from pipeline.media.container import MEGAPIXELS_VARIABLE
+from pipeline.media.planes import PlaneFormat
 from pipeline.media.sandbox.confine import enlarge_pipe, require_confinement
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, Recording, RecordingBase
@@ -110,11 +112,16 @@ def read_frames_in_child(
 ) -> Iterator[tuple[int, Pixels, bool, Plane | None]]:
     """Yield each frame that `read_frames` yields in a child: pts, RGB, whether concealed, alpha."""
     request = {"frames": arguments, "clip": clip.model_dump(mode="json")}
+    planes: PlaneFormat | None = arguments.get("planes")
     with Child(request, clip.path) as child:
         while True:
-            header, pixels = child.answer(clip, channels=4 if clip.alpha else 3)
+            shape = clip.height, clip.width, 4 if clip.alpha else 3
+            header, pixels = child.answer(shape if planes is None else planes.shape)
             if pixels is None:
                 return
+            if planes is not None:
+                yield int(header["pts"]), pixels, bool(header["concealed"]), None
+                continue
             alpha = make_contiguous(pixels[..., 3]) if clip.alpha else None
             rgb = make_contiguous(pixels[..., :3])
             yield int(header["pts"]), rgb, bool(header["concealed"]), alpha
@@ -130,7 +137,7 @@ class ChildReader:
     def get(self, pts: int) -> Pixels:
         """Return the frame at exactly `pts` as uint8 or uint16 H x W x 3 RGB."""
         self._child.ask(pts)
-        _, pixels = self._child.answer(self._clip)
+        _, pixels = self._child.answer((self._clip.height, self._clip.width, 3))
         assert pixels is not None
         return pixels
 
@@ -185,13 +192,11 @@ class Child:
         except BrokenPipeError:
             pass  # the child has died: reading its answer gives a better error
 
-    def answer(
-        self, clip: Recording | None = None, channels: int = 3
-    ) -> tuple[dict[str, Any], Pixels | None]:
-        """Return the next message: its JSON and, if any, the pixels of a frame of `clip`.
+    def answer(self, shape: tuple[int, ...] | None = None) -> tuple[dict[str, Any], Pixels | None]:
+        """Return the next message: its JSON and, if any, the pixels of a frame.
 
-        Pixels are uint8 or uint16 H x W x `channels`. Raises the error that the child reports, and
-        MediaError if the child died, hung, or sent an invalid answer.
+        Pixels are uint8 or uint16 in this `shape`; without one, none are expected. Raises the error
+        that the child reports, and MediaError if the child died, hung, or sent an invalid answer.
         """
         deadline = time.monotonic() + self._patience
         length, size = HEAD.unpack(self._receive(HEAD.size, deadline))
@@ -203,10 +208,10 @@ class Child:
         if size == 0:
             return header, None
         kind = np.dtype(np.uint16 if header.get("deep") else np.uint8)
-        if clip is None or size != clip.height * clip.width * channels * kind.itemsize:
+        if shape is None or size != math.prod(shape) * kind.itemsize:
             raise self._nonsense()
         pixels = np.frombuffer(self._receive(size, deadline), kind)
-        return header, pixels.reshape(clip.height, clip.width, channels)
+        return header, pixels.reshape(shape)
 
     def _parse(self, text: bytearray) -> dict[str, Any]:
         try:

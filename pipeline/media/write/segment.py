@@ -25,6 +25,7 @@ from pipeline.media.alpha import (
 )
 from pipeline.media.colour import FromRgb, is_rgb, make_contiguous, output_colour
 from pipeline.media.container import MEDIA_ERRORS
+from pipeline.media.planes import PlaneFormat, make_frame
 from pipeline.media.streams import can_hold
 from pipeline.media.write.encoder import configure_encoder, encoder_options
 from pipeline.media.write.priority import keep_priority
@@ -46,7 +47,8 @@ _LARGEST_RATE = 1_000_000
 class SegmentWriter:
     """Encodes frames (uint8 or uint16, H x W x 3 RGB or H x W x 4 RGBA) into one segment file.
 
-    The file is NUT, which supports any time base, so that times are exact; they are relative to the
+    Instead of RGB, frames may be planes in the encoder's format, as `PlaneFormat.shape`. The file
+    is NUT, which supports any time base, so that times are exact; they are relative to the
     `first_pts` tag. NUT can hold neither ProRes and DNxHD, which are written as QuickTime, nor
     transparency beside the packets, for which Matroska is written with a millisecond per tick.
     """
@@ -84,11 +86,11 @@ class SegmentWriter:
 
         Raises StageError if the frame has the wrong shape, or if the encoder fails.
         """
-        channels = rgb.shape[2] if self._alpha else 3
-        if rgb.shape != (self._height, self._width, channels):
-            raise StageError(
-                f"a frame has the shape {rgb.shape}, expected {(self._height, self._width, 3)}"
-            )
+        expected: tuple[int, ...] = self._height, self._width, rgb.shape[2] if self._alpha else 3
+        if rgb.ndim == 2:
+            expected = PlaneFormat(self._width, self._height, self._encoding.pix_fmt).shape
+        if rgb.shape != expected:
+            raise StageError(f"a frame has the shape {rgb.shape}, expected {expected}")
         try:
             if self._stream is None:
                 self._open(pts)
@@ -106,6 +108,8 @@ class SegmentWriter:
             ) from error
 
     def _picture(self, rgb: Pixels) -> VideoFrame:
+        if rgb.ndim == 2:
+            return make_frame(rgb, self._clip.colour, self._encoding.pix_fmt)
         if not self._alpha:
             return self._convert(rgb)
         frame = self._convert(make_contiguous(rgb[..., :3]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.errors import MediaError
 from pipeline.media.colour import FromRgb, ToRgb, describe_colour, output_colour
 from pipeline.media.join.capabilities import colour_notes
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
 from tests.support import DATA
 from tests.support.clips import make_video
@@ -121,14 +123,60 @@ def test_encoding_follows_the_matrix(matrix: int, full: bool, pix_fmt: str, bits
         assert np.abs(got - left_sited(yuv[..., index]))[inside].max() <= 1.0
 
 
-@pytest.mark.parametrize("codec", ["h264", "vp9"])
-def test_chroma_is_taken_where_the_codec_puts_it(codec: str) -> None:
-    # a synthetic frame has no chroma location, and neither have those of VP9
+LOSSLESS = {
+    "libx264": {"crf": "0"},
+    "libx265": {"x265-params": "lossless=1:log-level=none"},
+    "libvpx-vp9": {"lossless": "1"},
+    "ffv1": {},
+}
+UNSIGNALLED = [(codec, "yuv420p", {}, "left") for codec in LOSSLESS]
+SIGNALLED = [
+    ("libx264", "yuv420p", {"x264-params": f"chromaloc={number}"}, location)
+    for number, location in enumerate(("left", "center", "topleft", "top"))
+]
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "options", "location"),
+    [*UNSIGNALLED, *SIGNALLED, ("ffv1", "yuv422p", {}, "left"), ("ffv1", "yuv444p", {}, "")],
+)
+def test_chroma_is_taken_where_the_stream_has_it(
+    tmp_path: Path, codec: str, pix_fmt: str, options: dict[str, str], location: str
+) -> None:
+    """The errors of the location next to the true one are ten times as large."""
     yuv = to_yuv(gradient(), 1, False, 8)
-    planes = [yuv[..., 0], left_sited(yuv[..., 1]), left_sited(yuv[..., 2])]
-    got = ToRgb(colour_of("yuv420p", 1, False), codec=codec)(frame_of(planes, "yuv420p"))
-    error = np.abs((got - gradient() * 255)[4:-4, 4:-4].mean((0, 1))).max()
-    assert (error < 0.1) == (codec == "vp9")
+    rows, columns = (yuv[::2] + yuv[1::2]) / 2, (yuv[:, ::2] + yuv[:, 1::2]) / 2
+    sampled = {
+        "left": rows[:, ::2] if pix_fmt == "yuv420p" else yuv[:, ::2],
+        "center": (columns[::2] + columns[1::2]) / 2,
+        "topleft": yuv[::2, ::2],
+        "top": columns[::2],
+        "": yuv,
+    }[location]
+    path = tmp_path / "v.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=LOSSLESS[codec] | options)
+        stream.width, stream.height, stream.pix_fmt = W, H, pix_fmt
+        stream.codec_context.colorspace, stream.codec_context.color_range = 1, 1
+        frame = frame_of([yuv[..., 0], sampled[..., 1], sampled[..., 2]], pix_fmt)
+        frame.pts, frame.time_base = 0, Fraction(1, 25)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+    clip = probe(str(path))
+    assert clip.colour.chroma == location
+    got = next(iter(read_frames(clip))).rgb
+    assert np.abs((got - gradient() * 255)[4:-4, 4:-4].mean((0, 1))).max() < 0.1
+
+
+def test_chroma_that_is_not_signalled_in_a_container_is_on_the_left(tmp_path: Path) -> None:
+    """Matroska cannot hold every codec, from whose header the location is read."""
+    path = make_video(tmp_path / "v.avi", codec="cinepak", options={}, pts=[0], pix_fmt="rgb24")
+    assert probe(str(path)).colour.chroma == ""
+    for name in ("r10k", "v210"):
+        path = make_video(tmp_path / f"{name}.mov", codec=name, options={}, pts=[0],
+                          pix_fmt={"r10k": "gbrp10le", "v210": "yuv422p10le"}[name])  # fmt: skip
+        assert probe(str(path)).colour.chroma == {"r10k": "", "v210": "left"}[name]
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
@@ -137,7 +185,8 @@ def test_there_and_back_is_within_one_level(pix_fmt: str) -> None:
     codes = np.round(gradient() * (255 if bits == 8 else 65535))
     rgb = codes.astype(np.uint8 if bits == 8 else np.uint16)
     colour = colour_of(pix_fmt, 1, False)
-    back = ToRgb(colour, codec="vp9")(FromRgb(colour, pix_fmt)(rgb)).astype(float)
+    read = colour.model_copy(update={"chroma": "left"})
+    back = ToRgb(read)(FromRgb(colour, pix_fmt)(rgb)).astype(float)
     worst = np.abs(back - codes)[4:-4, 4:-4].max() / (1 if bits == 8 else 257)
     assert worst <= (2.0 if bits == 8 else 1.0)
 

@@ -1,0 +1,53 @@
+"""Find where the chroma samples of a video are.
+
+FFmpeg's scaler does not use the location that a decoded frame carries, and PyAV does not expose it.
+FFmpeg's Matroska writer stores it in the header of a file, from which it is read here.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import av
+from av.video.format import VideoFormat
+from av.video.stream import VideoStream
+
+from pipeline.media.container import MEDIA_ERRORS
+
+ChromaLocation = Literal["", "left", "center", "topleft", "top"]
+
+# Matroska's elements ChromaSitingHorz and ChromaSitingVert, each with a value of one byte.
+_HORIZONTAL, _VERTICAL = b"\x55\xb7\x81", b"\x55\xb8\x81"
+# The values of both: 1 is where the first luma sample is, 2 is half-way to the next.
+_LOCATIONS: dict[tuple[int, int], ChromaLocation] = {
+    (1, 2): "left",
+    (2, 2): "center",
+    (1, 1): "topleft",
+    (2, 1): "top",
+}
+_BLOCK = 16  # pixels; a multiple of every chroma step
+
+
+def find_chroma_location(stream: VideoStream, pix_fmt: str) -> ChromaLocation:
+    """Return where the chroma samples of an opened stream are, relative to those of luma.
+
+    A stream that does not signal it has them on the left, as MPEG-2 and later codecs define. The
+    result is "" for RGB, for grey and for formats that share no chroma samples between columns.
+    """
+    chroma = VideoFormat(pix_fmt, _BLOCK, _BLOCK)
+    if chroma.is_rgb or len(chroma.components) < 3 or chroma.chroma_width(_BLOCK) == _BLOCK:
+        return ""
+
+    file = io.BytesIO()
+    try:
+        with av.open(file, "w", format="matroska") as container:
+            container.add_stream_from_template(stream)
+            container.start_encoding()
+    except (*MEDIA_ERRORS, ValueError):
+        return "left"  # Matroska cannot hold the codec
+
+    header = file.getvalue()
+    found = [header.find(name) + len(name) for name in (_HORIZONTAL, _VERTICAL)]
+    values = [header[place] if place >= len(_VERTICAL) else 0 for place in found]
+    return _LOCATIONS.get((values[0], values[1]), "left")

@@ -1,0 +1,77 @@
+"""Enlarge 4:2:0 video plane by plane, without converting it to RGB."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from av.video.frame import VideoFrame
+
+from pipeline.media.colour import UNTAGGED, Scaler, output_colour
+from pipeline.pixels import Pixels, as_pixels
+from pipeline.schema.clip import Colour, Recording, VideoClip
+from pipeline.schema.encoding import Encoding
+
+# Pixel formats of recordings, and the format in which their planes are encoded.
+_FORMATS = {"yuv420p": "yuv420p", "yuvj420p": "yuv420p", "yuv420p10le": "yuv420p10le"}
+
+# OpenCV's bicubic kernel, which enlarges RGB frames, has the same coefficient. bitexact gives the
+# same bits on every processor.
+_FLAGS = "bicubic+accurate_rnd+full_chroma_inp+bitexact:param0=0:param1=0.75"
+
+
+class PlaneFormat(NamedTuple):
+    """The size and the pixel format of enlarged planes."""
+
+    width: int
+    height: int
+    pix_fmt: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The rows and columns of an array that holds the planes one below another."""
+        return self.height * 3 // 2, self.width
+
+
+def can_scale_planes(recording: Recording, encoding: Encoding, width: int, height: int) -> bool:
+    """Return whether planes can be enlarged to width x height in the encoder's pixel format."""
+    return (
+        isinstance(recording, VideoClip)
+        and not recording.alpha
+        and _FORMATS.get(recording.pix_fmt) == encoding.pix_fmt
+        and not any(side % 2 for side in (recording.width, recording.height, width, height))
+    )
+
+
+class PlaneScaler:
+    """Enlarges the planes of decoded frames."""
+
+    def __init__(self, colour: Colour, made: PlaneFormat) -> None:
+        matrix, levels = colour.used_matrix, colour.used_range
+        location = f":in_chroma_loc={colour.chroma}" if colour.chroma else ""
+        self._steps = [
+            f"scale={made.width}:{made.height}:in_color_matrix={matrix}:out_color_matrix={matrix}"
+            f":in_range={levels}:out_range={levels}"
+            f"{location}:out_chroma_loc=left:flags={_FLAGS}",
+            f"format={made.pix_fmt}",
+        ]
+        self._scalers: dict[tuple[str, int, int], Scaler] = {}
+
+    def __call__(self, frame: VideoFrame) -> Pixels:
+        """Return the enlarged planes, as `PlaneFormat.shape`, and remove the frame's colour tags.
+
+        The values are uint8 or uint16 codes of Y', Cb and Cr. The rows of Cb and Cr are half as
+        long as those of Y', so each row of the array holds two of them.
+        """
+        key = (frame.format.name, frame.width, frame.height)
+        if key not in self._scalers:
+            self._scalers[key] = Scaler(frame, self._steps, threads=1)
+        frame.colorspace, frame.color_range = UNTAGGED
+        return as_pixels(self._scalers[key](frame).to_ndarray())
+
+
+def make_frame(planes: Pixels, colour: Colour, pix_fmt: str) -> VideoFrame:
+    """Return a frame with the planes that `PlaneScaler` returned, and the output's colour tags."""
+    frame = VideoFrame.from_ndarray(planes, format=pix_fmt)
+    tags = output_colour(colour, pix_fmt)
+    frame.colorspace, frame.color_range = tags.matrix, tags.range
+    return frame
