@@ -62,8 +62,8 @@ def _check_files(clip: Clip) -> Clip:
         allowed = {str(file) for file in stills.list_pictures(clip.path)}
     if foreign := sorted(set(clip.files) - allowed):
         raise MediaError(
-            f"{clip.path} makes the reader name another file, {foreign[0]}; expected an intact "
-            "recording; do not open it with other programs"
+            f"{clip.path} made its reader name another file, {foreign[0]}, and may be malicious; "
+            "do not open it with other programs"
         )
     return clip
 

@@ -40,8 +40,8 @@ R = TypeVar("R")
 C = TypeVar("C", bound=RecordingBase)
 
 SECONDS_VARIABLE = "PIPELINE_SANDBOX_SECONDS"  # longest wait for an answer; 60 by default
-GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_GB"  # limit to a child's memory; 4 by default
-HEAD = struct.Struct(">II")  # precedes each answer: the numbers of bytes of JSON and of pixels
+GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_GB"  # limit on a child's memory; 4 by default
+HEAD = struct.Struct(">II")  # precedes each answer: the sizes of its JSON and its pixels in bytes
 _CHILD = "pipeline.confined.child"  # in a layer above this module, because it imports all readers
 _LARGEST_JSON = 1 << 28
 _CLIP: TypeAdapter[Clip] = TypeAdapter(Clip)
@@ -149,8 +149,8 @@ class ChildReader:
 class Child:
     """A confined process that answers requests with messages.
 
-    Raises InputError if this system cannot confine processes, or if an environment variable with
-    one of their limits is not a number above 0.
+    Raises InputError if this system cannot confine processes, or if an environment variable that
+    sets one of the limits is not a positive number.
     """
 
     def __init__(self, request: dict[str, Any], path: str, patience: float = 0.0) -> None:
