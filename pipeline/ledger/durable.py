@@ -115,10 +115,11 @@ def is_empty_folder(path: Path) -> bool:
 
 @contextmanager
 def staging_folder(output: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `output` in which to write it. At the end, delete the folder.
+    """Yield a folder beside `output`, empty but for a lock, in which to write the output.
 
-    The folder of a killed process is cleared and used again. Raises InputError if another process
-    is writing `output`, and OSError if nothing can be written beside it.
+    At the end, delete the folder. The folder of a killed process is cleared and used again. Raises
+    InputError if another process is writing `output`, and OSError if nothing can be written beside
+    it.
     """
     folder = output.with_name(f".{output.name}.part")
     own_folder(folder)

@@ -258,7 +258,7 @@ class Ledger:
                 file.unlink()
 
     def _leftovers(self) -> list[Path]:
-        """Return the files that an interrupted plan write or an assembly left in the run folder."""
+        """Return the files that an interrupted assembly or plan write left in the run folder."""
         known = {"lock", PLAN, "segments", PUBLISHING}
         if self.plan.adaptation is not None and self.plan.adaptation.done:
             known.add(ADAPTED)

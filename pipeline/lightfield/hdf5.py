@@ -166,7 +166,7 @@ def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
         if not (view.min() >= -_ROUNDING and view.max() <= 1 + _ROUNDING):
             raise InputError(
                 f"found numbers from {view.min():.4g} to {view.max():.4g} in '{key}' of {path}, "
-                "expected 0 to 1, or uint8 or uint16; scale or convert them"
+                "expected numbers from 0 to 1, or uint8 or uint16; scale or convert them"
             )
 
     bits = 8 if dtype == np.uint8 else 16

@@ -107,7 +107,7 @@ def has_layout(settings: GridSettings) -> bool:
 
 
 def refuse_raw(path: Path) -> None:
-    """Raise InputError if `path` is a Lytro container, or a folder with some but without pictures.
+    """Raise InputError if `path` is a Lytro container, or a folder that has some but no pictures.
 
     Decoding them needs the camera's calibration.
     """

@@ -110,7 +110,7 @@ def _choose_pairs(clip: LightField, along: int) -> Iterator[tuple[int, int, int]
     usable = [sorted(line) for line in lines.values() if len(line) > 1]
     usable.sort(key=lambda line: -len(line))
     count = min(PAIRS, len(usable))
-    # use lines from the middle, because those at the rim of a Lytro's grid are vignetted
+    # use lines from the middle, because those at the rim of a Lytro grid are vignetted
     middle = max(0, (len(usable) - count) // 2)
     for line in usable[middle : middle + count]:
         at = max(0, len(line) // 2 - 1)
@@ -159,7 +159,7 @@ def _measure_flow(reader: ViewReader, first: int, second: int, steps: int) -> Pl
 
 
 def _compare_axes(flows: list[Plane]) -> float | None:
-    """Return the logarithm of the ratio of the mean shifts along x and y, limited to -3 to 3.
+    """Return the logarithm of the ratio of the mean shifts along x and y, clipped to -3 to 3.
 
     The result is None if nothing moves.
     """

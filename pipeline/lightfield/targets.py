@@ -115,15 +115,15 @@ def check_replaceable(folder: Path) -> None:
 
     if not (folder / SIDECAR).is_file():
         raise InputError(
-            f"found the folder {folder} without {SIDECAR}, expected a light field that this "
-            "program wrote, because --force replaces everything in the folder; try another -o"
+            f"--force would replace all of {folder}, which has no {SIDECAR} and so is not a "
+            "light field that this program wrote; try another -o"
         )
     for file in files:
         is_written = file.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES or file == folder / SIDECAR
         if file.is_symlink() or not is_written:
             raise InputError(
-                f"found {file.relative_to(folder)} in {folder}, which would be replaced, expected "
-                "only the pictures or videos of a light field; try another -o"
+                f"--force would replace all of {folder}, including {file.relative_to(folder)}, "
+                "which is not part of a light field; try another -o"
             )
 
 

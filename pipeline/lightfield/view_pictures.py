@@ -1,4 +1,4 @@
-"""Draw contact sheets, epipolar and refocused pictures, disparity maps and sweeps of views."""
+"""Draw contact sheets, epipolar-plane images, refocused pictures, disparity maps and sweeps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import Grid, LightField
 
 SHEET_WIDTH = 2000  # pixels; limit on the width of a contact sheet, unless it has too many columns
-EPI_ROW = 6  # rows of pixels per view in an epipolar picture, so that even a few views are visible
+EPI_ROW = 6  # rows of pixels per view in an epipolar-plane image, to make even a few views visible
 LEVELS = 33  # number of disparities that are compared
 NEAR = 2  # grid steps; distance of the farthest views that are compared with the middle view
 SWEEP_SECONDS = 0.08  # duration of one view in a sweep
@@ -210,7 +210,7 @@ def colour_disparity(plane: Plane, low: float, high: float) -> NDArray[np.uint8]
 def iterate_sweep(clip: LightField) -> Iterator[NDArray[np.uint8]]:
     """Yield the views along the middle row and column as uint8 RGB, there and back.
 
-    Shown as a film, they reveal flicker between views.
+    Played as a video, they reveal flicker between views.
     """
     row, col = find_middle_view(clip.grid)
     path: list[int] = []

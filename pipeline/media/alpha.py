@@ -156,7 +156,7 @@ def _extended(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
 
 
 def _to_depth(levels: Plane, bits: int, wanted: int) -> Plane:
-    """Scale full-scale levels from `bits` bits to `wanted` bits, with rounding."""
+    """Scale full-scale levels from `bits` bits to `wanted` bits, rounding to the nearest."""
     if bits == wanted:
         return make_contiguous(levels)
     white = (1 << bits) - 1

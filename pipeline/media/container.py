@@ -36,7 +36,7 @@ _SAFE = {"protocol_whitelist": "file", "format_whitelist": ",".join(_DEMUXERS)}
 
 # Streams without a container: their frames have no times and are numbered in order.
 UNTIMED_FORMATS = frozenset({"h264", "hevc", "m4v", "mpegvideo"})
-MEGAPIXELS_VARIABLE = "PIPELINE_MAX_MEGAPIXELS"  # the most megapixels that a frame may have
+MEGAPIXELS_VARIABLE = "PIPELINE_MAX_MEGAPIXELS"  # limit on a frame's size, in megapixels
 # 16384 x 16384, more than any of the encoders supports: a frame of 8-bit RGB takes 0.8 GB.
 DEFAULT_MEGAPIXELS = 256.0
 

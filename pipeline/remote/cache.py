@@ -127,7 +127,7 @@ def remove_scratch_folder(folder: Path) -> None:
 
 
 def fetch_recordings(plan: Plan) -> Plan:
-    """Return the plan with a local copy, fetched if needed, of each recording that is at a URL."""
+    """Return the plan with a local copy, fetched if needed, of each recording at a URL."""
     return plan.map_recordings(_fetch_recording)
 
 

@@ -165,8 +165,7 @@ def retry_request(verb: str, url: str, request: Callable[[], Answer]) -> Answer:
             reason = _redact_reason(message)
             if isinstance(error, PermissionError) or _DENIED.search(message):
                 raise InputError(
-                    f"no permission to {verb} {shown} ({reason}); expected access; "
-                    "check the credentials"
+                    f"no permission to {verb} {shown} ({reason}); check the credentials"
                 ) from error
             if _MISSING.search(message):
                 raise InputError(
@@ -384,6 +383,6 @@ def check_writable(folder: str) -> None:
 def _check_writable_scheme(url: str) -> None:
     if url.startswith(("http://", "https://")):
         raise InputError(
-            f"the output {redact_url(url)} cannot be written, because HTTP is read-only; expected "
-            "a writable location; try a local path or s3://"
+            f"the output {redact_url(url)} cannot be written, because HTTP is read-only; try "
+            "a local path or s3://"
         )

@@ -255,7 +255,7 @@ def _check_picture(clip: Clip, out: Path) -> None:
     """Raise InputError if pictures cannot be written to `out`.
 
     The name must not be a video's or, if there are several pictures, a single picture's. The format
-    of a single picture must support its bit depth and transparency.
+    of a single picture must support the picture's bit depth and transparency.
     """
     suffix = out.suffix.lower()
     count = len(clip.files)

@@ -128,7 +128,7 @@ def compare_sequence(clip: Clip, folder: Path) -> list[str]:
 
 @sandboxed
 def sequence_notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
-    """Return notes about what numbered pictures lose, their orientation and EXR's values."""
+    """Return notes about what numbered pictures lose, their orientation, and the values in EXR."""
     notes = _video_notes(clip, encoding) if isinstance(clip, VideoClip) else _still_notes(clip)
     if clip.alpha and _is_exr(pattern):
         notes.append("transparency is dropped, because EXR is written opaque; try .png or .tif")
@@ -196,7 +196,9 @@ def _listed(clip: Clip, index: FrameIndex, out: Path, pattern: str, names: list[
         count = len(there - {numbered.SIDECAR})
         found.append(f"it has {count} picture{'' if count == 1 else 's'}, expected {len(names)}")
     elif there != wanted:
-        found.append(f"it holds {min(there ^ wanted)}, expected pictures numbered as {pattern}")
+        found.append(
+            f"{min(there ^ wanted)} is missing or superfluous, expected pictures like {pattern}"
+        )
     if not video:
         return found
     try:

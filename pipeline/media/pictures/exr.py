@@ -141,9 +141,7 @@ def _read_header(file: Path, head: bytes) -> _Header:
     except (ValueError, IndexError, struct.error):
         size = None
     if size is None:
-        raise MediaError(
-            f"{file} has a damaged OpenEXR header; expected an intact one; save it again"
-        )
+        raise MediaError(f"{file} has a damaged OpenEXR header; save it again")
     return _Header(size, at + 1, is_tiled=bool(flags & _TILES))
 
 
@@ -191,8 +189,8 @@ def _decode(file: Path) -> NDArray[Any]:
     form = _FORMATS.get(frames[0].format.name) if frames else None
     if form is None:
         raise MediaError(
-            f"{file} is not an OpenEXR picture of half or float RGB or grey; save it as one, or as "
-            "TIFF"
+            f"{file} is not an OpenEXR picture of half or float RGB or grey; save it as such, or "
+            "as TIFF"
         )
 
     kind, planes = form

@@ -161,7 +161,7 @@ def check_comparable(folder: Path, what: str) -> None:
     if found.pattern.lower().endswith(".exr"):
         raise InputError(
             f"{folder} holds EXR pictures, but {what} needs PNG, TIFF or a video; repeat the run "
-            "with a .png pattern or a video as its output, and pass that"
+            "with a .png pattern or a video as its output, and pass that output"
         )
 
 

@@ -21,7 +21,7 @@ Image.MAX_IMAGE_PIXELS = None
 # Formats that OpenCV cannot read, or whose orientation it ignores.
 PILLOW_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
 
-# What Pillow raises, besides its own errors, for pictures that are damaged or hold too much.
+# Errors other than its own that Pillow raises for damaged or excessively large pictures.
 _DAMAGES = (ValueError, LookupError, EOFError, OverflowError, MemoryError, struct.error, zlib.error)
 
 _ORIENTATION = 0x0112

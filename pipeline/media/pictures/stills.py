@@ -67,7 +67,7 @@ def _is_numbered(path: Path) -> bool:
 
 
 def list_pictures(path: str) -> list[Path]:
-    """Return the picture files at a path or matching a glob or numbered pattern, in natural order.
+    """Return the pictures at a path, in a folder or matching a pattern, in natural order.
 
     Raises MediaError if there are none, and InputError if a name is not UTF-8.
     """
@@ -185,7 +185,7 @@ def picture_times(files: list[Path], exif: list[float | None]) -> tuple[float, .
 def load_picture(file: str) -> Pixels:
     """Return an upright picture as uint8 or uint16 H x W x 3 RGB, without alpha.
 
-    Raises StageError if it cannot be read, but MediaError if it is an EXR picture.
+    Raises StageError if it cannot be read, or MediaError if an EXR picture cannot be read.
     """
     if Path(file).suffix.lower() == EXR:
         return read_exr(Path(file))

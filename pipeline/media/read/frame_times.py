@@ -73,7 +73,7 @@ def index_frames(clip: VideoClip, *, distinct: bool) -> FrameIndex:
     """Return the presentation times of all frames, in ticks.
 
     Raises MediaError if the file is truncated or has no frames, if its times go back or, with
-    `distinct`, if two frames have the same time. Without it, such frames are listed as one.
+    `distinct`, if two frames have the same time. Without `distinct`, such frames count as one.
     """
     packets = _read_packets(clip)
     if packets is not None and not _may_differ_from_frames(clip, packets):
@@ -83,7 +83,7 @@ def index_frames(clip: VideoClip, *, distinct: bool) -> FrameIndex:
     if distinct and (pts := frames.find_doubled()) is not None:
         raise MediaError(
             f"{clip.path} has two frames at {clip.seconds(pts):.3f} s (pts {pts}), expected "
-            "distinct times; give every frame a time of its own with "
+            "distinct times; give every frame its own time with "
             f"ffmpeg -i INPUT -fps_mode cfr -c:a copy OUTPUT{_suffix(clip)}"
         )
     _refuse_step_back(clip, frames)
@@ -145,7 +145,7 @@ def _refuse_truncated(stream: VideoStream, clip: VideoClip) -> None:
         lost = sum(entry.pos + entry.size > clip.size_bytes for entry in entries)
         raise MediaError(
             f"{clip.path} is truncated, and lacks data of {lost} of its {len(entries)} frames; "
-            "expected the whole file; copy it again"
+            "copy the whole file again"
         )
 
 

@@ -18,9 +18,9 @@ from pipeline.schema.plan import Plan
 _MEBIBYTE = 1 << 20
 _BLOCK = 1 << 18  # bytes
 _MOST_WHOLE = 64 * _MEBIBYTE  # bytes up to which a single file is read completely
-_LEAST_WHOLE = 2 * _MEBIBYTE  # the same for each of very many files
+_LEAST_WHOLE = 2 * _MEBIBYTE  # the same limit for each of a great many files
 _MOST_BLOCKS = 64  # blocks that are read from a larger single file
-_FEWEST_BLOCKS = 8  # the same for each of very many larger files
+_FEWEST_BLOCKS = 8  # the same for each of a great many larger files
 
 # Device, inode, size, and the times (ns) of the last change to the content and to the inode.
 Status = tuple[int, int, int, int, int]

@@ -164,7 +164,7 @@ def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
     """Return the presentation times of all frames of a clip, in ticks.
 
     Raises MediaError if a video is truncated or has no frames, if its times go back or, with
-    `distinct`, if two frames have the same time. Without it, such frames are listed as one.
+    `distinct`, if two frames have the same time. Without `distinct`, such frames count as one.
     """
     if isinstance(clip, Stills) or clip.is_film:
         count = len(clip.files)

@@ -35,7 +35,7 @@ class Loudness:
 
 @sandboxed
 def read_loudness(clip: Clip) -> Loudness | None:
-    """Return the loudness of the first decodable audio track, or None if no audio can be decoded.
+    """Return the loudness of the first audio track; None without a track that can be decoded.
 
     Raises MediaError if the file cannot be read to its end.
     """

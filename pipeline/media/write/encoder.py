@@ -172,7 +172,7 @@ def configure_encoder(
 
 
 def find_chroma_step(pix_fmt: str) -> tuple[int, int]:
-    """Return the columns and rows of pixels that share a chroma sample; 1, 1 if there is none.
+    """Return how many columns and rows of pixels share a chroma sample; 1, 1 without chroma.
 
     The width and height of frames must be multiples of these. An unknown pixel format gives 1, 1:
     `check_encoder` refuses it.
@@ -226,12 +226,12 @@ def check_encoder(encoding: Encoding, width: int, height: int) -> None:
         )
         raise InputError(
             f"{encoding.codec} rejects {width}x{height} with {settings} ({first_line(error)}); "
-            "expected settings that it supports; try others, or leave them out"
+            "try other settings, or leave them out"
         ) from error
 
     unused = sorted(set(context.options) & {"crf", "cq", "preset"})
     if unused:
         raise InputError(
-            f"{encoding.codec} has no {' and no '.join(unused)}; expected only settings that it "
-            f"supports; leave out --{' and --'.join(unused)}"
+            f"{encoding.codec} has no {' and no '.join(unused)}; "
+            f"leave out --{' and --'.join(unused)}"
         )

@@ -99,7 +99,9 @@ def test_an_existing_output_is_kept_unless_forced(tmp_path: Path) -> None:
     assert "already exists" in refused.stderr
     assert (tmp_path / "lf_x2" / "mine.txt").read_text() == "kept"
     forced = run(lr, "--ref-stream", hr, "--force")
-    assert "lf_x2 without lightfield.json, expected a light field that this" in forced.stderr
+    assert (
+        "lf_x2, which has no lightfield.json and so is not a light field that this" in forced.stderr
+    )
     assert (tmp_path / "lf_x2" / "mine.txt").read_text() == "kept"
 
     (tmp_path / "lf_x2" / "mine.txt").unlink()
