@@ -68,10 +68,7 @@ def _place_files(
     known: Sequence[str],
     positions: GridPositions | None = None,
 ) -> tuple[str, tuple[View, ...]] | None:
-    """Return the template of the file names and the views; None if the files are not views.
-
-    The template is empty if `positions` is given.
-    """
+    """Return the template of the names (empty with `positions`) and the views, or None."""
     if positions is not None:
         files = [file for file in files if file.stem in positions]
     if not files:

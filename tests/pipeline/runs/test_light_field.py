@@ -99,16 +99,14 @@ def test_an_existing_output_is_kept_unless_forced(tmp_path: Path) -> None:
     assert "already exists" in refused.stderr
     assert (tmp_path / "lf_x2" / "mine.txt").read_text() == "kept"
     forced = run(lr, "--ref-stream", hr, "--force")
-    assert (
-        "lf_x2, which has no lightfield.json and so is not a light field that this" in forced.stderr
-    )
+    assert "lf_x2, which has no lightfield.json and so is not a light field" in forced.stderr
     assert (tmp_path / "lf_x2" / "mine.txt").read_text() == "kept"
 
     (tmp_path / "lf_x2" / "mine.txt").unlink()
     assert run(lr, "--ref-stream", hr, "--force").exit_code == 0
     (tmp_path / "lf_x2" / "mine.txt").write_text("kept")
     forced = run(lr, "--ref-stream", hr, "--force", "--on-error", "conceal")
-    assert (forced.exit_code, "found mine.txt in" in forced.stderr) == (2, True)
+    assert (forced.exit_code, "including mine.txt, which is not" in forced.stderr) == (2, True)
     assert (tmp_path / "lf_x2" / "mine.txt").read_text() == "kept"
 
 
