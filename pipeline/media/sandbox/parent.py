@@ -195,8 +195,9 @@ class Child:
     def answer(self, shape: tuple[int, ...] | None = None) -> tuple[dict[str, Any], Pixels | None]:
         """Return the next message: its JSON and, if any, the pixels of a frame.
 
-        Pixels are uint8 or uint16 in this `shape`; without one, none are expected. Raises the error
-        that the child reports, and MediaError if the child died, hung, or sent an invalid answer.
+        Pixels are uint8 or uint16 of the given `shape`; without one, none are expected. Raises the
+        error that the child reports, and MediaError if the child died, hung, or sent an invalid
+        answer.
         """
         deadline = time.monotonic() + self._patience
         length, size = HEAD.unpack(self._receive(HEAD.size, deadline))
