@@ -351,7 +351,7 @@ def test_cameras_of_unequal_length_have_no_other_layout(tmp_path: Path) -> None:
         options = ("--ref-view", "0,0", "--to", to, "-o", tmp_path / name)
         refused = run(tmp_path / "rig", "--ref-stream", picture, *options)
         assert refused.exit_code == 2, refused.output
-        assert "numbers of frames for the camera at (0, 1) and another (2 and " in refused.stderr
+        assert "the camera at (0, 1) has 2 frames, but another has " in refused.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"rig", "hr.png"}
 
 
