@@ -118,7 +118,7 @@ call("doctor")
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (("--sandbox", "on"), "expected Linux for confined child processes; if you trust"),
+        (("--sandbox", "on"), "confined child processes need Linux; if you trust"),
         (("--runner", "ray"), "expected Linux for runs on Ray; try --runner inline"),
     ],
 )

@@ -1,7 +1,7 @@
 """The child process of the sandbox, which reads a recording that its parent does not trust.
 
 `pipeline/media/sandbox/parent.py` starts it as a module. The first line on stdin is the request.
-Each answer on stdout is a `parent.HEAD`, JSON and, if any, the pixels of a frame.
+Each answer on stdout consists of a `parent.HEAD`, JSON and, if any, the pixels of a frame.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pipeline.media.sandbox.parent import GIGABYTES_VARIABLE, HEAD, name_functio
 from pipeline.pairing.reference_views import find_hr_views
 from pipeline.schema.clip import LightField, Recording, parse_recording
 
-_THREADS = 4  # most threads of the decoder, because each holds frames and memory is limited
+_THREADS = 4  # limit on the decoder's threads, because each holds frames and memory is limited
 
 # What a function may do with the path in its argument `out`, besides reading the recording.
 Right = Literal["nothing", "read out", "write beside out"]
@@ -55,7 +55,7 @@ RIGHTS: dict[Callable[..., Any], Right] = {
     sequence.write_sequence: "write beside out",
     remux.join_segments: "write beside out",
 }
-"""The functions that a parent may call, with what each may do."""
+"""The functions that a parent may call, and what each of them may do."""
 _FUNCTIONS = {name_function(function): function for function in RIGHTS}
 
 
@@ -196,9 +196,8 @@ def _send(answers: BinaryIO, header: dict[str, Any], pixels: memoryview | bytes 
 
 def _too_large(request: dict[str, Any]) -> str:
     return (
-        f"{request['path']} needs more than {request['memory'] / 1e9:g} GB to decode; expected a "
-        f"recording that needs less; if you trust it, try --sandbox off, or increase "
-        f"{GIGABYTES_VARIABLE}"
+        f"{request['path']} needs more than {request['memory'] / 1e9:g} GB to decode; if you "
+        f"trust it, try --sandbox off, or increase {GIGABYTES_VARIABLE}"
     )
 
 

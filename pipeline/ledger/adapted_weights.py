@@ -41,9 +41,9 @@ def find_adapted_weights(folder: RunFolder, digest: str) -> Path | None:
 
 
 def use_adapted_weights(plan: Plan, folder: RunFolder) -> Plan:
-    """Return the plan for an engine: with the adapted weights as its model, if they are used.
+    """Return the plan for an engine, with the adapted weights, if any, as its model.
 
-    Raises StageError if they are missing.
+    Raises StageError if they are missing or have changed.
     """
     adaptation = plan.adaptation
     if adaptation is None or not adaptation.weights_sha256:
@@ -51,7 +51,7 @@ def use_adapted_weights(plan: Plan, folder: RunFolder) -> Plan:
     path = find_adapted_weights(folder, adaptation.weights_sha256)
     if path is None:
         raise StageError(
-            f"found no adapted weights in {folder.path}, expected those of the plan; run the same "
+            f"the adapted weights in {folder.path} are missing or have changed; run the same "
             "command again"
         )
     weights = {"model": str(path.absolute()), "model_sha256": adaptation.weights_sha256}

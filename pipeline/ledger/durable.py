@@ -23,10 +23,9 @@ _REMOVAL_ATTEMPTS = 6  # a late attempt may add a file while the folder is being
 
 
 def fsync(path: Path) -> None:
-    """Write a file, or the entries of a folder, to the disk.
+    """Flush a file, or a folder's directory entries, to disk.
 
-    Windows writes the entries of folders by itself, and flushes only files that are open for
-    writing.
+    Windows flushes directory entries by itself, and can flush only files that are open for writing.
     """
     if ON_WINDOWS and path.is_dir():
         return
@@ -38,7 +37,7 @@ def fsync(path: Path) -> None:
 
 
 def fsync_tree(path: Path) -> None:
-    """Write a file, or a folder with everything below it, to the disk."""
+    """Flush a file, or a folder with everything below it, to disk."""
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             fsync(file)
@@ -52,7 +51,7 @@ def write_atomically(path: Path, text: str | Iterable[str], *, private: bool = F
     `path`, so write only to folders that the next run clears: the run folder, or a
     `staging_folder`.
     """
-    # the temporary name does not contain that of `path`, which may have the greatest length allowed
+    # the temporary name does not contain that of `path`, which may have the maximum length
     temporary = path.with_name(f"{ATTEMPT_PREFIX}{uuid.uuid4().hex}")
     try:
         if private:
@@ -89,7 +88,7 @@ def remove_folder(path: Path) -> None:
 def release_lock(lock: BaseFileLock) -> None:
     """Release a lock. On Windows, also delete the lock's folder if nothing else is in it.
 
-    Windows cannot delete a locked file, so until then a folder to be deleted still contains it.
+    Windows cannot delete a locked file, so the lock outlives the other contents of its folder.
     """
     lock.release()
     if ON_WINDOWS:
@@ -116,10 +115,11 @@ def is_empty_folder(path: Path) -> bool:
 
 @contextmanager
 def staging_folder(output: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `output` in which to write it. At the end, delete the folder.
+    """Yield a folder beside `output`, empty but for a lock, in which to write the output.
 
-    The folder of a killed process is cleared and used again. Raises InputError if another process
-    is writing `output`, and OSError if nothing can be written beside it.
+    At the end, delete the folder. The folder of a killed process is cleared and used again. Raises
+    InputError if another process is writing `output`, and OSError if nothing can be written beside
+    it.
     """
     folder = output.with_name(f".{output.name}.part")
     own_folder(folder)
@@ -145,13 +145,12 @@ def check_free(finished: Path, output: Path, *, force: bool) -> None:
     """Raise InputError if `output` exists and must not be replaced by `finished`."""
     if not force and _exists(finished, output):
         raise InputError(
-            f"found {output}, which appeared during the run, expected no output there; move it "
-            "away, or try --force to replace it"
+            f"{output} appeared during the run; move it away, or try --force to replace it"
         )
 
 
 def publish_output(finished: Path, output: Path, spare: Path, *, force: bool) -> None:
-    """Rename the finished file or folder to `output`, and delete an old output.
+    """Rename the finished file or folder to `output`, and delete any old output.
 
     If one of them is a folder, the old output waits in the folder `spare` until it is deleted.
     Raises InputError if `output` exists and `force` is False.

@@ -216,7 +216,7 @@ class Ledger:
         self.resumed = len(self.records)
 
     def _prepare_folder(self) -> None:
-        """Leave only segments of this plan in the run folder, and download those in the mirror."""
+        """Leave only this plan's segments in the run folder, and download those from the mirror."""
         own_folder(self.folder.segments)
         plan_file = self.folder.path / PLAN
         if plan_file.exists():
@@ -258,7 +258,7 @@ class Ledger:
                 file.unlink()
 
     def _leftovers(self) -> list[Path]:
-        """Return the files that an interrupted plan write or assembly left in the run folder."""
+        """Return the files that an interrupted assembly or plan write left in the run folder."""
         known = {"lock", PLAN, "segments", PUBLISHING}
         if self.plan.adaptation is not None and self.plan.adaptation.done:
             known.add(ADAPTED)

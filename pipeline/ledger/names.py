@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PLAN = "plan.json"
-PUBLISHING = "publishing.json"  # has the digest of what is about to become the output
+PUBLISHING = "publishing.json"  # holds the digest of what is about to become the output
 ADAPTED = "adapted.safetensors"
 RECORDS = "[0-9]*.json"  # pattern of the records of all segments
 

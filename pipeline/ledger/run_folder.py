@@ -19,7 +19,7 @@ from pipeline.schema.plan import Plan, Segment, SegmentRecord
 
 @dataclass(frozen=True)
 class WrittenSegment:
-    """What an encoder wrote into a segment's file, for the record."""
+    """What an encoder wrote to a segment's file, as its record will state it."""
 
     segment: int
     frames: int
@@ -134,7 +134,7 @@ def find_stored_plan(plan: Plan) -> Plan | None:
 def local_run_folder(folder: RunFolder) -> RunFolder:
     """Return `folder`, or a scratch folder of this process if segments go to a mirror.
 
-    With a mirror, the path of `folder` is the driver's and may be on another machine.
+    With a mirror, the path in `folder` belongs to the driver, which may be another machine.
     """
     if not folder.mirror:
         return folder

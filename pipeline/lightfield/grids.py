@@ -1,4 +1,4 @@
-"""Find the views of each layout: folders, sequences, sheets, data sets and videos."""
+"""Find the views of each layout: folders, sequences, sheets, datasets and videos."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def find_folder_views(
     """Return the views in a folder of pictures; None if their names do not identify views.
 
     If `places` is given, only the files in it are views, at the rows and columns that it states.
-    Raises InputError if the names do not suit the settings, or if two give the same place.
+    Raises InputError if the names do not suit the settings, or if two denote the same view.
     """
     found = _place_files(path, _list_pictures(path), wanted, names.KNOWN, places)
     if found is None:
@@ -68,7 +68,7 @@ def _place_files(
     known: Sequence[str],
     positions: GridPositions | None = None,
 ) -> tuple[str, tuple[View, ...]] | None:
-    """Return the names' template (empty with `positions`) and the views; None if there are none."""
+    """Return the template of the names (empty with `positions`) and the views, or None."""
     if positions is not None:
         files = [file for file in files if file.stem in positions]
     if not files:
@@ -87,7 +87,7 @@ def _place_files(
     named = names.match_names(template, stems)
     if wanted.template and not named:
         raise InputError(
-            f"found no file in {path} that matches '{wanted.template}', expected names such as "
+            f"no file in {path} matches '{wanted.template}'; the names there look like "
             f"{files[0].name}; correct --template"
         )
 
@@ -154,8 +154,8 @@ def _count_columns(path: Path, indices: list[int], wanted: GridSettings) -> int 
             return columns
         except (OSError, configparser.Error, ValueError) as error:
             raise InputError(
-                f"found no num_cams_x in {parameters}, expected it in the section [extrinsics], as "
-                "HCI writes it; pass --grid ROWSxCOLS"
+                f"found no valid num_cams_x in the section [extrinsics] of {parameters}, where HCI "
+                "writes it; pass --grid ROWSxCOLS"
             ) from error
 
     across = round(len(indices) ** 0.5)
@@ -166,14 +166,14 @@ def _check_places(path: Path, views: Sequence[View]) -> None:
     for first, second in pairwise(views):
         if (first.row, first.col) == (second.row, second.col):
             raise InputError(
-                f"found two files of view ({first.row}, {first.col}) in {path} "
-                f"({Path(first.files[0]).name}, {Path(second.files[0]).name}), expected one; "
+                f"there are two files of view ({first.row}, {first.col}) in {path} "
+                f"({Path(first.files[0]).name} and {Path(second.files[0]).name}); "
                 "move one elsewhere, or pass --template"
             )
 
 
 def _is_plausible(views: Sequence[View], *, known_name: bool) -> bool:
-    """Return whether the numbers in the file names form a grid, as those in timestamps do not."""
+    """Return whether the numbers in the file names form a grid, unlike those in timestamps."""
     rows = {view.row for view in views}
     cols = {view.col for view in views}
     filled = len(views) >= names.FILLED * (max(rows) - min(rows) + 1) * (max(cols) - min(cols) + 1)
@@ -187,9 +187,9 @@ def _add_named_positions(
 ) -> tuple[View, ...]:
     """Return the views with camera centres in grid steps, from the positions in their names.
 
-    Straight lines that are fitted to the rows and columns convert the positions in Stanford's names
-    to grid steps. The views are unchanged if they are too few, if one has no position, or if all
-    have the same row, column, x or y.
+    Straight lines fitted to the rows and columns convert the positions in Stanford's names to grid
+    steps. The views are unchanged if there are too few, if one has no position, or if all have the
+    same row, column, x or y.
     """
     names_by_file = {str(files[stem]): name for stem, name in named.items()}
     found = [names_by_file[view.files[0]] for view in views]
@@ -215,7 +215,7 @@ def _add_named_positions(
 def find_sequence_views(
     path: Path, wanted: GridSettings, positions: GridPositions | None = None
 ) -> Grid | None:
-    """Return the views in a folder with a subfolder per moment; None if it is no such folder.
+    """Return the views in a folder with a subfolder per moment; None for any other folder.
 
     Raises InputError if the subfolders have different views.
     """
@@ -236,8 +236,8 @@ def find_sequence_views(
             odd = sorted(set(found) ^ set(places[0]))
             raise InputError(
                 f"found other views in {sub.name} ({len(found)}) than in {folders[0].name} "
-                f"({len(places[0])}), expected the same (they differ at {odd[0]}); complete the "
-                "views of that moment, or move its folder elsewhere"
+                f"({len(places[0])}), expected the same (the first difference is view {odd[0]}); "
+                "complete the views of that moment, or move its folder elsewhere"
             )
 
     views = [
@@ -333,10 +333,10 @@ def find_video_views(
 
 
 def crop_grid(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
-    """Return the grid with only its `wanted` central rows and columns; unchanged if that is None.
+    """Return the grid with only its `wanted` central rows and columns; all of it if that is None.
 
     If an odd number of rows or columns is removed, the end loses one more than the start. Raises
-    InputError if the grid has fewer, or if one of the numbers is not above 0.
+    InputError if the grid has fewer rows or columns, or if one of the numbers is not positive.
     """
     if wanted is None:
         return grid
@@ -393,8 +393,8 @@ def measure_views(path: Path, grid: Grid) -> ViewSize:
     for file, size in zip(files, sizes, strict=True):
         if size != sizes[0]:
             raise InputError(
-                f"found {file} of {size[0]}x{size[1]} and {size[2]} bits beside {files[0].name} of "
-                f"{sizes[0][0]}x{sizes[0][1]} and {sizes[0][2]} bits, expected views of one size "
+                f"{file} is {size[0]}x{size[1]} with {size[2]} bits, but {files[0].name} is "
+                f"{sizes[0][0]}x{sizes[0][1]} with {sizes[0][2]} bits; expected views of one size "
                 f"and bit depth; move {file.name} elsewhere"
             )
     return ViewSize(*sizes[0])

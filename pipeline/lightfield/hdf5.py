@@ -22,17 +22,17 @@ from pipeline.media.container import check_size
 from pipeline.pixels import Pixels, as_pixels
 
 SUFFIXES = frozenset({".h5", ".hdf5", ".mat"})
-# Name of a data set -> its axes: CrossNet's, and HCI's, which are reversed in MATLAB files.
+# Name of a dataset -> its axes: CrossNet's, and HCI's, which are reversed in MATLAB files.
 KEYS = {"img_HR": "trc3hw", "LF": "rchw3"}
-# BasicLFSR's data sets: one mosaic of luma from 0 to 1, stored with its width first (axes "WH").
+# BasicLFSR's datasets: one mosaic of luma from 0 to 1, stored with its width first (axes "WH").
 LUMA = ("Hr_SAI_y", "Lr_SAI_y")
 LUMA_GRID = (5, 5)  # rows and columns of views in BasicLFSR's mosaics
 _ROUNDING = 1e-3  # how far rounding may take values outside the range from 0 to 1
-# Name and axes of the data set in new HDF5 files.
+# Name and axes of the dataset in new HDF5 files.
 WRITTEN = ("img_HR", "trc3hw")
 # The same in new MATLAB files; MATLAB shows these axes in reverse. An axis of moments comes last.
 WRITTEN_MAT = ("LF", "3whcr")
-# Prefixes of CrossNet's other data sets: img_LR_4, img_LR_4_upsample, MDSR_4.
+# Prefixes of CrossNet's other datasets: img_LR_4, img_LR_4_upsample, MDSR_4.
 _SCALED_PREFIXES = ("img_", "MDSR_")
 # The first bytes of the user block, by which MATLAB recognises its own HDF5 files.
 _MAT_HEAD = b"MATLAB 7.3 MAT-file, HDF5 schema 1.00 .".ljust(124) + b"\x00\x02IM"
@@ -41,7 +41,7 @@ _MAT_BLOCK_BYTES = 512
 
 @dataclass(frozen=True)
 class Shape:
-    """The name, axes, size and bit depth of a data set of views."""
+    """The name, axes, size and bit depth of a dataset of views."""
 
     dataset: str
     axes: str
@@ -65,7 +65,7 @@ def import_h5py(path: Path) -> Any:
 
 
 class _Hdf5(Hdf5File):
-    """The data sets in an HDF5 file; raises InputError for one that refers to other files."""
+    """The datasets in an HDF5 file; raises InputError for one that refers to other files."""
 
     def __contains__(self, name: object) -> bool:
         try:
@@ -81,7 +81,7 @@ class _Hdf5(Hdf5File):
 
 
 def open_file(path: Path) -> Any:
-    """Open a file as a mapping from names to data sets.
+    """Open a file as a mapping from names to datasets.
 
     Raises InputError if the file is neither HDF5 nor MATLAB, or if the package that reads it is
     missing.
@@ -104,16 +104,16 @@ def describe_data_set(
     axes: str | None = None,
     grid: tuple[int, int] | None = None,
 ) -> Shape:
-    """Describe the data set `key` of a file or, without a key, the first that has a known name.
+    """Describe the dataset `key` of a file or, without a key, the first that has a known name.
 
     `axes` overrides its usual axes, and `grid` the number of rows and columns of views in a mosaic
-    of luma. Raises InputError if there is no such data set, or if it does not hold views.
+    of luma. Raises InputError if there is no such dataset, or if it does not hold views.
     """
     with open_file(path) as file:
         names = [key] if key else [name for name in (*KEYS, *LUMA) if name in file]
         if not names or names[0] not in file:
             raise InputError(
-                f"found {', '.join(file) or 'nothing'} in {path}, expected a data set of views "
+                f"found {', '.join(file) or 'nothing'} in {path}, expected a dataset of views "
                 f"named {' or '.join(KEYS)}; name another with --dataset"
             )
 
@@ -125,8 +125,8 @@ def describe_data_set(
             _check_views(path, rows, cols, (height, width))
             if array.shape != (width * cols, height * rows):
                 raise InputError(
-                    f"found '{names[0]}' of {array.shape} in {path}, expected {rows}x{cols} views "
-                    "of the same size; pass the number of views with --grid ROWSxCOLS"
+                    f"'{names[0]}' in {path} has the shape {array.shape}, which does not divide "
+                    f"into {rows}x{cols} views of one size; pass --grid ROWSxCOLS"
                 )
             return Shape(names[0], "WH", 1, rows, cols, height, width, bits=16)
 
@@ -135,7 +135,7 @@ def describe_data_set(
 
 
 def _guess_axes(path: Path, name: str, count: int) -> str:
-    """Return the usual axes of a data set with this name and `count` axes."""
+    """Return the usual axes of a dataset with this name and `count` axes."""
     known = KEYS.get(name, KEYS["img_HR"] if name.startswith(_SCALED_PREFIXES) else KEYS["LF"])
     if count == len(known) + 1 and "t" not in known:
         known = "t" + known
@@ -154,8 +154,8 @@ def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
         or not set("rchw") <= {*axes}
     ):
         raise InputError(
-            f"found '{key}' of {shape} {dtype} in {path}, expected uint8, uint16 or numbers from 0 "
-            f"to 1 with the axes {axes}, and 3 or 4 channels; state its axes with --axes (t "
+            f"'{key}' in {path} is {dtype} of shape {shape}; expected uint8, uint16 or numbers "
+            f"from 0 to 1 with the axes {axes}, and 3 or 4 channels; state its axes with --axes (t "
             "moments, r rows, c columns, h height, w width, 3 channels)"
         )
 
@@ -166,7 +166,7 @@ def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
         if not (view.min() >= -_ROUNDING and view.max() <= 1 + _ROUNDING):
             raise InputError(
                 f"found numbers from {view.min():.4g} to {view.max():.4g} in '{key}' of {path}, "
-                "expected 0 to 1, or uint8 or uint16; scale or convert them"
+                "expected numbers from 0 to 1, or uint8 or uint16; scale or convert them"
             )
 
     bits = 8 if dtype == np.uint8 else 16
@@ -235,7 +235,7 @@ def read_weight(
 
 
 class Hdf5Writer:
-    """Writes views into a data set of known shape; a .mat file gets MATLAB's header."""
+    """Writes views into a dataset of known shape; a .mat file gets MATLAB's header."""
 
     def __init__(self, path: Path, shape: Shape) -> None:
         h5py = import_h5py(path)

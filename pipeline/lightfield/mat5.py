@@ -88,6 +88,5 @@ def _load_array(path: Path, _changed: int, name: str) -> Any:
 
 def _make_error(path: Path, error: Exception) -> InputError:
     return InputError(
-        f"found a damaged MATLAB file {path} ({error}), expected one that MATLAB saved; "
-        "copy it again"
+        f"found a damaged MATLAB file, {path} ({error}); copy it again, or save it again in MATLAB"
     )

@@ -30,7 +30,7 @@ DEFAULT = "view_{row:02}_{col:02}.png"
 # Share of the grid that files must fill for a folder to be detected as a light field.
 FILLED = 0.6
 
-# A field, perhaps with the width to which its number is padded, with zeros or spaces.
+# A field, optionally with the width to which its number is padded with zeros or spaces.
 _FIELD = re.compile(r"\{(row|col|index|x|y)(?::(0?)([0-2]?\d|3[0-2]))?\}")
 _COUNT = r"\d{1,9}"
 _PLACE = r"-?[\d.]{1,20}"
@@ -45,7 +45,7 @@ _MOST_TOGETHER = 2  # most fields and wildcards in a row without a separator bet
 class ViewName:
     """The numbers in a file's name: row and column, or an index, and perhaps the camera's position.
 
-    `x` is its position along the row, and `y` that along the column.
+    `x` is its position along the row, and `y` its position along the column.
     """
 
     row: int | None
@@ -58,13 +58,13 @@ class ViewName:
 def compile_template(template: str) -> re.Pattern[str]:
     """Return the regular expression for a template without its ending; case is ignored.
 
-    Raises InputError if the template does not identify views, or is no valid name with fields.
+    Raises InputError if the template does not identify views, or is not a valid name with fields.
     """
     fields = [field[1] for field in _FIELD.finditer(template)]
     if not ({"row", "col"} <= set(fields) or "index" in fields) or len(set(fields)) < len(fields):
         raise InputError(
-            f"found the template '{template}', expected {{row}} and {{col}}, or {{index}}, each "
-            "once; try 'view_{row:02}_{col:02}'"
+            f"the template '{template}' does not identify views; expected {{row}} and {{col}}, or "
+            "{index}, each once; try 'view_{row:02}_{col:02}'"
         )
 
     _check_grammar(template)
@@ -130,8 +130,8 @@ def guess_template(stems: Sequence[str], known: Sequence[str] = KNOWN) -> str | 
     """Return a template that matches the stems; None if they do not identify views.
 
     The first known template that matches more than half of the stems is chosen. Without one, a
-    template is guessed from the most common pattern, in which two numbers must vary; it keeps the
-    other numbers.
+    template is guessed from the most common pattern, in which two numbers must vary; the others are
+    kept as text.
     """
     for template in known:
         if 2 * len(match_names(template, stems)) > len(stems):
@@ -162,7 +162,7 @@ def _guess_from_digits(stems: Sequence[str]) -> str | None:
 
 
 def guess_counter(stems: Sequence[str]) -> str | None:
-    """Return a template with {index} for names that differ in just one number; None for others."""
+    """Return a template with {index} if the names differ in just one number, else None."""
     if len({re.sub(r"\d+", "#", stem) for stem in stems}) != 1:
         return None
 
@@ -203,8 +203,8 @@ def format_view_name(template: str, row: int, col: int, index: int) -> str:
     fields: Mapping[str, int] = {"row": row, "col": col, "index": index}
     if {field[1] for field in _FIELD.finditer(template)} & {"x", "y"} or "*" in template:
         raise InputError(
-            f"found the template '{template}' for new files, expected only {{row}}, {{col}} or "
-            f"{{index}} as fields; try '{DEFAULT}'"
+            f"the template '{template}' cannot name new files; expected only the fields {{row}}, "
+            f"{{col}} and {{index}}, and no *; try '{DEFAULT}'"
         )
 
     compile_template(template)

@@ -96,18 +96,18 @@ def _refuse_counted_views(path: Path, wanted: GridSettings) -> None:
         return
     size = "" if wanted.grid else " --grid ROWSxCOLS"
     raise InputError(
-        f"found pictures in {path} with one varying number in their names, expected a row and a "
+        f"the names of the pictures in {path} differ in one number only; expected a row and a "
         f"column, or a template for that number; try --template '{template}'{size}"
     )
 
 
 def has_layout(settings: GridSettings) -> bool:
-    """Return whether any of the settings is set."""
+    """Return whether any setting has a value."""
     return any(getattr(settings, name) is not None for name in GridSettings.model_fields)
 
 
 def refuse_raw(path: Path) -> None:
-    """Raise InputError if `path` is a Lytro container, or a folder of them without pictures.
+    """Raise InputError if `path` is a Lytro container, or a folder that has some but no pictures.
 
     Decoding them needs the camera's calibration.
     """
@@ -129,7 +129,7 @@ def _find_grid(
 ) -> Grid | None:
     """Return the views in a file or folder; None if it is not a light field.
 
-    If `places` is given, only the files of a folder that it contains are views.
+    If `places` is given, only the files that it lists are views of a folder.
     """
     if path.is_file():
         return _read_file_grid(path, wanted)
@@ -148,7 +148,7 @@ def _find_grid(
 
 
 def _read_file_grid(path: Path, wanted: GridSettings) -> Grid | None:
-    """Return the views in a data set or in sheets; None if the file contains neither."""
+    """Return the views in a dataset or in sheets; None if the file contains neither."""
     suffix = path.suffix.lower()
     if suffix in HDF5_SUFFIXES:
         return grids.make_hdf5_grid(path, wanted)
@@ -185,7 +185,7 @@ def _read_sheet_grid(path: Path, wanted: GridSettings) -> Grid:
     if layout is None or grid is None:
         missing = "--layout lenslet, mosaic or quilt" if layout is None else "--grid ROWSxCOLS"
         raise InputError(
-            f"found no arrangement for the views in {path}, expected {missing}; try for example "
+            f"the arrangement of the views in {path} is unknown; pass {missing}, for example "
             "--layout mosaic --grid 8x8"
         )
     if min(grid) < 1:
@@ -210,9 +210,9 @@ def describe_grid(path: Path, grid: Grid) -> LightField:
             found = (view.video.width, view.video.height)
             if found != (first.width, first.height):
                 raise InputError(
-                    f"found {view.video.path} of {found[0]}x{found[1]} beside a video of "
-                    f"{first.width}x{first.height}, expected views of one size; scale or crop them "
-                    "first"
+                    f"{view.video.path} is {found[0]}x{found[1]}, but the first video is "
+                    f"{first.width}x{first.height}; expected views of one size; scale or crop the "
+                    "videos first"
                 )
 
         source = grid.views[0].clip

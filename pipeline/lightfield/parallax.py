@@ -19,9 +19,9 @@ from pipeline.lightfield.reader import ViewReader
 from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import LightField
 
-LONG_SIDE = 512  # pixels of the longer side to which larger views are reduced before the comparison
-LEAST_SIDE = 16  # pixels; of smaller views, too little is left inside their rims
-PAIRS = 3  # most pairs of views that are compared in each direction
+LONG_SIDE = 512  # pixels; larger views are first reduced until their longer side has this length
+LEAST_SIDE = 16  # pixels; in smaller views, too little is left inside the rims
+PAIRS = 3  # limit on the pairs of views that are compared in each direction
 CLEAR_RATIO = 1.6  # least ratio of the shifts along the two axes for a verdict
 LEAST_SHIFT = 0.05  # pixels per grid step; smaller shifts give no verdict
 
@@ -40,11 +40,11 @@ class Parallax:
     None if it is unknown.
     """
     advice: str = ""
-    """What looks wrong with the grid, and what to try; "" without such a verdict."""
+    """What looks wrong with the grid, and what to try; "" if nothing does."""
 
 
 def measure_parallax(clip: LightField) -> Parallax:
-    """Measure the disparity from views near each other in rows and columns, at moment 0.
+    """Measure the disparity between nearby views in rows and in columns, at moment 0.
 
     It is unknown if the views are too small, or too narrow once they are reduced.
     """
@@ -74,8 +74,8 @@ def measure_parallax(clip: LightField) -> Parallax:
         return Parallax(
             "transposed",
             turned,
-            "neighbours in a row shift along y, so rows and columns look exchanged; try --order "
-            + ("row,col" if clip.grid.order == "col,row" else "col,row"),
+            "neighbours in a row shift along y, so rows and columns seem to be exchanged; "
+            "try --order " + ("row,col" if clip.grid.order == "col,row" else "col,row"),
         )
 
     spread = _measure_spread(across, down, shrink)
@@ -83,9 +83,9 @@ def measure_parallax(clip: LightField) -> Parallax:
         return Parallax(
             "upside down",
             spread,
-            "views in a column shift in the opposite direction to those in a row, so rows look "
-            "counted from the bottom (or the pictures are mirrored); rename the views from the "
-            "top, or pass --layout quilt for a quilt",
+            "views in a column shift in the opposite direction to those in a row, so rows seem "
+            "to be counted from the bottom (or the pictures are mirrored); rename the views from "
+            "the top, or pass --layout quilt for a quilt",
         )
     return Parallax("right", spread)
 
@@ -110,7 +110,7 @@ def _choose_pairs(clip: LightField, along: int) -> Iterator[tuple[int, int, int]
     usable = [sorted(line) for line in lines.values() if len(line) > 1]
     usable.sort(key=lambda line: -len(line))
     count = min(PAIRS, len(usable))
-    # use lines from the middle, because those at the rim of a Lytro's grid are vignetted
+    # use lines from the middle, because those at the rim of a Lytro grid are vignetted
     middle = max(0, (len(usable) - count) // 2)
     for line in usable[middle : middle + count]:
         at = max(0, len(line) // 2 - 1)
@@ -159,7 +159,7 @@ def _measure_flow(reader: ViewReader, first: int, second: int, steps: int) -> Pl
 
 
 def _compare_axes(flows: list[Plane]) -> float | None:
-    """Return the logarithm of the ratio of the mean shifts along x and y, limited to -3 to 3.
+    """Return the logarithm of the ratio of the mean shifts along x and y, clipped to -3 to 3.
 
     The result is None if nothing moves.
     """

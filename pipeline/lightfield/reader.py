@@ -33,7 +33,7 @@ def index_views(clip: LightField) -> FrameIndex:
 
 
 def iterate_frames(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
-    """Yield the position of the view and the moment of each frame, by view or moment by moment."""
+    """Yield each frame's view position and moment, either view by view or moment by moment."""
     if by_view:
         for position, view in enumerate(grid.views):
             yield from ((position, moment) for moment in range(view.frames))
@@ -162,7 +162,7 @@ class ViewReader:
 
 
 def find_tile(grid: Grid, view: View) -> tuple[int, int]:
-    """Return the row and column of a view in its sheet or data set."""
+    """Return the row and column of a view in its sheet or dataset."""
     row = view.row - grid.first[0]
     col = view.col - grid.first[1]
     if grid.order == "col,row":

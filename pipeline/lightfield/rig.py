@@ -106,9 +106,9 @@ def _read_cameras(
         return centres.reshape(len(views), 3), axes
     except (KeyError, ValueError, TypeError, cv2.error) as error:
         raise InputError(
-            f"found {path / 'models.json'} without the position of every camera, expected a name, "
-            "a position and an orientation (three numbers each) for each video; complete the file, "
-            "or move it out of the folder"
+            f"found {path / 'models.json'} without the position of every camera; expected each "
+            "video's name, position and orientation (three numbers each); complete the file, or "
+            "move it out of the folder"
         ) from error
 
 
@@ -125,7 +125,7 @@ def _read_poses(bounds: Path, count: int) -> NDArray[np.float64]:
     if poses.ndim != 2 or poses.shape != (count, 17):
         raise InputError(
             f"found an array of {poses.shape} in {bounds}, expected {(count, 17)}, a row of 17 "
-            "numbers for each camera; complete the videos, or move the file out of the folder"
+            "numbers for each camera; add the missing videos, or move the file out of the folder"
         )
     return np.asarray(poses[:, :15], np.float64).reshape(-1, 3, 5)
 

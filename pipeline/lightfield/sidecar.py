@@ -51,7 +51,7 @@ class Sidecar(Model):
     """First row and first column of the grid."""
     layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
     packed: tuple[Count, Count] | None = None
-    """Rows and columns of views in a sheet or data set."""
+    """Rows and columns of views in a sheet or dataset."""
     order: Literal["row,col", "col,row"] = "row,col"
     template: ViewTemplate = ""
     dataset: DataSetName = ""
@@ -137,14 +137,14 @@ def write_sidecar(
     """Write the sidecar of a light field at `root`, which will be moved to `out`.
 
     `clip` provides the size, bit depth and frame rate of the views, and `grid` their places and
-    files, inside `out`. `given` is that of `make_sidecar`.
+    files, inside `out`. `given` is as for `make_sidecar`.
     """
     made = clip.model_copy(update={"grid": grid})
     sidecar_path(root).write_text(format_sidecar(make_sidecar(made, out, given)), encoding="utf-8")
 
 
 def publish_sidecar(root: Path, out: Path) -> None:
-    """Move the sidecar of the finished light field `root` to where that of `out` belongs.
+    """Move the sidecar of the finished light field `root` to where the sidecar of `out` belongs.
 
     Do nothing if `root` is a folder, because its sidecar is inside and moves with it.
     """
@@ -176,8 +176,8 @@ def read_sidecar(path: Path) -> Sidecar | None:
             str(error).splitlines()[1] if isinstance(error, ValidationError) else error.strerror
         )
         raise InputError(
-            f"found a broken sidecar {file} ({(reason or '').strip()}), expected one that "
-            "`pipeline convert` or `pipeline run` wrote; correct or remove it"
+            f"found a broken sidecar {file} ({(reason or '').strip()}), expected a file "
+            "written by `pipeline convert` or `pipeline run`; correct or remove it"
         ) from error
 
 
@@ -238,7 +238,7 @@ def list_positions(path: Path, settings: GridSettings) -> dict[str, tuple[int, i
 def apply_sidecar(grid: Grid, sidecar: Sidecar) -> Grid:
     """Return the grid with the camera positions and the template from the sidecar.
 
-    Views in a sheet or data set also get the sidecar's row and column numbers, and those that are
+    Views in a sheet or dataset also get the sidecar's row and column numbers, and those that are
     not in the sidecar become holes. If the sidecar lists none of them, the grid is unchanged.
     """
     packed = grid.packed is not None and grid.layout == sidecar.layout
@@ -268,7 +268,7 @@ def apply_sidecar(grid: Grid, sidecar: Sidecar) -> Grid:
 def read_given_views(path: Path) -> dict[tuple[int, int], None]:
     """Return the (row, column) of each view that the sidecar of `path` marks as a reference.
 
-    They are the keys of a dictionary, in the order of the sidecar.
+    They are the keys of a dictionary, which keeps the order of the sidecar.
     """
     sidecar = read_sidecar(path)
     views = sidecar.views if sidecar is not None else ()

@@ -31,7 +31,7 @@ class Sink(Protocol):
     """An output that views are written to."""
 
     by_view: bool
-    """Whether to write views one after another, each with all its moments, or moment by moment."""
+    """Whether to write view by view, each with all its moments, rather than moment by moment."""
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
         """Write the pixels `rgb` (H x W x 3) of the grid's `views[position]` at `moment`."""
@@ -171,7 +171,7 @@ class SheetSink:
         return as_pixels(np.memmap(self._backing, self._dtype, "w+", shape=shape))
 
     def save(self, sheet: Pixels, moment: int) -> None:
-        """Write the finished sheet of `moment`, as the output or as one of several files in it."""
+        """Write the finished sheet of `moment`, as the output itself or as a file in its folder."""
         file = self._root
         if self._grid.moments > 1:
             file.mkdir(parents=True, exist_ok=True)
@@ -195,7 +195,7 @@ class SheetSink:
 def save_rows(path: Path, rgb: Pixels) -> None:
     """Write uint8 or uint16 H x W x 3 RGB as PNG, in blocks of rows.
 
-    The pixels may be mapped from a file that is larger than the memory.
+    The pixels may be mapped from a file that is larger than main memory.
     """
     height, width = rgb.shape[:2]
     bits = 8 * rgb.dtype.itemsize

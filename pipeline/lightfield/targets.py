@@ -27,7 +27,7 @@ def make_target_grid(
 
     Without `to`, the output has the input's layout and names, but PNG replaces lossy formats.
     `template` renames the pictures of a folder, or the videos. Raises InputError if the template
-    does not give every file a name of its own, or if the layout needs the same number of frames
+    does not give every file a unique name, or if the layout needs the same number of frames
     from all cameras.
     """
     grid = clip.grid
@@ -85,8 +85,8 @@ def check_target(clip: LightField, to: str | None, out: Path) -> None:
     if to in ("folder", "video") or (to in PACKED and not _is_one_file(grid, same)):
         if suffix in SUFFIXES | VIDEO_SUFFIXES | hdf5.SUFFIXES:
             raise InputError(
-                f"found the file name {out.name} for the layout '{to}', expected the name of a "
-                f"folder; try {out.with_suffix('').name}, or another --to"
+                f"{out.name} is a file name, but the layout '{to}' needs a folder; "
+                f"try {out.with_suffix('').name}, or another --to"
             )
         return
 
@@ -95,8 +95,8 @@ def check_target(clip: LightField, to: str | None, out: Path) -> None:
     if (not video and suffix not in allowed) or (video and suffix in _LOSSLESS_SUFFIXES):
         usual = ".mp4" if video else ".h5" if to == "h5" else ".png"
         raise InputError(
-            f"found the name {out.name} for the layout '{to}', expected one that ends in "
-            f"{'the suffix of a video' if video else ', '.join(sorted(allowed))}; "
+            f"found the name {out.name} for the layout '{to}', expected a name that ends in "
+            f"{'a video suffix' if video else ', '.join(sorted(allowed))}; "
             f"try {out.stem}{usual}"
         )
     if to == "h5":
@@ -104,9 +104,9 @@ def check_target(clip: LightField, to: str | None, out: Path) -> None:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raise InputError if --force would replace anything but a light field of this program.
+    """Raise InputError if --force would replace anything but a light field that this program wrote.
 
-    Its folder has a sidecar and, besides that, only pictures and videos, at any depth. An empty
+    Such a folder has a sidecar and, besides that, only pictures and videos, at any depth. An empty
     folder may be replaced, too.
     """
     files = sorted(file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir())
@@ -115,15 +115,15 @@ def check_replaceable(folder: Path) -> None:
 
     if not (folder / SIDECAR).is_file():
         raise InputError(
-            f"found the folder {folder} without {SIDECAR}, expected a light field that this "
-            "program wrote, because --force replaces everything in the folder; try another -o"
+            f"--force would replace all of {folder}, which has no {SIDECAR} and so is not a "
+            "light field that this program wrote; try another -o"
         )
     for file in files:
         is_written = file.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES or file == folder / SIDECAR
         if file.is_symlink() or not is_written:
             raise InputError(
-                f"found {file.relative_to(folder)} in {folder}, which would be replaced, expected "
-                "only the pictures or videos of a light field; try another -o"
+                f"--force would replace all of {folder}, including {file.relative_to(folder)}, "
+                "which is not part of a light field; try another -o"
             )
 
 
@@ -141,9 +141,9 @@ def check_sheet_size(grid: Grid, size: tuple[int, int]) -> None:
     limit = read_pixel_limit()
     if width * height > limit:
         raise InputError(
-            f"found {rows}x{cols} views of {size[1]}x{size[0]}, which need a {grid.layout} of "
-            f"{width}x{height}, expected at most {limit / 2**20:g} megapixels; try --to folder or "
-            f"--to h5, or increase {MEGAPIXELS_VARIABLE}"
+            f"{rows}x{cols} views of {size[1]}x{size[0]} need a {grid.layout} of {width}x{height}, "
+            f"but the limit is {limit / 2**20:g} megapixels; try --to folder or --to h5, or "
+            f"increase {MEGAPIXELS_VARIABLE}"
         )
 
 
@@ -154,13 +154,13 @@ def _check_names(grid: Grid, out: Path) -> None:
     outside = [place for place in places if out not in Path(place).parents]
     if outside:
         raise InputError(
-            f"found a view whose file would become {outside[0]}, expected one inside {out}; "
+            f"the file of a view would become {outside[0]}, which is not inside {out}; "
             "rename the files of the input, or correct the plan"
         )
     if len(set(places)) < len(places):
         raise InputError(
-            f"found several views that would become the same file in {out}, expected a separate "
-            f"file for each; rename them with --names '{names.DEFAULT}'"
+            f"several views would become the same file in {out}; rename them with "
+            f"--names '{names.DEFAULT}'"
         )
 
 
@@ -208,10 +208,7 @@ def _make_folder_grid(clip: LightField, grid: Grid, out: Path, template: str | N
 def _make_relative(file: str, folder: str) -> Path:
     """Return a view's file relative to its folder; raises InputError if it is outside."""
     if not Path(file).is_relative_to(folder):
-        raise InputError(
-            f"found the view {file} outside the light field {folder}, expected it inside; make a "
-            "new plan"
-        )
+        raise InputError(f"the view {file} is not inside the light field {folder}; make a new plan")
     return Path(file).relative_to(folder)
 
 
@@ -254,10 +251,9 @@ def _name_moment_folder(moment: int, moments: int) -> str:
 def _check_frame_count(grid: Grid, position: int) -> None:
     if grid.views[position].frames != grid.moments:
         raise InputError(
-            "found different numbers of frames for the camera at "
-            f"({grid.views[position].row}, {grid.views[position].col}) and another "
-            f"({grid.views[position].frames} and {grid.moments}), expected the same number for all "
-            "cameras in this layout; try --to video"
+            f"the camera at ({grid.views[position].row}, {grid.views[position].col}) has "
+            f"{grid.views[position].frames} frames, but another has {grid.moments}; this layout "
+            "needs the same number from all cameras; try --to video"
         )
 
 
@@ -305,7 +301,7 @@ def _make_sheet_grid(clip: LightField, grid: Grid, to: str) -> Grid:
 
 
 def _pack_views(grid: Grid, fields: dict[str, object]) -> Grid:
-    """Return the grid with all views in one sheet or data set.
+    """Return the grid with all views in one sheet or dataset.
 
     The views keep their arrangement if the layout stays the same; otherwise they are in row order.
     """

@@ -18,7 +18,7 @@ from pipeline.media.pictures.transparent import has_alpha
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import LightField, Stills
 
-# Share of the median brightness below which a view is vignetted, and no other borrows from it.
+# Share of the median brightness below which a view is vignetted, so that no other borrows from it.
 DARK = 0.5
 BLACK = 0.05  # share of the median brightness below which a view is empty
 MASKED = 0.5  # a view is empty if at least this share of its pixels has weight 0

@@ -1,4 +1,4 @@
-"""Draw contact sheets, epipolar and refocused pictures, disparity maps and sweeps of views."""
+"""Draw contact sheets, epipolar-plane images, refocused pictures, disparity maps and sweeps."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pipeline.media.write.video import VideoWriter
 from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import Grid, LightField
 
-SHEET_WIDTH = 2000  # pixels; limit to the width of a contact sheet, unless it has too many columns
-EPI_ROW = 6  # rows of pixels per view in an epipolar picture, so that even a few views are visible
+SHEET_WIDTH = 2000  # pixels; limit on the width of a contact sheet, unless it has too many columns
+EPI_ROW = 6  # rows of pixels per view in an epipolar-plane image, to make even a few views visible
 LEVELS = 33  # number of disparities that are compared
 NEAR = 2  # grid steps; distance of the farthest views that are compared with the middle view
 SWEEP_SECONDS = 0.08  # duration of one view in a sweep
@@ -80,10 +80,7 @@ def _find_line(clip: LightField, *, row: int | None = None, col: int | None = No
     ]
     if len(line) < 2:
         name = f"column {col}" if row is None else f"row {row}"
-        raise InputError(
-            f"found fewer than two views in {name} of {clip.path}, expected two or more; try "
-            "another light field"
-        )
+        raise InputError(f"{name} of {clip.path} has fewer than two views; try another light field")
     return line
 
 
@@ -98,7 +95,7 @@ def draw_epipolar_picture(clip: LightField, y: int | None = None) -> NDArray[np.
     y = clip.height // 2 if y is None else y
     if not 0 <= y < clip.height:
         raise InputError(
-            f"found line {y} for views {clip.height} pixels high, expected one from 0 to "
+            f"there is no line {y} in views {clip.height} pixels high; expected 0 to "
             f"{clip.height - 1}; try {clip.height // 2}"
         )
 
@@ -129,7 +126,7 @@ def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]
 def refocus_pictures(
     grid: Grid, pictures: Iterable[NDArray[np.uint8]], alphas: Sequence[float]
 ) -> list[NDArray[np.uint8]]:
-    """Return what `refocus` returns, from the `pictures` of the grid's views."""
+    """Return what `refocus` returns, given the `pictures` of the grid's views."""
     row, col = find_middle_view(grid)
     totals: list[Plane] = []
     for view, picture in zip(grid.views, pictures, strict=True):
@@ -141,7 +138,7 @@ def refocus_pictures(
 
 
 def shift_picture(image: Plane, right: float, down: float) -> Plane:
-    """Return an H x W x 3 or H x W picture shifted by `right` and `down` pixels; repeat edges."""
+    """Return an H x W (x 3) picture shifted by `right` and `down` pixels; edges are repeated."""
     move = np.array([[1, 0, right], [0, 1, down]], np.float64)
     size = image.shape[1], image.shape[0]
     moved: Any = cv2.warpAffine(
@@ -153,9 +150,9 @@ def shift_picture(image: Plane, right: float, down: float) -> Plane:
 def estimate_disparity(clip: LightField, low: float, high: float) -> Plane:
     """Return the H x W disparity of the middle view, in pixels per grid step.
 
-    It is the shift from `low` to `high` at which the views up to two steps away match the middle
-    view best. At each pixel, the cost of a shift is averaged over the half of these views that
-    matches better, because the pixel may be occluded in the others (Vaish 2006).
+    It is the shift between `low` and `high` at which the views up to two steps away match the
+    middle view best. At each pixel, the cost of a shift is averaged over the half of these views
+    that matches better, because the pixel may be occluded in the others (Vaish 2006).
     """
     grid = clip.grid
     row, col = find_middle_view(grid)
@@ -213,7 +210,7 @@ def colour_disparity(plane: Plane, low: float, high: float) -> NDArray[np.uint8]
 def iterate_sweep(clip: LightField) -> Iterator[NDArray[np.uint8]]:
     """Yield the views along the middle row and column as uint8 RGB, there and back.
 
-    Shown as a film, they reveal flicker between views.
+    Played as a video, they reveal flicker between views.
     """
     row, col = find_middle_view(clip.grid)
     path: list[int] = []
@@ -247,7 +244,7 @@ def save_sweep(clip: LightField, path: Path) -> None:
         return
 
     if path.suffix.lower() != ".mp4":
-        raise InputError(f"found {path} for a sweep, expected .gif or .mp4; try sweep.mp4")
+        raise InputError(f"a sweep cannot be written to {path}; try a .gif or .mp4 file")
 
     film = VideoWriter(path)
     try:

@@ -1,7 +1,7 @@
 """Read and write the straight alpha of frames, and choose encoders that preserve it.
 
-The network does not process alpha, so alpha is upsampled without the reference and added to the
-enhanced colours.
+The network does not process alpha, so alpha is upsampled without the reference and combined with
+the enhanced colours.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BESIDE_PACKETS = frozenset({"libvpx-vp9"})
 # Codec -> the decoder that reads transparency beside the packets; FFmpeg's native one ignores it.
 _DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _ENCODER_OF_CODEC = {"vp8": "libvpx-vp9", "vp9": "libvpx-vp9", "prores": "prores_ks"}
-ALPHA_MODE = "alpha_mode"  # FFmpeg's name for Matroska's element AlphaMode
+ALPHA_MODE = "alpha_mode"  # FFmpeg's name for Matroska's AlphaMode element
 MATROSKA_TICK = Fraction(1, 1000)
 
 
@@ -45,13 +45,13 @@ def keeps_alpha(codec: str, pix_fmt: str) -> bool:
 
 
 def stored_pix_fmt(stream: VideoStream, pix_fmt: str) -> str:
-    """Return the pixel format of a stream's frames, including transparency beside its packets."""
+    """Return the pixel format of a stream's frames, including alpha stored beside the packets."""
     beside = stream.codec_context.codec.canonical_name in _DECODERS
     return "yuva420p" if beside and stream.metadata.get(ALPHA_MODE) == "1" else pix_fmt
 
 
 def make_alpha_decoder(clip: Clip, threads: int) -> VideoCodecContext | None:
-    """Return a decoder for transparency beside the packets, or None if the stream needs none."""
+    """Return a decoder that reads alpha stored beside the packets, or None if there is none."""
     if not clip.alpha or clip.codec not in _DECODERS:
         return None
     context = av.CodecContext.create(_DECODERS[clip.codec], "r")
@@ -64,8 +64,8 @@ def make_alpha_decoder(clip: Clip, threads: int) -> VideoCodecContext | None:
 def choose_alpha_encoder(clip: VideoClip) -> str | None:
     """Return the default encoder for a recording with transparency.
 
-    The result is None if the pixels are not square and the input is not QuickTime or MP4: only
-    ProRes in such a container preserves both the transparency and the pixel aspect ratio.
+    The result is None if the pixels are not square and the input is neither QuickTime nor MP4:
+    only ProRes in such a container preserves both the transparency and the pixel aspect ratio.
     """
     if clip.sample_aspect_ratio != 1:
         return "prores_ks" if clip.container.startswith("mov") else None
@@ -73,7 +73,7 @@ def choose_alpha_encoder(clip: VideoClip) -> str | None:
 
 
 def alpha_pix_fmt(codec: str, clip: Clip) -> str | None:
-    """Return the pixel format in which an encoder keeps a clip's alpha; None if it cannot."""
+    """Return the pixel format in which an encoder keeps a clip's alpha, or None if it cannot."""
     deep = clip.bit_depth > 8
     if codec == "prores_ks":
         return "yuva444p10le"
@@ -90,7 +90,7 @@ def alpha_pix_fmt(codec: str, clip: Clip) -> str | None:
 
 
 def extract_alpha(frame: VideoFrame, *, deep: bool) -> Plane:
-    """Return a frame's alpha as H x W, uint8 or (`deep`) uint16, at full scale.
+    """Return a frame's full-scale alpha, H x W: uint16 if `deep`, else uint8.
 
     Alpha is full range even if the colours are not (FFmpeg's pixfmt.h). A frame without alpha is
     opaque.
@@ -111,16 +111,17 @@ def extract_alpha(frame: VideoFrame, *, deep: bool) -> Plane:
 
 
 def opaque_plane(height: int, width: int, *, deep: bool) -> Plane:
-    """Return the alpha of an opaque frame: uint8 or (`deep`) uint16, H x W."""
+    """Return the alpha of an opaque frame, H x W: uint16 if `deep`, else uint8."""
     if deep:
         return np.full((height, width), 65535, np.uint16)
     return np.full((height, width), 255, np.uint8)
 
 
 def add_alpha(frame: VideoFrame, alpha: Plane, pix_fmt: str) -> VideoFrame:
-    """Return `frame` in `pix_fmt` with the transparency `alpha`, uint8 or uint16 H x W.
+    """Return `frame` in `pix_fmt` with the alpha plane `alpha` (uint8 or uint16, H x W).
 
-    `frame` must have the format `opaque_pix_fmt(pix_fmt)`; its colours remain the same.
+    `frame` must have the format `opaque_pix_fmt(pix_fmt)`; its colours do not change. A
+    bgra frame is modified in place.
     """
     made = frame if frame.format.name == pix_fmt else _extended(frame, pix_fmt)
     bits = max(part.bits for part in made.format.components)
@@ -137,7 +138,7 @@ def add_alpha(frame: VideoFrame, alpha: Plane, pix_fmt: str) -> VideoFrame:
 
 
 def opaque_pix_fmt(pix_fmt: str) -> str:
-    """Return the pixel format of the same colours without transparency; bgra stays bgra."""
+    """Return the pixel format without its alpha component; bgra stays bgra."""
     return pix_fmt.replace("yuva", "yuv").replace("gbrap", "gbrp")
 
 
@@ -155,7 +156,7 @@ def _extended(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
 
 
 def _to_depth(levels: Plane, bits: int, wanted: int) -> Plane:
-    """Return full-scale levels of `bits` bits as levels of `wanted` bits, rounded."""
+    """Scale full-scale levels from `bits` bits to `wanted` bits, rounding to the nearest."""
     if bits == wanted:
         return make_contiguous(levels)
     white = (1 << bits) - 1

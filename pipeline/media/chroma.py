@@ -1,7 +1,7 @@
-"""Find where the chroma samples of a video are.
+"""Find the location of a video's chroma samples.
 
-FFmpeg's scaler does not use the location that a decoded frame carries, and PyAV does not expose it.
-FFmpeg's Matroska writer stores it in the header of a file, from which it is read here.
+FFmpeg's scaler ignores the location that a decoded frame carries, and PyAV does not expose it. But
+FFmpeg's Matroska muxer writes the location to the header of a file, from which it is read here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ChromaLocation = Literal["", "left", "center", "topleft", "top"]
 
 # Matroska's elements ChromaSitingHorz and ChromaSitingVert, each with a value of one byte.
 _HORIZONTAL, _VERTICAL = b"\x55\xb7\x81", b"\x55\xb8\x81"
-# The values of both: 1 is where the first luma sample is, 2 is half-way to the next.
+# In both, 1 means at the first luma sample, and 2 means half-way to the next.
 _LOCATIONS: dict[tuple[int, int], ChromaLocation] = {
     (1, 2): "left",
     (2, 2): "center",
@@ -30,10 +30,10 @@ _BLOCK = 16  # pixels; a multiple of every chroma step
 
 
 def find_chroma_location(stream: VideoStream, pix_fmt: str) -> ChromaLocation:
-    """Return where the chroma samples of an opened stream are, relative to those of luma.
+    """Return the location of an opened stream's chroma samples relative to the luma samples.
 
-    A stream that does not signal it has them on the left, as MPEG-2 and later codecs define. The
-    result is "" for RGB, for grey and for formats that share no chroma samples between columns.
+    If the stream does not signal a location, it is "left", as MPEG-2 and later codecs define. The
+    result is "" for RGB, for grey and for formats without horizontal chroma subsampling.
     """
     chroma = VideoFormat(pix_fmt, _BLOCK, _BLOCK)
     if chroma.is_rgb or len(chroma.components) < 3 or chroma.chroma_width(_BLOCK) == _BLOCK:

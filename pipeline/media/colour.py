@@ -35,7 +35,7 @@ _MATRICES = {
     9: "bt2020",
     10: "bt2020",
 }
-# Luma weights of red and blue; green has the rest.
+# Luma weights of red and blue; green has the remainder.
 _LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
 
 # Without accurate_rnd and full chroma, swscale is up to 5 levels off. With AVX2, these flags cost
@@ -92,7 +92,7 @@ def describe_colour(
 
 
 def output_colour(colour: Colour, pix_fmt: str) -> Colour:
-    """Return the tags, matrix and range for an output in `pix_fmt` from a clip with `colour`."""
+    """Return the tags, matrix and range of an output in `pix_fmt` whose input has `colour`."""
     if is_rgb(pix_fmt):
         return colour.model_copy(
             update={
@@ -158,7 +158,7 @@ def _depth(frame_format: VideoFormat) -> int:
 
 
 class ToRgb:
-    """Converts decoded frames to H x W x 3 RGB: uint8 from 8 bits, full-scale uint16 from more."""
+    """Converts decoded frames to H x W x 3 RGB: 8 bits to uint8, more to full-scale uint16."""
 
     def __init__(self, colour: Colour, *, threads: int = 1) -> None:
         self._colour = colour
@@ -181,7 +181,7 @@ class ToRgb:
         pixels = make_contiguous(frame.to_ndarray())
         if depth == 8 or rgb:
             return pixels
-        # swscale's 16-bit RGB is 8-bit RGB with a fraction: its white is 255.0 or 255.75, not 65535
+        # swscale's 16-bit RGB is 8-bit RGB with a fraction: white is 255.0 or 255.75, not 65535
         limited = self._colour.used_range == "limited"
         white = 255 << 8 if limited else (2**depth - 1) << (16 - depth)
         flat = pixels.reshape(len(pixels), -1)
@@ -220,7 +220,7 @@ class FromRgb:
         self._scalers: dict[tuple[str, int, int], Scaler] = {}
 
     def __call__(self, rgb: Pixels) -> VideoFrame:
-        """Return a frame without a time, with the output's colour tags."""
+        """Return a frame that has the output's colour tags but no time."""
         # From 8 bits to limited range, swscale is exact to half a level. In full range its chroma
         # is half a level too low, and with more bits its white is 4 levels too high. In these cases
         # the matrix is applied here.
@@ -259,7 +259,7 @@ class FromRgb:
             return [f"scale=flags={_FLAGS}", f"format={self._pix_fmt}"]
         matrix, scale = self._colour.used_matrix, self._colour.used_range
         source = "" if plain else f"in_color_matrix={matrix}:in_range={scale}:"
-        # H.264, H.265 and VP9 define unsignalled 4:2:0 chroma as left
+        # in H.264, H.265 and VP9, 4:2:0 chroma is on the left unless its location is signalled
         return [
             f"scale={source}out_color_matrix={matrix}:out_range={scale}"
             f":out_chroma_loc=left:flags={_FLAGS}",

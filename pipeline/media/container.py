@@ -1,4 +1,4 @@
-"""Open containers and choose their video stream; libav's errors become the pipeline's own."""
+"""Open containers and choose their video stream, turning libav's errors into the pipeline's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import MediaError, first_line
 from pipeline.schema.parsing import read_number_variable
 
-# PyAV's errors on files it cannot use. ValueError and OSError come from its argument checks.
+# PyAV's errors for files that it cannot use; its argument checks raise ValueError and OSError.
 MEDIA_ERRORS = (av.error.FFmpegError, ValueError, OSError)
 
 # Demuxing also raises IndexError, for a packet of a stream that the header did not declare.
@@ -36,7 +36,7 @@ _SAFE = {"protocol_whitelist": "file", "format_whitelist": ",".join(_DEMUXERS)}
 
 # Streams without a container: their frames have no times and are numbered in order.
 UNTIMED_FORMATS = frozenset({"h264", "hevc", "m4v", "mpegvideo"})
-MEGAPIXELS_VARIABLE = "PIPELINE_MAX_MEGAPIXELS"  # the most megapixels that a frame may have
+MEGAPIXELS_VARIABLE = "PIPELINE_MAX_MEGAPIXELS"  # limit on a frame's size, in megapixels
 # 16384 x 16384, more than any of the encoders supports: a frame of 8-bit RGB takes 0.8 GB.
 DEFAULT_MEGAPIXELS = 256.0
 
@@ -54,7 +54,7 @@ def open_input(path: str) -> InputContainer:
     except MEDIA_ERRORS as error:
         raise MediaError(
             f"{path} cannot be opened as a video ({first_line(error)}); "
-            "expected a video or picture file; check that it plays in a player"
+            "expected a video or picture file; check that another program can open it"
         ) from error
 
 
@@ -71,8 +71,8 @@ def open_container(path: str) -> Iterator[InputContainer]:
 def release_memory() -> None:
     """Return freed memory to the system if the C library supports it.
 
-    The index of an hour's MP4 takes 20 MB. Without this, freed memory stays in the heap of its
-    thread, and the next thread that opens the file allocates as much again.
+    The index of an hour-long MP4 takes 20 MB or more. Without this, freed memory stays in the
+    heap of its thread, and the next thread that opens the file allocates as much again.
     """
     trim = _trim()
     if trim is not None:
@@ -103,8 +103,8 @@ def choose_video(container: InputContainer, path: str) -> VideoStream:
         return usable[0]
     if real:
         raise MediaError(
-            f"{path} has video in a codec that cannot be decoded here; expected a codec with a "
-            "decoder; try to convert it to H.264 elsewhere"
+            f"{path} has video in a codec that this FFmpeg cannot decode; convert it to H.264 "
+            "with a program that can"
         )
 
     kinds = {"cover art" if is_cover(stream) else stream.type for stream in container.streams}
@@ -166,7 +166,7 @@ def decode_first_frame(container: InputContainer, stream: VideoStream, path: str
 def read_pixel_limit() -> float:
     """Return the largest number of pixels that a frame may have.
 
-    Raises InputError if PIPELINE_MAX_MEGAPIXELS is set to anything but a number above 0.
+    Raises InputError if PIPELINE_MAX_MEGAPIXELS is set to anything but a positive number.
     """
     return read_number_variable(MEGAPIXELS_VARIABLE, DEFAULT_MEGAPIXELS, "megapixels") * 2**20
 
@@ -174,7 +174,7 @@ def read_pixel_limit() -> float:
 def check_size(width: int, height: int, path: str) -> None:
     """Raise MediaError if a frame has no pixels, or more than `read_pixel_limit` allows.
 
-    The header of a crafted file of a hundred bytes may claim any size.
+    A crafted header may claim any size, even in a file of a hundred bytes.
     """
     limit = read_pixel_limit()
     if width <= 0 or height <= 0:

@@ -11,13 +11,13 @@ from av.video.frame import VideoFrame
 
 from pipeline.schema.clip import StaticHdr
 
-# Kinds of side data with metadata for each scene, which none of the encoders writes.
+# Kinds of side data with per-scene metadata, which none of the encoders writes.
 DYNAMIC_HDR = frozenset(
     {"DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_METADATA", "DOVI_RPU_BUFFER"}
 )
 HDR_ENCODERS = frozenset({"libx265"})  # encoders that write the static metadata
 
-# Steps per 1 of chromaticity, and per cd/m2 of luminance, in H.265's mastering display message.
+# Steps per unit of chromaticity and per cd/m2 of luminance in H.265's mastering display message.
 _CHROMATICITY = 50000
 _LUMINANCE = 10000
 
@@ -49,7 +49,7 @@ def _is_named(data: SideData) -> bool:
 
 
 def read_static_hdr(frame: VideoFrame) -> StaticHdr | None:
-    """Return a frame's static HDR metadata; None if it has none that can be used."""
+    """Return a frame's static HDR metadata, or None if it has no usable metadata."""
     found = {data.type.name: bytes(data) for data in read_side_data(frame)}
     display = ""
     light = None

@@ -11,7 +11,7 @@ from pipeline.pixels import Pixels, as_pixels
 from pipeline.schema.clip import Colour, Recording, VideoClip
 from pipeline.schema.encoding import Encoding
 
-# Pixel formats of recordings, and the format in which their planes are encoded.
+# Pixel format of a recording -> the format in which its planes are encoded.
 _FORMATS = {"yuv420p": "yuv420p", "yuvj420p": "yuv420p", "yuv420p10le": "yuv420p10le"}
 
 # OpenCV's bicubic kernel, which enlarges RGB frames, has the same coefficient. bitexact gives the
@@ -28,7 +28,7 @@ class PlaneFormat(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """The rows and columns of an array that holds the planes one below another."""
+        """The rows and columns of an array that holds the planes one below the other."""
         return self.height * 3 // 2, self.width
 
 
@@ -57,7 +57,7 @@ class PlaneScaler:
         self._scalers: dict[tuple[str, int, int], Scaler] = {}
 
     def __call__(self, frame: VideoFrame) -> Pixels:
-        """Return the enlarged planes, as `PlaneFormat.shape`, and remove the frame's colour tags.
+        """Return the enlarged planes, of `PlaneFormat.shape`, and remove the frame's colour tags.
 
         The values are uint8 or uint16 codes of Y', Cb and Cr. The rows of Cb and Cr are half as
         long as those of Y', so each row of the array holds two of them.

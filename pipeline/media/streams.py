@@ -224,7 +224,7 @@ def select_packets(
 
 
 def fill_durations(copied: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
-    """Yield the packets; audio without a duration gets the time since the packet before it.
+    """Yield the packets; audio packets without a duration get the time since the previous packet.
 
     An MP4 track would otherwise end where its last packet starts, and demuxers would drop that
     packet.

@@ -1,4 +1,4 @@
-"""Convert text subtitles to the form of another container with FFmpeg's decoders and encoders.
+"""Convert text subtitles to another container's format with FFmpeg's decoders and encoders.
 
 MP4 and QuickTime show one subtitle at a time, so overlapping subtitles are split there: while
 several are visible, a single subtitle contains the lines of all of them.
@@ -66,7 +66,7 @@ def find_text_form(muxer: str, stream: Stream) -> str | None:
 
 
 def make_encoder(form: str) -> SubtitleCodecContext:
-    """Return an encoder of text subtitles that is not part of a container."""
+    """Return a text subtitle encoder that does not belong to a container."""
     encoder = av.CodecContext.create(form, "w")
     assert isinstance(encoder, SubtitleCodecContext)
     return encoder
@@ -155,7 +155,7 @@ def convert_packets(
 ) -> Iterator[Cue]:
     """Yield the subtitles in the packets of `stream`, converted with `encoder`.
 
-    The encoder is opened here.
+    This function opens the encoder.
     """
     converter = TextConverter(stream, encoder)
     encoder.time_base = Fraction(1, 1000)
@@ -170,7 +170,7 @@ def move_packets(
     copies: Mapping[int, Stream],
     converters: Mapping[int, TextConverter],
 ) -> Iterator[Packet[Any]]:
-    """Yield the packets of the output's streams: copied, or converted to another form of text."""
+    """Yield the packets of the output's streams, copied or converted to another subtitle format."""
     bases: dict[int, Fraction] = {}
     for packet in packets:
         index = packet.stream_index

@@ -8,7 +8,7 @@ is $PIPELINE_CACHE_GB gigabytes:
     outputs/<digest of URL>/<name>              an output before its upload, beside its run folder
     scratch/work-*                              segments before their upload, pipes being copied
 
-Nobody else can write to these folders, so what they contain is what this program put there.
+Nobody else can write to these folders, so they contain only what this program put there.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def cache_folder() -> Path:
 def read_capacity() -> int:
     """Return the size limit for copies, in bytes.
 
-    Raises InputError if PIPELINE_CACHE_GB is set to anything but a number above 0.
+    Raises InputError if PIPELINE_CACHE_GB is set to anything but a positive number.
     """
     return int(read_number_variable("PIPELINE_CACHE_GB", DEFAULT_GB, "gigabytes") * 1e9)
 
@@ -127,7 +127,7 @@ def remove_scratch_folder(folder: Path) -> None:
 
 
 def fetch_recordings(plan: Plan) -> Plan:
-    """Return the plan with a local copy, fetched if needed, of each recording that is at a URL."""
+    """Return the plan with a local copy, fetched if needed, of each recording at a URL."""
     return plan.map_recordings(_fetch_recording)
 
 
@@ -164,12 +164,12 @@ def _make_room(needed: int, *, spare: Path) -> None:
     """Delete the least recently used copies until `needed` bytes fit, but not the entry `spare`.
 
     Copies that are in use stay, even if the cache then exceeds its limit. Raises InputError if
-    `needed` alone does.
+    `needed` alone exceeds the limit.
     """
     capacity = read_capacity()
     if needed > capacity:
         raise InputError(
-            f"found a download of {needed / 1e9:.2f} GB, expected at most the cache's "
+            f"a download of {needed / 1e9:.2f} GB does not fit into the cache, which is limited to "
             f"{capacity / 1e9:.2f} GB; increase PIPELINE_CACHE_GB"
         )
 

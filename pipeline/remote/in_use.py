@@ -1,7 +1,7 @@
 """Mark folders of the cache as used, for as long as this process lives.
 
 A mark is a locked file in the folder, `used-by-<unique>`. The system releases the lock when the
-process ends, however it ends. A process id would not do: in another container the same number
+process ends, however it ends. A process ID would not do: in another container, the same ID
 belongs to another process, or to none.
 """
 
@@ -59,7 +59,7 @@ def release_mark(folder: Path) -> None:
 
 
 def is_used(folder: Path) -> bool:
-    """Return whether a living process in any container uses `folder`; delete marks of dead ones."""
+    """Return whether a live process in any container uses `folder`; delete marks of dead ones."""
     used = False
     for file in folder.glob(f"{_MARK}*"):
         lock = FileLock(file)
@@ -74,6 +74,6 @@ def is_used(folder: Path) -> bool:
 
 
 def remove_unused(folder: Path) -> None:
-    """Delete a folder of the cache with everything in it, unless a living process uses it."""
+    """Delete a folder of the cache with everything in it, unless a live process uses it."""
     if not is_used(folder):
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Copy recordings that arrive through a pipe, a socket or standard input to files.
+"""Copy recordings to files if they arrive through a pipe, a socket or standard input.
 
 Such a recording can be read only once, but a run reads its recordings several times. The copy's
 path depends on its content, so that passing the same content again resumes an interrupted run.
@@ -117,8 +117,8 @@ def _refuse_endless(path: str) -> None:
     kind = describe_special(path)
     if kind in ("terminal", "device"):
         raise InputError(
-            f"found a {kind} at {_name(path)}, expected a recording: a file, a folder or a pipe; "
-            "record it to a file first, and pass that"
+            f"{_name(path)} is a {kind}; expected a file, a folder or a pipe; "
+            "record to a file first, and pass that"
         )
 
 
@@ -164,9 +164,8 @@ def _copy_pipe(path: str, part: Path) -> Path:
                 copy.write(chunk)
                 if shutil.disk_usage(part.parent).free < _LEAST_FREE:
                     raise InputError(
-                        f"found too little space in {part.parent.parent} for what arrives through "
-                        f"{_name(path)}, expected more; set PIPELINE_CACHE to a folder on another "
-                        "disk"
+                        f"{part.parent.parent} has too little space for what arrives through "
+                        f"{_name(path)}; set PIPELINE_CACHE to a folder on another disk"
                     )
     except OSError as error:
         raise InputError(

@@ -20,10 +20,10 @@ _READ = ("input", "ref_stream", "plan", "ground_truth")  # settings whose value 
 def fetch_inputs(settings: Settings, target: OutputSettings) -> Settings:
     """Download every input at a URL, and return the settings with local paths instead of URLs.
 
-    A path in the cache replaces the output of `target` if that is at a URL. Where possible,
-    `sandbox` "auto" becomes "on", because downloads are not trusted. Raises InputError if an input
-    cannot be read, or if the output cannot be written or is missing for an input at a URL, and
-    OutputExistsError if the output at a URL exists.
+    A path in the cache replaces the output of `target` if that is at a URL. After a download,
+    `sandbox` "auto" becomes "on" where possible, because downloads are not trusted. Raises
+    InputError if an input cannot be read, or if the output cannot be written or is missing for an
+    input at a URL, and OutputExistsError if the output at a URL exists.
     """
     changed: dict[str, object] = {}
     for name in _READ:
@@ -80,8 +80,8 @@ def with_urls(plan: Plan, lr: str, reference: str | None, output: str | None) ->
         return plan
     if not isinstance(plan.input, VideoClip) or plan.pictures:
         raise InputError(
-            f"found an output at the URL {redact_url(output)} that is not a video, expected a "
-            "video, because nothing else can be uploaded; try a local -o, and copy the output"
+            f"the output {redact_url(output)} would not be a video, and only videos can be "
+            "uploaded; try a local -o, and copy the output"
         )
     return plan.model_copy(update={"output_url": output})
 

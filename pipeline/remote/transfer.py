@@ -36,8 +36,8 @@ _DENIED = re.compile(
 )
 _MISSING = re.compile(r"NO_SUCH_BUCKET|NoSuchBucket|does not exist|NO_SUCH_KEY|\b404\b", re.I)
 
-# Stores that need only the URL and the environment. With fsspec's other schemes, such as zip, local
-# and github, a stranger's list or plan could have any file read; ftp and sftp need a password.
+# Stores that need only the URL and the environment. Through fsspec's other schemes, such as zip,
+# local and github, a stranger's list or plan could read any file; ftp and sftp need a password.
 _SCHEMES = frozenset(
     {
         *("s3", "gs", "http", "https", "memory"),
@@ -69,16 +69,16 @@ def _filesystem(scheme: str, endpoint: str) -> Any:
 
     if scheme not in _SCHEMES:
         raise InputError(
-            f"found a {scheme}:// URL, expected one of s3, gs, http, https or file; copy the file "
-            "to this machine, and pass its path"
+            f"{scheme}:// URLs are not supported; expected s3, gs, http, https or file; copy the "
+            "file to this machine, and pass its path"
         )
     if scheme not in ("s3", "gs"):
         try:
             return fsspec.filesystem(scheme)
         except (ImportError, ValueError) as error:
             raise InputError(
-                f"found a {scheme}:// URL, expected one of s3, gs, http, https or file; "
-                f"install the package that fsspec needs for it ({error})"
+                f"{scheme}:// URLs need a package that is not installed ({error}); install it, or "
+                "copy the file to this machine, and pass its path"
             ) from error
 
     try:
@@ -86,7 +86,7 @@ def _filesystem(scheme: str, endpoint: str) -> Any:
         from pyarrow import fs
     except ImportError as error:
         raise InputError(
-            f"found a {scheme}:// URL without the package pyarrow, expected it to be installed; "
+            f"{scheme}:// URLs need the package pyarrow, which is not installed; "
             f"try {describe_install('s3')}"
         ) from error
     if scheme == "gs":
@@ -127,7 +127,7 @@ def _resolve(url: str) -> tuple[Any, str]:
 
 
 def _split_url(url: str) -> SplitResult:
-    """Return the parts of a URL; raises InputError, without its secrets, if it is not valid."""
+    """Return the parts of a URL; raises InputError, with secrets redacted, if it is not valid."""
     try:
         parts = urlsplit(url)
         is_valid = "\\" not in url and (parts.port is None or parts.port >= 0)
@@ -135,13 +135,13 @@ def _split_url(url: str) -> SplitResult:
         is_valid = False
     if not is_valid or not (parts.netloc.isascii() or "@" not in parts.netloc):
         raise InputError(
-            f"found {redact_url(url)}, which is not a valid URL; expected SCHEME://HOST/PATH, with "
-            "other characters than letters and digits percent-encoded"
+            f"{redact_url(url)} is not a valid URL; expected SCHEME://HOST/PATH, with special "
+            "characters percent-encoded"
         )
     if parts.scheme in ("s3", "s3a", "gs", "gcs") and "@" in parts.netloc:
         raise InputError(
-            f"found a user in {redact_url(url)}, expected BUCKET/FILE after {parts.scheme}://; "
-            "pass credentials in the environment"
+            f"{redact_url(url)} contains a user name, but only BUCKET/FILE may follow "
+            f"{parts.scheme}://; pass credentials in the environment"
         )
     return parts
 
@@ -165,8 +165,7 @@ def retry_request(verb: str, url: str, request: Callable[[], Answer]) -> Answer:
             reason = _redact_reason(message)
             if isinstance(error, PermissionError) or _DENIED.search(message):
                 raise InputError(
-                    f"no permission to {verb} {shown} ({reason}); expected access; "
-                    "check the credentials"
+                    f"no permission to {verb} {shown} ({reason}); check the credentials"
                 ) from error
             if _MISSING.search(message):
                 raise InputError(
@@ -384,6 +383,6 @@ def check_writable(folder: str) -> None:
 def _check_writable_scheme(url: str) -> None:
     if url.startswith(("http://", "https://")):
         raise InputError(
-            f"the output {redact_url(url)} cannot be written, because HTTP is read-only; expected "
-            "a writable location; try a local path or s3://"
+            f"the output {redact_url(url)} cannot be written, because HTTP is read-only; try "
+            "a local path or s3://"
         )

@@ -289,7 +289,7 @@ def test_one_picture_is_not_written_under_the_name_of_a_video(tmp_path: Path) ->
     small = write_stills(tmp_path / "small", 48)
     large = write_stills(tmp_path / "large", 96)
     done = run(small / "a.png", "--ref-stream", large / "a.png", "-o", tmp_path / "x.mp4")
-    assert_refused(done, "for an input of one picture, expected a picture; try -o")
+    assert_refused(done, "x.mp4 is the name of a video, but the input is one picture; try -o")
 
 
 def test_a_folder_that_contains_the_input_is_not_replaced(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ _PICTURES = {
     ".png": (16, True), ".tif": (16, True), ".tiff": (16, True), ".webp": (8, True),
     ".jpg": (8, False), ".jpeg": (8, False), ".bmp": (8, False), ".ppm": (16, False),
 }  # fmt: skip
-# Suffixes of videos, which users may by mistake give to an output of pictures.
+# Video suffixes, which users may give to a picture output by mistake.
 VIDEO_SUFFIXES = frozenset({
     ".3g2", ".3gp", ".264", ".265", ".apng", ".asf", ".av1", ".avi", ".divx", ".dv", ".f4v", ".flv",
     ".gif", ".h264", ".h265", ".hevc", ".ivf", ".m2t", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov",
@@ -48,7 +48,8 @@ VIDEO_SUFFIXES = frozenset({
 })  # fmt: skip
 # Subsampling -> chroma samples per pixel.
 _CHROMA = {"4:4:4": Fraction(1), "4:2:2": Fraction(1, 2), "4:2:0": Fraction(1, 4)}
-_PLAYED = {"libx264": "H.264", "libx265": "H.265"}  # encoders for common players
+# Encoder -> its codec, for the codecs that common players support.
+_PLAYED = {"libx264": "H.264", "libx265": "H.265"}
 _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 
 
@@ -76,10 +77,10 @@ def default_output_path(clip: Clip, mark: str, encoding: Encoding) -> Path:
 
 
 def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
-    """Raise InputError if `out_path` cannot hold the output of the encoder.
+    """Raise InputError if `out_path` cannot hold the encoder's output.
 
     The container of a video must hold the encoder's packets, the clip's pixel aspect ratio and, if
-    the encoder keeps it, its transparency. For pictures, the name and the picture format must fit.
+    the encoder keeps it, its transparency. For pictures, the output's name and format must fit.
     """
     if isinstance(clip, Stills):
         _check_picture(clip, out_path)
@@ -87,15 +88,14 @@ def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
     muxer = choose_muxer(clip, out_path)
     if not can_hold(muxer, encoding.codec):
         raise InputError(
-            f"{out_path.suffix} files cannot hold {encoding.codec} video; expected a container "
-            "that can; try .mkv, or another --codec"
+            f"{out_path.suffix} files cannot hold {encoding.codec} video; try .mkv, or another "
+            "--codec"
         )
     beside = encoding.codec in BESIDE_PACKETS and keeps_alpha(encoding.codec, encoding.pix_fmt)
     if clip.alpha and beside and muxer not in MATROSKA_MUXERS:
         raise InputError(
-            f"{out_path.suffix} files cannot hold the transparency of {encoding.codec}, expected "
-            ".webm or .mkv; try one of these, --codec prores with .mov, or --codec libx264, which "
-            "drops transparency"
+            f"{out_path.suffix} files cannot hold the transparency of {encoding.codec}; try .webm "
+            "or .mkv, --codec prores with .mov, or --codec libx264, which drops transparency"
         )
     # the aspect ratio of ProRes is stored by the container
     keeps_aspect = encoding.codec in _STORE_ASPECT or (
@@ -186,9 +186,9 @@ def picture_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
 
 
 def colour_notes(clip: Clip, width: int, height: int) -> list[str]:
-    """Return a note if players will guess another colour matrix for the output than the input's.
+    """Return a note if players will guess another colour matrix for the output than for the input.
 
-    The output of an untagged video is untagged, and players guess BT.709 from 1280x720 on.
+    The output of an untagged video is untagged, and players assume BT.709 from 1280x720 upwards.
     """
     guessed = describe_colour(clip.pix_fmt, width, height, matrix=clip.colour.matrix)
     if not isinstance(clip, VideoClip) or guessed.used_matrix == clip.colour.used_matrix:
@@ -201,7 +201,7 @@ def colour_notes(clip: Clip, width: int, height: int) -> list[str]:
 
 
 def _chroma_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
-    """Return a note if chroma is lost, or if common players cannot play the output's chroma."""
+    """Return a note if chroma is lost, or if few players support the output's subsampling."""
     made = _find_chroma(encoding.pix_fmt)
     rgb = clip.colour.used_matrix == "rgb"
     given = "4:4:4" if rgb else _find_chroma(clip.pix_fmt)
@@ -215,7 +215,7 @@ def _chroma_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
             return [f"{note}; try an output in .mkv to keep RGB"]
         keep = encoding.pix_fmt.replace(made.replace(":", ""), given.replace(":", ""))
         formats = [form.name for form in Codec(encoding.codec, "w").video_formats or ()]
-        # the names of semi-planar formats, such as nv12, do not contain their chroma
+        # the names of semi-planar formats, such as nv12, do not state the subsampling
         keeps = keep != encoding.pix_fmt and keep in formats
         return [f"{note}; try --pix-fmt {keep} to keep {given}" if keeps else note]
 
@@ -254,35 +254,35 @@ def _alpha_notes(clip: Clip, encoding: Encoding) -> list[str]:
 def _check_picture(clip: Clip, out: Path) -> None:
     """Raise InputError if pictures cannot be written to `out`.
 
-    It must not be named like a video or, for several pictures, like one. The format of a single
-    picture must also hold its bit depth and transparency.
+    The name must not be a video's or, if there are several pictures, a single picture's. The format
+    of a single picture must support the picture's bit depth and transparency.
     """
     suffix = out.suffix.lower()
     count = len(clip.files)
     if suffix in VIDEO_SUFFIXES:
         shown = Path(out.name) if out.parent == Path.cwd() else out
         raise InputError(
-            f"found the name of a video, {out.name}, for an input of one picture, expected a "
-            f"picture; try -o {shown.with_suffix('.png')}"
+            f"{out.name} is the name of a video, but the input is one picture; "
+            f"try -o {shown.with_suffix('.png')}"
         )
     if count > 1 and suffix in _PICTURES and not out.is_dir():
         raise InputError(
-            f"found the name of one picture, {out.name}, for an input of {count} pictures, "
-            f"expected a folder; try -o {out.with_suffix('').name}"
+            f"{out.name} is the name of one picture, but the input has {count} pictures; name a "
+            f"folder instead: try -o {out.with_suffix('').name}"
         )
     if not Path(clip.path).is_file() or not out.suffix:
         return
     bits, alpha = _PICTURES.get(suffix, (0, False))
     if clip.bit_depth > bits or (clip.alpha and not alpha):
-        kind = f"{clip.bit_depth} bits{' with transparency' if clip.alpha else ''}"
+        kind = f"{clip.bit_depth} bits{' and transparency' if clip.alpha else ''}"
         raise InputError(
-            f"{out.suffix} cannot hold a picture of {kind}; expected .png or .tif; try "
+            f"{out.suffix} cannot hold a picture with {kind}; expected .png or .tif; try "
             f"{out.with_suffix('.png').name}"
         )
 
 
 def still_notes(clip: Stills, out: Path | None = None) -> list[str]:
-    """Return notes about a file with several pictures, and about a lossy format of the output."""
+    """Return notes about an input file with several pictures, and about a lossy output format."""
     notes = []
     for file in clip.files:
         if count := stills.count_pictures(file):
@@ -292,7 +292,7 @@ def still_notes(clip: Stills, out: Path | None = None) -> list[str]:
             )
             break
     if out is not None and out.suffix.lower() in _LOSSY and Path(clip.path).is_file():
-        notes.append(f"{out.suffix} compresses the picture with loss; try .png to lose nothing")
+        notes.append(f"{out.suffix} compression is lossy; try .png to lose nothing")
     return notes
 
 

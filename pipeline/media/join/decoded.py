@@ -19,7 +19,7 @@ from pipeline.schema.clip import Clip, Stills
 
 def read_first_pts(container: InputContainer) -> int:
     """Return the pts of a segment's first frame, in ticks of the input."""
-    # Matroska stores the names in capitals
+    # Matroska stores the names of tags in upper case
     tags = {name.lower(): value for name, value in container.metadata.items()}
     return int(tags[FIRST_PTS_TAG])
 
@@ -48,7 +48,7 @@ def decode_segments(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[i
 def name_stills(clip: Stills) -> list[str]:
     """Return the names of the pictures in an output folder: the input's names, ending in .png.
 
-    If two would be the same, each is preceded by a number.
+    If two names would be the same, every name is preceded by a number.
     """
     names = [f"{Path(file).stem}.png" for file in clip.files]
     if len(set(names)) < len(names):

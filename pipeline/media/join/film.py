@@ -12,7 +12,7 @@ from pipeline.schema.clip import Clip, RecordingBase, Stills, VideoClip
 
 
 def becomes_film(clip: RecordingBase, output: str | Path) -> bool:
-    """Return whether a recording is several pictures, and `output` has the suffix of a video."""
+    """Return whether a recording consists of several pictures and `output` has a video suffix."""
     several = isinstance(clip, Stills) and len(clip.files) > 1
     return several and Path(output).suffix.lower() in VIDEO_SUFFIXES
 

@@ -93,14 +93,14 @@ class _Timing:
         return self.pts[0] - (self.delay - position) * max(1, min(even, room))
 
     def duration(self, pts: int) -> int:
-        """Return for how many ticks the frame at `pts` is displayed."""
+        """Return the duration of the frame at `pts`, in ticks."""
         after = bisect_right(self.pts, pts)
         return (self.pts[after] if after < len(self.pts) else self.end_pts) - pts
 
     def last_duration(self) -> int:
-        """Return the duration of the last packet that makes the track last as long as its frames.
+        """Return the last packet's duration that makes the track last as long as its frames.
 
-        MP4 adds up the steps between dts, whose sum is too short with a variable rate and B-frames.
+        MP4 adds up the steps between dts; with a variable rate and B-frames, the sum is too short.
         """
         last = len(self.pts) - 1
         return self.end_pts - self.pts[0] - (self.dts(last) - self.dts(0))
@@ -112,14 +112,12 @@ def join_segments(
 ) -> None:
     """Join the segments and the input's other streams into `out`, which is overwritten.
 
-    If `clip` is pictures, write the frames of the segments as pictures instead. Raises StageError
-    if there are no segments, if they do not fit together, or if `out` cannot be written.
+    If `clip` consists of pictures, write the frames of the segments as pictures instead. Raises
+    StageError if there are no segments, if they do not fit together, or if `out` cannot be written.
     """
     files = [Path(segment) for segment in segments]
     if not files:
-        raise StageError(
-            "there are no segments to join; expected at least one; run the same command again"
-        )
+        raise StageError("there are no segments to join; run the same command again to create them")
     if isinstance(clip, Stills):
         write_stills(clip, files, out)
         return
@@ -146,8 +144,8 @@ def _segment_packets(clip: VideoClip, file: Path) -> Iterator[Packet[Any]]:
             exact = packet.pts * packet.time_base / tick
             if exact.denominator != 1:
                 raise StageError(
-                    f"{file} has a time between two ticks of the input's time base, expected whole "
-                    "ticks; delete the run folder and run again"
+                    f"a frame in {file} lies between two ticks of the input's time base; delete "
+                    "the run folder and run again"
                 )
             packet.time_base = clip.time_base
             packet.pts = int(exact) - LEAD + first
@@ -166,16 +164,13 @@ def _time(clip: VideoClip, files: list[Path]) -> _Timing:
         )
     if len(headers) > 1:
         raise StageError(
-            f"the {len(files)} segments have {len(headers)} different encoder headers, expected "
-            "one, from a single version of the encoder; delete the run folder and run again"
+            f"the {len(files)} segments have {len(headers)} different encoder headers, but they "
+            "must come from one version of the encoder; delete the run folder and run again"
         )
     order = np.argsort(coded)
     ordered = array("q", np.asarray(coded)[order].tobytes())
     if np.any(np.diff(ordered) == 0):
-        raise StageError(
-            "two segments hold the same frame, expected each frame once; delete the run folder "
-            "and run again"
-        )
+        raise StageError("two segments hold the same frame; delete the run folder and run again")
     delay = int(np.max(order - np.arange(len(order))))
     index = scan(clip)
     after = bisect_right(index.pts, ordered[-1])
@@ -261,9 +256,9 @@ def _muxer_options(
 
 
 def _common_scale(clip: VideoClip, streams: list[Stream]) -> int:
-    """Return the ticks per second in which the times of the clip and of all streams are exact.
+    """Return a number of ticks per second that makes the times of the clip and all streams exact.
 
-    If MP4 cannot express that number, return the clip's own ticks per second.
+    If MP4 cannot express such a number, return the clip's own ticks per second.
     """
     scales = [stream.time_base.denominator for stream in streams if stream.time_base]
     common = math.lcm(clip.time_base.denominator, *scales)
@@ -305,7 +300,7 @@ def _add_video(
 
 
 def read_display_matrix(clip: VideoClip) -> list[int] | None:
-    """Return the nine numbers that rotate or mirror the input for display; None if it has none."""
+    """Return the nine numbers of the input's display matrix, or None if it has none."""
     for data in read_side_data(read_first_frame(clip)):
         if data.type.name == "DISPLAYMATRIX":
             return list(memoryview(bytes(data)).cast("i"))

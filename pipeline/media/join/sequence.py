@@ -47,8 +47,8 @@ def write_sequence(
     ):
         if found is None or wanted is None or found[0] != wanted:
             raise StageError(
-                f"the segments end or differ at picture {position + numbered.FIRST_NUMBER}, "
-                "expected exactly the planned frames; delete the run folder and run again"
+                f"the segments end or differ from the plan at picture "
+                f"{position + numbered.FIRST_NUMBER}; delete the run folder and run again"
             )
         _save(out / numbered.picture_name(pattern, position), turn_upright(found[1], matrix))
     if isinstance(clip, VideoClip):
@@ -128,7 +128,7 @@ def compare_sequence(clip: Clip, folder: Path) -> list[str]:
 
 @sandboxed
 def sequence_notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
-    """Return notes about what numbered pictures lose, their orientation and EXR's values."""
+    """Return notes about what numbered pictures lose, their orientation, and the values in EXR."""
     notes = _video_notes(clip, encoding) if isinstance(clip, VideoClip) else _still_notes(clip)
     if clip.alpha and _is_exr(pattern):
         notes.append("transparency is dropped, because EXR is written opaque; try .png or .tif")
@@ -187,7 +187,7 @@ def _video_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
 
 
 def _listed(clip: Clip, index: FrameIndex, out: Path, pattern: str, names: list[str]) -> list[str]:
-    """Return what is missing or superfluous in the folder, and whether the sidecar is wrong."""
+    """Return what is missing from the folder or superfluous, and whether the sidecar is wrong."""
     video = isinstance(clip, VideoClip)
     there = {entry.name for entry in out.iterdir()}
     wanted = {*names, *([numbered.SIDECAR] if video else [])}
@@ -196,7 +196,9 @@ def _listed(clip: Clip, index: FrameIndex, out: Path, pattern: str, names: list[
         count = len(there - {numbered.SIDECAR})
         found.append(f"it has {count} picture{'' if count == 1 else 's'}, expected {len(names)}")
     elif there != wanted:
-        found.append(f"it holds {min(there ^ wanted)}, expected pictures numbered as {pattern}")
+        found.append(
+            f"{min(there ^ wanted)} is missing or superfluous, expected pictures like {pattern}"
+        )
     if not video:
         return found
     try:
@@ -252,7 +254,7 @@ def load_stored_picture(file: Path) -> Pixels:
     if stored is not None and stored.dtype == np.uint8 and stored.shape[2:] == (4,):
         return load_with_pillow(file, "RGBA")  # OpenCV multiplies the colours of TIFF by alpha
     if stored is None or stored.ndim != 3 or stored.shape[2] not in (3, 4):
-        raise MediaError(f"{file.name} is not a picture of 3 or 4 channels")
+        raise MediaError(f"{file.name} is not a picture with 3 or 4 channels")
     order = cv2.COLOR_BGR2RGB if stored.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
     return make_contiguous(cv2.cvtColor(stored, order))
 

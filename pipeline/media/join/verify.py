@@ -49,7 +49,7 @@ def find_differences(
 
     `index` lists the frames that `out` must have. Their times are compared as exact seconds, or to
     within half a tick if the container's ticks cannot express the input's. `encoding`, if given,
-    decides whether a video must be transparent; without it, transparency is not compared.
+    decides whether a video must be transparent; without it, a video's transparency is not compared.
     """
     if isinstance(clip, Stills):
         return _still_differences(clip, index, out, width, height)
@@ -139,7 +139,7 @@ def _stream_differences(clip: VideoClip, index: FrameIndex, made: VideoClip) -> 
     muxer = choose_muxer(clip, Path(made.path))
     kept, _ = split_streams(clip, muxer)
     window = _window(clip, index)
-    # open one after the other, because the index of an hour's MP4 takes 25 MB
+    # open one after the other, because the index of an hour-long MP4 takes 20 MB or more
     with open_container(clip.path) as source:
         promised = len(select_chapters(source, window))
         wanted = _digests(source, kept, window)
@@ -208,7 +208,7 @@ def _same_text(made: list[Cue], promised: list[Cue]) -> bool:
 
 
 def _alike(made: tuple[str, str], kind: tuple[str, str], muxer: str) -> bool:
-    """Return whether a copied stream has its original's type and, if expressible, its language."""
+    """Return whether a copied stream has the original's type and, if expressible, its language."""
     return made[0] == kind[0] and same_language(made[1], muxer_language(muxer, kind[1]))
 
 

@@ -1,9 +1,9 @@
-"""Read and write OpenEXR with FFmpeg: OpenCV is built without it, and imageio downloads a library.
+"""Read and write OpenEXR with FFmpeg, as OpenCV lacks it and imageio would download a library.
 
-EXR holds a recording's own values, which are made for a display, as fractions of their largest
-value: 8 bits as half, 16 bits as float. Neither conversion loses anything. Pictures of other
-programs are read by the same rule. Scene-linear light would need a transform that only the user
-knows; it is noticed by its values above 1, and refused.
+The files hold a recording's own values, which are display-referred, as fractions of the largest
+value: 8 bits as half, 16 bits as float. Neither conversion loses anything. Pictures from other
+programs are read in the same way. Scene-linear light would need a transform that only the user
+knows; it is recognised by values above 1, and refused.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from pipeline.pixels import Pixels
 SUFFIX = ".exr"
 _CHANNELS = (1, 2, 0)  # the planes are green, blue, red
 _MAGIC = b"\x76\x2f\x31\x01"
-_TILES, _DEEP, _PARTS = 0x200, 0x800, 0x1000  # flags of the version
+_TILES, _DEEP, _PARTS = 0x200, 0x800, 0x1000  # flags in the version field
 _MOST_HEADER = 1 << 20  # bytes
-_WHITE = 1.05  # values up to this are white, above which a filter may have gone at an edge
+_WHITE = 1.05  # values up to this count as white, because filters overshoot at edges
 _MOST_ABOVE = 0.01  # share of a picture's pixels that may be brighter
 _HALF, _FLOAT = np.dtype(np.float16), np.dtype(np.float32)
 # FFmpeg's pixel format -> the type of its values, and the planes of red, green and blue, or of grey
@@ -68,7 +68,7 @@ def save_exr(file: Path, rgb: Pixels) -> None:
 
 
 def load_exr(file: Path) -> Pixels:
-    """Read what `save_exr` writes: uint8 from half, uint16 from float, H x W x 3 RGB.
+    """Read a picture that `save_exr` wrote as H x W x 3 RGB: half as uint8, float as uint16.
 
     Raises MediaError if the file is not such a picture.
     """
@@ -81,7 +81,7 @@ def load_exr(file: Path) -> Pixels:
 
 
 def read_exr(file: Path) -> Pixels:
-    """Read an EXR picture of any program as uint16 H x W x 3 RGB; alpha is dropped.
+    """Read an EXR picture from any program as uint16 H x W x 3 RGB; alpha is dropped.
 
     Raises MediaError if it is damaged, or if it holds scene-linear light.
     """
@@ -89,9 +89,9 @@ def read_exr(file: Path) -> Pixels:
     above = float((values.max(axis=2) > _WHITE).mean())
     if above > _MOST_ABOVE:
         raise MediaError(
-            f"{file} has values up to {values.max():.3g}, of which {100 * above:.0f} % are beyond "
-            "white; expected values for a display from 0 to 1, as `pipeline keyframes` writes "
-            "them, and not scene-linear light; save it with the view transform of the recording "
+            f"{file} has values up to {values.max():.3g}, and {100 * above:.0f} % of its pixels "
+            "are brighter than white; expected display values from 0 to 1, as `pipeline keyframes` "
+            "writes them, not scene-linear light; save it with the view transform of the recording "
             "(Rec.709 or sRGB)"
         )
     rgb = values if values.shape[2] == 3 else np.repeat(values, 3, axis=2)
@@ -108,25 +108,25 @@ def read_exr_size(file: Path) -> tuple[int, int]:
 
 
 class _Header(NamedTuple):
-    """What is read of a header without FFmpeg."""
+    """The parts of a header that are read without FFmpeg."""
 
     size: tuple[int, int]
     """Width and height."""
     end: int
-    """Position of the first byte after it."""
+    """Position of the first byte after the header."""
     is_tiled: bool
 
 
 def _read_header(file: Path, head: bytes) -> _Header:
     if head[:4] != _MAGIC:
-        raise MediaError(f"{file} is not an OpenEXR picture; expected one; save it again")
+        raise MediaError(f"{file} is not an OpenEXR picture; save it again as OpenEXR")
     size = None
     try:
         (flags,) = struct.unpack_from("<I", head, 4)
         if flags & (_DEEP | _PARTS):
             raise MediaError(
-                f"{file} has several parts or deep samples; expected a flat OpenEXR picture; save "
-                "it as one"
+                f"{file} has several parts or deep samples; save it as a flat OpenEXR "
+                "picture with one part"
             )
         at = 8
         while head[at] != 0:
@@ -141,9 +141,7 @@ def _read_header(file: Path, head: bytes) -> _Header:
     except (ValueError, IndexError, struct.error):
         size = None
     if size is None:
-        raise MediaError(
-            f"{file} has a damaged OpenEXR header; expected an intact one; save it again"
-        )
+        raise MediaError(f"{file} has a damaged OpenEXR header; save it again")
     return _Header(size, at + 1, is_tiled=bool(flags & _TILES))
 
 
@@ -153,11 +151,11 @@ def _read_text(head: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _is_complete(data: bytes, header: _Header) -> bool:
-    """Return whether a file holds all blocks of its table; FFmpeg leaves out those that it lacks.
+    """Return whether a file holds all blocks in its offset table; FFmpeg skips missing ones.
 
-    A program that stopped while it wrote leaves zeros in the table.
+    A program that stopped while writing leaves zeros in the table.
     """
-    lead = 20 if header.is_tiled else 8  # bytes before the pixels of a block, the last 4 their size
+    lead = 20 if header.is_tiled else 8  # bytes before a block's pixels; the last 4 hold the size
     try:
         (first,) = struct.unpack_from("<Q", data, header.end)
         count = max((first - header.end) // 8, 1)
@@ -173,13 +171,11 @@ def _is_complete(data: bytes, header: _Header) -> bool:
 def _decode(file: Path) -> NDArray[Any]:
     """Return the values of a picture, H x W x 3 or, for grey, H x W x 1; alpha is left out.
 
-    Raises MediaError if FFmpeg cannot decode it, or if it has other channels.
+    Raises MediaError if the file is incomplete or cannot be decoded, or if it has other channels.
     """
     data = file.read_bytes()
     if not _is_complete(data, _read_header(file, data[:_MOST_HEADER])):
-        raise MediaError(
-            f"{file} is an OpenEXR picture that ends too early; expected all of it; copy it again"
-        )
+        raise MediaError(f"the OpenEXR picture {file} is incomplete; copy it again")
 
     context = av.CodecContext.create("exr", "r")
     assert isinstance(context, VideoCodecContext)
@@ -193,8 +189,8 @@ def _decode(file: Path) -> NDArray[Any]:
     form = _FORMATS.get(frames[0].format.name) if frames else None
     if form is None:
         raise MediaError(
-            f"{file} is not an OpenEXR picture of half or float RGB or grey; save it as one, or as "
-            "TIFF"
+            f"{file} is not an OpenEXR picture of half or float RGB or grey; save it as such, or "
+            "as TIFF"
         )
 
     kind, planes = form

@@ -57,7 +57,7 @@ class KeyFrames(Model):
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         if "" in self._by_stem or len(self._by_stem) < len(self.key_frames):
-            raise ValueError("expected a name of its own for every picture")
+            raise ValueError("expected a different name for every picture")
         return self
 
     @cached_property
@@ -102,8 +102,8 @@ def read_key_frames(folder: Path) -> KeyFrames | None:
 
 def _make_error(file: Path, reason: str) -> MediaError:
     return MediaError(
-        f"{file} cannot be read ({' '.join(reason.split())}); expected one that "
-        "`pipeline keyframes` wrote; remove it to use the names of the pictures instead"
+        f"{file} cannot be read ({' '.join(reason.split())}); expected a file "
+        "written by `pipeline keyframes`; remove it to use the names of the pictures instead"
     )
 
 

@@ -1,7 +1,7 @@
 """Read times, dates, timecodes and numbers from the names of pictures.
 
 What all names share says nothing about a single picture, and no two pictures show the same moment.
-So a reading is used only if it differs between all names.
+So a reading is used only if no two names share it.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _DECIMAL = re.compile(r"(?<![\d.])(\d+\.\d+)(?![\d.])")
 
 @dataclass(frozen=True)
 class Reading:
-    """A quantity that the names of all pictures state."""
+    """A quantity that the name of every picture states."""
 
     kind: Kind
     """A "clock" may be the time of day when the picture was taken; a "date" counts from 1970."""
     values: tuple[float, ...]
     """Each picture's time in seconds; for a timecode, without its frames."""
     frames: tuple[int, ...]
-    """Each picture's last number in a timecode, the frames after the second; 0 for other kinds."""
+    """The frame number at the end of each picture's timecode; 0 for other kinds."""
     example: str
     """The text that states the quantity in the first name."""
 
@@ -124,7 +124,7 @@ def read_numbers(names: Sequence[str]) -> list[tuple[int, ...]]:
 def _read(
     kind: Kind, names: Sequence[str], find: Callable[[str], Iterator[_Found]]
 ) -> Reading | None:
-    """Return the reading at the first place in the names where no two of them state the same."""
+    """Return the reading at the first place in the names where no two names have the same value."""
     found = [list(find(name)) for name in names]
     for place in range(min(map(len, found), default=0)):
         column = [each[place] for each in found]

@@ -1,10 +1,10 @@
 """Patterns for the names of numbered pictures, as programs for video and film write them.
 
     frame_%06d.png        FFmpeg: a number with at least six digits
-    frame.####.png        a number with at least as many digits as signs; a single # is any number
+    frame.####.png        a number with at least as many digits as # signs; a single # is any number
     frame.@@@@.exr        the same
     frame.1-100#.png      only the numbers from 1 to 100
-    frame.1-100x5#.png    and of these only every fifth
+    frame.1-100x5#.png    only every fifth of these numbers
     frame.1-9,20#.png     several ranges
 
 No two programs agree on how many digits a single # stands for, so it stands for any.
@@ -19,12 +19,12 @@ from pipeline.errors import MediaError
 
 _PERCENT = re.compile(r"(?<!%)%(?:0?(\d))?d")
 _RANGE = r"\d+(?:-\d+(?:x\d+)?)?"
-# Ranges count only at the beginning of a name or after a separator, where they are no part of it.
+# Ranges count only at the start of a name or after a separator, not inside a word.
 _SIGNS = re.compile(rf"(?P<ranges>(?:(?<=[._ -])|(?<=^)){_RANGE}(?:,{_RANGE})*)?(?P<signs>#+|@+)")
 
 
 def has_percent_number(name: str) -> bool:
-    """Return whether a name has a number as FFmpeg writes it, such as %06d."""
+    """Return whether a name has one of FFmpeg's placeholders for a number, such as %06d."""
     return _PERCENT.search(name) is not None
 
 
@@ -34,9 +34,9 @@ def has_number(name: str) -> bool:
 
 
 def compile_number_pattern(name: str) -> Callable[[str], bool]:
-    """Return a function that tells whether a file's name matches a pattern with a number.
+    """Return a function that checks whether a file name matches a pattern with a number.
 
-    Raises MediaError if a range in it ends before it begins, or has no step.
+    Raises MediaError if a range in the pattern ends before it begins, or has a step of 0.
     """
     if has_percent_number(name):
         return _compile_percent(name)
@@ -73,7 +73,7 @@ def _escape(text: str) -> str:
 
 
 def _parse_ranges(text: str | None, name: str) -> list[range] | None:
-    """Return the numbers that a pattern allows; None for all."""
+    """Return the ranges of numbers that a pattern allows, or None if it allows all numbers."""
     if text is None:
         return None
     found = []
@@ -83,8 +83,8 @@ def _parse_ranges(text: str | None, name: str) -> list[range] | None:
         numbers = range(int(first), int(last or first) + 1, int(step or 1) or -1)
         if not numbers:
             raise MediaError(
-                f"found the range {part} in the pattern {name}, expected one such as 1-100 or "
-                "1-100x5; correct it"
+                f"the range {part} in the pattern {name} contains no number; try a range such as "
+                "1-100 or 1-100x5"
             )
         found.append(numbers)
     return found

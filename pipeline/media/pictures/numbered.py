@@ -59,7 +59,7 @@ class PictureSequence(Model):
 def split_pattern(output: str) -> tuple[Path, str] | None:
     """Return the folder and the pattern of an output such as `frames/%06d.png`; None for others.
 
-    Raises InputError if the pattern is invalid or has a lossy suffix, or if the folder is the
+    Raises InputError if the pattern or its suffix is not supported, or if the folder is the
     working directory or contains it.
     """
     path = Path(output)
@@ -68,19 +68,19 @@ def split_pattern(output: str) -> tuple[Path, str] | None:
         return None
     if suffix not in LOSSLESS_SUFFIXES:
         raise InputError(
-            f"found pictures that end in {path.suffix} as the output, expected one of "
+            f"numbered pictures cannot be written as {path.suffix}; expected one of "
             f"{', '.join(LOSSLESS_SUFFIXES)}, which lose nothing; try {path.with_suffix('.png')}"
         )
     if len(_numbers(path.name)) > 1 or "%" in _PIECE.sub("", path.name):
         raise InputError(
-            f"found the pattern {path.name} as the output, expected one number such as %06d, and "
-            "%% for a percent sign; try %06d.png"
+            f"the output's pattern {path.name} must have exactly one number such as %06d, and %% "
+            "for a percent sign; try %06d.png"
         )
     folder = path.absolute().parent
     if Path.cwd().is_relative_to(folder.resolve()):
         raise InputError(
-            f"found {folder}, which is or contains the current folder, for numbered pictures, "
-            f"expected a folder of their own; try frames/{path.name}"
+            f"numbered pictures need a folder of their own, but {folder} is or contains the "
+            f"current folder; try frames/{path.name}"
         )
     return folder, path.name
 
@@ -144,24 +144,24 @@ def read_sequence(folder: Path) -> PictureSequence | None:
 
 
 def check_comparable(folder: Path, what: str) -> None:
-    """Raise InputError if a run wrote pictures to `folder` that differ from frames as stored.
+    """Raise InputError if a run's pictures in `folder` cannot be compared with stored frames.
 
-    These are EXR pictures, and pictures that were rotated upright. `what` is the operation that
-    compares pictures with stored frames, such as "a report".
+    This is the case for EXR pictures, and for pictures that were rotated upright. `what` is the
+    operation that would compare them, such as "a report".
     """
     found = read_sequence(folder) if folder.is_dir() else None
     if found is None:
         return
     if found.turned:
         raise InputError(
-            f"found upright pictures of a rotated or mirrored video in {folder}, expected frames "
-            f"as the video stores them for {what}; repeat the run with a video as its output, such "
-            "as -o out.mkv, and pass that"
+            f"{folder} holds upright pictures of a rotated or mirrored video, but {what} needs "
+            "the frames as the video stores them; repeat the run with a video as its output, such "
+            "as -o out.mkv, and pass that video"
         )
     if found.pattern.lower().endswith(".exr"):
         raise InputError(
-            f"found EXR pictures in {folder}, expected PNG, TIFF or a video for {what}; repeat the "
-            "run with a .png pattern or a video as its output, and pass that"
+            f"{folder} holds EXR pictures, but {what} needs PNG, TIFF or a video; repeat the run "
+            "with a .png pattern or a video as its output, and pass that output"
         )
 
 

@@ -21,7 +21,7 @@ Image.MAX_IMAGE_PIXELS = None
 # Formats that OpenCV cannot read, or whose orientation it ignores.
 PILLOW_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
 
-# What Pillow raises, besides its own errors, for pictures that are damaged or contain too much.
+# Errors other than its own that Pillow raises for damaged or excessively large pictures.
 _DAMAGES = (ValueError, LookupError, EOFError, OverflowError, MemoryError, struct.error, zlib.error)
 
 _ORIENTATION = 0x0112
@@ -36,8 +36,8 @@ _BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"avi
 def open_picture(file: str | Path) -> Iterator[Image.Image]:
     """Open a picture, and close it at the end of the block.
 
-    Raises what `PIL.Image.open` raises, and MediaError for a picture that is damaged or contains
-    more than Pillow accepts, such as texts of many megabytes.
+    Raises what `PIL.Image.open` raises, and MediaError for a picture that is damaged or exceeds one
+    of Pillow's limits, for example with many megabytes of text.
     """
     try:
         with _open(file) as image:
@@ -75,9 +75,9 @@ def is_picture_container(file: Path) -> bool:
 
 
 def read_orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8, by which pixels that OpenCV reads must be corrected.
+    """Return the EXIF orientation (1 to 8) that must still be applied to pixels read by OpenCV.
 
-    It is 1 (upright) for TIFF pictures, which OpenCV turns itself.
+    It is 1 (upright) for TIFF pictures, which OpenCV turns upright itself.
     """
     return 1 if image.format == "TIFF" else int(image.getexif().get(_ORIENTATION, 1))
 
@@ -97,7 +97,7 @@ def read_upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def load_with_pillow(file: str | Path, mode: str) -> Pixels:
-    """Return a picture upright in `mode` (RGB or RGBA), as uint8 H x W x 3 or H x W x 4.
+    """Return an upright picture in `mode` (RGB or RGBA), as uint8 H x W x 3 or H x W x 4.
 
     Colours are not multiplied by alpha.
     """

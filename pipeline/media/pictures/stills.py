@@ -53,7 +53,7 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 def is_pattern(path: str) -> bool:
     """Return whether a path that does not exist is a glob or a pattern like `frames/%04d.png`.
 
-    Other ways to write a number are those of `number_pattern.py`, for pictures alone.
+    For pictures, the other notations of `number_pattern.py` count as patterns, too.
     """
     if Path(path).exists():
         return False
@@ -67,7 +67,7 @@ def _is_numbered(path: Path) -> bool:
 
 
 def list_pictures(path: str) -> list[Path]:
-    """Return the pictures of a file, folder, glob or numbered pattern, in natural order.
+    """Return the pictures at a path, in a folder or matching a pattern, in natural order.
 
     Raises MediaError if there are none, and InputError if a name is not UTF-8.
     """
@@ -172,8 +172,8 @@ def _exif_seconds(taken: object, fraction: object) -> float | None:
 def picture_times(files: list[Path], exif: list[float | None]) -> tuple[float, ...]:
     """Return the time of each file in seconds, from EXIF or the names.
 
-    The result is empty unless all files have a time. EXIF times are ignored if several files all
-    have the same, and times in the names if any two files have the same.
+    The result is empty unless all files have a time. EXIF times are ignored if all of several
+    files share one time, and times in the names if any two files share one.
     """
     dates = tuple(seconds for seconds in exif if seconds is not None)
     if len(dates) == len(files) and (len(files) == 1 or len(set(dates)) > 1):
@@ -183,9 +183,9 @@ def picture_times(files: list[Path], exif: list[float | None]) -> tuple[float, .
 
 
 def load_picture(file: str) -> Pixels:
-    """Return a picture upright as uint8 or uint16 H x W x 3 RGB, without alpha.
+    """Return an upright picture as uint8 or uint16 H x W x 3 RGB, without alpha.
 
-    Raises StageError if it cannot be read, and MediaError if it is EXR that cannot be read.
+    Raises StageError if it cannot be read, or MediaError if an EXR picture cannot be read.
     """
     if Path(file).suffix.lower() == EXR:
         return read_exr(Path(file))
@@ -209,7 +209,7 @@ def load_picture(file: str) -> Pixels:
 
 
 def _multiplied(file: str) -> bool:
-    """Return whether OpenCV would multiply the colours by alpha, as it does in 8-bit TIFF."""
+    """Return whether OpenCV would multiply the colours by alpha, as it does for 8-bit TIFF."""
     if Path(file).suffix.lower() not in TIFF:
         return False
     with open_picture(file) as image:
@@ -217,7 +217,7 @@ def _multiplied(file: str) -> bool:
 
 
 def _stretched(pixels: Pixels, white: int | None) -> Pixels:
-    """Return pixels scaled so that `white` becomes full scale; JPEG Pleno's PPM has it at 1023."""
+    """Return pixels scaled so that `white` becomes full scale; JPEG Pleno's PPM files have 1023."""
     limit = np.iinfo(pixels.dtype).max
     if white is None or white in (0, limit):
         return pixels
@@ -228,8 +228,8 @@ def _stretched(pixels: Pixels, white: int | None) -> Pixels:
 def save_picture(file: Path, rgb: Pixels, alpha: Plane | None = None) -> None:
     """Write uint8 or uint16 H x W x 3 RGB as a picture in the format of the file's suffix.
 
-    `alpha` (H x W of the same type) is its transparency, which EXR drops. Raises StageError if
-    encoding fails.
+    `alpha` (H x W of the same type) is its transparency, which is dropped for EXR. Raises
+    StageError if encoding fails.
     """
     if file.suffix.lower() == EXR:
         save_exr(file, rgb)

@@ -1,4 +1,4 @@
-"""Read and write transparent pictures without OpenCV's faults.
+"""Read and write transparent pictures, working around OpenCV's faults.
 
 OpenCV multiplies the colours of 8-bit TIFF by alpha, does not apply the EXIF orientation to alpha,
 ignores the transparent colour of 16-bit grey, and writes TIFF with an undeclared fourth channel.
@@ -31,7 +31,7 @@ TIFF = frozenset({".tif", ".tiff"})
 
 
 def has_alpha(file: str) -> bool:
-    """Return whether a picture has transparency that is kept, which that of EXR is not."""
+    """Return whether a picture has transparency; that of EXR does not count, as it is dropped."""
     if Path(file).suffix.lower() == EXR:
         return False
     with open_picture(file) as image:
@@ -71,7 +71,7 @@ def _deep_alpha(file: str) -> Plane | None:
 
 
 def _turned(plane: Plane, orientation: int) -> Plane:
-    """Return a plane rotated and mirrored by EXIF's orientation (Exif 2.3, 4.6.4)."""
+    """Return a plane rotated and mirrored according to its EXIF orientation (Exif 2.3, 4.6.4)."""
     if orientation in (5, 6, 7, 8):
         plane = plane.T
     if orientation in (2, 3, 6, 7):

@@ -124,7 +124,7 @@ class Decoder:
         """Return the time to seek to and the pts of the key frame there, at or before `pts`.
 
         The result is None if the file must be decoded from its start. Demuxers seek by dts, or to
-        the nearest index entry: while they find a key frame after `pts`, earlier times are tried.
+        the nearest index entry, so they may find a key frame after `pts`: then try earlier times.
         """
         if self._clip.container in UNTIMED_FORMATS:
             return None

@@ -1,4 +1,4 @@
-"""Deinterlace with FFmpeg's bwdif, which makes one frame from each input frame, at its time."""
+"""Deinterlace with FFmpeg's bwdif, which turns each frame into one frame with the same time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def deinterlace_frames(
         elif size != (frame.width, frame.height):
             yield pts, frame
             continue
-        # the filter changes times that it finds odd, so frames are numbered for it
+        # the filter alters irregular times, so it gets the frames' numbers instead
         frame.pts = number
         waiting.append(pts)
         graph.vpush(frame)

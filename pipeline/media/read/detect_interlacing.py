@@ -22,11 +22,11 @@ from pipeline.schema.clip import Recording, VideoClip
 _FRAMES = 40  # number of frames to examine, from the start of the clip
 _MIN_DECIDED = 8  # frames that idet must classify; it cannot classify frames without motion
 _MIN_AGREEMENT = 0.9  # share of the classified frames that must have the same first field
-# Share of moving pixels that must stick out of the rows above and below. Measured on interlaced
+# Share of moving pixels that must stand out from the rows above and below. Measured on interlaced
 # recordings: 0.11 to 0.19 (0.03 for one of flat shapes); on progressive test patterns that idet
 # misjudges: 0.04.
 _MIN_COMBED = 0.08
-_STEP = 8  # levels of luma by more than which a pixel sticks out or moves
+_STEP = 8  # levels of luma; a pixel stands out or moves if it differs by more than this
 
 
 def choose_deinterlacing(clip: Recording, wish: Literal["auto", "off", "bwdif"]) -> Recording:
@@ -75,7 +75,7 @@ def looks_interlaced(clip: VideoClip) -> bool:
 
 
 def _combed(before: NDArray[np.int16], luma: NDArray[np.int16]) -> float | None:
-    """Return the share of moving pixels that stick out of the rows above and below.
+    """Return the share of moving pixels that stand out from the rows above and below.
 
     The result is None if no pixel moves.
     """

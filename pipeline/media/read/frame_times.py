@@ -1,9 +1,9 @@
 """Find the times of a video's frames: from packets or, where these are not frames, by decoding.
 
-Demuxing is a hundred times faster than decoding, and in most files a packet is a frame. It is not
-in field-coded H.264 (two packets per frame), in MPEG-4 with frames that are not coded (a packet
-without a frame), and where a recording begins between key frames (packets that cannot be decoded).
-Raw streams have no times at all.
+Demuxing is a hundred times faster than decoding, and in most files a packet is a frame. The
+exceptions are field-coded H.264 (two packets per frame), MPEG-4 with frames that are not coded (a
+packet without a frame), and recordings that begin between key frames (packets that cannot be
+decoded). Raw streams have no times at all.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from pipeline.media.container import (
 )
 from pipeline.schema.clip import FrameIndex, VideoClip
 
-# Codecs whose hidden frames have packets of their own, so that only decoding finds shown frames.
+# Codecs whose hidden frames have packets of their own: only decoding finds the shown frames.
 _HIDES_FRAMES = frozenset({"vp8"})
 
-# Most bytes of an MPEG-4 packet that says "not coded": a header of up to 8 bytes, and stuffing.
+# Largest MPEG-4 packet that only marks a frame as "not coded": up to 8 bytes, and stuffing.
 _NOT_CODED_BYTES = 12
 
 Column = NDArray[np.int64]
@@ -63,7 +63,7 @@ class _Times:
         return int(same[0]) if len(same) else None
 
     def find_step_back(self) -> tuple[int, int] | None:
-        """Return the first pts that is lower than the one before it, and the latter; else None."""
+        """Return the first pts that is lower than the one before, and the one before; else None."""
         times = _column(self.pts)
         back = np.flatnonzero(np.diff(times) < 0)
         return (int(times[back[0] + 1]), int(times[back[0]])) if len(back) else None
@@ -73,7 +73,7 @@ def index_frames(clip: VideoClip, *, distinct: bool) -> FrameIndex:
     """Return the presentation times of all frames, in ticks.
 
     Raises MediaError if the file is truncated or has no frames, if its times go back or, with
-    `distinct`, if two frames have the same time. Without it, such frames are listed as one.
+    `distinct`, if two frames have the same time. Without `distinct`, such frames count as one.
     """
     packets = _read_packets(clip)
     if packets is not None and not _may_differ_from_frames(clip, packets):
@@ -83,7 +83,7 @@ def index_frames(clip: VideoClip, *, distinct: bool) -> FrameIndex:
     if distinct and (pts := frames.find_doubled()) is not None:
         raise MediaError(
             f"{clip.path} has two frames at {clip.seconds(pts):.3f} s (pts {pts}), expected "
-            "distinct times; give every frame a time of its own with "
+            "distinct times; give every frame its own time with "
             f"ffmpeg -i INPUT -fps_mode cfr -c:a copy OUTPUT{_suffix(clip)}"
         )
     _refuse_step_back(clip, frames)
@@ -145,7 +145,7 @@ def _refuse_truncated(stream: VideoStream, clip: VideoClip) -> None:
         lost = sum(entry.pos + entry.size > clip.size_bytes for entry in entries)
         raise MediaError(
             f"{clip.path} is truncated, and lacks data of {lost} of its {len(entries)} frames; "
-            "expected the whole file; copy it again"
+            "copy the whole file again"
         )
 
 
@@ -164,7 +164,7 @@ def _may_differ_from_frames(clip: VideoClip, packets: _Times) -> bool:
     if clip.codec == "mpeg4" and min(packets.sizes) <= _NOT_CODED_BYTES:
         return True
 
-    # no frame before a key frame in the file is displayed after it, unless the times go back
+    # unless the times go back, no frame that precedes a key frame in the file is shown after it
     highest = np.maximum.accumulate(pts)
     late = highest[:-1] > pts[1:]
     return bool(np.isin(pts[1:][late], _column(packets.keys)).any())
@@ -213,7 +213,7 @@ def _refuse_step_back(clip: VideoClip, frames: _Times) -> None:
     later, earlier = (clip.seconds(pts) for pts in step)
     raise MediaError(
         f"{clip.path} goes back in time from {earlier:.3f} s to {later:.3f} s, expected ascending "
-        "times; it seems to be joined from several recordings: pass each of them by itself"
+        "times; it seems to be joined from several recordings: pass each of them separately"
     )
 
 
@@ -240,7 +240,7 @@ def _merge(clip: VideoClip, packets: _Times, frames: _Times) -> FrameIndex:
 
 
 def _find_second_fields(packets: _Times, frames: _Times, missing: Flags) -> Flags:
-    """Return a mask of the packets with only the second field of the frame in the packet before.
+    """Return a mask of the packets that hold only the second field of the previous packet's frame.
 
     `missing` is the mask of the packets at whose times no frame was decoded.
     """
@@ -278,7 +278,7 @@ def _make_index(
 
 
 def _find_last_duration(clip: VideoClip, pts: array[int], shown: int) -> int:
-    """Return the last frame's duration in ticks; `shown` is that from its packets, 0 if unknown."""
+    """Return the last frame's duration in ticks; `shown` is its packets' duration, or 0."""
     if clip.container in UNTIMED_FORMATS:
         return 1
     if clip.container.startswith("mov") and clip.duration_pts is not None:

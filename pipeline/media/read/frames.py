@@ -32,7 +32,7 @@ class Frame:
 
     pts: int
     rgb: Pixels
-    """If planes were requested, these are enlarged planes as `PlaneFormat.shape` instead."""
+    """If planes were requested, the enlarged planes (of `PlaneFormat.shape`) instead."""
     concealed: bool = False
     """Whether the pixels are those of a neighbour, because the frame itself is corrupt."""
     alpha: Plane | None = None
@@ -55,7 +55,7 @@ def read_frames(
     `on_error="conceal"`, the last good frame (or the next, if there is none) takes its place.
     Without `expected`, StageError is raised after a decoding error unless errors are concealed.
     `threads` is the decoder's number of threads; with 0, the decoder chooses it. With `planes`, the
-    frames of a 4:2:0 video are enlarged to that size without being converted to RGB.
+    frames of a 4:2:0 video are enlarged to its size without being converted to RGB.
     """
     if clip.sandbox:
         arguments = {

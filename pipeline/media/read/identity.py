@@ -1,4 +1,4 @@
-"""Identify recordings by their content, and detect that a recording changed after it was planned.
+"""Identify recordings by their content, and detect changes to a recording after it was planned.
 
 The fingerprint in a plan depends on content alone, so a copied or moved recording has the same one.
 During a run, a file is not read again while its inode, size and times stay the same.
@@ -18,11 +18,11 @@ from pipeline.schema.plan import Plan
 _MEBIBYTE = 1 << 20
 _BLOCK = 1 << 18  # bytes
 _MOST_WHOLE = 64 * _MEBIBYTE  # bytes up to which a single file is read completely
-_LEAST_WHOLE = 2 * _MEBIBYTE  # the same for each of very many files
-_MOST_BLOCKS = 64  # blocks that are read of a larger single file
-_FEWEST_BLOCKS = 8  # the same for each of very many larger files
+_LEAST_WHOLE = 2 * _MEBIBYTE  # the same limit for each of a great many files
+_MOST_BLOCKS = 64  # blocks that are read from a larger single file
+_FEWEST_BLOCKS = 8  # the same for each of a great many larger files
 
-# Device, inode, size, and the times in ns of the last change of content and of the file itself.
+# Device, inode, size, and the times (ns) of the last change to the content and to the inode.
 Status = tuple[int, int, int, int, int]
 
 
@@ -30,8 +30,8 @@ def fingerprint(files: Sequence[Path]) -> str:
     """Return a SHA-256 over the size and content of each file, to detect changes.
 
     A file of up to 64 MiB is read completely; of a larger one, 64 blocks of 256 KiB spread over it
-    are read. If there are several files, these limits are divided by their number, but no file of
-    up to 2 MiB is read in part, and no larger one in fewer than 8 blocks.
+    are read. If there are several files, these limits are divided by their number, but files of
+    up to 2 MiB are always read completely, and at least 8 blocks of larger ones are read.
     """
     count = max(1, len(files))
     whole = max(_LEAST_WHOLE, _MOST_WHOLE // count)
@@ -57,7 +57,7 @@ def _block_starts(size: int, whole: int, blocks: int) -> Iterator[int]:
 
 
 def list_files(recording: RecordingBase) -> list[Path]:
-    """Return the files that a recording's fingerprint covers, in its order."""
+    """Return the files that a recording's fingerprint covers, in the order of hashing."""
     return [Path(file) for file in recording.files or (recording.path,)]
 
 
@@ -76,9 +76,8 @@ class UnchangedSources:
                 self._check(role, recording)
             except OSError as error:
                 raise ChangedInputError(
-                    f"found '{error.strerror}' at the {role} {error.filename}, expected a file "
-                    "that stays readable until the run ends; restore it, and run the same command "
-                    "again"
+                    f"the {role} {error.filename} can no longer be read ({error.strerror}); "
+                    "restore it, and run the same command again"
                 ) from error
 
     def _check(self, role: str, recording: RecordingBase) -> None:
@@ -91,9 +90,8 @@ class UnchangedSources:
         if fingerprint(files) != recording.fingerprint:
             place = redact_url(recording.url) if recording.url else recording.path
             raise ChangedInputError(
-                f"found that the content of the {role} {place} has changed since it was planned, "
-                "expected a file that stays the same until the run ends; run the same command "
-                "again once nothing writes to it"
+                f"the content of the {role} {place} has changed since it was planned; run the same "
+                "command again once nothing writes to it"
             )
         self._known[role] = status
 

@@ -62,8 +62,8 @@ def _check_files(clip: Clip) -> Clip:
         allowed = {str(file) for file in stills.list_pictures(clip.path)}
     if foreign := sorted(set(clip.files) - allowed):
         raise MediaError(
-            f"{clip.path} makes the reader name another file, {foreign[0]}; expected an intact "
-            "recording; do not open it with other programs"
+            f"{clip.path} made its reader name another file, {foreign[0]}, and may be malicious; "
+            "do not open it with other programs"
         )
     return clip
 
@@ -164,7 +164,7 @@ def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
     """Return the presentation times of all frames of a clip, in ticks.
 
     Raises MediaError if a video is truncated or has no frames, if its times go back or, with
-    `distinct`, if two frames have the same time. Without it, such frames are listed as one.
+    `distinct`, if two frames have the same time. Without `distinct`, such frames count as one.
     """
     if isinstance(clip, Stills) or clip.is_film:
         count = len(clip.files)

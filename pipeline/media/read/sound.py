@@ -1,4 +1,4 @@
-"""Measure the loudness of a recording's sound over time, by which recordings are aligned."""
+"""Measure the loudness of a recording's sound over time, which is used to align recordings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Loudness:
 
 @sandboxed
 def read_loudness(clip: Clip) -> Loudness | None:
-    """Return the loudness of the first sound track; None if there is none, or it cannot be decoded.
+    """Return the loudness of the first audio track; None without a track that can be decoded.
 
     Raises MediaError if the file cannot be read to its end.
     """

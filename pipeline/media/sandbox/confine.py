@@ -33,7 +33,7 @@ _PIPE_SIZE = 1 << 20
 _ADD = 445
 _RESTRICT = 446
 
-# Rights of Landlock.
+# Landlock's access rights.
 _READ = 1 << 0 | 1 << 2 | 1 << 3  # execute (to map libraries), read a file, list a folder
 _ALL = (1 << 13) - 1  # every right of Landlock's first version
 _TRUNCATE = 1 << 14
@@ -66,13 +66,13 @@ def require_confinement() -> None:
     """Raise InputError if this system cannot confine processes."""
     if not is_linux():
         raise InputError(
-            f"found {system_name()}, expected Linux for confined child processes; "
+            f"this is {system_name()}, but confined child processes need Linux; "
             "if you trust the recordings, try --sandbox off"
         )
     if obstacle := describe_obstacle():
         raise InputError(
-            f"found that {obstacle}, expected one of them for confined child processes; if you "
-            "trust the recordings, try --sandbox off"
+            f"child processes cannot be confined, because {obstacle}; if you trust the "
+            "recordings, try --sandbox off"
         )
 
 
@@ -91,7 +91,7 @@ def limit_memory(memory: int) -> None:
 
 
 def confine_process(readable: Iterable[Path], writable: Iterable[Path] = ()) -> None:
-    """Deny this process the network, and all files but the given ones and those that Python needs.
+    """Deny this process the network and all files except the given ones and those Python needs.
 
     Without `writable`, it can write no files. It can neither start programs nor signal or inspect
     other processes. Call it while the process has a single thread. Steps that the system does not

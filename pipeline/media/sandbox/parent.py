@@ -40,8 +40,8 @@ R = TypeVar("R")
 C = TypeVar("C", bound=RecordingBase)
 
 SECONDS_VARIABLE = "PIPELINE_SANDBOX_SECONDS"  # longest wait for an answer; 60 by default
-GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_GB"  # limit to a child's memory; 4 by default
-HEAD = struct.Struct(">II")  # precedes each answer: the numbers of bytes of JSON and of pixels
+GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_GB"  # limit on a child's memory; 4 by default
+HEAD = struct.Struct(">II")  # precedes each answer: the sizes of its JSON and its pixels in bytes
 _CHILD = "pipeline.confined.child"  # in a layer above this module, because it imports all readers
 _LARGEST_JSON = 1 << 28
 _CLIP: TypeAdapter[Clip] = TypeAdapter(Clip)
@@ -149,8 +149,8 @@ class ChildReader:
 class Child:
     """A confined process that answers requests with messages.
 
-    Raises InputError if this system cannot confine processes, or if an environment variable with
-    one of their limits is not a number above 0.
+    Raises InputError if this system cannot confine processes, or if an environment variable that
+    sets one of the limits is not a positive number.
     """
 
     def __init__(self, request: dict[str, Any], path: str, patience: float = 0.0) -> None:
@@ -195,8 +195,9 @@ class Child:
     def answer(self, shape: tuple[int, ...] | None = None) -> tuple[dict[str, Any], Pixels | None]:
         """Return the next message: its JSON and, if any, the pixels of a frame.
 
-        Pixels are uint8 or uint16 in this `shape`; without one, none are expected. Raises the error
-        that the child reports, and MediaError if the child died, hung, or sent an invalid answer.
+        Pixels are uint8 or uint16 of the given `shape`; without one, none are expected. Raises the
+        error that the child reports, and MediaError if the child died, hung, or sent an invalid
+        answer.
         """
         deadline = time.monotonic() + self._patience
         length, size = HEAD.unpack(self._receive(HEAD.size, deadline))

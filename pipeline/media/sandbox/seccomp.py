@@ -33,7 +33,7 @@ _FIRST_ARGUMENT = 16  # its lower half: both processors below are little-endian
 
 _ALLOW = 0x7FFF0000
 _DENY = 0x00050000 | errno.EPERM
-_OTHER_ABI = 0x40000000  # bit of the calls of x86-64's second interface, x32
+_OTHER_ABI = 0x40000000  # set in the call numbers of x32, x86-64's second interface
 
 
 @dataclass(frozen=True)

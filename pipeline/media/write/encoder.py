@@ -30,9 +30,9 @@ from pipeline.schema.texts import is_word
 DELIVERY = frozenset({".mp4", ".m4v", ".mov"})  # suffixes of videos for browsers and phones
 
 _BLOCK = 16  # pixels; a multiple of every chroma step
-_AVX512 = 256  # OpenCV's number for the part of AVX-512 that x264 uses
+_AVX512 = 256  # OpenCV's number for the subset of AVX-512 that x264 uses
 # x264's AVX-512 code for macroblock trees reads uninitialised memory if a row is not a multiple of
-# 8 macroblocks: the bits change from run to run. Without it they are the same on any processor.
+# 8 macroblocks, so its output varies. Without that code, the output is the same on any processor.
 _WITHOUT_AVX512 = "MMX2,SSE2Fast,LZCNT,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
 
 
@@ -51,7 +51,7 @@ def choose_encoding(
     allows. Pictures, and RGB with square pixels or 8 bits, are encoded losslessly. If `suffix` is
     that of MP4 or QuickTime, lossy H.264 and H.265 become 4:2:0, because browsers and phones play
     nothing else, and so does RGB video unless `codec` is given. Raises InputError if `quality` does
-    not apply to the encoder.
+    not apply to the encoder, or if `codec`, `preset` or `pix_fmt` is not a plain name.
     """
     if codec is None and clip.alpha:
         if isinstance(clip, Stills):
@@ -88,8 +88,8 @@ def choose_encoding(
     for name, word in (("codec", codec), ("preset", preset), ("pix-fmt", pix_fmt)):
         if word is not None and not is_word(word):
             raise InputError(
-                f"found {word!r} for --{name}, expected a name of letters and digits; try "
-                "`ffmpeg -encoders` for the names of encoders, or leave it out"
+                f"found {word!r} for --{name}, expected a name of letters and digits; "
+                "leave it out, or see `ffmpeg -encoders` and `ffmpeg -pix_fmts`"
             )
     return Encoding(
         codec=codec,
@@ -98,7 +98,7 @@ def choose_encoding(
         profile=choose_profile(codec, quality, pix_fmt),
         pix_fmt=pix_fmt,
         hdr=clip.hdr if codec in HDR_ENCODERS else None,
-        # x264's bits depend on its threads, so the plan fixes the number that x264 would choose
+        # x264's output depends on its threads, so the plan fixes the number that x264 would choose
         threads=min(16, math.ceil((os.cpu_count() or 1) * 1.5)),
     )
 
@@ -143,7 +143,7 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
     if encoding.codec in ("libx264", "libx264rgb") and cv2.checkHardwareSupport(_AVX512):
         options["x264-params"] = f"asm={_WITHOUT_AVX512}"
     if encoding.codec == "libx265":
-        # threads change the bits of x265, too, and it logs to stderr
+        # x265's output depends on its threads, too, and it logs to stderr
         options["x265-params"] = (
             f"log-level=none:open-gop=0:pools={max(1, encoding.threads)}:"
             f"frame-threads={min(4, max(1, encoding.threads))}{hdr_x265_params(encoding.hdr)}"
@@ -172,7 +172,7 @@ def configure_encoder(
 
 
 def find_chroma_step(pix_fmt: str) -> tuple[int, int]:
-    """Return the columns and rows of pixels that share a chroma sample; 1, 1 if there is none.
+    """Return how many columns and rows of pixels share a chroma sample; 1, 1 without chroma.
 
     The width and height of frames must be multiples of these. An unknown pixel format gives 1, 1:
     `check_encoder` refuses it.
@@ -199,9 +199,7 @@ def check_encoder(encoding: Encoding, width: int, height: int) -> None:
             "ffv1 or prores_ks; try --codec libx264"
         ) from error
     if not isinstance(context, VideoCodecContext):
-        raise InputError(
-            f"found the encoder {encoding.codec}, expected one for video; try --codec libx264"
-        )
+        raise InputError(f"{encoding.codec} is not a video encoder; try --codec libx264")
     formats = [f.name for f in context.codec.video_formats or ()]
     if formats and encoding.pix_fmt not in formats:
         raise InputError(
@@ -219,9 +217,8 @@ def check_encoder(encoding: Encoding, width: int, height: int) -> None:
         columns, rows = find_chroma_step(encoding.pix_fmt)
         if width % columns or height % rows:
             raise InputError(
-                f"{encoding.codec} rejects {width}x{height} in {encoding.pix_fmt}, expected a "
-                f"width and a height that are multiples of {columns} and {rows}; try --pix-fmt "
-                "yuv444p"
+                f"{encoding.codec} rejects {width}x{height} in {encoding.pix_fmt}; the width "
+                f"must be a multiple of {columns} and the height of {rows}; try --pix-fmt yuv444p"
             ) from error
         given = {"--crf": encoding.crf, "--preset": encoding.preset, "--pix-fmt": encoding.pix_fmt}
         settings = ", ".join(
@@ -229,12 +226,12 @@ def check_encoder(encoding: Encoding, width: int, height: int) -> None:
         )
         raise InputError(
             f"{encoding.codec} rejects {width}x{height} with {settings} ({first_line(error)}); "
-            "expected settings that it supports; try others, or leave them out"
+            "try other settings, or leave them out"
         ) from error
 
     unused = sorted(set(context.options) & {"crf", "cq", "preset"})
     if unused:
         raise InputError(
-            f"{encoding.codec} has no {' and no '.join(unused)}; expected only settings that it "
-            f"supports; leave out --{' and --'.join(unused)}"
+            f"{encoding.codec} has no {' and no '.join(unused)}; "
+            f"leave out --{' and --'.join(unused)}"
         )

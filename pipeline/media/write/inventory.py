@@ -39,7 +39,7 @@ def find_missing_decoders() -> list[str]:
 
 
 def find_refusal(encoder: str) -> str | None:
-    """Open an encoder of ENCODERS at 256 x 256, and return why it fails; None if it works."""
+    """Open one of ENCODERS at 256 x 256, and return why it fails, or None if it works."""
     try:
         check_encoder(ENCODERS[encoder], 256, 256)
     except InputError as error:

@@ -14,10 +14,10 @@ _TASKS = Path("/proc/self/task")  # a folder for each thread, on Linux
 def keep_priority() -> Iterator[None]:
     """Undo what opening an encoder does to the priority of this process's threads.
 
-    Where it has the right to, as root, SVT-AV1 gives real-time priority to its own threads and to
-    the thread that opens it, and never takes it back. These threads, and all processes that they
-    start, would exclude everything else from the processors. At the end of this context, threads
-    that got real-time priority inside it return to ordinary priority.
+    If it may (as root), SVT-AV1 gives real-time priority to its own threads and to the thread that
+    opens it, and never takes it back. These threads, and all processes that they start, would
+    starve everything else. At the end of this context, threads that got real-time priority inside
+    it return to ordinary priority.
     """
     before = _list_real_time_threads()
     try:
@@ -29,7 +29,7 @@ def keep_priority() -> Iterator[None]:
 
 
 def _list_real_time_threads() -> set[int]:
-    """Return the ids of this process's real-time threads; none on systems other than Linux."""
+    """Return the IDs of this process's real-time threads; none on systems other than Linux."""
     if not hasattr(os, "sched_getscheduler") or not _TASKS.is_dir():
         return set()
 

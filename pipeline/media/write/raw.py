@@ -1,7 +1,7 @@
-"""Write uncompressed frames for a program that reads them from a pipe: YUV4MPEG2 or pixels alone.
+"""Write uncompressed frames for a program that reads them from a pipe: YUV4MPEG2 or bare pixels.
 
 YUV4MPEG2 is described in yuv4mpeg(5) of mjpegtools; its formats with more than 8 bits and its range
-are FFmpeg's extensions.
+parameter are FFmpeg's extensions.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _COLOUR_SPACES = {
     "yuv422p12le": "422p12 XYSCSS=422P12",
     "yuv444p12le": "444p12 XYSCSS=444P12",
 }
-# FFmpeg's number of a range -> the parameter that states it; an unknown one is not stated.
+# FFmpeg's number for a range -> the parameter that states it; none if the range is unknown.
 _RANGES = {0: "", 1: " XCOLORRANGE=LIMITED", 2: " XCOLORRANGE=FULL"}
 _LARGEST = 2**31 - 1  # largest number in a header
 _RGB = ("bgr0", "gbrp")  # beginnings of the pixel formats in which plans store RGB
 
 
 def choose_stream_pix_fmt(pix_fmt: str, form: StreamForm) -> str:
-    """Return the pixel format of a stream of frames that a plan would encode in `pix_fmt`.
+    """Return the pixel format in which to stream frames that a plan would encode in `pix_fmt`.
 
     Transparency is dropped. RGB becomes packed RGB in "rawvideo", and 4:4:4 in "y4m". Raises
     InputError if `form` is "y4m" and cannot express the format.
@@ -58,7 +58,7 @@ def choose_stream_pix_fmt(pix_fmt: str, form: StreamForm) -> str:
     if form == "y4m" and opaque not in _COLOUR_SPACES:
         raise InputError(
             f"found the pixel format {opaque} for --stream y4m, expected one of "
-            f"{', '.join(_COLOUR_SPACES)}; try --pix-fmt, or --stream rawvideo"
+            f"{', '.join(_COLOUR_SPACES)}; choose one with --pix-fmt, or try --stream rawvideo"
         )
     return opaque
 
@@ -70,8 +70,8 @@ def check_stream_pix_fmt(pix_fmt: str, form: StreamForm) -> None:
         FromRgb(Colour(), pix_fmt)(black)
     except (*MEDIA_ERRORS, ValueError) as error:
         raise InputError(
-            f"found the pixel format {pix_fmt!r} for --stream {form}, but frames cannot be "
-            "converted to it, expected one such as yuv420p; see `ffmpeg -pix_fmts`"
+            f"--stream {form} cannot convert frames to the pixel format {pix_fmt!r}; try one such "
+            "as yuv420p (see `ffmpeg -pix_fmts`)"
         ) from error
     choose_stream_pix_fmt(pix_fmt, form)
 
@@ -117,7 +117,7 @@ class RawStreamWriter:
             self._header = _make_header(clip, pix_fmt, size, rate).encode("ascii")
 
     def write(self, rgb: Pixels) -> None:
-        """Write one frame, the first one after the header; raises StageError for a wrong shape."""
+        """Write a frame (the first one after the header); raises StageError for a wrong shape."""
         if rgb.shape != (*self._size, 3):
             raise StageError(f"a frame has the shape {rgb.shape}, expected {(*self._size, 3)}")
         frame = self._convert(rgb)

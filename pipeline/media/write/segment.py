@@ -47,10 +47,11 @@ _LARGEST_RATE = 1_000_000
 class SegmentWriter:
     """Encodes frames (uint8 or uint16, H x W x 3 RGB or H x W x 4 RGBA) into one segment file.
 
-    Instead of RGB, frames may be planes in the encoder's format, as `PlaneFormat.shape`. The file
-    is NUT, which supports any time base, so that times are exact; they are relative to the
-    `first_pts` tag. NUT can hold neither ProRes and DNxHD, which are written as QuickTime, nor
-    transparency beside the packets, for which Matroska is written with a millisecond per tick.
+    Instead of RGB, frames may be planes in the encoder's format, with the shape
+    `PlaneFormat.shape`. The file is NUT, which supports any time base, so that times are exact;
+    they are relative to the `first_pts` tag. NUT cannot hold ProRes or DNxHD, which are written as
+    QuickTime, or alpha beside the packets, which is written as Matroska, with each tick stored as a
+    millisecond.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class SegmentWriter:
         return add_alpha(frame, alpha, self._encoding.pix_fmt)
 
     def close(self) -> None:
-        """Flush the encoder and write the file to the disk; raises StageError if encoding fails."""
+        """Finish encoding, and flush the file to disk; raises StageError if encoding fails."""
         container = self._container
         stream = self._stream
         self._container = None

@@ -172,9 +172,9 @@ def test_fisheye_arrays_are_refused_until_undistorted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"layout": "mosaic"}, "expected --grid"),
+        ({"layout": "mosaic"}, "pass --grid"),
         ({"layout": "mosaic", "grid": "5x8"}, "found a mosaic of 512x384"),
-        ({"grid": "8x8"}, "expected --layout"),
+        ({"grid": "8x8"}, "pass --layout"),
         (
             {"layout": "mosaic", "grid": "8x8", "crop_grid": "9x9"},
             "found --crop-grid 9x9 for 8x8 views, expected 1x1 to 8x8",
@@ -189,7 +189,7 @@ def test_sheets_that_do_not_fit_are_refused(settings: dict[str, str], complaint:
 def test_views_of_two_sizes_are_refused(tmp_path: Path) -> None:
     scenes.write_folder(tmp_path, 2, 2)
     scenes.save_picture(tmp_path / "view_01_01.png", scenes.flowers(1, 1)[:-1])
-    with pytest.raises(InputError, match="64x47 and 8 bits"):
+    with pytest.raises(InputError, match="64x47 with 8 bits"):
         open_light_field(tmp_path)
 
 

@@ -304,7 +304,7 @@ def test_references_are_never_replaced(tmp_path: Path) -> None:
     [
         ("out.png", (), "found a single .png as the output of a video"),
         ("f/%06d.jpg", (), "which lose nothing; try"),
-        ("f/%d-%d.png", (), "expected one number such as %06d"),
+        ("f/%d-%d.png", (), "exactly one number such as %06d"),
         ("no/such/%d.png", (), "does not exist; create it first"),
         ("f/%d.png", ("--crf", "20"), "found --crf for pictures"),
         ("f/%d.png", ("--codec", "x265"), "found --codec for pictures"),

@@ -141,10 +141,10 @@ def test_a_stopped_video_of_pictures_resumes_to_the_same_bits(frames: Path, tmp_
 @pytest.mark.parametrize(
     ("source", "output", "more", "message"),
     [
-        ("frames/0001.png", "one.mp4", (), "for an input of one picture, expected a picture"),
+        ("frames/0001.png", "one.mp4", (), "the name of a video, but the input is one picture"),
         ("frames", "taken", (), "found the folder"),
         ("frames", "out", ("--fps", "24"), "expected it only for pictures that become a video"),
-        ("frames", "out.webp", (), "expected a folder"),
+        ("frames", "out.webp", (), "name a folder instead"),
     ],
 )
 def test_what_cannot_become_a_video_is_refused(

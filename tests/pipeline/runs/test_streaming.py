@@ -301,14 +301,14 @@ def test_pictures_become_a_stream(tmp_path: Path) -> None:
         (["-o", "-", "--stream", "y4m", "--runner", "ray"], "found --runner ray with --stream"),
         (["-o", "-", "--stream", "y4m", "--pix-fmt", "nv12"], "format nv12 for --stream y4m"),
         (["-o", "-", "--stream", "y4m", "--pix-fmt", "yuv410p"], "format yuv410p for --stream y4m"),
-        (["-o", "-", "--stream", "rawvideo", "--pix-fmt", "no"], "found the pixel format 'no'"),
+        (["-o", "-", "--stream", "rawvideo", "--pix-fmt", "no"], "to the pixel format 'no'"),
         (
             ["-o", "-", "--stream", "rawvideo", "--pix-fmt", "monob"],
-            "found the pixel format 'monob'",
+            "to the pixel format 'monob'",
         ),
         (
             ["-o", "-", "--stream", "rawvideo", "--pix-fmt", "vaapi"],
-            "found the pixel format 'vaapi'",
+            "to the pixel format 'vaapi'",
         ),
         (["-o", "-", "--stream", "y4m", "--ground-truth", "a.mkv"], "found --ground-truth with"),
     ],

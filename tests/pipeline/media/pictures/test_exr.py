@@ -83,7 +83,7 @@ def test_scene_linear_light_is_refused_in_one_line(tmp_path: Path) -> None:
     write(keys / "key_0.080s.exr", light.astype(np.float32))
     done = invoke("plan", lr, "--ref-stream", keys, "--scale", "2", "--select", "content", "-q")
     assert done.exit_code == 2, done.output
-    assert "expected values for a display from 0 to 1" in done.stderr
+    assert "expected display values from 0 to 1" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -126,13 +126,13 @@ def test_a_picture_that_cannot_hold_it_is_refused_beforehand(
     pixels, source = rgba(deep), tmp_path / "in.png"
     stills.save_picture(source, pixels[..., :3].copy(), pixels[..., 3].copy() if alpha else None)
     output = run(source, tmp_path / f"out{suffix}", status=2)
-    assert f"{suffix} cannot hold a picture of" in output
+    assert f"{suffix} cannot hold a picture with" in output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png"]
 
 
 def test_the_loss_of_jpeg_is_noted(tmp_path: Path) -> None:
     stills.save_picture(tmp_path / "in.png", rgba()[..., :3].copy())
-    assert ".jpg compresses the picture with loss" in run(tmp_path / "in.png", tmp_path / "out.jpg")
+    assert ".jpg compression is lossy" in run(tmp_path / "in.png", tmp_path / "out.jpg")
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])

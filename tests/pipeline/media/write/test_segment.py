@@ -137,7 +137,7 @@ def test_ten_bits_are_written_as_ten_bits(tmp_path: Path, capfd: pytest.CaptureF
     ("change", "says"),
     [
         ({"codec": "h999"}, "there is no encoder 'h999'"),
-        ({"codec": "aac"}, "found the encoder aac, expected one for video"),
+        ({"codec": "aac"}, "aac is not a video encoder"),
         ({"pix_fmt": "gbrp16le"}, "does not support the pixel format 'gbrp16le'"),
         ({"pix_fmt": "nonsense"}, "does not support the pixel format 'nonsense'"),
         ({"preset": "warp9"}, "preset warp9"),
