@@ -1,4 +1,4 @@
-"""Limit the files that the registry keeps for weights adapted to single recordings."""
+"""Limit how many files the registry keeps for weights adapted to single recordings."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def is_adapted(model: str) -> bool:
 
     try:
         return read_adapted_facts(find_weights(model)) is not None
-    except WeightsError:  # loading the engine reports it
+    except WeightsError:  # reported when the engine is loaded
         return False
 
 
 def limit_adapted_models(model: str, registry: Registry) -> None:
     """Record the use of `model` if it is adapted, and delete the graphs of old adapted models.
 
-    The last KEPT adapted models keep theirs. Every run may have a model of its own, whose graphs
-    nobody would use again. Raises RegistryError if the list of these models cannot be read or
-    written.
+    The KEPT most recently used adapted models keep their graphs. Every run may adapt a model of its
+    own, and once the run has finished, the graphs of that model are rarely needed again. Raises
+    RegistryError if the list of adapted models cannot be read or written.
     """
     if not is_adapted(model):
         return
@@ -50,13 +50,13 @@ def limit_adapted_models(model: str, registry: Registry) -> None:
     if forgotten := set(recent[KEPT:]):
         for entry in registry.entries():
             if entry["key"].get("weights") in forgotten:
-                # files that another process uses may stay, as the space is not needed at once
+                # files in use by another process may stay, because the space is not needed at once
                 with suppress(OSError):
                     registry.remove(entry["key"])
 
 
 def _read_list(path: Path) -> list[str]:
-    """Return the digests in a list; none if it is missing or damaged."""
+    """Return the digests in the list at `path`, or none if it is missing or damaged."""
     if not path.exists():
         return []
     try:

@@ -1,7 +1,7 @@
 """Keep Python's child processes from importing anything from the current folder.
 
 `python -m` and `python -c` put the current folder first on the import path. In a folder of
-recordings from strangers, a file `json.py` would then run in place of Python's own module.
+recordings from strangers, a file called `json.py` would then replace Python's own module.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def import_path() -> list[str]:
 
 
 def import_variables(path: Sequence[str] | None = None) -> dict[str, str]:
-    """Return the environment variables that make a child import from `path` and nowhere else.
+    """Return the environment variables that make a child process import only from `path`.
 
-    `path` is `import_path()` by default.
+    By default, `path` is `import_path()`.
     """
     entries = import_path() if path is None else path
     return {"PYTHONPATH": os.pathsep.join(entries), "PYTHONSAFEPATH": "1"}

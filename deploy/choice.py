@@ -1,9 +1,9 @@
 """The choice behind `--engine auto`: measure the engines that run here, and pick one.
 
 The chosen engine is the one that finishes a run first, loading included. An engine that takes long
-to load, because it compiles for each size of frames, pays only for many frames. The registry keeps
-speeds and load times for a month. Figures from a busy machine are measured again when it is idle,
-at first after an hour, and then ever more rarely, because some machines are never quiet.
+to load, because it compiles for each frame size, pays off only for many frames. The registry keeps
+speeds and load times for a month. Figures from a busy machine are measured again once it is idle,
+first after an hour and then at ever longer intervals, because some machines are never quiet.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from deploy.machine import device_facts
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import JsonObject, Registry
 
-MEASUREMENT_VERSION = 2  # rises with every change to engines that makes stored speeds wrong
-SPEED_MARGIN = 1.05  # factor by which an engine must beat PyTorch; a smaller one may be chance
+MEASUREMENT_VERSION = 2  # increase when a change to an engine makes stored speeds wrong
+SPEED_MARGIN = 1.05  # factor by which an engine must beat PyTorch; a smaller lead may be chance
 FRAMES = 2  # frames per measured call
 SCALE = 4
 TURNS = 3  # measured calls; the best one counts
 _HEIGHT = 320
 _WIDTH = 512
-_SMALL = (128, 192)  # height and width for the published networks, which are slow
+_SMALL = (128, 192)  # height and width for the published networks, because they are slow
 
-# For fewer output pixels, measuring takes longer than the best engine can save: 100 frames of
-# 512x320, or a picture of 16 megapixels
+# Below this number of output pixels, measuring takes longer than the best engine can save:
+# 100 frames of 512x320, or one picture of 16 megapixels.
 LEAST_PIXELS = 100 * _HEIGHT * _WIDTH
 
-MOST_SPREAD = 0.3  # slowest turn over fastest, minus 1; more means that the machine was busy
-MOST_AGE = 30 * 24 * 3600  # seconds for which measurements are used
-MOST_AGE_IF_BUSY = 3600  # the same for measurements on a busy machine, once it is idle
-AGE_FACTOR = 4  # by which that time grows with every further disturbed record in a row
+MOST_SPREAD = 0.3  # slowest turn / fastest turn - 1; above this, the machine counts as busy
+MOST_AGE = 30 * 24 * 3600  # seconds after which measurements expire
+MOST_AGE_IF_BUSY = 3600  # the same for measurements from a busy machine, once it is idle
+AGE_FACTOR = 4  # MOST_AGE_IF_BUSY grows by this factor with each further disturbed record in a row
 
 
 class Choice(NamedTuple):
-    """The chosen engine."""
+    """The chosen engine, and the reason for the choice."""
 
     name: str
     why: str
@@ -58,9 +58,10 @@ def measure_fps(
     frames: int = FRAMES,
     turns: int = TURNS,
 ) -> float:
-    """Return an engine's best speed in several turns, in frames of `height` x `width` per second.
+    """Return an engine's best speed over several calls, in `height` x `width` frames per second.
 
-    All frames share one reference, as in a clip. The first call, which compiles, does not count.
+    All frames share one reference, as in a clip. The first call, in which the engine may compile,
+    does not count.
     """
     lr, refs = make_sample_frames(height, width, frames)
     engine.enhance(lr, refs)
@@ -68,16 +69,16 @@ def measure_fps(
 
 
 class Measurement(NamedTuple):
-    """The figures that determine when an engine would finish a run."""
+    """The figures that determine how soon an engine would finish a run."""
 
     pixels_per_second: float
     """Output pixels per second, once the engine is loaded."""
     fps: float
-    """The same speed in frames of the measured size per second."""
+    """The same speed in frames per second, at the measured frame size."""
     load_seconds: float
-    """Time to load the engine and get the first result, minus the time of an ordinary call."""
+    """Time to load the engine and get the first result, minus the time of a later call."""
     spread: float
-    """Slowest turn over fastest turn, minus 1."""
+    """Slowest turn / fastest turn - 1."""
 
 
 def measure_engine(load: Callable[[], Engine]) -> Measurement:
@@ -88,7 +89,7 @@ def measure_engine(load: Callable[[], Engine]) -> Measurement:
     load()
     start = time.perf_counter()
     engine = load()
-    # the published networks pad to multiples of 64 and are slow, so measure a small size
+    # the published networks, which pad to multiples of 64, are slow, so measure small frames
     is_slow = engine.info.multiple > 32
     height, width = _SMALL if is_slow else (_HEIGHT, _WIDTH)
     lr, refs = make_sample_frames(height, width, FRAMES)
@@ -116,7 +117,7 @@ def _time_turns(engine: Engine, lr: Pixels, refs: Pixels, turns: int) -> list[fl
 
 
 def is_machine_busy() -> bool:
-    """Return whether, over the last minute, more processes wanted to run than there are cores."""
+    """Return whether the load average of the last minute exceeds the number of cores."""
     return bool(psutil.getloadavg()[0] > (os.cpu_count() or 1))
 
 
@@ -144,14 +145,14 @@ def choose_engine(
     now: Callable[[], float] = time.time,
     is_busy: Callable[[], bool] = is_machine_busy,
 ) -> Choice:
-    """Return the engine in `candidates` that would finish `pixels` output pixels first here.
+    """Return the engine in `candidates` that would be the first to finish `pixels` output pixels.
 
-    If `pixels` is None, return the fastest. The registry keeps the measurements, so they are
-    repeated only if they are no longer current or `remeasure` is True. If there are no current ones
-    and the work is too small to be worth measuring, the choice is PyTorch, if it is a candidate.
+    If `pixels` is None, return the fastest. The registry stores the measurements; they are repeated
+    only if they have expired or `remeasure` is True. If no current measurements exist and the work
+    is too small to justify new ones, the choice is PyTorch, if it is a candidate.
 
     `load` returns an engine that has passed its self-test, or raises EngineError; `notify` receives
-    a line before the measurements start; `now` returns seconds since 1970.
+    a line of text before the measurements start; `now` returns seconds since 1970.
 
     Raises EngineError if none of the engines runs, and RegistryError if the measurements cannot be
     stored.
@@ -164,8 +165,8 @@ def choose_engine(
 
     def measure() -> tuple[bytes, JsonObject]:
         notify(
-            f"engine auto: measuring {', '.join(candidates)} on this device; the result is stored; "
-            "select an engine with --engine to skip this"
+            f"engine auto: measuring {', '.join(candidates)} on this device and storing the "
+            "result; to skip this, select an engine with --engine"
         )
         found: dict[str, Measurement] = {}
         failed: dict[str, str] = {}
@@ -200,7 +201,7 @@ def find_record(
 
 
 def make_key(model: str, candidates: tuple[str, ...], threads: int | None) -> JsonObject:
-    """Return everything that measurements depend on."""
+    """Return a registry key with everything that the measurements depend on."""
     return {
         "kind": "speed",
         "version": MEASUREMENT_VERSION,
@@ -221,8 +222,8 @@ def make_record(
 ) -> JsonObject:
     """Return the record of measurements that the registry stores.
 
-    `measured_at` is in seconds since 1970, `busy` is whether the machine was busy at that time, and
-    `disturbed_before` is the number of disturbed records in a row before this one.
+    `measured_at` is in seconds since 1970, `busy` states whether the machine was busy at that time,
+    and `disturbed_before` is the number of consecutive disturbed records before this one.
     """
     disturbed = busy or any(each.spread > MOST_SPREAD for each in found.values())
     return {
@@ -239,7 +240,7 @@ def make_record(
 def is_current(facts: JsonObject, now: float, *, busy_now: bool) -> bool:
     """Return whether a record may still be used; `now` is in seconds since 1970.
 
-    Records by earlier versions, which have no load times, may not.
+    Records of earlier versions, which lack load times, may not be used.
     """
     if "load_seconds" not in facts:
         return False
@@ -252,14 +253,14 @@ def is_current(facts: JsonObject, now: float, *, busy_now: bool) -> bool:
 
 
 def count_disturbed(facts: JsonObject) -> int:
-    """Return how many records in a row, up to this one, were disturbed by other programs."""
+    """Return how many consecutive records, up to this one, were disturbed by other programs."""
     return int(facts.get("disturbed", 1 if facts.get("busy") else 0))
 
 
 def pick_first_to_end(facts: JsonObject, pixels: int) -> Choice:
     """Return the engine in a record that finishes `pixels` output pixels first, loading included.
 
-    Return PyTorch if it finishes about as early. Raises EngineError if no engine ran.
+    Return PyTorch if it finishes at about the same time. Raises EngineError if no engine ran.
     """
     fastest = pick_fastest(facts["fps"], facts["failed"])
     seconds = {
@@ -273,7 +274,7 @@ def pick_first_to_end(facts: JsonObject, pixels: int) -> Choice:
     if name == fastest.name:
         return fastest
     loads = f"{fastest.name} takes {facts['load_seconds'][fastest.name]:.3g} s to load"
-    ends = "ends first" if name == first else "ends about as early"
+    ends = "finishes first" if name == first else "finishes about as early"
     return Choice(name, f"{fastest.why}; {loads}, so {name} {ends}")
 
 
@@ -284,7 +285,7 @@ def pick_fastest(speeds: Mapping[str, float], failed: Mapping[str, str]) -> Choi
     """
     if not speeds:
         raise EngineError(
-            "found no engine that runs here: "
+            "no engine works on this machine: "
             + "; ".join(f"{name} {why}" for name, why in failed.items())
         )
 

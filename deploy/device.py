@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-# Devices whose float32 results are the baseline of the self-tests; other devices must pass these.
+# Devices whose float32 results are the self-test baseline; other devices must pass a self-test.
 BASELINE_DEVICES = ("cuda", "cpu")
 
 
@@ -16,5 +16,5 @@ def choose_device() -> torch.device:
 
 
 def choose_baseline_device() -> torch.device:
-    """Return the device of the baseline: an NVIDIA GPU, else the CPU."""
+    """Return the device for the self-test baseline: an NVIDIA GPU, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

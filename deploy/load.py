@@ -1,4 +1,4 @@
-"""Load an engine by name; `auto` loads the one that finishes first and passes its self-test."""
+"""Load an engine by name; `auto` is the one that passes its self-test and would finish first."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def load_engine(
 ) -> Engine:
     """Return the engine `name` (one of ENGINES) with the weights of `model` (a preset or a file).
 
-    `threads` limits the number of CPU threads. `notify` receives a line before work that takes
-    long. For `auto`, the result is the engine that would finish `pixels` output pixels first, or
-    the fastest if `pixels` is None; if `remeasure` is True, all engines are measured again. With
+    `threads` limits the number of CPU threads. `notify` receives a line of text before slow work.
+    For `auto`, the result is the engine that would be the first to finish `pixels` output pixels,
+    or the fastest if `pixels` is None; if `remeasure` is True, all engines are measured again. With
     adapted weights, `auto` is `int8` or `torch`. A named engine that fails its self-test is
-    quarantined and replaced by `torch`; `info.reason` states why.
+    quarantined and replaced by PyTorch in float32; `info.reason` states why.
 
     If the registry cannot be used, `auto` and `torch` are PyTorch in float32.
 
-    Raises UnknownEngineError if the name is unknown, RegistryError if another engine needs the
-    registry and it cannot be used, and EngineError if the engine or the weights do not work on this
-    device.
+    Raises UnknownEngineError if the name is unknown, RegistryError if any other engine is requested
+    and the registry cannot be used, and EngineError if the engine or the weights do not work on
+    this device.
     """
     if name not in ENGINES:
         raise UnknownEngineError(
-            f"found the engine '{name}', expected one of {', '.join(ENGINES)}; try --engine auto"
+            f"there is no engine '{name}'; expected one of {', '.join(ENGINES)}; try --engine auto"
         )
     if name == "bicubic":
         return TilingEngine(BicubicEngine(threads=threads))
@@ -88,12 +88,12 @@ def load_engine(
         return TilingEngine(load_or_fall_back(name, model, threads, registry))
 
     def load(each: str, reason: str = "requested") -> Engine:
-        # PyTorch always runs, if need be on the baseline's device, where it needs no self-test
+        # torch and int8 fall back to the baseline, so `auto` always finds an engine
         make = load_or_fall_back if each in ("torch", "int8") else load_tested_engine
         return make(each, model, threads, registry, reason=reason)
 
     if is_adapted(model):
-        why = "auto: other engines would be compiled for minutes for these adapted weights alone"
+        why = "auto: compiling another engine for these adapted weights would take minutes"
         return TilingEngine(load("int8" if "int8" in list_candidates() else "torch", why))
 
     candidates = list_candidates()
@@ -125,7 +125,7 @@ def list_candidates() -> tuple[str, ...]:
 def create_engine(
     name: str, model: str, threads: int | None, *, reason: str = "requested"
 ) -> Engine:
-    """Return an engine without testing it. Raises EngineError if it does not work here."""
+    """Return an untested engine. Raises EngineError if it does not work on this machine."""
     if name == "onnx":
         from deploy.engines.onnx_engine import OnnxEngine
 
@@ -161,7 +161,7 @@ def load_tested_engine(
 ) -> Engine:
     """Return an engine that passes its self-test.
 
-    Raises SelfTestError if it fails the test, and EngineError if it does not work here.
+    Raises SelfTestError if it fails the test, and EngineError if it does not work on this machine.
     """
     from deploy.selftest import is_baseline, load_baseline_engine, require_selftest
 
@@ -179,9 +179,10 @@ def load_or_fall_back(
     *,
     reason: str = "requested",
 ) -> Engine:
-    """Return an engine that passes its self-test, or else the PyTorch engine in float32.
+    """Return the engine `name` if it passes its self-test, or else the PyTorch engine in float32.
 
-    The `info.reason` of the latter states why. Raises EngineError if the engine does not work here.
+    After a failed test, `info.reason` states why. Raises EngineError if the engine does not work on
+    this machine.
     """
     from deploy.selftest import SelfTestError, load_baseline_engine
 
@@ -189,6 +190,6 @@ def load_or_fall_back(
         return load_tested_engine(name, model, threads, registry, reason=reason)
     except SelfTestError as error:
         baseline = load_baseline_engine(model, threads=threads)
-        why = f"{name} {error}; torch fp32 runs instead"
+        why = f"{name}: {error}; torch fp32 runs instead"
         baseline.info = replace(baseline.info, reason=why)
         return baseline

@@ -1,4 +1,4 @@
-"""Facts about this machine that determine how fast, and how exactly, an engine computes."""
+"""Facts about this machine that determine the speed and the accuracy of engines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LIBRARIES = (
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of the installed libraries on which engines run, by package."""
+    """Return the version of each installed package on which engines run, by package name."""
     return installed_versions(_LIBRARIES)
 
 
@@ -33,7 +33,7 @@ def driver_version() -> str:
 
 
 def device_facts() -> JsonObject:
-    """Return what affects the speed besides the model: processor, cores, GPU, driver, libraries."""
+    """Return what determines a model's speed here: processor, cores, GPU, driver and libraries."""
     import torch
 
     from deploy.device import choose_device

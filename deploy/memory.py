@@ -24,7 +24,7 @@ def available_bytes(device: str) -> int:
 
 
 def _available_in_cgroup() -> int:
-    """Return how many more bytes the control group, such as a container's, allows."""
+    """Return how many more bytes the control group (of a container, for example) allows."""
     try:
         limit = (_CGROUP / "memory.max").read_text(encoding="utf-8").strip()
         used = int((_CGROUP / "memory.current").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The names of engines, known without loading any of them."""
+"""The names of engines, available without importing any engine."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The photograph with which engines are tested and calibrated.
+"""The photograph that is used to test and calibrate engines.
 
-`selftest.png` is a crop of Kodak's photograph 21, released for unrestricted usage.
+`selftest.png` is a crop of photograph 21 from Kodak's set, released for unrestricted use.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _PATH = Path(__file__).with_name("selftest.png")
 
 
 def load_photograph() -> Pixels:
-    """Return the photograph, uint8 H x W x 3 RGB. Raises EngineError if the package lacks it."""
+    """Return the photograph, uint8 H x W x 3 RGB. Raises EngineError if it cannot be read."""
     photograph = cv2.imread(str(_PATH))
     if photograph is None:
-        raise EngineError(f"cannot read {_PATH}; install the package again")
+        raise EngineError(f"cannot read {_PATH}; reinstall the package")
     return cast(Pixels, np.ascontiguousarray(photograph[..., ::-1]))
 
 
 def move_photograph(photograph: Pixels, angle: float, dx: float, dy: float) -> Pixels:
-    """Return the photograph, rotated by `angle` (radians) and shifted by dx and dy pixels."""
+    """Return the photograph rotated by a small `angle` (radians) and shifted by (dx, dy) pixels."""
     height, width = photograph.shape[:2]
     motion = np.array([[1, -angle, dx], [angle, 1, dy]], np.float32)
     return cast(

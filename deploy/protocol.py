@@ -1,4 +1,4 @@
-"""The interface of engines, which take and return pixels and hide all numerics."""
+"""The interface of engines, which take and return pixels and hide all numerical details."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from crossnetpp.networks.taps import Taps
 
-# Pixels around a tile that are enhanced together with it. `fast` sees farther, so tiling may change
-# values: tests/deploy/test_tiling.py allows 1 in 10,000 to change by more than a level. The
-# published networks see farther still, so their tiles may show seams.
+# Width in pixels of the border that is enhanced together with a tile. The receptive field of `fast`
+# is wider, so tiling may change values: tests/deploy/test_tiling.py allows 1 in 10,000 to change by
+# more than a level. That of the published networks is wider still, so their tiles may show seams.
 CONTEXT = 384
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-Weights = NDArray[np.float32]  # N x K, 0 or more: prior weights of the references of each frame
+Weights = NDArray[np.float32]  # N x K, 0 or more: prior weights of each frame's references
 
 
 class EngineError(Exception):
@@ -29,7 +29,7 @@ class OutOfMemoryError(EngineError):
 
 
 class UnknownEngineError(EngineError):
-    """Raised if there is no engine of the requested name."""
+    """Raised if no engine has the requested name."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class EngineInfo:
     """The properties of an engine."""
 
     name: str
-    """The name in NETWORK_ENGINES, or `bicubic`."""
+    """A name in NETWORK_ENGINES, or `bicubic`."""
     device: str
     """For example `cpu` or `cuda:0 NVIDIA H100`."""
     model: str
-    """Preset, or path of the weights."""
+    """A preset, or the path of the weights."""
     precision: str
     """fp32, fp16, int8 or integer."""
     multiple: int
@@ -51,9 +51,9 @@ class EngineInfo:
     reason: str
     """Why this engine was chosen."""
     borrows: bool = True
-    """Whether the engine uses references; if not, none is decoded."""
+    """Whether the engine uses references; otherwise none are decoded."""
     context: int = 0
-    """Output pixels around a tile that are enhanced with it; a multiple of 32."""
+    """Width in output pixels of the border enhanced with each tile; a multiple of 32."""
 
 
 class Engine(Protocol):
@@ -70,26 +70,26 @@ class Engine(Protocol):
     ) -> Pixels:
         """Return SR frames, with the shape and dtype of a reference.
 
-        `lr` is uint8 or uint16 N x h x w x 3 RGB. `refs` are K >= 1 references of each frame, the
-        nearest first. Each has the same dtype and is N x H x W x 3, where H = s h and W = s w for a
-        scale s of 2, 4 or 8. `weights` are the references' prior weights: 1 for the nearest, less
-        for farther ones, 0 for a missing one; None means 1 for all. `kernel` is the one that
-        reduced HR to LR; None means antialiased bicubic reduction.
+        `lr` is uint8 or uint16 N x h x w x 3 RGB. `refs` are K >= 1 references for each frame, the
+        nearest first. Each has the dtype of `lr` and is N x H x W x 3, with H = s h and W = s w for
+        a scale s of 2, 4 or 8. `weights` (N x K) are the references' prior weights: 1 for the
+        nearest, less for farther ones, 0 for a missing one; None means 1 for all. `kernel` is the
+        kernel that reduced HR to LR; None means antialiased bicubic reduction.
         """
         ...
 
 
 def find_scale(lr: Pixels, *refs: Pixels) -> int:
-    """Return the scale from `lr` to `refs`. Raises EngineError if they do not fit together."""
+    """Return the scale from `lr` to `refs`. Raises EngineError if they do not match."""
     scale = 0
     for ref in refs:
         scale = ref.shape[1] // lr.shape[1]
         fits = ref.shape == (lr.shape[0], lr.shape[1] * scale, lr.shape[2] * scale, 3)
         if scale not in (2, 4, 8) or not fits or lr.dtype != ref.dtype or len(ref) != len(lr):
             raise EngineError(
-                f"found frames {lr.shape} {lr.dtype} with references {ref.shape} {ref.dtype}, "
-                "expected as many references, 2, 4 or 8 times as wide and high and of the same "
-                "type; scale the references to the output size first"
+                f"the references {ref.shape} {ref.dtype} do not match the frames {lr.shape} "
+                f"{lr.dtype}; expected one for each frame, of the same type, and 2, 4 or 8 times "
+                "as wide and high; scale the references to the output size first"
             )
     if not scale or len({ref.shape for ref in refs}) > 1:
         raise EngineError(
@@ -106,9 +106,9 @@ def run_engine(
     weights: Weights | None = None,
     kernel: Taps | None = None,
 ) -> Pixels:
-    """Return `engine.enhance(...)`, without `weights` and `kernel` where neither has an effect.
+    """Return `engine.enhance(...)`, leaving out `weights` and `kernel` if neither has an effect.
 
-    That is the case for one reference and the bicubic kernel, so an engine that supports no more
+    That is the case for one reference and the bicubic kernel, so an engine that supports only these
     needs only `enhance(lr, ref)`.
     """
     if len(refs) == 1 and kernel is None:
@@ -119,20 +119,20 @@ def run_engine(
 def complete_weights(weights: Weights | None, frames: int, references: int) -> Weights:
     """Return `weights` as float32 N x K, or ones if `weights` is None.
 
-    Raises EngineError if they have another shape.
+    Raises EngineError if `weights` has another shape.
     """
     if weights is None:
         return np.ones((frames, references), np.float32)
     if weights.shape != (frames, references):
         raise EngineError(
-            f"found weights of shape {weights.shape}, expected {(frames, references)}; "
+            f"the weights have the shape {weights.shape}, expected {(frames, references)}; "
             "pass one weight for each reference of each frame"
         )
     return np.ascontiguousarray(weights, np.float32)
 
 
 def pad_to_multiple(frames: Pixels, multiple: int) -> Pixels:
-    """Return `frames` (N x H x W x 3), padded until H and W are multiples of `multiple`.
+    """Return `frames` (N x H x W x 3), padded so that H and W are multiples of `multiple`.
 
     The last row and the last column are repeated.
     """

@@ -2,12 +2,12 @@
 
     <root>/key                     32 random bytes that sign the sidecars
     <root>/<digest>.<kind>         an exported graph or an engine's plan
-    <root>/<digest>.json           its sidecar: the facts it was made from, sha256, signature
+    <root>/<digest>.json           its sidecar: key, facts, SHA-256 and signature
     <root>/<digest>.lock           held while one process makes the file and others wait
 
 A plan is executable code. Therefore the folder has mode 0700, files that belong to other users or
 were changed after they were written are never used, and files cannot be imported from elsewhere.
-On Windows, whose files have no such modes, the folder is as private as the user's profile.
+On Windows, where files have no such modes, the folder is as private as the user's profile.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from filelock import FileLock
 from deploy.cache import cache_root
 from deploy.protocol import EngineError
 
-JsonObject = Mapping[str, Any]  # keys, facts and sidecars: names to values that JSON can hold
+JsonObject = Mapping[str, Any]  # a key, facts or a sidecar: names mapped to JSON values
 
 
 class RegistryError(EngineError):
-    """Raised if a folder or file is unsafe to use, quarantined, or cannot be written."""
+    """Raised if a folder or file is unsafe, quarantined or not writable."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the registry whose owner and content have just been verified."""
+    """A file in the registry whose owner and content were verified when it was looked up."""
 
     path: Path
     key: JsonObject
     facts: JsonObject
-    """What is known about the file, such as figures of a self-test, or build time and driver."""
+    """Facts about the file, such as self-test figures, or the build time and the driver."""
 
     def read(self) -> bytes:
         """Return the content of the file."""
@@ -57,7 +57,7 @@ def default_root() -> Path:
 
 
 def digest_key(key: JsonObject) -> str:
-    """Return the file name, without suffix, of the entry for `key`."""
+    """Return the file name of the entry for `key`, without its suffix."""
     return hashlib.sha256(_canonical(key)).hexdigest()[:32]
 
 
@@ -66,7 +66,7 @@ def _canonical(facts: JsonObject) -> bytes:
 
 
 class Registry:
-    """A folder of signed files, each stored under a key: the facts from which it was made."""
+    """A folder of signed files, each stored under a key that states what it was made from."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
@@ -76,28 +76,28 @@ class Registry:
             self._secret = self._local_key()
         except OSError as error:
             raise RegistryError(
-                f"cannot use {self.root} as the folder of engines: {error.strerror}; "
+                f"cannot use {self.root} as the folder for engines: {error.strerror}; "
                 "set PIPELINE_CACHE to a folder that you own and can write to"
             ) from error
 
     def _check_folder(self) -> None:
         found = self.root.lstat()
         if not stat.S_ISDIR(found.st_mode) or not _is_own(found):
-            what = f"owned by user {found.st_uid}" if not _is_own(found) else "which is a link"
+            what = f"belongs to user {found.st_uid}" if not _is_own(found) else "is a link"
             raise RegistryError(
-                f"found {self.root}, {what}, expected a folder that you own; set PIPELINE_CACHE "
-                "to one that you can write to"
+                f"{self.root} {what}, expected a folder that you own; set PIPELINE_CACHE to one "
+                "that you can write to"
             )
         if _permissions(found) & 0o077:
-            # safe to tighten: nothing in it is read without a valid signature
+            # safe to restrict now, because only files with a valid signature are ever used
             self.root.chmod(0o700)
 
     def _local_key(self) -> bytes:
-        """Return the key that signs the sidecars, creating it on first use."""
+        """Return the key that signs sidecars, creating it on first use."""
         path = self.root / "key"
         if not path.exists():
             with FileLock(self.root / "key.lock", mode=0o600):
-                # another process may have made it while this one waited for the lock
+                # another process may have created it while this one waited for the lock
                 if not path.exists():
                     self._write_atomically(path, secrets.token_bytes(32))
 
@@ -105,8 +105,8 @@ class Registry:
         is_ours = stat.S_ISREG(found.st_mode) and _is_own(found)
         if not is_ours or _permissions(found) & 0o077:
             raise RegistryError(
-                f"found {path}, which is not a file that only you can access, expected one; "
-                f"delete {self.root}"
+                f"{path} is not a file that only you can access, so it may have been tampered "
+                f"with; delete {self.root}"
             )
         return path.read_bytes()
 
@@ -118,7 +118,7 @@ class Registry:
         return self.root / f"{digest}.json"
 
     def _read_sidecar(self, digest: str) -> dict[str, Any] | None:
-        """Return the sidecar of `digest`, or None if it is missing, of another user, or changed."""
+        """Return the sidecar of `digest`, or None if it is missing, unsafe or altered."""
         path = self._sidecar_path(digest)
         if not path.exists() or not _is_safe(path):
             return None
@@ -151,13 +151,13 @@ class Registry:
         return str(sidecar.get("quarantined", "")) if sidecar is not None else ""
 
     def quarantine(self, key: JsonObject, reason: str) -> None:
-        """Quarantine the entry for `key`, until it is made again with `force` or replaced."""
+        """Quarantine the entry for `key` until it is replaced, or made again with `force`."""
         self._write_sidecar(key, "", "", {}, quarantined=reason)
 
     def put(self, key: JsonObject, content: bytes, kind: str, facts: JsonObject) -> Entry:
         """Store `content` atomically as the entry for `key`.
 
-        Raises RegistryError if it cannot be written, for example on a full disk.
+        Raises RegistryError if it cannot be written, for example because the disk is full.
         """
         name = f"{digest_key(key)}.{kind}"
         try:
@@ -166,7 +166,7 @@ class Registry:
         except OSError as error:
             raise RegistryError(
                 f"cannot write {self.root / name} ({len(content) / 1e6:.0f} MB): "
-                f"{error.strerror}; make room, or set PIPELINE_CACHE to another folder"
+                f"{error.strerror}; free some space, or set PIPELINE_CACHE to another folder"
             ) from error
         return Entry(self.root / name, key, facts)
 
@@ -206,10 +206,10 @@ class Registry:
         force: bool = False,
         is_usable: Callable[[JsonObject], bool] = lambda _: True,
     ) -> Entry:
-        """Return the entry for `key`; if there is none, call `make` for its content and facts.
+        """Return the entry for `key`, calling `make` for its content and facts if it is missing.
 
-        While one process makes the entry, others wait for it. The entry is also made if `is_usable`
-        returns False for the facts of the stored one, and always if `force` is True.
+        While one process makes the entry, others wait for it. The entry is also made again if
+        `is_usable` returns False for the stored facts, and always if `force` is True.
 
         Raises RegistryError if the entry cannot be written, or if it is quarantined and `force` is
         False.
@@ -225,8 +225,8 @@ class Registry:
                 return found
             if (reason := self.quarantine_reason(key)) and not force:
                 raise RegistryError(
-                    f"found an entry that is quarantined here: {reason}; "
-                    "try pipeline engines verify or build"
+                    f"this engine is quarantined on this machine: {reason}; try `pipeline engines "
+                    "verify` or `pipeline engines build`"
                 )
 
             content, facts = make()
@@ -239,9 +239,9 @@ class Registry:
             path.unlink(missing_ok=True)
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """Yield all sidecars, each with a `state`.
+        """Yield every sidecar, with its `state` added.
 
-        The state is "ok", "quarantined: " and the reason, "damaged", or "not ours or changed".
+        The state is "ok", "quarantined: " plus the reason, "damaged", or "not ours or changed".
         """
         for path in sorted(self.root.glob("*.json")):
             sidecar = self._read_sidecar(path.stem)
@@ -261,10 +261,10 @@ def _is_safe(path: Path) -> bool:
 
 
 def _is_own(found: os.stat_result) -> bool:
-    """Return whether a file belongs to this user; True on systems whose files have no owner id."""
+    """Return whether a file belongs to this user; always True on systems without owner IDs."""
     return not hasattr(os, "getuid") or found.st_uid == os.getuid()
 
 
 def _permissions(found: os.stat_result) -> int:
-    """Return the permission bits of a file, 0 on systems that protect files otherwise."""
+    """Return a file's permission bits, or 0 on systems that protect files in other ways."""
     return stat.S_IMODE(found.st_mode) if hasattr(os, "getuid") else 0

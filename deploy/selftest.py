@@ -1,4 +1,4 @@
-"""The self-test that compares an engine with PyTorch on this device before the engine is used."""
+"""The self-test, which compares an engine with PyTorch on this device before the first use."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from deploy.photograph import load_photograph, move_photograph
 from deploy.protocol import Engine, EngineError, EngineInfo, Pixels, Weights
 from deploy.registry import JsonObject, Registry, RegistryError
 
-# Precision of an engine -> PSNR in dB that it must reach, compared with PyTorch in float32
+# an engine's precision -> the PSNR in dB that it must reach against PyTorch in float32
 LOWEST_PSNR = {"fp32": 50.0, "tf32": 50.0, "fp16": 45.0, "int8": 45.0}
 SCALE = 4
-TEST_VERSION = 2  # rises with every change to the batches; figures of other versions do not hold
+TEST_VERSION = 2  # increase when the batches change, because stored figures are then invalid
 _PSNR_OF_EQUAL_FRAMES = 99.0  # dB; JSON has no infinity
 
 
 class SelfTestError(EngineError):
-    """Raised if an engine fails or its results differ from those of PyTorch."""
+    """Raised if an engine fails, or if its results differ too much from those of PyTorch."""
 
 
 class SelfTestBatch(NamedTuple):
-    """Two uint8 frames for x4, with their references."""
+    """Two uint8 LR frames for 4x enhancement, with their references."""
 
     lr: Pixels
     refs: tuple[Pixels, ...]
@@ -36,12 +36,12 @@ class SelfTestBatch(NamedTuple):
 
 
 def make_test_batches() -> Iterator[SelfTestBatch]:
-    """Yield a batch of noise, one of a photograph in motion, and one with two references.
+    """Yield a batch of noise, one of a moving photograph, and one with two references per frame.
 
-    The engine must pad the photograph, whose sides are not multiples of 32. The last batch also has
-    prior weights and a kernel other than the bicubic one.
+    The sides of the photograph are not multiples of 32, so the engine must pad it. The last batch
+    also has prior weights and a kernel that is not bicubic.
 
-    Raises EngineError if the package lacks the photograph.
+    Raises EngineError if the photograph cannot be read.
     """
     rng = np.random.default_rng(0)
     yield SelfTestBatch(
@@ -52,7 +52,7 @@ def make_test_batches() -> Iterator[SelfTestBatch]:
     photograph = load_photograph()
     height, width = photograph.shape[:2]
 
-    # rotated and shifted by fractions of a pixel, so that the flow is zero nowhere
+    # rotated and shifted by fractions of a pixel, so that the flow is hardly zero anywhere
     refs = []
     lrs = []
     for angle, dx, dy in ((0.01, 3.3, -2.6), (-0.02, -9.4, 5.2)):
@@ -67,9 +67,9 @@ def make_test_batches() -> Iterator[SelfTestBatch]:
 
 
 def compare_engines(engine: Engine, baseline: Engine) -> dict[str, float]:
-    """Return the lowest PSNR (dB) of any batch, and the largest difference in levels.
+    """Return the lowest PSNR (dB) of all batches, and the largest difference in levels.
 
-    Raises SelfTestError if the frames of `engine` have another shape or type than the baseline's.
+    Raises SelfTestError if the frames of `engine` differ in shape or dtype from the baseline's.
     """
     psnr = _PSNR_OF_EQUAL_FRAMES
     largest = 0.0
@@ -78,7 +78,7 @@ def compare_engines(engine: Engine, baseline: Engine) -> dict[str, float]:
         actual = engine.enhance(lr, *refs, weights=weights, kernel=kernel)
         if (expected.shape, expected.dtype) != (actual.shape, actual.dtype):
             raise SelfTestError(
-                f"returned {actual.dtype} {actual.shape}, expected "
+                f"it returns frames of {actual.dtype} {actual.shape}, expected "
                 f"{expected.dtype} {expected.shape}"
             )
 
@@ -91,7 +91,7 @@ def compare_engines(engine: Engine, baseline: Engine) -> dict[str, float]:
 
 
 def load_baseline_engine(model: str, *, threads: int | None = None) -> Engine:
-    """Return the engine with which all others are compared: eager PyTorch in float32."""
+    """Return the engine that all others are compared with: eager PyTorch in float32."""
     from deploy.device import choose_baseline_device
     from deploy.engines.torch_engine import TorchEngine
 
@@ -105,7 +105,7 @@ def load_baseline_engine(model: str, *, threads: int | None = None) -> Engine:
 
 
 def is_baseline(info: EngineInfo) -> bool:
-    """Return whether an engine computes as the baseline does, so that it needs no self-test."""
+    """Return whether an engine is itself the baseline, so that it needs no self-test."""
     from deploy.device import BASELINE_DEVICES
 
     is_plain = (info.name, info.precision) == ("torch", "fp32")
@@ -113,7 +113,7 @@ def is_baseline(info: EngineInfo) -> bool:
 
 
 def selftest_key(engine: Engine) -> JsonObject:
-    """Return the facts on which a self-test depends; a new driver or library needs a new test."""
+    """Return the facts that a self-test depends on; a new driver or library needs a new test."""
     info = engine.info
     return {
         "kind": "selftest",
@@ -134,7 +134,7 @@ def require_selftest(
     *,
     retest: bool = False,
 ) -> JsonObject:
-    """Return the figures of the engine's self-test, from the registry or from a test made now.
+    """Return the figures of the engine's self-test, running the test if the registry has none.
 
     An engine that fails the test is quarantined. Raises SelfTestError if the engine fails the test
     now, or failed it earlier and `retest` is False, and RegistryError if the registry cannot be
@@ -142,15 +142,15 @@ def require_selftest(
     """
     key = selftest_key(engine)
     if not retest and (reason := registry.quarantine_reason(key)):
-        raise SelfTestError(f"{reason} (found earlier; `pipeline engines verify` tests again)")
+        raise SelfTestError(f"{reason} (found earlier; `pipeline engines verify` repeats the test)")
 
     def test() -> tuple[bytes, JsonObject]:
         figures = compare_engines(engine, load_baseline())
         lowest = LOWEST_PSNR[engine.info.precision]
         if figures["psnr"] < lowest:
             raise SelfTestError(
-                f"differs from PyTorch (PSNR {figures['psnr']:.1f} dB, expected at least "
-                f"{lowest:g} dB; largest difference in levels: {figures['largest_difference']:.0f})"
+                f"its results differ from PyTorch's (PSNR {figures['psnr']:.1f} dB, expected at "
+                f"least {lowest:g} dB; by up to {figures['largest_difference']:.0f} levels)"
             )
         return b"", figures
 

@@ -1,4 +1,4 @@
-"""The speed of an engine on this device, as `--engine auto` measured and stored it."""
+"""The speed of an engine on this device, as measured and stored by `--engine auto`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deploy.registry import Registry, default_root
 
 
 class Speed(NamedTuple):
-    """How fast an engine loads and works."""
+    """How fast an engine loads and computes."""
 
     engine: str
     pixels_per_second: float
@@ -19,17 +19,17 @@ class Speed(NamedTuple):
     load_seconds: float
 
     def seconds(self, pixels: float) -> float:
-        """Return the time in seconds to load the engine and to make `pixels` output pixels."""
+        """Return the seconds needed to load the engine and compute `pixels` output pixels."""
         return self.load_seconds + pixels / self.pixels_per_second
 
 
 def find_speed(engine: str, model: str, pixels: int) -> Speed | None:
     """Return the recorded speed of an engine, or None if there is no current record.
 
-    For `auto`, it is the speed of the engine that `auto` would choose for `pixels` output pixels.
+    For `auto`, return the speed of the engine that it would choose for `pixels` output pixels.
     Nothing is measured.
     """
-    # importing torch takes seconds, and without any record nothing can be found
+    # importing torch takes seconds and is pointless without any record
     if engine == "bicubic" or not any(default_root().glob("*.speed")):
         return None
 

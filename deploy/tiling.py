@@ -1,7 +1,7 @@
 """Keep an engine within the available memory, first with smaller batches, then with tiles.
 
-A tile is enhanced together with `context` pixels around it. These are cropped afterwards, except
-for a narrow seam in which neighbouring tiles fade into each other.
+A tile is enhanced together with the `context` pixels around it. These are cropped afterwards,
+except for a narrow seam in which neighbouring tiles are blended.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from deploy.protocol import (
 )
 
 MEMORY_SHARE = 0.7  # of the free memory; the rest is for decoding, encoding and other programs
-SEAM_PIXELS = 16  # on each side of a border; two tiles fade into each other over the seam
-SMALLEST_TILE = 64  # pixels of a tile without its context
+SEAM_PIXELS = 16  # on each side of a border; neighbouring tiles are blended across the seam
+SMALLEST_TILE = 64  # least height and width in pixels of a tile, without its context
 _UNLIMITED = 2**62  # pixels
-_SHARE_OF_FURTHER = 0.5  # memory of each further reference, relative to a frame with one
+_SHARE_OF_FURTHER = 0.5  # memory for each further reference, relative to a frame with one reference
 
 
 class Span(NamedTuple):
-    """The rows, or the columns, of an output frame that one tile covers."""
+    """The range of rows or columns of an output frame that one tile covers."""
 
     start: int
-    """First of the enhanced pixels, context included."""
+    """The first enhanced pixel, context included."""
     stop: int
-    """End of the enhanced pixels, exclusive, context included."""
+    """The end of the enhanced pixels (exclusive), context included."""
     weights: NDArray[np.float32]
-    """The weight of each of these pixels, 0..1; at every pixel, those of all spans sum to 1."""
+    """The weight of each of these pixels, 0..1; at each pixel, all spans' weights sum to 1."""
 
 
 def make_spans(length: int, pieces: int, context: int, multiple: int) -> list[Span]:
     """Return at most `pieces` spans over `length` pixels, with borders at multiples of `multiple`.
 
-    Without its context, a span is up to `multiple` - 1 pixels longer than an equal share, and the
-    last span takes what remains. If spans are longer than their context, they have at most three
-    lengths: that of the first, of all inner ones, and of the last. Otherwise there may be more
-    lengths, because the context of several spans reaches an end.
+    Without its context, a span is at most `multiple` - 1 pixels longer than an equal share, and the
+    last span takes what remains. If spans are longer than their context, there are at most three
+    different lengths: of the first span, of all inner spans, and of the last. Otherwise there may
+    be more, because the context of several spans is cut off at the ends.
     """
     step = -(-length // pieces // multiple) * multiple
     borders = [0, *range(step, length, step), length]
 
-    # for each inner border, the weight of everything to its right, which rises over the seam
+    # for each inner border, the weight of everything to its right, which rises across the seam
     centres = np.arange(length, dtype=np.float32) + 0.5
     rising = [
         np.clip((centres - border) / (2 * SEAM_PIXELS) + 0.5, 0, 1) for border in borders[1:-1]
@@ -74,14 +74,14 @@ def make_spans(length: int, pieces: int, context: int, multiple: int) -> list[Sp
 def choose_tile_grid(height: int, width: int, limit: int, context: int) -> tuple[int, int]:
     """Return how many rows and columns of tiles keep each tile within `limit` pixels.
 
-    The limit includes a tile's context. The tiles of `make_spans` are not quite equal and may
-    exceed the limit by a few rows and columns. If even the smallest tiles exceed it, the result is
-    the grid of these.
+    The limit includes a tile's context. The tiles of `make_spans` differ slightly in size and may
+    exceed the limit by a few rows and columns. If even the smallest possible tiles exceed it,
+    return their grid.
     """
     rows = 1
     cols = 1
     while True:
-        # the first and the last tile have context on one side only
+        # the first and last tiles have context on only one side
         tile_height = -(-height // rows) + min(2, rows - 1) * context
         tile_width = -(-width // cols) + min(2, cols - 1) * context
         if min(tile_height, height) * min(tile_width, width) <= limit:
@@ -100,7 +100,7 @@ def choose_tile_grid(height: int, width: int, limit: int, context: int) -> tuple
 
 
 class TilingEngine:
-    """An engine that calls another one with no more pixels at once than fit the device's memory."""
+    """Calls another engine with no more pixels at a time than fit in the device's memory."""
 
     def __init__(self, engine: Engine, available: Callable[[str], int] = available_bytes) -> None:
         self.info = engine.info
@@ -110,7 +110,7 @@ class TilingEngine:
         pixels = free // max(1, engine.info.bytes_per_pixel)
         # rounded down to a power of two, so that a resumed run usually has the same tiles
         self.limit = 1 << (pixels.bit_length() - 1) if pixels > 0 else _UNLIMITED
-        """Most output pixels of a call with one reference."""
+        """The most output pixels per call with one reference."""
 
     def enhance(
         self,
@@ -121,8 +121,8 @@ class TilingEngine:
     ) -> Pixels:
         """Return SR frames, computed in parts if memory is short; see Engine.enhance.
 
-        Raises EngineError if not even the smallest part fits into memory, or if the arguments do
-        not fit together.
+        Raises EngineError if not even the smallest part fits in memory, or if the arguments do not
+        match.
         """
         find_scale(lr, *refs)
         weights = complete_weights(weights, len(lr), len(refs))
@@ -147,13 +147,13 @@ class TilingEngine:
         return done[0] if len(done) == 1 else cast(Pixels, np.concatenate(done))
 
     def _limit_for(self, references: int) -> int:
-        """Return the most output pixels of a call with this number of references."""
+        """Return the most output pixels per call with this number of references."""
         return int(self.limit / (1 + _SHARE_OF_FURTHER * (references - 1)))
 
     def _halve_limit(
         self, shape: tuple[int, ...], references: int, error: OutOfMemoryError
     ) -> None:
-        """Halve the limit until a batch of `shape` is computed in smaller parts.
+        """Halve the limit until a batch of `shape` is split into smaller parts.
 
         Raises EngineError if the batch cannot be split further.
         """
@@ -170,8 +170,8 @@ class TilingEngine:
 
         if not self.limit:
             raise EngineError(
-                f"{error}; not even the smallest tiles fit, so free memory on {self.info.device}, "
-                "or try --engine bicubic"
+                f"not even the smallest tiles fit in the memory of {self.info.device}; free some "
+                "memory, or try --engine bicubic"
             ) from error
 
     def _enhance_tiled(

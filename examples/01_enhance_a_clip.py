@@ -1,4 +1,4 @@
-"""Enhance a file: downscale a clip, keep every 15th frame sharp, enhance it, and write a report."""
+"""Enhance a file: downscale a clip, keep every 15th frame sharp, enhance it and write a report."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ keys = folder / "keys.mp4"
 output = folder / "large.mkv"
 report = folder / "report.html"
 
-# Make a test with a ground truth: a small clip, and every 15th frame of the original
+# Create a test with a ground truth: a small clip, and every 15th frame of the original
 degrade = [*PIPELINE, "degrade", ORIGINAL, "--force"]
 subprocess.run([*degrade, "--scale", "4", "-o", small], check=True)
 subprocess.run([*degrade, "--scale", "1", "--every", "15", "-o", keys], check=True)
 
-# The options are those of `pipeline run`; engine "auto" would first measure all engines
+# The options are those of `pipeline run`; the engine "auto" would first measure all engines
 done = enhance(small, keys, output, scale=4, end=0.3, engine="torch", force=True)
 
 report_command = [*PIPELINE, "report", output, "--ground-truth", ORIGINAL, "-o", report, "--force"]

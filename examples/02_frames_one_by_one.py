@@ -1,4 +1,4 @@
-"""Get enhanced frames as arrays for further processing, with few of them in memory at a time."""
+"""Get enhanced frames as arrays for further processing, with only a few in memory at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ folder.mkdir(parents=True, exist_ok=True)
 small = folder / "small.mp4"
 keys = folder / "keys.mp4"
 
-# Make a test with a ground truth: a small clip, and every 15th frame of the original
+# Create a test with a ground truth: a small clip, and every 15th frame of the original
 degrade = [sys.executable, "-m", "pipeline", "degrade", ORIGINAL, "--force"]
 subprocess.run([*degrade, "--scale", "4", "-o", small], check=True)
 subprocess.run([*degrade, "--scale", "1", "--every", "15", "-o", keys], check=True)

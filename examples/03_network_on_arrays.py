@@ -1,4 +1,4 @@
-"""Use only the network on two pictures from a stereo rig, first as arrays, then as tensors."""
+"""Run just the network on two pictures from a stereo rig, first as arrays, then as tensors."""
 
 from __future__ import annotations
 

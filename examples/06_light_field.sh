@@ -4,7 +4,7 @@ set -euo pipefail
 out=${1:-example-output/06}
 mkdir -p "$out"
 
-# A mosaic of a Lytro capture; its rows and columns are exchanged, which `probe` detects
+# A mosaic from a Lytro capture, whose rows and columns are swapped, as `probe` detects
 capture=(tests/data/flowers_8x8.png --layout mosaic --grid 8x8 --order col,row)
 pipeline convert "${capture[@]}" --crop-grid 5x5 --to folder -o "$out/sharp" --force
 pipeline probe "$out/sharp"

@@ -1,4 +1,4 @@
-"""Enhance frames that a program holds in memory, here arrays that OpenCV reads from a clip."""
+"""Enhance frames that a program holds in memory: here, arrays that OpenCV reads from a clip."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_rgb(path: Path) -> Iterator[NDArray[np.uint8]]:
     video.release()
 
 
-# Make a test with a ground truth: small frames, and the sharp ones at both ends
+# Create a test with a ground truth: small frames, and the sharp first and last frames
 sharp = list(islice(read_rgb(ORIGINAL), LAST + 1))
 small = (degrade(frame, SCALE) for frame in sharp)
 
@@ -46,7 +46,7 @@ for name, picture in (("bicubic", plain), ("with both key frames", made[middle])
     decibels = psnr(picture / np.float32(255), sharp[middle] / np.float32(255))
     print(f"frame {middle}, {name}: {decibels:.2f} dB")
 
-# Single frames use the same engine; tensors work as well, and the results are tensors again
+# Single frames use the same engine; given tensors, the results are tensors, too
 result = enhancer.frame(degrade(sharp[middle], SCALE), [sharp[0], sharp[LAST]])
 assert result.shape == sharp[middle].shape
 

@@ -1,1 +1,1 @@
-"""Benchmarks, quality measurements, checks and stress tests, each of which is a command."""
+"""Commands that run benchmarks, quality measurements, checks and stress tests."""

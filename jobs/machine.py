@@ -1,4 +1,4 @@
-"""Write result files, each with a description of the machine that produced its figures."""
+"""Write result files, each with a description of the machine that produced the figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return the processor, the usable cores, the memory in GB, package versions and the commit."""
+    """Return the processor, usable cores, memory in GB, package versions and the commit."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
     return {
@@ -27,7 +27,7 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         # Ray may be missing on a remote machine
         "versions": installed_versions(("torch", "av", "numpy", "ray")),
-        # "" in a copy of the checkout without git history
+        # "" in a copy of the repository without git history
         "commit": _commit(),
     }
 
@@ -43,7 +43,7 @@ def _commit() -> str:
 def write_result(name: str, result: dict[str, Any]) -> Path:
     """Write `result` and a description of the machine to jobs/results/<name>.json.
 
-    Return the path of that file, which is replaced if it exists.
+    Return the path of the file, which is overwritten if it exists.
     """
     path = RESULTS / f"{name}.json"
     path.write_text(

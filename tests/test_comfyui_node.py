@@ -88,13 +88,13 @@ def test_transparency_and_a_single_image_are_accepted(package: ModuleType) -> No
 @pytest.mark.parametrize(
     ("indexes", "line"),
     [
-        ("", "found the indexes '' for 2 key frames, expected a frame number for each"),
-        ("0", "for 2 key frames, expected a frame number for each"),
-        ("0, 1, 2", "for 2 key frames, expected a frame number for each"),
-        ("0, -1", "for 2 key frames, expected a frame number for each"),
-        ("0, 1.5", "for 2 key frames, expected a frame number for each"),
-        ("0, three", "for 2 key frames, expected a frame number for each"),
-        ("0, 3", "found the index 3 for 3 images, expected numbers from 0 to 2"),
+        ("", "the indexes '' do not match the 2 key frames; write one frame number for each"),
+        ("0", "match the 2 key frames; write one frame number for each"),
+        ("0, 1, 2", "match the 2 key frames; write one frame number for each"),
+        ("0, -1", "match the 2 key frames; write one frame number for each"),
+        ("0, 1.5", "match the 2 key frames; write one frame number for each"),
+        ("0, three", "match the 2 key frames; write one frame number for each"),
+        ("0, 3", "there is no image 3 among the 3 images; use numbers from 0 (the first) to 2"),
     ],
 )
 def test_wrong_indexes_are_reported(package: ModuleType, indexes: str, line: str) -> None:

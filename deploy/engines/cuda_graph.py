@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Number of graphs to keep. A clip has full batches and a shorter last one, of frames with one or
-# two references. A row of tiles has three widths as long as its tiles are wider than their context;
-# rows of another height, and narrower tiles, are captured again in every frame.
+# Number of graphs to keep. A clip has full batches and a shorter last one, with one or two
+# references per frame. A row of tiles has up to three widths if its tiles are wider than their
+# context; rows of different heights and narrower tiles need more graphs than are kept, and are
+# captured again in every frame.
 MOST_GRAPHS = 6
-WARM_UP_RUNS = 2  # before the capture, for libraries to choose kernels and allocate workspace
+WARM_UP_RUNS = 2  # before the capture, so that libraries can choose kernels and allocate workspace
 
 Work = Callable[..., Tensor]
 
 
 class CudaGraph:
-    """A piece of work, captured for inputs of fixed sizes."""
+    """A function on tensors, captured for inputs of fixed sizes."""
 
     def __init__(self, work: Work, inputs: Sequence[Tensor], pool: _POOL_HANDLE) -> None:
         self._inputs = [tensor.clone() for tensor in inputs]
@@ -45,12 +46,12 @@ class CudaGraph:
         torch.cuda.current_stream().wait_stream(side_stream)
 
         self._graph = torch.cuda.CUDAGraph()
-        # thread_local, so that threads that decode and encode do not break the capture
+        # thread_local, so that decoding and encoding threads do not break the capture
         with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._output = work(*self._inputs)
 
     def __call__(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Return the output of the work for `inputs`; the next call overwrites it."""
+        """Return the output for `inputs`, which the next call overwrites."""
         for static, tensor in zip(self._inputs, inputs, strict=True):
             static.copy_(tensor)
         self._graph.replay()
@@ -58,9 +59,9 @@ class CudaGraph:
 
 
 class CudaGraphCache:
-    """The CUDA graphs of one network, for the sizes that were used last, in one memory pool.
+    """The CUDA graphs of one network for the most recently used sizes, in one memory pool.
 
-    The graphs share memory, so the output of one must be read before another one runs.
+    The graphs share memory, so the output of one must be read before another is replayed.
     """
 
     def __init__(self) -> None:
@@ -69,10 +70,10 @@ class CudaGraphCache:
         self._pool: _POOL_HANDLE | None = None
 
     def run(self, key: Hashable, work: Work, inputs: Sequence[Tensor]) -> Tensor:
-        """Return `work(*inputs)`; the first call with `key` captures it, later ones replay it.
+        """Return `work(*inputs)`; the first call with `key` captures a graph, later ones replay it.
 
         `key` identifies the work, and the sizes and types of the inputs. Work that cannot be
-        captured, usually for lack of memory, runs directly and raises its own errors.
+        captured, usually because memory is short, runs directly and raises its own errors.
         """
         if key in self._uncapturable:
             return work(*inputs)
@@ -91,7 +92,7 @@ class CudaGraphCache:
                 self._release_graphs()
                 return work(*inputs)
 
-        # move it to the end, which is the most recently used
+        # move the graph to the end: most recently used
         self._graphs[key] = graph
         return graph(inputs)
 

@@ -1,4 +1,4 @@
-"""The base class of engines that run exported graphs in a library, usually on a CPU."""
+"""The base class of engines that run exported graphs in a runtime library, usually on a CPU."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BYTES_PER_PIXEL = 900  # working memory per output pixel of a batch, measured fo
 
 
 class GraphEngine:
-    """An engine that runs exported graphs on the frames of a batch in parallel threads."""
+    """An engine that runs exported graphs, one thread per frame of a batch."""
 
     name: str
     compiles_shapes = False
@@ -47,7 +47,7 @@ class GraphEngine:
         self._parts = list_parts(network)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=f"{self.name}-engine")
         self._graphs: dict[GraphSpec, Any] = {}
-        """The graphs in the form in which the library loads them."""
+        """The loaded graphs, as `_load_graph` returned them."""
         self._runs: dict[tuple[GraphSpec, Size | None], RunGraph] = {}
         self._lock = threading.Lock()
         self._kept = KeptReferences[list[NDArray[Any]]]()
@@ -76,7 +76,7 @@ class GraphEngine:
     def _compile_graph(self, graph: Any, size: Size | None, scale: int) -> RunGraph:
         """Return a function that runs a loaded graph.
 
-        `size` is the height and width of the output, or None unless `compiles_shapes` is True.
+        `size` is the height and width of the output if `compiles_shapes` is True, else None.
         Raises EngineError if the library rejects the graph.
         """
         raise NotImplementedError
@@ -98,7 +98,7 @@ class GraphEngine:
             if not is_out_of_memory(error):
                 raise
             raise OutOfMemoryError(
-                f"found too little memory on {self.info.device} for a batch of {len(lr)} "
+                f"there is too little memory on {self.info.device} for a batch of {len(lr)} "
                 f"at {refs[0].shape[2]}x{refs[0].shape[1]}; try a smaller --batch"
             ) from error
 
@@ -109,11 +109,11 @@ class GraphEngine:
         multiple = self.info.multiple
         lr = pad_to_multiple(lr, multiple // scale)
         if len(self._parts) == 1:
-            # the network cannot weigh several references
+            # the network supports only one reference
             refs = refs[:1]
         padded = [pad_to_multiple(ref, multiple) for ref in refs]
 
-        # Graphs: one for references, if the network can prepare them, and one for frames
+        # one graph for references, if the network can prepare them, and one for frames
         pixels = cast(PixelType, str(lr.dtype))
         size = (padded[0].shape[1], padded[0].shape[2])
         specs = [
@@ -131,7 +131,7 @@ class GraphEngine:
             for ref, several in zip(padded, prepared, strict=True):
                 tensors += [ref[i : i + 1], *several[i]]
             tensors += [taps, weights[i : i + 1]]
-            # the weights of a single reference are no input
+            # with a single reference, the graph has no input for weights
             return frame(dict(zip(specs[-1].inputs, tensors, strict=False)))[0]
 
         frames = list(self._pool.map(run, range(len(lr))))
@@ -140,9 +140,9 @@ class GraphEngine:
     def _prepare(
         self, prepare: RunGraph | None, ref: Pixels, scale: int, taps: Taps
     ) -> list[NDArray[Any]]:
-        """Return the tensors computed from one reference (H x W x 3), from memory if possible.
+        """Return the tensors computed from one reference (H x W x 3), reusing stored ones.
 
-        There are none without `prepare`.
+        Without `prepare`, the list is empty.
         """
         if prepare is None:
             return []
@@ -152,7 +152,7 @@ class GraphEngine:
     def _find_run(self, spec: GraphSpec, size: Size) -> RunGraph:
         """Return the function that runs a graph for an output of `size`.
 
-        Each graph is read and loaded once, and compiled once, or once for each size.
+        Each graph is loaded once and compiled once, or once per size if `compiles_shapes` is True.
         """
         shape = size if self.compiles_shapes else None
         with self._lock:

@@ -1,10 +1,10 @@
-"""Convolutions of 8-bit integers, on processors that compute them faster than those of floats.
+"""8-bit convolutions, for processors that compute them faster than float32 ones.
 
 Instructions such as AVX-512 VNNI multiply and add four bytes in the time of one float. Weights are
-rounded with a scale for each output channel. Inputs are rounded with one scale and zero point,
-which follow from their range in each call. Before that, each input channel is divided by a factor,
-and its weights are multiplied by it, so that a few channels with large values do not make all
-others coarse (Xiao et al., "SmoothQuant", 2022). Sums are exact, and outputs are float32.
+quantised with one scale per output channel. Inputs are quantised with one scale and zero point,
+which each call computes from their range. Before that, each input channel is divided by a factor
+and its weights are multiplied by the same factor, so that a few channels with large values do not
+make all others coarse (Xiao et al., "SmoothQuant", 2022). Sums are exact, and outputs are float32.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ from deploy.protocol import Pixels
 _LARGEST_WEIGHT = 127
 _LEVELS = 255
 _SMALLEST = 1e-12  # avoids divisions by zero
-_MOST_UNEVEN = 16.0  # largest factor of a channel over the median; unused channels need none
+# Limit of a channel's factor relative to the median factor; unused channels would exceed it.
+_MOST_UNEVEN = 16.0
 
 _PARTS = ("fusion.", "refinement.", "votes.")
-_CROP = (128, 192)  # height and width of the part of the photograph that calibrates
-_MOTIONS = ((0.01, 3.3, -2.6), (-0.02, -9.4, 5.2))  # of two references: radians and pixels
+_CROP = (128, 192)  # height and width of the part of the photograph used for calibration
+# angle (radians), dx and dy (pixels) of two references
+_MOTIONS = ((0.01, 3.3, -2.6), (-0.02, -9.4, 5.2))
 
 
 class Int8Convolution(nn.Module):
     """A convolution with 8-bit weights and inputs, and float32 outputs."""
 
     def __init__(self, convolution: nn.Conv2d, largest: Tensor) -> None:
-        """Round `convolution`, whose input channels have magnitudes of up to about `largest`."""
+        """Quantise `convolution`; `largest` is the usual peak magnitude of each input channel."""
         super().__init__()
         weight = convolution.weight.detach().float().contiguous()
         factors = choose_factors(largest, weight.abs().amax((0, 2, 3)))
@@ -60,15 +62,15 @@ class Int8Convolution(nn.Module):
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the convolution of `inputs` (float32 N x C x H x W), channels last."""
+        """Return the convolution of `inputs`, float32 N x C x H x W in channels-last layout."""
         batch, channels, height, width = inputs.shape
-        # Rows of pixels, because a product with one factor per channel takes three times as long
+        # multiply whole rows, because broadcasting over channels takes three times as long
         rows = inputs.permute(0, 2, 3, 1).reshape(batch * height, width * channels)
         levels = rows * self.reciprocals.repeat(width)
         low, high = torch.aminmax(levels)
         scale, zero_point = choose_scale(float(low), float(high))
 
-        # Half a level is added because the conversion truncates; the result is within 0..255
+        # add half a level because the conversion truncates; the result is within 0..255
         torch.add(levels.new_tensor(zero_point + 0.5), levels, alpha=1 / scale, out=levels)
         pixels = levels.to(torch.uint8).view(batch, height, width, channels)
         output: Tensor = torch.ops.onednn.qconv2d_pointwise(
@@ -91,10 +93,10 @@ class Int8Convolution(nn.Module):
 
 
 def choose_scale(low: float, high: float) -> tuple[float, int]:
-    """Return the size of a level and the level of zero for values from `low` to `high`.
+    """Return the scale (the size of a level) and zero point for values from `low` to `high`.
 
-    Zero is a level of its own, within 1..254, because convolutions pad with it. If the range is not
-    finite, the size is 1.
+    Zero has an exact level, within 1..254, because convolutions pad with zeros. If the range is not
+    finite, the scale is 1.
     """
     low = min(low, 0.0)
     high = max(high, 0.0)
@@ -109,18 +111,19 @@ def choose_scale(low: float, high: float) -> tuple[float, int]:
 def choose_factors(largest: Tensor, weights: Tensor) -> Tensor:
     """Return the divisor of each input channel, given the magnitudes of its inputs and weights.
 
-    The divisors make inputs and weights equally uneven across the channels, within limits.
+    The divisors make the magnitudes of inputs and weights vary equally across channels, within
+    limits.
     """
     factors = (largest.clamp(min=_SMALLEST) / weights.clamp(min=_SMALLEST)).sqrt()
     return (factors / factors.median()).clamp(1 / _MOST_UNEVEN, _MOST_UNEVEN)
 
 
 def round_network(network: CrossNetFast) -> None:
-    """Replace some convolutions of `network` in place by 8-bit ones.
+    """Replace some convolutions of `network` by 8-bit ones, in place.
 
-    They are those of the fusion, which takes most of the time, and of the two small networks that
-    weigh motion and references. The others find motion; where several motions fit nearly as well,
-    rounding would change which one is found.
+    These are the convolutions of the fusion, which takes most of the time, and of the two small
+    networks that weight motion and references. The others find motion; where several motions fit
+    almost equally well, rounding would change which one is found.
     """
     chosen = {
         name: layer
@@ -137,7 +140,7 @@ def round_network(network: CrossNetFast) -> None:
 
 @torch.inference_mode()
 def _measure_inputs(network: CrossNetFast, layers: Mapping[str, nn.Conv2d]) -> dict[str, Tensor]:
-    """Return the magnitude of each input channel of `layers` for a photograph in motion."""
+    """Return the largest magnitude of each input channel of `layers`, for a moving photograph."""
     found: dict[str, Tensor] = {}
 
     def watch(name: str) -> RemovableHandle:
@@ -169,13 +172,13 @@ def _to_planes(picture: Pixels) -> Tensor:
 def is_int8_fast() -> bool:
     """Return whether this processor computes 8-bit convolutions faster than float32 ones.
 
-    The result is also False if PyTorch lacks the operations, which its documentation does not list.
+    The result is also False if PyTorch lacks the operations, which are undocumented.
     """
     return _has_dot_products() and is_int8_usable()
 
 
 def _has_dot_products() -> bool:
-    """Return whether the processor has instructions for dot products of bytes (VNNI)."""
+    """Return whether the processor has 8-bit dot-product instructions (VNNI)."""
     get_capabilities = getattr(torch.cpu, "get_capabilities", None)
     if get_capabilities is None:  # an older PyTorch
         return False
@@ -184,7 +187,7 @@ def _has_dot_products() -> bool:
 
 
 def is_int8_usable() -> bool:
-    """Return whether PyTorch's 8-bit convolution works here and yields the right numbers."""
+    """Return whether PyTorch's 8-bit convolution works on this machine and is accurate."""
     generator = torch.Generator().manual_seed(0)
     convolution = nn.Conv2d(8, 16, 3, padding=1)
     nn.init.normal_(convolution.weight, generator=generator)

@@ -1,4 +1,4 @@
-"""The engine for PyTorch on CPUs whose fusion runs in 8 bits."""
+"""The engine for PyTorch on CPUs that runs the network's fusion in 8 bits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deploy.protocol import EngineError, Pixels
 
 
 class Int8Engine(TorchEngine):
-    """Run `fast` in eager PyTorch on the CPU, with 8-bit convolutions where they do no harm.
+    """Run `fast` in eager PyTorch on the CPU, with 8-bit convolutions where they are harmless.
 
     16-bit frames run in float32, because 8 bits are too coarse for them.
     """
@@ -28,9 +28,14 @@ class Int8Engine(TorchEngine):
         cpu = torch.device("cpu")
         super().__init__(model, threads=threads, reason=reason, precision="fp32", device=cpu)
         if not isinstance(self.network, CrossNetFast):
-            raise EngineError(f"runs the network 'fast' alone, found {model}; try --engine torch")
+            raise EngineError(
+                f"the int8 engine runs only the network 'fast', not {model}; try --engine torch"
+            )
         if not is_int8_usable():
-            raise EngineError("needs convolutions that PyTorch lacks here; try --engine torch")
+            raise EngineError(
+                "the int8 engine needs 8-bit convolutions, which do not work in PyTorch on this "
+                "machine; try --engine torch"
+            )
 
         self._rounded = copy.deepcopy(self.network)
         round_network(self._rounded)

@@ -1,4 +1,4 @@
-"""Keep what was computed from the references that were used last."""
+"""Cache what was computed from the most recently used references."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Kept(NamedTuple, Generic[Computed]):
     computed: Computed
 
     def fits(self, pixels: Pixels, scale: int, kernel: Taps | None) -> bool:
-        """Return whether the kept result is that of this reference, scale and kernel."""
+        """Return whether this result was computed from the same reference, scale and kernel."""
         return (
             self.scale == scale
             and is_same_kernel(self.kernel, kernel)
@@ -30,24 +30,24 @@ class _Kept(NamedTuple, Generic[Computed]):
 
 
 class KeptReferences(Generic[Computed]):
-    """Keeps what an engine computed from the references that were used last.
+    """Caches what an engine computed from the most recently used references.
 
-    Neighbouring frames share references, which are compared by their pixels. As many results are
-    kept as a frame has had references at most. Only one thread at a time may use this object.
+    Neighbouring frames share references, which are compared pixel by pixel. The cache holds as many
+    results as any frame so far has had references. Only one thread at a time may use this object.
     """
 
     def __init__(self) -> None:
         self._kept: deque[_Kept[Computed]] = deque(maxlen=1)
 
     def make_room(self, count: int) -> None:
-        """Keep the results of `count` references from now on, if that is more than before."""
+        """Keep the results of at least `count` references from now on."""
         if count > (self._kept.maxlen or 0):
             self._kept = deque(self._kept, count)
 
     def get_or_compute(
         self, pixels: Pixels, scale: int, kernel: Taps | None, compute: Callable[[], Computed]
     ) -> Computed:
-        """Return the result for a reference (H x W x 3), computing it unless it is still kept.
+        """Return the result for a reference (H x W x 3), computing it unless it is cached.
 
         The result also depends on the scale and on the reduction kernel.
         """

@@ -17,9 +17,9 @@ from deploy.trt.profiles import input_shape
 
 
 def import_openvino() -> Any:
-    """Return the package `openvino`. Raises EngineError if it is missing or broken.
+    """Return the module `openvino`. Raises EngineError if it is missing or broken.
 
-    The package sends telemetry only from `convert_model`, which is not used here.
+    OpenVINO sends telemetry only from `convert_model`, which is not used here.
     """
     try:
         import openvino as ov
@@ -32,10 +32,10 @@ def import_openvino() -> Any:
 
 
 class OpenvinoEngine(GraphEngine):
-    """Run the exported network on OpenVINO, each frame on one thread.
+    """Run the exported network on OpenVINO, using one thread per frame.
 
-    The network is compiled for each size, because a graph of fixed size runs faster than one of
-    dynamic size.
+    The network is compiled for each size, because graphs with static shapes run faster than those
+    with dynamic shapes.
     """
 
     name = "openvino"
@@ -62,7 +62,7 @@ class OpenvinoEngine(GraphEngine):
             for node in graph.inputs
         }
         try:
-            # a copy, because the graph is compiled for other sizes, too
+            # a copy, because the graph may also be compiled for other sizes
             model = graph.clone()
             model.reshape(shapes)
             compiled = self._core.compile_model(
@@ -99,7 +99,7 @@ def _declared_shape(shape: Any) -> tuple[int, ...]:
 
 
 def _reject(error: RuntimeError) -> EngineError:
-    """Return the error for a rejected graph in one line, without locations in OpenVINO's source."""
+    """Return a one-line error for a rejected graph, without locations in OpenVINO's source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = " ".join(line for line in lines if not line.startswith("Exception from ")) or "unknown"
     return EngineError(f"OpenVINO rejects the graph: {reason[:300]}; try --engine torch")

@@ -47,8 +47,8 @@ from deploy.trt.stored_plans import get_or_build_plan
 from deploy.trt.transfers import TransferRing
 
 BYTES_PER_PIXEL = 700  # working memory per output pixel, measured for PyTorch on a CPU
-# Number of sizes that stay ready; each holds memory. A grid of 2 x 2 tiles has up to four sizes;
-# finer grids have more, and then sizes are prepared again in every frame.
+# Number of sizes that stay ready; each holds memory. The tiles of a 2 x 2 grid have up to four
+# sizes; those of finer grids have more, which are then prepared again in every frame.
 MOST_SIZES = 6
 _log = logging.getLogger(__name__)
 
@@ -62,9 +62,9 @@ class _PreparedSize:
     prepare: ProgramRun | None
     frame: ProgramRun
     loaded: list[list[int | None]]
-    """The numbers of the references at each position of the batch; see `_reference_number`."""
+    """The numbers of the references loaded for each frame of a batch; see `_reference_number`."""
     prepared: int | None = None
-    """The number of the reference with which `prepare` ran last."""
+    """The number of the reference on which `prepare` last ran."""
     taps: Taps | None = None
     """The kernel on the device."""
 
@@ -82,10 +82,10 @@ def _log_progress(phase: str, done: int, total: int) -> None:
 
 
 class TensorrtEngine:
-    """Run plans built for this GPU, and copy some frames while computing others.
+    """Run plans built for this GPU, copying some frames while computing others.
 
-    Raises EngineError, in one line and before it reads a plan, if the driver, the GPU or TensorRT
-    is missing or broken, or if the weights cannot be used.
+    Raises EngineError, with a one-line message and before reading any plan, if the driver, the GPU
+    or TensorRT is missing or broken, or if the weights cannot be used.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class TensorrtEngine:
         self._programs: dict[tuple[str, SizeRange], Program] = {}
         self._sizes: OrderedDict[_SizeKey, _PreparedSize] = OrderedDict()
         self._references = KeptReferences[int]()
-        """The numbers of the references that were used last."""
+        """The numbers of the most recently used references."""
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self.info = EngineInfo(
@@ -140,7 +140,7 @@ class TensorrtEngine:
         weights = complete_weights(weights, len(lr), len(refs))
         taps = make_bicubic_taps(scale) if kernel is None else kernel
         if len(self._parts) == 1:
-            # the network cannot weigh several references
+            # the network supports only one reference
             refs = refs[:1]
         multiple = self.info.multiple
         padded_lr = pad_to_multiple(lr, multiple // scale)
@@ -150,13 +150,13 @@ class TensorrtEngine:
             try:
                 self._enhance(padded_lr, padded_refs, weights, taps, sr)
             except (torch.OutOfMemoryError, OutOfMemoryError) as error:
-                # the traceback's frames still hold the buffers of the attempt
+                # the traceback's stack frames still hold the buffers of the failed attempt
                 traceback.clear_frames(error.__traceback__)
                 self._sizes.clear()
                 self._programs.clear()
                 self._device.release_memory()
                 raise OutOfMemoryError(
-                    f"found too little memory on {self.info.device} for a batch of {len(lr)} "
+                    f"there is too little memory on {self.info.device} for a batch of {len(lr)} "
                     f"at {sr.shape[2]}x{sr.shape[1]}; try a smaller --batch"
                 ) from error
         return sr
@@ -169,7 +169,7 @@ class TensorrtEngine:
         at_once = min(frames_at_once(height, width), len(lr))
         full = len(lr) // at_once * at_once
 
-        # full batches, then a smaller one for the rest
+        # full batches, then a smaller batch of the remaining frames
         for start, stop in ((0, full), (full, len(lr))):
             if start == stop:
                 continue
@@ -193,7 +193,7 @@ class TensorrtEngine:
             ready.ring.run(lr, sr, chunks(), work)
 
     def _set_kernel(self, ready: _PreparedSize, taps: Taps) -> None:
-        """Copy the kernel to the device, and forget what was computed with another one."""
+        """Copy a changed kernel to the device, and discard what the previous kernel produced."""
         if is_same_kernel(ready.taps, taps):
             return
         ready.taps = taps.copy()
@@ -204,7 +204,7 @@ class TensorrtEngine:
                 run.tensors["taps"].copy_(torch.from_numpy(ready.taps))
 
     def _set_references(self, ready: _PreparedSize, refs: list[Pixels]) -> None:
-        """Copy references that changed to the device, and compute what depends on them alone."""
+        """Copy changed references to the device, and compute what depends on references alone."""
         for k, ref in enumerate(refs):
             for position, pixels in enumerate(ref):
                 number = self._reference_number(ready, pixels, len(refs))
@@ -215,8 +215,8 @@ class TensorrtEngine:
     def _set_reference(
         self, ready: _PreparedSize, k: int, position: int, pixels: Pixels, number: int
     ) -> None:
-        """Set the k-th reference of a frame."""
-        # not pinned, so that the copies are complete when `copy_` returns
+        """Set the k-th reference of the frame at `position` in the batch."""
+        # not pinned, so that the copies have finished when `copy_` returns
         reference = torch.from_numpy(np.ascontiguousarray(pixels))
         tensors = ready.frame.tensors
         if (name := name_tensor("ref", k)) in tensors:
@@ -233,7 +233,7 @@ class TensorrtEngine:
                 tensors[name][position].copy_(ready.prepare.tensors[source][0])
 
     def _reference_number(self, ready: _PreparedSize, pixels: Pixels, references: int) -> int:
-        """Return the number of a reference: a new one, unless its own is still kept."""
+        """Return the number of a reference: a new one, unless the reference is cached."""
         self._references.make_room(references)
         return self._references.get_or_compute(
             pixels, ready.scale, ready.taps, lambda: next(self._numbers)
@@ -242,7 +242,7 @@ class TensorrtEngine:
     def _prepare_size(self, key: _SizeKey) -> _PreparedSize:
         """Return the buffers and programs for a size.
 
-        A new size displaces the least recently used one if MOST_SIZES are ready already.
+        If MOST_SIZES are already prepared, a new size replaces the least recently used one.
         """
         if key in self._sizes:
             self._sizes.move_to_end(key)

@@ -1,4 +1,4 @@
-"""The engine for PyTorch, with which all others are compared."""
+"""The engine for PyTorch, which is also the baseline of all other engines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from deploy.protocol import (
 )
 
 UINT16_DEVICES = ("cuda", "cpu")
-MEASURED_BYTES_PER_PIXEL = 700  # by which `fast` grows on a CPU, per output pixel of a batch
+MEASURED_BYTES_PER_PIXEL = 700  # growth of memory per output pixel of a batch, for `fast` on a CPU
 
 
 _References = list[Prepared] | list[Tensor]
@@ -39,7 +39,7 @@ _References = list[Prepared] | list[Tensor]
 
 
 def device_name(device: torch.device) -> str:
-    """Return `cpu`, or the CUDA device followed by the GPU's name."""
+    """Return the device, for example `cpu`, followed on a GPU by the GPU's name."""
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}"
     return str(device)
@@ -49,7 +49,7 @@ class TorchEngine:
     """Run the network in eager PyTorch, channels last, with float16 convolutions on NVIDIA GPUs.
 
     On a CPU, the frames of a batch run in parallel, each on its share of the threads, because
-    threads that work on one frame wait for each other.
+    threads that work on the same frame wait for each other.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class TorchEngine:
             # coordinates, warps and sums stay float32
             lower_network(network, precision)
         elif on_gpu:
-            # the baseline of the self-tests must not be rounded to the 10 bits of TF32
+            # the self-test baseline must not be rounded to the 10-bit mantissa of TF32
             torch.backends.cudnn.allow_tf32 = False
         self.network = network.to(self.device)
         # channels last is the native layout of convolutions on CPUs and tensor cores
@@ -78,7 +78,7 @@ class TorchEngine:
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="torch-engine")
         self._kept = KeptReferences[Prepared]()
         self.cuda_graphs = CudaGraphCache() if on_gpu else None
-        """None to launch every kernel separately."""
+        """If None, every kernel is launched separately."""
         self.info = EngineInfo(
             name="torch",
             device=device_name(self.device),
@@ -103,17 +103,17 @@ class TorchEngine:
         height, width = refs[0].shape[1:3]
         try:
             return self._enhance(lr, refs, weights, kernel, scale)
-        except RuntimeError as error:  # torch.OutOfMemoryError only on a GPU
+        except RuntimeError as error:  # only GPUs raise torch.OutOfMemoryError
             if not is_out_of_memory(error):
                 if self.device.type in BASELINE_DEVICES:
                     raise
                 # PyTorch lacks some operations on other devices
                 raise EngineError(
-                    f"cannot run on {self.info.device} ({str(error).splitlines()[0]}); "
-                    "try --engine onnx"
+                    f"PyTorch cannot run the network on {self.info.device} "
+                    f"({str(error).splitlines()[0]}); try --engine onnx"
                 ) from error
             raise OutOfMemoryError(
-                f"found too little memory on {self.info.device} for a batch of {len(lr)} "
+                f"there is too little memory on {self.info.device} for a batch of {len(lr)} "
                 f"at {width}x{height}; try a smaller --batch"
             ) from error
 
@@ -148,25 +148,26 @@ class TorchEngine:
     def _references(
         self, refs: tuple[Pixels, ...], scale: int, kernel: Taps | None
     ) -> list[_References]:
-        """Return the K references of each frame, prepared by all threads if the network can.
+        """Return the K references of each frame, prepared if the network supports that.
 
-        For networks that cannot weigh several references, it is the nearest one alone.
+        For networks that cannot weight several references, return only the nearest one.
         """
         network = self._network_for(refs[0])
         if not isinstance(network, CrossNetFast):
             return [[self._on_device(frame[None])] for frame in refs[0]]
 
         self._kept.make_room(len(refs))
-        # one reference of all frames after another, because neighbouring frames share theirs
+        # k-th references of all frames in a row, because neighbouring frames share theirs
         prepared = [[self._prepare(network, frame, scale, kernel) for frame in ref] for ref in refs]
         return [list(several) for several in zip(*prepared, strict=True)]
 
     def _prepare(
         self, network: CrossNetFast, ref: Pixels, scale: int, kernel: Taps | None
     ) -> Prepared:
-        """Return the tensors computed from one reference (H x W x 3), from memory if possible.
+        """Return the tensors computed from one reference (H x W x 3), reusing stored ones.
 
-        References are never prepared in batches, so that reuse does not change the output's bits.
+        References are never prepared in batches, so that outputs are bit-identical with and without
+        reuse.
         """
 
         def compute() -> Prepared:
@@ -176,7 +177,7 @@ class TorchEngine:
         return self._kept.get_or_compute(ref, scale, kernel, compute)
 
     def _network_for(self, frames: Pixels | Tensor) -> Network:
-        """Return the network that enhances frames of this type."""
+        """Return the network for frames of this dtype."""
         return self.network
 
     def _on_device(self, frames: Pixels) -> Tensor:
@@ -184,7 +185,7 @@ class TorchEngine:
         return _planes(self._move(frames), self.network.multiple, largest)
 
     def _move(self, frames: Pixels) -> Tensor:
-        """Return frames on the device, as int32 if the device lacks their type."""
+        """Return frames as a tensor on the device, as int32 if the device lacks uint16."""
         if frames.dtype == np.uint16 and self.device.type not in UINT16_DEVICES:
             return torch.from_numpy(frames.astype(np.int32)).to(self.device)
         return torch.from_numpy(frames).to(self.device)
@@ -218,7 +219,7 @@ class TorchEngine:
             sr = self.cuda_graphs.run(key, work, inputs)
         if not sr.is_cuda:
             return cast(Pixels, sr.cpu().numpy().astype(lr.dtype, copy=False))
-        # page-locked, because other memory is copied through a buffer of the driver
+        # page-locked memory, because other memory is copied through one of the driver's buffers
         return cast(Pixels, torch.empty_like(sr, device="cpu", pin_memory=True).copy_(sr).numpy())
 
     def _pixels(
@@ -229,9 +230,10 @@ class TorchEngine:
         shape: tuple[int, ...],
         largest: int,
     ) -> Tensor:
-        """Return SR frames, cropped to `shape`, in the type and on the device of `lr`.
+        """Return SR frames, cropped to `shape`, with the dtype and device of `lr`.
 
-        `references` are the K references of all frames, and `largest` is the level of white.
+        `references` holds the k-th references of all frames for each k, and `largest` is the pixel
+        value of white.
         """
         network = self._network_for(lr)
         scale = shape[1] // lr.shape[1]
@@ -247,16 +249,16 @@ class TorchEngine:
 
 
 def _planes(frames: Tensor, multiple: int, largest: int) -> Tensor:
-    """Convert N x H x W x 3 in 0..largest to padded float32 N x 3 x H x W in 0..1."""
+    """Return N x H x W x 3 `frames` in 0..largest as padded float32 N x 3 x H x W in 0..1."""
     planes = frames.permute(0, 3, 1, 2).float().mul_(1 / largest)
     return pad_planes(planes, multiple)
 
 
 def _to_tensors(references: list[_References]) -> list[Tensor]:
-    """Return the references of a batch as tensors, which `_from_tensors` reads.
+    """Return the references of a batch as a flat list of tensors; `_from_tensors` reverses this.
 
-    There is one tensor for each field of each of the K references, and one for the kernel, which
-    they share. A reference that is not prepared has a single field.
+    There is one tensor for each field of each of the K references, and one for the kernel if there
+    is one, which all references share. A reference that is not prepared has a single field.
     """
     tensors: list[Tensor] = []
     for several in zip(*references, strict=True):
@@ -276,7 +278,7 @@ def _to_tensors(references: list[_References]) -> list[Tensor]:
 def _from_tensors(
     tensors: tuple[Tensor, ...], count: int, scale: int, *, has_taps: bool
 ) -> list[Prepared] | list[Tensor]:
-    """Return the `count` references that `_to_tensors` turned into tensors."""
+    """Return the `count` references that `_to_tensors` flattened into `tensors`."""
     taps = tensors[-1] if has_taps else None
     fields = tensors[:-1] if has_taps else tensors
     each = len(fields) // count

@@ -1,8 +1,8 @@
 """The arithmetic of `crossnetpp.networks.variational` as convolutions, for TensorRT.
 
-TensorRT fuses chains of shifts and sums into kernels that compute common parts repeatedly, so that
-their code grows with every sweep of the solver. A convolution with ones ends such a chain. In
-float32, with TF32 off, the results are those of `ShiftSolver` up to rounding.
+TensorRT fuses chains of shifts and sums into kernels that recompute common parts, so that the code
+grows with every sweep of the solver. A convolution with a kernel of zeros and ones ends such a
+chain. In float32 with TF32 off, the results equal those of `ShiftSolver` up to rounding.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from torch import Tensor
 
 from crossnetpp.networks.variational import Diffusion, InverseBlocks, NormalEquations
 
-# row and column of the right, left, lower and upper neighbour in a 3 x 3 kernel
+# row and column of the right, left, lower and upper neighbours in a 3 x 3 kernel
 _NEIGHBOURS = ((1, 2), (1, 0), (2, 1), (0, 1))
 
 
 class ConvolutionCoupling:
-    """Couple flows with convolutions; see `crossnetpp.networks.variational.Coupling`."""
+    """Couples flows by convolution; see `crossnetpp.networks.variational.Coupling`."""
 
     def __init__(self, diffusion: Diffusion) -> None:
-        # convolutions that fetch the 4 neighbours of both channels, add them up, and swap channels
+        # convolutions that fetch the 4 neighbours in both channels, sum them, and swap the channels
         dtype = diffusion.total.dtype
         neighbours = [(i, k) for i in range(2) for k in range(4)]
         self._shift = _make_kernel(
@@ -37,7 +37,7 @@ class ConvolutionCoupling:
         self._total = diffusion.total
 
     def _sum_neighbours(self, flow: Tensor) -> Tensor:
-        # strengths are 0 across the border, so the padding does not matter
+        # coupling strengths across the border are 0, so the padding has no effect
         fetched = F.conv2d(flow, self._shift, padding=1, groups=2)
         return F.conv2d(fetched * self._strengths, self._add)
 
@@ -62,31 +62,25 @@ class ConvolutionCoupling:
 
 
 class ConvolutionSolver:
-    """Compute variational steps with convolutions; see `crossnetpp.networks.variational.Solver`."""
+    """Computes variational steps by convolution; see `crossnetpp.networks.variational.Solver`."""
 
     def differentiate_x(self, image: Tensor) -> Tensor:
-        """Return the central difference in x of `image` (N x 1 x H x W).
-
-        Beyond the image, its border is repeated.
-        """
+        """Return the central difference in x of `image` (N x 1 x H x W), with repeated borders."""
         kernel = torch.tensor([-0.5, 0, 0.5], dtype=image.dtype).view(1, 1, 1, 3)
         return F.conv2d(F.pad(image, (1, 1, 0, 0), mode="replicate"), kernel)
 
     def differentiate_y(self, image: Tensor) -> Tensor:
-        """Return the central difference in y of `image` (N x 1 x H x W).
-
-        Beyond the image, its border is repeated.
-        """
+        """Return the central difference in y of `image` (N x 1 x H x W), with repeated borders."""
         kernel = torch.tensor([-0.5, 0, 0.5], dtype=image.dtype).view(1, 1, 3, 1)
         return F.conv2d(F.pad(image, (0, 0, 1, 1), mode="replicate"), kernel)
 
     def couple(self, diffusion: Diffusion) -> ConvolutionCoupling:
-        """Return the operations on flows whose pixels `diffusion` couples."""
+        """Return the solver's operations on flows that are coupled by `diffusion`."""
         return ConvolutionCoupling(diffusion)
 
 
 def _make_kernel(dtype: torch.dtype, shape: tuple[int, ...], *ones: tuple[int, ...]) -> Tensor:
-    """Return a kernel of zeros that has a one at each index in `ones`."""
+    """Return a kernel of zeros with a one at each index in `ones`."""
     kernel = torch.zeros(shape, dtype=dtype)
     for index in ones:
         kernel[index] = 1

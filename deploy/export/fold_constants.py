@@ -1,4 +1,4 @@
-"""Constant folding for exported graphs, in which the tracer spells out even the sizes of pads."""
+"""Constant folding for exported graphs, in which the tracer computes even constant pad sizes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def fold_constants(model: bytes) -> bytes:
         ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         folded = onnx.load(options.optimized_model_filepath)
 
-    # onnxruntime declares all operator domains it knows, used or not
+    # onnxruntime declares every operator domain that it knows, used or not
     standard = [entry for entry in folded.opset_import if entry.domain == ""]
     del folded.opset_import[:]
     folded.opset_import.extend(standard)

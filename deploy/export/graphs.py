@@ -1,8 +1,8 @@
-"""The exported graphs, which take and return integer pixels and contain all numerics.
+"""The exported graphs, which take and return integer pixels and do all conversions inside.
 
-A reference serves many frames, so the graph `prepare` computes everything that depends on the
-reference alone, and the graph `frame` computes the rest. A network that cannot be split is a single
-graph, `whole`.
+A reference serves many frames, so the graph `prepare` computes everything that depends only on the
+reference, and the graph `frame` computes the rest. A network that cannot be split is exported as a
+single graph, `whole`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from deploy.export.convolutions import ConvolutionSolver
 from deploy.export.lowering import Precision, lower_network
 
 Part = Literal["prepare", "frame", "whole"]
-PixelType = Literal["uint8", "uint16", "int32"]  # int32 replaces uint16 in TensorRT: 0..65535
+PixelType = Literal["uint8", "uint16", "int32"]  # in TensorRT, int32 replaces uint16 (0..65535)
 Target = Literal["any", "tensorrt"]  # for TensorRT see deploy/export/convolutions.py
 LEVELS: dict[PixelType, int] = {"uint8": 255, "uint16": 65535, "int32": 65535}
 FEATURES = ("f4", "f8", "f16", "f32")
@@ -30,13 +30,13 @@ PREPARED_TENSORS = ("unsharp", *FEATURES)  # float32 N x C x H/k x W/k, from `pr
 
 
 def name_tensor(name: str, reference: int) -> str:
-    """Return the name of a tensor of one of several references: `f4`, `f4_2`, `f4_3`, ..."""
+    """Return the name of a tensor for the given reference (0, 1, ...): `f4`, `f4_2`, `f4_3`, ..."""
     return name if reference == 0 else f"{name}_{reference + 1}"
 
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """The options of an exported graph; each set of options has a graph of its own."""
+    """The options of an exported graph; each combination of options has its own graph."""
 
     part: Part
     scale: int
@@ -44,7 +44,7 @@ class GraphSpec:
     precision: Precision = "fp32"
     target: Target = "any"
     references: int = 1
-    """Number of references of each frame, for the part `frame`."""
+    """Number of references per frame, for the part `frame`."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ class GraphSpec:
 
     @property
     def name(self) -> str:
-        """For example `frame_x4_uint8_fp32`, or `frame2_x4_uint8_fp32_tensorrt`."""
+        """The name, for example `frame_x4_uint8_fp32` or `frame2_x4_uint8_fp32_tensorrt`."""
         part = self.part if self.references == 1 else f"{self.part}{self.references}"
         name = f"{part}_x{self.scale}_{self.pixels}_{self.precision}"
         return name if self.target == "any" else f"{name}_{self.target}"
@@ -88,7 +88,7 @@ class _Graph(nn.Module):
 
     def _planes(self, frames: Tensor) -> Tensor:
         """Return `frames` (pixels, N x H x W x 3) as float32 N x 3 x H x W in 0..1."""
-        # to float before the transpose: TensorRT cannot transpose uint8
+        # convert to float before the transpose, because TensorRT cannot transpose uint8
         return frames.to(torch.float32).permute(0, 3, 1, 2) * (1 / self._levels)
 
     def _pixels(self, planes: Tensor) -> Tensor:
@@ -130,8 +130,8 @@ class _Whole(_Graph):
 def build_graph(network: Network, spec: GraphSpec) -> nn.Module:
     """Return the module to export; `network` is rewritten in place (see `lower_network`).
 
-    Pixels are N x H x W x 3 of the type `spec.pixels`. H and W are multiples of
-    `network.multiple`.
+    Pixels are N x H x W x 3 with dtype `spec.pixels`. The output's height and width must be
+    multiples of `network.multiple`.
     """
     kinds: dict[Part, type[_Graph]] = {"prepare": _Prepare, "frame": _Frame, "whole": _Whole}
     return kinds[spec.part](network, spec).eval()
@@ -140,7 +140,7 @@ def build_graph(network: Network, spec: GraphSpec) -> nn.Module:
 def make_example_inputs(
     network: Network, spec: GraphSpec, batch: int, height: int, width: int
 ) -> Sequence[Tensor]:
-    """Return random inputs of the graph, for `batch` output frames of `height` x `width`."""
+    """Return random inputs for the graph, for `batch` output frames of `height` x `width`."""
     generator = torch.Generator().manual_seed(height * width)
     dtype = getattr(torch, spec.pixels)
 
@@ -152,7 +152,7 @@ def make_example_inputs(
     lr = pixels((height // spec.scale, width // spec.scale))
     if spec.part == "whole":
         return lr, pixels((height, width))
-    # any kernel that is neither symmetric nor separable
+    # an arbitrary kernel, neither symmetric nor separable
     shape = (4 * spec.scale, 4 * spec.scale)
     taps = torch.from_numpy(separate_kernel(torch.rand(shape, generator=generator).numpy()))
     if spec.part == "prepare":
@@ -165,7 +165,7 @@ def make_example_inputs(
         ref = pixels((height, width))
         with torch.inference_mode():
             prepared = prepare(ref, taps)
-        # cloned, because tensors made in inference mode cannot be traced
+        # cloned, because tensors created in inference mode cannot be traced
         tensors += [ref, *(tensor.clone() for tensor in prepared)]
     if spec.references == 1:
         return lr, *tensors, taps

@@ -1,7 +1,7 @@
 """Rewrite a network into layers that engines run fast.
 
-Deconvolutions become convolutions and pixel shuffles, which give the same results. Convolutions may
-run in float16, while all coordinates, warps and sums between them stay in float32.
+Deconvolutions become convolutions with pixel shuffles, which give the same results. Convolutions
+may run in float16, while all coordinates, warps and sums between them stay in float32.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ HALF_PRECISION_LAYERS = (nn.Conv2d, nn.LeakyReLU, nn.ReLU, nn.SELU, nn.PixelShuf
 class RepackedDeconv(nn.Sequential):
     """A 4 x 4 deconvolution of stride 2, rewritten as a 3 x 3 convolution and a pixel shuffle.
 
-    Output pixel 2 i + a depends on the inputs i - 1 and i through taps 3 and 1 (a = 0), and on i
-    and i + 1 through taps 2 and 0 (a = 1), in rows and columns alike.
+    In rows and columns alike, output pixel 2 i depends on input pixels i - 1 and i through taps 3
+    and 1, and output pixel 2 i + 1 on input pixels i and i + 1 through taps 2 and 0.
     """
 
     def __init__(self, deconv: nn.ConvTranspose2d) -> None:
@@ -31,7 +31,7 @@ class RepackedDeconv(nn.Sequential):
         outputs = deconv.out_channels
         conv = nn.Conv2d(inputs, 4 * outputs, 3, padding=1, bias=deconv.bias is not None)
 
-        # parity of the output -> pairs of a position in the new kernel and a tap of the old one
+        # parity of the output pixel -> (position in the new kernel, tap of the old kernel) pairs
         taps = torch.zeros(outputs, 2, 2, inputs, 3, 3)
         seen = {0: ((0, 3), (1, 1)), 1: ((1, 2), (2, 0))}
         old = deconv.weight.detach().transpose(0, 1)
@@ -60,14 +60,14 @@ def is_repackable(layer: nn.Module) -> bool:
 
 
 class HalfPrecision(nn.Module):
-    """Run layers in float16 between float32 neighbours."""
+    """Runs layers in float16 between float32 neighbours."""
 
     def __init__(self, layers: nn.Module) -> None:
         super().__init__()
         self.layers = layers.half()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the output of the layers, in the type of `inputs`."""
+        """Return the output of the layers, with the dtype of `inputs`."""
         outputs: Tensor = self.layers(inputs.half())
         return outputs.to(inputs.dtype)
 
@@ -102,7 +102,7 @@ def lower_network(network: nn.Module, precision: Precision = "fp32") -> nn.Modul
     """Rewrite `network` in place for export or compilation, and return it.
 
     With fp16, the longest possible chains of convolutions and activations run in float16, except
-    those that compute flows or images.
+    chains that compute flows or images.
     """
     _replace_layers(network, half=precision == "fp16")
     return network

@@ -12,13 +12,13 @@ from crossnetpp.machine import is_out_of_memory
 from deploy.distribution import describe_install
 from deploy.protocol import EngineError
 
-# a function that returns the outputs of a graph for its named inputs
+# a function that maps a graph's inputs, by name, to its outputs
 RunGraph = Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
 
 def import_onnxruntime() -> Any:
-    """Return the package `onnxruntime`. Raises EngineError if it is missing or broken."""
+    """Return the module `onnxruntime`. Raises EngineError if it is missing or broken."""
     try:
         import onnxruntime as ort
     except (ImportError, OSError) as error:
@@ -30,10 +30,10 @@ def import_onnxruntime() -> Any:
 
 
 def create_session(model: bytes, *, threads: int) -> RunGraph:
-    """Return a function that runs an ONNX file.
+    """Return a function that runs an ONNX file, given as bytes.
 
-    Raises EngineError if onnxruntime is missing or broken, or rejects the file. The function raises
-    it if onnxruntime fails. Both raise MemoryError if memory runs out.
+    Raises EngineError if onnxruntime is missing or broken, or rejects the file. The returned
+    function raises EngineError if onnxruntime fails. Both raise MemoryError if memory runs out.
     """
     ort = import_onnxruntime()
     options = ort.SessionOptions()
@@ -65,7 +65,7 @@ def create_session(model: bytes, *, threads: int) -> RunGraph:
 
 
 def _translate(error: Exception, what: str) -> Exception:
-    """Return the exception to raise for one of onnxruntime's, which derive from Exception alone."""
+    """Return the exception to raise for one of onnxruntime's, which derive only from Exception."""
     line = " ".join(str(error).split())
     if is_out_of_memory(error):
         return MemoryError(line)

@@ -20,7 +20,7 @@ from deploy.export.write import EXPORT_VERSION, OPSET, export_checked_graph
 from deploy.protocol import EngineError
 from deploy.registry import Entry, JsonObject, Registry
 
-# Options of networks that hardly change their speed
+# Network options that hardly affect the speed
 SMALL_OPTIONS = ("votes", "chroma")
 
 
@@ -34,13 +34,13 @@ def load_model_network(model: str) -> Network:
 
 @lru_cache(maxsize=8)
 def _sha256(path: str, size: int, mtime_ns: int, inode: int) -> str:
-    """Return the sha256 of a file, which is read again if its size, time or inode changed."""
+    """Return a file's SHA-256; the file is read again if its size, mtime or inode has changed."""
     with open(path, "rb") as file:  # noqa: PTH123 - hashlib needs an open file
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_sha256(model: str) -> str:
-    """Return the sha256 of the weights file of `model`. Raises EngineError if there is none."""
+    """Return the SHA-256 of the weights file of `model`. Raises EngineError if there is none."""
     try:
         path = find_weights(model)
     except WeightsError as error:
@@ -50,7 +50,7 @@ def weights_sha256(model: str) -> str:
 
 
 def describe_network(model: str) -> str:
-    """Return what decides the speed of `model`, the same for all weights of one network.
+    """Return the properties of `model` that determine its speed: its network, but not its weights.
 
     Raises EngineError if there are no weights.
     """
@@ -63,7 +63,7 @@ def describe_network(model: str) -> str:
 
 
 def graph_key(model: str, spec: GraphSpec) -> JsonObject:
-    """Return everything that determines the bytes of the graph exported from `model`.
+    """Return a registry key with everything that determines the graph exported from `model`.
 
     Raises EngineError if there are no weights.
     """
@@ -78,7 +78,7 @@ def graph_key(model: str, spec: GraphSpec) -> JsonObject:
 
 
 def get_or_export_graph(model: str, spec: GraphSpec, registry: Registry | None = None) -> Entry:
-    """Return the ONNX file of `model` from the registry, exporting it first if it is missing.
+    """Return the registry's ONNX file of `model` for `spec`, exporting it if it is missing.
 
     Raises EngineError if the weights cannot be used, the export fails or the registry is unusable.
     """

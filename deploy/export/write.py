@@ -1,9 +1,9 @@
 """Export networks to ONNX for any batch, height and width, and compare them with PyTorch.
 
-The opset is 18, because from opset 20 on GridSample's mode is called `linear`, which TensorRT's
-parser took for nearest (NVIDIA/TensorRT#4646). Graphs are traced, because torch.export handles
-every height and width symbolically, which takes far longer for the solver inside `fast`. A traced
-graph still fits any shape, because the networks use sizes only inside tensor operations.
+The opset is 18, because opset 20 renamed GridSample's mode `bilinear` to `linear`, which TensorRT's
+parser took for nearest (NVIDIA/TensorRT#4646). Graphs are traced, because torch.export handles all
+heights and widths symbolically, which takes far longer for the solver inside `fast`. Traced graphs
+still accept any shape, because the networks use sizes only inside tensor operations.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from deploy.export.session import create_session
 from deploy.protocol import EngineError
 
 OPSET = 18
-EXPORT_VERSION = 4  # counts the changes here and in the networks that change exported graphs
-EXAMPLE_SIZE = (2, 64, 128)  # batch, height and width of the traced example; distinct and above 1
+EXPORT_VERSION = 4  # increase when a change here or in the networks changes exported graphs
+EXAMPLE_SIZE = (2, 64, 128)  # batch, height and width of the traced example: distinct, above 1
 PARITY_SIZES = ((1, 64, 192), (2, 64, 128), (1, 192, 64))  # batch, height and width
 LARGEST_DIFFERENCE = {"fp32": 1, "fp16": 6}  # from PyTorch, in 8-bit levels
 
@@ -39,18 +39,18 @@ class ExportError(EngineError):
 
 
 def _dynamic_axes(spec: GraphSpec) -> dict[str, dict[int, str]]:
-    """Return the names of the variable axes; axes of the same name have the same size."""
+    """Return the names of each tensor's dynamic axes; axes with the same name have equal sizes."""
     axes = {"lr": {0: "n", 1: "h", 2: "w"}, "weights": {0: "n"}, "taps": {}}
     axes |= {name: {0: "n", 1: "height", 2: "width"} for name in ("ref", "sr")}
     axes["unsharp"] = {0: "n", 2: "height", 3: "width"}
     for size in (4, 8, 16, 32):
         axes[f"f{size}"] = {0: "n", 2: f"height{size}", 3: f"width{size}"}
-    # the tensors of further references are called ref_2, unsharp_2 and so on
+    # the tensors of further references are named ref_2, unsharp_2 and so on
     return {name: axes[name.partition("_")[0]] for name in (*spec.inputs, *spec.outputs)}
 
 
 def export_graph(network: Network, spec: GraphSpec) -> bytes:
-    """Return the ONNX file of `network` for `spec`; its inputs and outputs are pixels.
+    """Return `network` exported for `spec`, as the bytes of an ONNX file.
 
     Raises ExportError if weights are not finite or `onnx` is missing, and EngineError if
     onnxruntime is needed and missing.
@@ -60,19 +60,18 @@ def export_graph(network: Network, spec: GraphSpec) -> bytes:
     broken = [k for k, v in network.state_dict().items() if not bool(torch.isfinite(v).all())]
     if broken:
         raise ExportError(
-            f"found weights that are not finite (in {len(broken)} of "
-            f"{len(network.state_dict())} tensors, first in {broken[0]}), expected finite numbers; "
-            "train again or use another file"
+            f"some weights are not finite (in {len(broken)} of {len(network.state_dict())} "
+            f"tensors, first in {broken[0]}); train again or use another file"
         )
 
     network = copy.deepcopy(network).cpu().float().eval()
-    # the tracer does not support uint16, so it traces int32, which is replaced afterwards
+    # the tracer does not support uint16, so trace int32, which is replaced afterwards
     traced = replace(spec, pixels="int32") if spec.pixels == "uint16" else spec
     inputs = tuple(make_example_inputs(copy.deepcopy(network), traced, *EXAMPLE_SIZE))
     file = io.BytesIO()
 
     with torch.no_grad(), warnings.catch_warnings():
-        # the tracer warns often; the comparison with PyTorch at several sizes finds real errors
+        # the tracer issues many warnings; comparing with PyTorch at several sizes finds real errors
         warnings.simplefilter("ignore")
         torch.onnx.export(
             build_graph(network, traced),
@@ -96,7 +95,7 @@ def export_graph(network: Network, spec: GraphSpec) -> bytes:
 
 
 def _declare_uint16(model: Any, types: Any) -> None:
-    """Change the type of pixels from int32 to uint16; the graph casts them to float32 at once."""
+    """Change the dtype of pixels from int32 to uint16; the graph casts them to float32 first."""
     values = (*model.graph.input, *model.graph.output)
     pixels = {v.name for v in values if v.name.partition("_")[0] in ("lr", "ref", "sr")}
     for value in values:
@@ -105,7 +104,7 @@ def _declare_uint16(model: Any, types: Any) -> None:
     for node in model.graph.node:
         if node.op_type == "Cast" and set(node.output) & pixels:
             node.attribute[0].i = types.UINT16
-    # inferred from the old types
+    # these were inferred from the old types
     del model.graph.value_info[:]
 
 
@@ -121,10 +120,10 @@ def _import_onnx() -> Any:
 
 
 def check_parity(network: Network, spec: GraphSpec, model: bytes) -> dict[str, float]:
-    """Compare an exported graph on onnxruntime with `network` at three sizes.
+    """Compare an exported graph, run by onnxruntime, with `network` at three sizes.
 
-    Return the largest difference of each output: for `sr` in 8-bit levels, for other outputs
-    relative to their largest value. Raises ExportError if a difference exceeds the limit in
+    Return the largest difference in each output: in 8-bit levels for `sr`, and relative to the
+    largest value for other outputs. Raises ExportError if a difference exceeds the limit in
     LARGEST_DIFFERENCE, which is in thousandths for relative differences, and EngineError if
     onnxruntime is missing or rejects the graph.
     """
@@ -160,13 +159,13 @@ def _check_differences(worst: Mapping[str, float], spec: GraphSpec) -> None:
     if wrong:
         name, value = max(wrong.items(), key=lambda item: item[1])
         raise ExportError(
-            f"found that the exported graph {spec.name} differs from PyTorch by {value:.3g} in "
-            f"{name}, expected at most {limit:g}; try --engine torch"
+            f"the exported graph {spec.name} differs from PyTorch by {value:.3g} in {name}, "
+            f"expected at most {limit:g}; try --engine torch"
         )
 
 
 def export_checked_graph(network: Network, spec: GraphSpec) -> tuple[bytes, dict[str, float]]:
-    """Return an ONNX file of `network`, and the largest difference of each output from PyTorch's.
+    """Return an ONNX file of `network`, and each output's largest difference from PyTorch.
 
     Raises ExportError if the export fails or a difference exceeds its limit; see `check_parity`.
     """

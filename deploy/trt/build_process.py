@@ -1,4 +1,4 @@
-"""Build a plan in a child process, which may crash, hang, or be interrupted."""
+"""Build a plan in a child process, which may crash, hang or be interrupted."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from deploy.trt.library import TensorrtError
 
 
 class BuiltPlan(NamedTuple):
-    """The result of a child process."""
+    """The output of the child process."""
 
     plan: bytes
     timing: bytes
-    """The timing cache; empty if none is used."""
+    """The timing cache, or empty if none is used."""
 
 
 def ignore_progress(_phase: str, _done: int, _total: int) -> None:
-    """Ignore a report of progress."""
+    """Ignore a progress report."""
 
 
 def build_plan(
@@ -35,8 +35,10 @@ def build_plan(
 ) -> BuiltPlan:
     """Return the plan that TensorRT builds from the ONNX file `graph` in a child process.
 
-    Raises TensorrtError if TensorRT rejects the graph, crashes or builds nothing. An interrupt ends
-    the child at once and leaves no files.
+    `timing` is an earlier timing cache, which may be empty, or None to use none.
+
+    Raises TensorrtError if TensorRT rejects the graph, crashes or builds nothing. An interrupt
+    kills the child immediately and leaves no files behind.
     """
     with tempfile.TemporaryDirectory(prefix="tensorrt-") as name:
         folder = Path(name)
@@ -72,7 +74,7 @@ def build_plan(
 
 
 def _run(folder: Path, progress: Progress) -> int:
-    """Return the exit status of the child, negative for a signal."""
+    """Run the child and return its exit status, which is negative if a signal killed it."""
     with (
         (folder / "stderr").open("wb") as stderr,
         subprocess.Popen(
@@ -82,7 +84,7 @@ def _run(folder: Path, progress: Progress) -> int:
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            # Ctrl-C reaches only the parent, which then ends the child
+            # Ctrl-C then reaches only the parent, which kills the child
             start_new_session=True,
         ) as child,
     ):
@@ -99,9 +101,9 @@ def _run(folder: Path, progress: Progress) -> int:
 
 
 def _parse_step(line: str) -> tuple[str, int, int] | None:
-    """Return the phase, the number of its finished steps and that of all its steps.
+    """Return a phase, the number of its finished steps and the number of all its steps.
 
-    The result is None if a library printed the line.
+    The result is None if a library printed the line instead of `deploy.trt.building`.
     """
     try:
         phase, done, total = json.loads(line)

@@ -14,29 +14,29 @@ from typing import Any
 from deploy.trt.library import TensorrtError, TensorrtLibrary
 from deploy.trt.profiles import SizeRange, input_shape
 
-# a function that receives a phase, the number of its finished steps, and that of all its steps
+# a function that receives a phase, the number of its finished steps and the number of all steps
 Progress = Callable[[str, int, int], None]
 
-# files in the folder that parent and child share
+# files in the folder shared by parent and child
 GRAPH = "graph.onnx"
 PLAN = "plan"
 TIMING = "timing"
 REQUEST = "request.json"
 FAILED = "failed.txt"
 
-DEFAULT_WORKSPACE = 1 << 37  # bytes that a kernel may use at most, where the GPU is not known
+DEFAULT_WORKSPACE = 1 << 37  # limit in bytes of a kernel's memory if the GPU is unknown
 
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """Everything that determines a plan besides its graph."""
+    """Everything besides the graph that determines a plan."""
 
     module: str
     version: str
     scale: int
     sizes: tuple[SizeRange, ...]
     targets: tuple[str, ...] = ()
-    """Compute capabilities such as `sm89`, or none to build for this machine's GPU."""
+    """Compute capabilities such as `sm89`; if empty, the plan is built for this machine's GPU."""
     workspace: int = DEFAULT_WORKSPACE
     level: int = 3
     """TensorRT's optimisation level, from 0 to 5."""
@@ -77,8 +77,8 @@ class ErrorLog:
         self.messages = messages
 
     def first_error(self) -> str:
-        """Return at most 300 characters of the first error message, which caused any later ones."""
-        return self.messages[0][:300] if self.messages else "TensorRT gives no reason"
+        """Return the first error message, which caused any later ones, cut to 300 characters."""
+        return self.messages[0][:300] if self.messages else "TensorRT gave no reason"
 
 
 def _create_monitor(api: Any, progress: Progress) -> Any:
@@ -105,7 +105,7 @@ def _create_monitor(api: Any, progress: Progress) -> Any:
 def parse_graph(
     library: TensorrtLibrary, graph: bytes, log: ErrorLog | None = None
 ) -> tuple[Any, Any, Any]:
-    """Return a builder, the network in an ONNX file, and the parser, which owns the weights.
+    """Return a builder, the network of an ONNX file, and the parser, which owns the weights.
 
     Raises TensorrtError if the parser rejects the graph or misreads its warps.
     """
@@ -141,8 +141,8 @@ def list_warp_modes(graph: bytes) -> list[str]:
 def check_warps(api: Any, network: Any, modes: list[str]) -> list[str]:
     """Return the interpolation mode of each warp in TensorRT's network.
 
-    Raises TensorrtError if the modes are not those of the graph, `modes`: some parsers replace
-    modes that they do not know with NEAREST (NVIDIA/TensorRT#4646).
+    Raises TensorrtError if they differ from `modes`, the modes in the graph: some parsers replace
+    unknown modes with NEAREST (NVIDIA/TensorRT#4646).
     """
     known = {"bilinear": api.InterpolationMode.LINEAR, "bicubic": api.InterpolationMode.CUBIC}
     found = []
@@ -156,7 +156,7 @@ def check_warps(api: Any, network: Any, modes: list[str]) -> list[str]:
     if sorted(map(str, found)) != sorted(map(str, expected)):
         raise TensorrtError(
             f"TensorRT reads the warps of the graph as {', '.join(map(str, found)) or 'nothing'}, "
-            f"expected {', '.join(modes)}; try another version, or --engine torch"
+            f"expected {', '.join(modes)}; try another version of TensorRT, or --engine torch"
         )
     return [str(mode) for mode in found]
 
@@ -196,7 +196,7 @@ def build_in_this_process(
 ) -> tuple[bytes, bytes]:
     """Return a plan and the timing cache, built in this process, which may crash.
 
-    `timing` is the earlier timing cache, which may be empty, or None to use none. Raises
+    `timing` is an earlier timing cache, which may be empty, or None to use none. Raises
     TensorrtError if TensorRT rejects the graph or builds nothing.
     """
     log = ErrorLog(request.library.api)
@@ -214,7 +214,7 @@ def build_in_this_process(
 
 
 def main(folder: Path) -> int:
-    """Build the plan that is requested in `folder`, and return the exit status.
+    """Build the plan requested in `folder`, and return the exit status.
 
     Progress is printed as one JSON list per line.
     """
@@ -241,7 +241,7 @@ def main(folder: Path) -> int:
 
 
 def _end_with_parent() -> None:
-    # the parent holds the other end of the pipe and never writes, so this returns when it ends
+    # the parent keeps the pipe open and never writes to it, so this returns when the parent ends
     os.read(0, 1)
     os._exit(1)
 

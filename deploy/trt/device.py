@@ -23,15 +23,15 @@ class Device(Protocol):
     gpu: Gpu
 
     def allocate(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return uninitialised memory on the device."""
+        """Return an uninitialised tensor on the device."""
         ...
 
     def allocate_pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return page-locked memory on the host, which the device can copy asynchronously."""
+        """Return a page-locked tensor on the host, which the device can copy asynchronously."""
         ...
 
     def create_stream(self) -> Stream:
-        """Return a new stream, never the default one."""
+        """Return a new stream, which is never the default one."""
         ...
 
     def create_event(self) -> Event:
@@ -43,16 +43,19 @@ class Device(Protocol):
         ...
 
     def capture(self, stream: Stream, work: Callable[[int], None]) -> Callable[[], None]:
-        """Return a function that replays `work(queue)`, or calls it if capturing it fails."""
+        """Return a function that replays `work`, or calls it if it cannot be captured.
+
+        `work` receives the handle of the stream to queue on, and must have run once before.
+        """
         ...
 
     def release_memory(self) -> None:
-        """Return unused memory to the driver."""
+        """Release unused memory to the driver."""
         ...
 
 
 class Cuda:
-    """A GPU of this machine. Raises EngineError, in one line, if PyTorch cannot use it."""
+    """A GPU of this machine. Raises EngineError if PyTorch cannot use it."""
 
     def __init__(self, index: int = 0) -> None:
         self.gpu = find_gpu(index)
@@ -60,11 +63,11 @@ class Cuda:
         self.name = f"{self._device} {self.gpu.name}"
 
     def allocate(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return uninitialised memory on the GPU."""
+        """Return an uninitialised tensor on the GPU."""
         return torch.empty(shape, dtype=dtype, device=self._device)
 
     def allocate_pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return page-locked memory on the host; other memory cannot be copied asynchronously."""
+        """Return a page-locked tensor on the host; other memory cannot be copied asynchronously."""
         return torch.empty(shape, dtype=dtype, pin_memory=True)
 
     def create_stream(self) -> Stream:
@@ -80,21 +83,18 @@ class Cuda:
         return torch.cuda.stream(stream)
 
     def capture(self, stream: Stream, work: Callable[[int], None]) -> Callable[[], None]:
-        """Return the replay of `work` as a CUDA graph, or a direct call if it cannot be captured.
-
-        `work` must have run once before.
-        """
+        """Return a function that replays `work` as a CUDA graph; see Device.capture."""
         stream.synchronize()
         graph = torch.cuda.CUDAGraph()
         try:
-            # thread_local, so that GPU calls of other threads do not break the capture
+            # thread_local, so that GPU calls in other threads do not break the capture
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 work(torch.cuda.current_stream().cuda_stream)
         except (RuntimeError, TensorrtError):
-            # some work cannot be captured; it is queued again in every call
+            # some work cannot be captured, so it is queued directly in every call
             return lambda: work(stream.cuda_stream)
         return graph.replay
 
     def release_memory(self) -> None:
-        """Return PyTorch's unused memory to the driver."""
+        """Release PyTorch's unused memory to the driver."""
         torch.cuda.empty_cache()

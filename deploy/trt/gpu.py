@@ -1,4 +1,4 @@
-"""Facts about the GPU, queried before TensorRT loads, because it may crash without a driver."""
+"""Facts about the GPU, queried before loading TensorRT, which may crash without a driver."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Gpu(NamedTuple):
     capability: str
     """For example `sm90`."""
     cuda: int
-    """Major version of the CUDA runtime that comes with PyTorch."""
+    """Major version of PyTorch's CUDA runtime."""
     memory: int
     """Total memory in bytes."""
 
 
 def find_gpu(index: int = 0) -> Gpu:
-    """Return this machine's GPU number `index`.
+    """Return the properties of the GPU with the given index.
 
     Raises EngineError if there is no driver or no GPU, or if PyTorch cannot use CUDA.
     """
@@ -31,18 +31,18 @@ def find_gpu(index: int = 0) -> Gpu:
         driver: Any = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
         raise EngineError(
-            "found no NVIDIA driver (libcuda.so.1), expected one for TensorRT; try --engine torch"
+            "TensorRT needs an NVIDIA driver, but libcuda.so.1 cannot be loaded; try --engine torch"
         ) from error
 
     if status := driver.cuInit(0):
         raise EngineError(
-            f"found an NVIDIA driver but no GPU that it can use (error {status}), expected one for "
-            "TensorRT; try --engine torch"
+            f"TensorRT needs an NVIDIA GPU, but the driver finds none that it can use (error "
+            f"{status}); try --engine torch"
         )
     if torch.version.cuda is None or not torch.cuda.is_available():
         raise EngineError(
-            f"found a GPU that PyTorch {torch.__version__} cannot use, expected PyTorch with CUDA "
-            "for it; install that, or try --engine torch"
+            f"PyTorch {torch.__version__} cannot use this machine's GPU, which TensorRT needs; "
+            "install a PyTorch with CUDA support for this GPU, or try --engine torch"
         )
 
     properties = torch.cuda.get_device_properties(index)

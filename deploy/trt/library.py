@@ -1,4 +1,4 @@
-"""Find TensorRT 10.x, 11.x or TensorRT for RTX, and hide the differences between them."""
+"""Find TensorRT 10.x, TensorRT 11.x or TensorRT for RTX, and hide their differences."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from deploy.child_process import child_environment, import_path
 from deploy.distribution import describe_install
 from deploy.protocol import EngineError
 
-# TensorRT's modules; the regular one is first, because it times kernels on the GPU itself
+# TensorRT's modules, starting with the regular one, because it times kernels on the GPU itself
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 OLDEST_VERSION = 10  # the first version with strong typing and `execute_async_v3` on all platforms
-PROBE_TIMEOUT_SECONDS = 120  # loading from a slow shared file system takes long
+PROBE_TIMEOUT_SECONDS = 120  # loading is slow from a shared file system
 _EXPECTED = f"TensorRT {OLDEST_VERSION} or newer, or TensorRT for RTX"
 _PROBE = """
 import importlib, json, sys
@@ -29,12 +29,12 @@ print(json.dumps({"version": m.__version__}))
 
 
 class TensorrtError(EngineError):
-    """Raised if TensorRT is missing or broken, or if it fails."""
+    """Raised if TensorRT is missing, is broken or fails."""
 
 
 @dataclass(frozen=True)
 class TensorrtLibrary:
-    """One installed TensorRT."""
+    """An installed TensorRT library."""
 
     module: str
     version: str
@@ -46,21 +46,21 @@ class TensorrtLibrary:
 
     @property
     def name(self) -> str:
-        """For example `TensorRT 10.9.0` or `TensorRT for RTX 1.7.1`."""
+        """The name, for example `TensorRT 10.9.0` or `TensorRT for RTX 1.7.1`."""
         return f"TensorRT{' for RTX' if self.is_rtx else ''} {self.version}"
 
     @property
     def api(self) -> Any:
-        """The module. Raises TensorrtError if this process cannot load it."""
+        """The Python module. Raises TensorrtError if this process cannot load it."""
         return _import_module(self.module)
 
     def network_flags(self) -> int:
-        """Return the flags that make a network strongly typed; version 11 needs none."""
+        """Return the flags that make a network strongly typed; version 11 needs none (0)."""
         flag = getattr(self.api.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
         return 0 if flag is None else 1 << int(flag)
 
     def targets(self) -> tuple[str, ...]:
-        """Return the compute capabilities, such as `sm89`, that can be targeted without a GPU."""
+        """Return the compute capabilities, such as `sm89`, that can be built for without a GPU."""
         known = getattr(self.api, "ComputeCapability", None)
         names = [] if known is None else [n for n in dir(known) if n.startswith("SM")]
         return tuple(name.lower() for name in sorted(names, key=lambda n: int(n[2:])))
@@ -76,13 +76,13 @@ def _import_module(module: str) -> Any:
 def _load_failure(module: str, reason: str) -> str:
     line = " ".join(reason.split()) or "no reason given"
     return (
-        f"found {module}, which cannot be loaded ({line}), expected {_EXPECTED}; "
-        "install it again, or try --engine torch"
+        f"{module} cannot be loaded ({line}), expected {_EXPECTED}; "
+        "reinstall it, or try --engine torch"
     )
 
 
 def list_installed_modules(*, rtx: bool | None = None) -> list[str]:
-    """Return the modules in MODULES that are installed, whether they work or not.
+    """Return the modules in MODULES that are installed, whether or not they work.
 
     If `rtx` is True, only TensorRT for RTX is considered; if it is False, only regular TensorRT.
     """
@@ -94,15 +94,15 @@ def list_installed_modules(*, rtx: bool | None = None) -> list[str]:
             if importlib.util.find_spec(module) is not None:
                 installed.append(module)
         except ValueError:
-            # a loaded module without a specification
+            # raised if the module is loaded but has no spec
             continue
     return installed
 
 
 def probe_library(module: str) -> TensorrtLibrary:
-    """Return the library in `module`, after a child process has loaded it.
+    """Return the library in `module`, after loading it in a child process.
 
-    If the library crashes, only the child ends. The child imports nothing from its working
+    If the library crashes, only the child dies. The child imports nothing from its working
     directory. Raises TensorrtError if the module is broken or too old, or does not load in time.
     """
     return _probe(module, tuple(import_path()))
@@ -130,7 +130,7 @@ def _probe(module: str, path: tuple[str, ...]) -> TensorrtLibrary:
     if "rtx" not in module and int(version.split(".")[0]) < OLDEST_VERSION:
         raise TensorrtError(
             f"found {module} {version}, expected {_EXPECTED}; "
-            "install a newer one, or try --engine torch"
+            "install a newer version, or try --engine torch"
         )
     return TensorrtLibrary(module, version)
 
@@ -139,7 +139,7 @@ def find_library(*, rtx: bool | None = None) -> TensorrtLibrary:
     """Return the library in the first of MODULES that works.
 
     If `rtx` is True, only TensorRT for RTX is considered; if it is False, only regular TensorRT.
-    Raises TensorrtError, in one line, if no library works.
+    Raises TensorrtError if no library works.
     """
     broken = None
     for module in list_installed_modules(rtx=rtx):

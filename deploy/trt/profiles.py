@@ -1,17 +1,17 @@
-"""The sizes for which a plan is built, which become TensorRT's optimisation profiles."""
+"""The sizes that a plan is built for, which become TensorRT's optimisation profiles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Shape = tuple[int, int, int]  # frames of a batch, height and width of the output
-BUSY_PIXELS = 2**21  # output pixels that keep a GPU busy; a batch has about this many
-MOST_FRAMES = 8  # in a batch, even of very small frames
+Shape = tuple[int, int, int]  # frames per batch, and height and width of the output
+BUSY_PIXELS = 2**21  # output pixels that keep a GPU busy; a batch has about as many
+MOST_FRAMES = 8  # per batch, even if frames are very small
 
 
 def frames_at_once(height: int, width: int) -> int:
-    """Return the number of output frames of `height` x `width` in one batch."""
+    """Return how many output frames of `height` x `width` form a batch."""
     return max(1, min(MOST_FRAMES, -(-BUSY_PIXELS // (height * width))))
 
 
@@ -42,11 +42,11 @@ class SizeRange:
         return all(a <= b <= c for a, b, c in zip(self.least, shape, self.most, strict=True))
 
     def to_json(self) -> list[list[int]]:
-        """Return the range as lists, for a registry key."""
+        """Return the range as lists, which JSON and registry keys can hold."""
         return [list(self.least), list(self.usual), list(self.most)]
 
 
-# for plans that are built on another machine, before the size of a recording is known
+# for plans that are built on another machine, before the recording's size is known
 ANY_SIZE = SizeRange(least=(1, 64, 64), usual=(1, 1088, 1920), most=(MOST_FRAMES, 2176, 3840))
 
 
@@ -56,7 +56,7 @@ def input_shape(name: str, declared: Sequence[int], shape: Shape, scale: int) ->
     `declared` is the input's shape in the graph, with -1 for each dynamic axis.
     """
     batch, height, width = shape
-    # the tensors of further references are called ref_2, unsharp_2 and so on
+    # the tensors of further references are named ref_2, unsharp_2 and so on
     name = name.partition("_")[0]
     if name == "taps":
         return tuple(declared)
@@ -67,6 +67,6 @@ def input_shape(name: str, declared: Sequence[int], shape: Shape, scale: int) ->
     if name == "ref":
         return batch, height, width, 3
 
-    # the name of features contains their size: f8 has an eighth of the output's height and width
+    # feature names contain the divisor: f8 has an eighth of the output's height and width
     divisor = int(name[1:]) if name[1:].isdigit() else 1
     return batch, declared[1], height // divisor, width // divisor

@@ -38,7 +38,7 @@ class Program:
         if self.engine is None:
             raise TensorrtError(
                 f"{library.name} rejects its own plan: {self._log.first_error()}; "
-                "try pipeline engines build, or --engine torch"
+                "try `pipeline engines build`, or --engine torch"
             )
         self.device = device
 
@@ -50,10 +50,7 @@ class Program:
         self.outputs = [n for n in names if n not in self.inputs]
 
     def declared_shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape that the plan declares for the tensor `name`.
-
-        Dynamic axes are -1.
-        """
+        """Return the declared shape of the tensor `name`, with -1 for each dynamic axis."""
         return tuple(self.engine.get_tensor_shape(name))
 
     def first_error(self) -> str:
@@ -73,18 +70,19 @@ class ProgramRun:
         device = program.device
         context = program.engine.create_execution_context()
         if context is None:
-            raise OutOfMemoryError(f"found too little memory on {device.name} for TensorRT")
+            raise OutOfMemoryError(f"there is too little memory on {device.name} for TensorRT")
         self._context = context
 
         for name in program.inputs:
             if not context.set_input_shape(name, shapes[name]):
                 raise TensorrtError(
-                    f"the plan does not support {name} of {shapes[name]}: {program.first_error()}; "
-                    "try --engine torch"
+                    f"the plan does not support the shape {shapes[name]} for {name}: "
+                    f"{program.first_error()}; try --engine torch"
                 )
         if missing := context.infer_shapes():
             raise TensorrtError(
-                f"the plan does not define the sizes of {', '.join(missing)}; try --engine torch"
+                f"the plan does not determine the shapes of {', '.join(missing)}; "
+                "try --engine torch"
             )
 
         self.tensors: dict[str, Tensor] = {}
@@ -95,10 +93,10 @@ class ProgramRun:
         self._replay: Any = None
 
     def __call__(self, stream: Stream) -> None:
-        """Queue the work on `stream`: directly in the first call, as a CUDA graph afterwards."""
+        """Queue the work on `stream`, directly in the first call and as a CUDA graph afterwards."""
         device = self._program.device
         if self._replay is None:
-            # lazily loaded kernels cannot be captured, so everything runs once before the capture
+            # run once before the capture, because lazily loaded kernels cannot be captured
             self._work(stream.cuda_stream)
             self._replay = device.capture(stream, self._work)
         else:

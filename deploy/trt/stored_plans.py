@@ -18,11 +18,11 @@ from deploy.trt.gpu import Gpu
 from deploy.trt.library import TensorrtError, TensorrtLibrary, find_library
 from deploy.trt.profiles import ANY_SIZE, Shape, SizeRange
 
-DEFAULT_TARGETS = ("sm86", "sm89", "sm120")  # RTX cards of Ampere, Ada and Blackwell
+DEFAULT_TARGETS = ("sm86", "sm89", "sm120")  # Ampere, Ada and Blackwell RTX cards
 
 
 def _base_key(spec: GraphSpec, graph: bytes, request: BuildRequest) -> dict[str, object]:
-    """Return everything that determines a plan, apart from the GPU."""
+    """Return the part of a plan's registry key that does not depend on the GPU."""
     return {
         "kind": "plan",
         "onnx": hashlib.sha256(graph).hexdigest(),
@@ -35,7 +35,7 @@ def _base_key(spec: GraphSpec, graph: bytes, request: BuildRequest) -> dict[str,
 
 
 def plan_key(spec: GraphSpec, graph: bytes, request: BuildRequest, gpu: Gpu) -> JsonObject:
-    """Return everything that determines a plan for `gpu`; another GPU needs another plan."""
+    """Return the registry key of a plan for `gpu`; other GPUs need other plans."""
     return {
         **_base_key(spec, graph, request),
         "gpu": gpu.name,
@@ -53,7 +53,7 @@ def get_or_build_plan(
     registry: Registry,
     progress: Progress = ignore_progress,
 ) -> Entry:
-    """Return a plan for `gpu` from the registry, building it first if it is missing.
+    """Return a plan for `gpu` from the registry, building it if it is missing.
 
     For TensorRT for RTX, a cross-built plan for the GPU's compute capability is also accepted.
     Raises EngineError if the weights, the registry or TensorRT cannot be used, or if the build
@@ -112,7 +112,7 @@ def _timing_key(library: TensorrtLibrary, gpu: Gpu) -> JsonObject:
 def _find_cross_built_plan(
     registry: Registry, key: JsonObject, gpu: Gpu, shape: Shape
 ) -> Entry | None:
-    """Return a cross-built plan that supports `gpu` and `shape` and otherwise matches `key`."""
+    """Return a cross-built plan for `gpu` and `shape` that otherwise matches `key`, or None."""
     expected = _without_gpu(key)
     for entry in registry.entries():
         found = entry["key"]
@@ -131,7 +131,7 @@ def _without_gpu(key: JsonObject) -> JsonObject:
 
 
 def check_targets(targets: Sequence[str], library: TensorrtLibrary) -> tuple[str, ...]:
-    """Return `targets` under their names in TensorRT for RTX, sorted.
+    """Return `targets` as TensorRT for RTX names them, sorted.
 
     Raises TensorrtError if there are none or if one is unknown.
     """
@@ -142,8 +142,8 @@ def check_targets(targets: Sequence[str], library: TensorrtLibrary) -> tuple[str
         noun = "target" if len(unknown) == 1 else "targets"
         found = f"the {noun} {', '.join(unknown)}" if unknown else "no target"
         raise TensorrtError(
-            f"found {found}, expected some of {', '.join(known)}; for other GPUs run pipeline "
-            "engines build on the GPU itself"
+            f"found {found}, expected some of {', '.join(known)}; for other GPUs, run `pipeline "
+            "engines build` on the machine with the GPU"
         )
     return tuple(sorted(requested, key=known.index))
 
@@ -157,11 +157,11 @@ def cross_build_plans(
     sizes: SizeRange = ANY_SIZE,
     progress: Progress = ignore_progress,
 ) -> list[Entry]:
-    """Return plans of `model` for other GPUs, each for all `targets`, built with TensorRT for RTX.
+    """Return plans of `model` for other GPUs, built with TensorRT for RTX.
 
-    There is one for each of `specs`, in the registry in `folder`, by default the user's own. Raises
-    EngineError if the weights, the targets, the registry or TensorRT cannot be used, or if a build
-    fails.
+    There is one plan for each of `specs`, and each plan runs on all `targets`. They are stored in
+    the registry in `folder`, by default the user's own. Raises EngineError if the weights, the
+    targets, the registry or TensorRT cannot be used, or if a build fails.
     """
     library = find_library(rtx=True)
     checked_targets = check_targets(targets, library)

@@ -1,8 +1,8 @@
 """A ring of buffers that copies pixels to and from a device while the device computes.
 
-Each slot has pinned host memory and device memory for both directions. Copies in, work and copies
-out each have a stream of their own, so that one of the three slots is filled while another one is
-processed and the third is emptied.
+Each slot has pinned host memory and device memory for both directions. Copies to the device, work
+and copies from the device each have their own stream, so that one of the three slots is filled
+while another is processed and the third is emptied.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from deploy.trt.device import Device
 SLOTS = 3
 
 # a function that queues the work for a slice of frames; it receives the slice, the LR pixels on the
-# device, and memory for SR on the device
+# device, and a tensor on the device for the SR pixels
 Work = Callable[[slice, Tensor, Tensor], None]
 
 
@@ -35,12 +35,12 @@ class _Slot:
         self.copied_in = device.create_event()
         self.computed = device.create_event()
         self.copied_out = device.create_event()
-        # the frames in flight, which must be fetched before the slot is filled again
+        # frames in flight, which must be fetched before the slot is refilled
         self.frames: slice | None = None
 
 
 class TransferRing:
-    """Slots for LR frames (n x h x w x 3) and SR frames (n x H x W x 3) of one type."""
+    """Slots for LR frames (n x h x w x 3) and SR frames (n x H x W x 3) of one dtype."""
 
     def __init__(
         self, device: Device, lr: tuple[int, ...], sr: tuple[int, ...], dtype: torch.dtype
@@ -53,14 +53,14 @@ class TransferRing:
         """The stream on which the work is queued."""
 
     def run(self, lr: Pixels, sr: Pixels, chunks: Iterator[slice], work: Work) -> None:
-        """Fill `sr` with the results of `work` on `lr`, one chunk of frames after another."""
+        """Fill `sr` with the results of `work` on `lr`, chunk by chunk."""
         try:
             for turn, frames in enumerate(chunks):
                 slot = self._slots[turn % SLOTS]
                 self._fetch(slot, sr)
                 self._send(slot, lr, frames, work)
         finally:
-            # even after a failure, so that the next call does not find the frames of this one
+            # even after a failure, so that no frames of this call remain in the ring
             for slot in self._slots:
                 self._fetch(slot, sr)
 

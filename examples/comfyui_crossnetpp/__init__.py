@@ -1,4 +1,4 @@
-"""A node for ComfyUI that enlarges a batch of images with the detail of a few sharp key frames.
+"""A ComfyUI node that enlarges a batch of images with detail from a few sharp key frames.
 
 Copy or link this folder into ComfyUI's `custom_nodes`, and install the package in ComfyUI's Python.
 """
@@ -21,12 +21,12 @@ Scale = Literal["auto", "2", "4", "8"]
 
 
 class CrossNetEnhance:
-    """Enhances images, which are the frames of one video in order."""
+    """Enhances images, which are the consecutive frames of one video."""
 
     CATEGORY = "image/upscaling"
     DESCRIPTION = (
-        "Enlarges the frames of a video 2, 4 or 8 times with the detail of sharp key frames. "
-        "Nothing is invented: where no key frame shows a place, the frame is enlarged plainly."
+        "Enlarges the frames of a video 2, 4 or 8 times with detail from sharp key frames. "
+        "Nothing is invented: areas that no key frame shows are enlarged without added detail."
     )
     FUNCTION = "enhance"
     RETURN_TYPES = ("IMAGE",)
@@ -34,19 +34,19 @@ class CrossNetEnhance:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802 - ComfyUI's name
-        """Return the node's inputs as ComfyUI describes them."""
+        """Return the node's inputs in ComfyUI's format."""
         return {
             "required": {
-                "images": ("IMAGE", {"tooltip": "The frames of a video in order."}),
+                "images": ("IMAGE", {"tooltip": "The frames of a video, in order."}),
                 "key_frames": ("IMAGE", {"tooltip": "Sharp pictures of some of these frames."}),
                 "indexes": (
                     "STRING",
-                    {"default": "0", "tooltip": "The numbers of the frames they show, from 0."},
+                    {"default": "0", "tooltip": "The frame each key frame shows, from 0."},
                 ),
             },
             "optional": {
                 "model": (["fast", "fast-recorded"], {"tooltip": "fast-recorded suits H.264."}),
-                "scale": (["auto", "2", "4", "8"], {"tooltip": "auto: by the key frames' size."}),
+                "scale": (["auto", "2", "4", "8"], {"tooltip": "auto: from the key frames' size."}),
                 "rate": (
                     "FLOAT",
                     {
@@ -72,12 +72,12 @@ class CrossNetEnhance:
     ) -> tuple[Tensor]:
         """Return the enlarged images (B x height x width x 3) in a tuple, as ComfyUI expects.
 
-        `images` are B x H x W x 3 and `key_frames` K x H' x W' x 3, all RGB in 0..1. `indexes` has
-        K numbers of frames. A fourth channel is dropped. Raises InputError if the inputs cannot be
-        used, and StageError if the engine fails.
+        `images` are B x H x W x 3 and `key_frames` K x H' x W' x 3, all RGB in 0..1; a fourth
+        channel is dropped. `indexes` lists the K frame numbers of the key frames. Raises InputError
+        if the inputs cannot be used, and StageError if the engine fails.
         """
         numbers = parse_indexes(indexes, len(key_frames), len(images))
-        # a fourth channel is transparency, which no key frame could enhance
+        # a fourth channel is transparency, which key frames cannot enhance
         references = [
             (number, key[..., :3]) for number, key in zip(numbers, key_frames, strict=True)
         ]
@@ -95,39 +95,38 @@ class CrossNetEnhance:
 
 
 def parse_indexes(text: str, count: int, frames: int) -> list[int]:
-    """Return the numbers of frames in text such as "0, 15, 30", one for each of `count` pictures.
+    """Return the frame numbers in text such as "0, 15, 30", one for each of `count` key frames.
 
-    Raises InputError unless there are `count` numbers, all of them below `frames`.
+    Raises InputError unless there are exactly `count` numbers, all of them below `frames`.
     """
     words = [word for word in re.split(r"[\s,;]+", text) if word]
     numbers = [int(word) for word in words if word.isdecimal()]
     if len(numbers) != len(words) or len(numbers) != count:
         raise InputError(
-            f"found the indexes {text!r} for {count} key frame{'s' if count != 1 else ''}, "
-            "expected a frame number for each, such as 0, 15, 30; write them in the order of the "
-            "key frames"
+            f"the indexes {text!r} do not match the {count} key frame{'s' if count != 1 else ''}; "
+            "write one frame number for each key frame, in the same order, such as 0, 15, 30"
         )
     if max(numbers, default=0) >= frames:
         raise InputError(
-            f"found the index {max(numbers)} for {frames} image{'s' if frames != 1 else ''}, "
-            f"expected numbers from 0 to {frames - 1}; the first image is 0"
+            f"there is no image {max(numbers)} among the {frames} "
+            f"image{'s' if frames != 1 else ''}; use numbers from 0 (the first) to {frames - 1}"
         )
     return numbers
 
 
 @lru_cache(maxsize=1)
 def load_enhancer(model: str, engine: str, scale: Scale) -> Enhancer:
-    """Return an enhancer with these options; its engine stays loaded between runs."""
+    """Return an enhancer with these options, whose engine stays loaded between runs."""
     return Enhancer(model, engine, scale=scale)
 
 
 def make_counter(total: int) -> Callable[[int], None]:
-    """Return a function that shows the number of finished images in ComfyUI, else does nothing."""
+    """Return a function that reports the number of finished images to ComfyUI, if it is running."""
     try:
         from comfy.utils import ProgressBar  # type: ignore[import-not-found]
     except ImportError:
         return lambda done: None
-    # its update raises an exception if the user stops the workflow
+    # the update raises an exception if the user stops the workflow
     update: Callable[[int], None] = ProgressBar(total).update_absolute
     return update
 

@@ -1,12 +1,12 @@
-"""Compare the speed of whole runs with that of an older commit, turn by turn.
+"""Compare the speed of whole runs with that of an older commit, running the two alternately.
 
     python -m jobs.bench.against [COMMIT] [--turns 3] [--only CASE]
 
 The commit is checked out into a temporary worktree, and both versions run in this environment. Each
 case runs on a short and on a long clip. The seconds per frame are the extra seconds divided by the
-extra frames, so start-up does not count. Seconds of CPU time are measured as well, since they
-depend less on what else the machine does. The PSNR of both outputs shows what the speed costs. The
-figures are written to jobs/results/bench_against.json.
+extra frames, so start-up does not count. CPU time is measured as well, because it depends less on
+the other load of the machine. The PSNR of both outputs shows what any extra speed costs in quality.
+The figures are written to jobs/results/bench_against.json.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from typing import Any, NamedTuple
 from jobs.bench.pipeline import ROOT, SAMPLE, time_command, write_lr_and_key_frames
 from jobs.machine import RESULTS, write_result
 
-BASELINE = "8909375"  # before the network and its surroundings were made faster
+BASELINE = "8909375"  # before the network and the code around it were made faster
 RATE = 30  # frames per second of the bundled clip
 KEY_FRAME_EVERY = 15
 
 
 class Case(NamedTuple):
-    """A run that both versions do; each may need options of its own."""
+    """A run of both versions, with further options for the newer one."""
 
     options: tuple[str, ...]
     new_options: tuple[str, ...] = ()
-    """Options that the older version does not have."""
+    """Options that the older version does not support."""
     frames: tuple[int, int] = (15, 60)
-    """The lengths of the short and of the long run."""
+    """The number of frames in the short run and in the long run."""
 
 
-# Adapting takes as long as the user allows, whatever the speed of the rest
+# adaptation is off, because it takes as long as the user allows, whatever the engine's speed
 CASES = {
     "fast": Case(("--engine", "torch"), ("--adapt", "off")),
     "fast, one reference": Case(("--engine", "torch"), ("--adapt", "off", "--ref-count", "1")),
@@ -50,14 +50,14 @@ CASES = {
 
 
 class Seconds(NamedTuple):
-    """The time that a command takes."""
+    """The wall-clock and CPU time that a command takes."""
 
     wall: float
     cpu: float
 
 
 def time_run(tree: Path, arguments: list[str]) -> Seconds:
-    """Return the seconds that a `pipeline` command takes with the packages in `tree`.
+    """Return how long a `pipeline` command takes with the packages in `tree`.
 
     Raises SystemExit if it fails.
     """
@@ -80,7 +80,7 @@ def check_out(commit: str) -> Iterator[Path]:
 
 
 def compare(trees: dict[str, Path], case: Case, folder: Path, turns: int) -> dict[str, Any]:
-    """Return the figures of a case: seconds per frame of each version, their ratio, and PSNR."""
+    """Return a case's figures: each version's seconds per frame and PSNR, and the speed ratios."""
     lr, ref = write_lr_and_key_frames(folder)
     turned: dict[str, list[Seconds]] = {name: [] for name in trees}
     psnr: dict[str, float] = {}
@@ -106,16 +106,16 @@ def compare(trees: dict[str, Path], case: Case, folder: Path, turns: int) -> dic
 
 
 def measure_psnr(output: Path, frames: int) -> float:
-    """Return the mean PSNR (dB, RGB) of an output's frames, but for the key frames."""
+    """Return the mean PSNR (dB, RGB) of an output's frames, excluding the key frames."""
     from pipeline.measuring.clips import evaluate
 
     return evaluate(output, SAMPLE, skip=frozenset(range(0, frames, KEY_FRAME_EVERY))).psnr
 
 
 def summarise(turned: dict[str, list[Seconds]]) -> dict[str, Any]:
-    """Return the medians of seconds per frame, and how many times as fast `new` is as `old`.
+    """Return the median seconds per frame, and the ratio of the speed of `new` to that of `old`.
 
-    The ratios are formed within each turn, because the speed of a shared machine drifts.
+    Ratios are computed within each turn, because the speed of a shared machine drifts.
     """
     result: dict[str, Any] = {
         name: {
@@ -135,7 +135,7 @@ def summarise(turned: dict[str, list[Seconds]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the cases, and preserve the earlier results of those that are not selected."""
+    """Run the selected cases, and keep the earlier results of the others."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

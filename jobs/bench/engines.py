@@ -2,8 +2,8 @@
 
     python -m jobs.bench.engines [--turns N]
 
-The engines are timed alternately, so that load on a shared host slows all of them alike, and the
-median over the turns is reported. The four frames of a call share one reference, as in a clip.
+The engines are timed alternately, so that load on a shared host slows them all alike, and each
+engine's median is reported. The four frames of each call share one reference, as in a clip.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from deploy.registry import Registry
 from jobs.machine import write_result
 
 NAMES = ("torch", "int8", "onnx", "openvino")
-GFLOP = 15.7  # billions of operations of `fast` per frame of 512x320, as a test counts them
+GFLOP = 15.7  # billions of operations per 512x320 frame of `fast`, checked by a test
 
 
 def measure_matrix_rate() -> float:
@@ -41,7 +41,7 @@ def measure_matrix_rate() -> float:
 def compare_engines(
     engines: dict[str, Engine], height: int, width: int, turns: int
 ) -> dict[str, Any]:
-    """Return each engine's frames per second at one output size, also relative to torch."""
+    """Return each engine's frames per second at one output size, and the ratio to torch."""
     rates: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(turns):
         for name, engine in engines.items():
@@ -57,7 +57,7 @@ def compare_engines(
 
 
 def load_engines(registry: Registry) -> dict[str, Engine]:
-    """Return the engines that run on this machine; print to stderr why other engines do not."""
+    """Return the engines that work on this machine; print to stderr why the others do not."""
     engines: dict[str, Engine] = {}
     for name in NAMES:
         try:

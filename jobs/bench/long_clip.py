@@ -1,9 +1,8 @@
-"""Run one hour of tiny frames through the pipeline: `python -m jobs.bench.long_clip`.
+"""Enhance one hour of tiny frames with the pipeline: `python -m jobs.bench.long_clip`.
 
-For this clip and for one that is a tenth as long, the job prints the number of frames, how many of
-them have a wrong time or number, and the peak memory. A container's index grows with the number of
-frames, so the job also measures how much memory the `ffmpeg` program needs to copy the input's
-packets.
+For this clip and for one a tenth as long, the job prints the number of frames, how many have a
+wrong time or number, and the peak memory. A container's index grows with the number of frames, so
+the job also measures how much memory the `ffmpeg` program needs to copy the input's packets.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ MINUTES = 60.0
 
 
 def main() -> int:
-    """Run the benchmark; return 1 if any frame of an output has a wrong time or number."""
+    """Run the benchmark; return 1 if any output frame has a wrong time or number."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,7 +35,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     options = parser.parse_args()
     if shutil.which("ffmpeg") is None:
-        parser.error("found no ffmpeg program, expected one on the PATH; install it and try again")
+        parser.error("the benchmark needs the ffmpeg program, which is not on the PATH; install it")
 
     figures = [measure_clip(options.minutes * part) for part in (0.1, 1)]
     for figure in figures:
@@ -52,14 +51,14 @@ def main() -> int:
 
 
 def measure_clip(minutes: float) -> dict[str, float]:
-    """Enhance a clip of `minutes` at 25 frames per second, and return its figures."""
+    """Enhance a clip of `minutes` at 25 frames per second, and return the figures."""
     case = Case(container="mp4", frames=round(minutes * 1500), audio=1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         source = write_clip(case, folder)
         out = folder / "out.mp4"
 
-        # A child process writes the grey reference, so that this process stays small
+        # write the grey reference in a child process, so that this process needs little memory
         still = folder / "reference.png"
         width, height = case.width_height
         grey = (

@@ -1,10 +1,10 @@
-"""Compare how many training pairs per second photographs yield, and how many a device composes.
+"""Compare how many training pairs per second are cut from photographs or composed on a device.
 
     python -m jobs.bench.pairs --data DATA [--size 256] [--batch 16] [--seconds 20]
 
-Both use the same photographs. A pair that is drawn from a photograph on the CPU has one reference
-and no LR yet. A composed pair has one or two references, LR, a kernel and possibly faults. The
-figures go to `jobs/results/training_pairs.json`, under the name of the device.
+Both use the same photographs. A pair cut from a photograph on the CPU has one reference, and its LR
+picture has yet to be made. A composed pair has one or two references, an LR picture, a kernel and
+possibly faults. The figures go to `jobs/results/training_pairs.json`, under the name of the device.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ NAME = "training_pairs"
 
 
 def count_per_second(draw: Callable[[int], int], seconds: float) -> float:
-    """Return how many samples `draw` makes per second, during `seconds`.
+    """Return how many samples per second `draw` makes, measured for `seconds`.
 
-    `draw` receives the number of the call and returns how many samples it made. The first call,
-    number 0, is only a warm-up.
+    `draw` receives the number of the call and returns how many samples it made. The first call
+    (number 0) is only a warm-up.
     """
     draw(0)
     _wait_for_device()
@@ -51,7 +51,7 @@ def _wait_for_device() -> None:
 
 
 def main() -> int:
-    """Measure both, and add the figures to the result file; return 2 if the data are unusable."""
+    """Measure both rates, and add them to the result file; return 2 if the data is unusable."""
     parser = argparse.ArgumentParser(
         prog="python -m jobs.bench.pairs",
         description=__doc__,

@@ -1,10 +1,10 @@
-"""Measure the speed and memory of the pipeline, as ratios of side-by-side measurements.
+"""Measure the pipeline's speed and memory, as ratios of measurements made side by side.
 
     python -m jobs.bench.pipeline [overhead] [end_to_end] [presets] [memory]
 
 `overhead` and `memory` need the `ffmpeg` program. Frame rates exclude the start-up time: each
 command runs on a short and on a long clip, and the rate is the number of extra frames divided by
-the extra seconds. The plain loop of `end_to_end` runs in this process, and its first frames are not
+the extra seconds. The plain loop in `end_to_end` runs in this process, and its first frames are not
 timed.
 """
 
@@ -29,7 +29,7 @@ CLIP_720P = ROOT / "tests" / "data" / "big_buck_bunny_720p.mp4"
 SAMPLE = ROOT / "pipeline" / "samples" / "monster.mp4"
 PIPELINE = [sys.executable, "-m", "pipeline"]
 
-# A forked child inherits its parent's peak memory, so the command is forked from a small process
+# a forked child inherits its parent's peak memory, so fork the command from a small process
 RUN_AND_WEIGH = """
 import resource, subprocess, sys, time
 start = time.monotonic()
@@ -43,7 +43,7 @@ print(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss)
 
 
 class CommandCost(NamedTuple):
-    """What a command takes."""
+    """The time and memory that a command takes."""
 
     seconds: float
     """Wall-clock time."""
@@ -53,7 +53,7 @@ class CommandCost(NamedTuple):
 
 
 def time_command(command: list[str], environment: Mapping[str, str] | None = None) -> CommandCost:
-    """Run a command, and return what it takes; `environment` is that of this process if None.
+    """Run a command, and return its cost; `environment` defaults to this process's own.
 
     Raises SystemExit if the command fails.
     """
@@ -74,20 +74,20 @@ def count_frames(path: Path) -> int:
 
 
 def loop_clip(source: Path, times: int, out: Path) -> Path:
-    """Write `source`, repeated `times` times, to `out` by copying packets, and return `out`."""
+    """Write `times` repetitions of `source` to `out` by copying packets, and return `out`."""
     loop = ["ffmpeg", "-v", "error", "-y", "-stream_loop", str(times - 1), "-i", str(source)]
     subprocess.run([*loop, "-map", "0:v", "-c", "copy", str(out)], check=True)
     return out
 
 
 def run_command(lr: Path, ref: Path, out: Path, *more: str) -> list[str]:
-    """Return the command line of a run in a single process, with the options `more`."""
+    """Return the command line of a run in a single process, with the further options `more`."""
     paths = [*PIPELINE, "run", str(lr), "--ref-stream", str(ref), "-o", str(out)]
     return [*paths, "--runner", "inline", "--quiet", "--force", *more]
 
 
 def measure_overhead(folder: Path) -> dict[str, Any]:
-    """Compare the speed of x2 bicubic up-sampling by the pipeline with that of `ffmpeg`.
+    """Compare the speeds of the pipeline and of `ffmpeg` at 2x bicubic up-sampling.
 
     Both enlarge a 720p clip with the same encoder settings.
     """
@@ -136,11 +136,10 @@ def measure_overhead(folder: Path) -> dict[str, Any]:
 
 
 def measure_end_to_end(folder: Path) -> dict[str, Any]:
-    """Compare the speed of `fast` in the pipeline with that of a loop without overlapping stages.
+    """Compare the speed of `fast` in the pipeline with that of a loop that overlaps no stages.
 
-    The loop decodes, enhances and encodes one frame after another. The two run alternately, three
-    times each, and the turn with the median ratio is reported, because the speed of a shared
-    machine drifts.
+    The loop decodes, enhances and encodes one frame after another. The two alternate, three times
+    each, and the median ratio is reported, because the speed of a shared machine drifts.
     """
     lr, ref = write_lr_and_key_frames(folder)
     count = count_frames(lr)
@@ -165,7 +164,7 @@ def measure_end_to_end(folder: Path) -> dict[str, Any]:
 
 
 def write_lr_and_key_frames(folder: Path) -> tuple[Path, Path]:
-    """Write the bundled clip downscaled by 4, and every 15th frame of the original.
+    """Write the bundled clip downscaled by 4, and a clip of every 15th original frame.
 
     Return the paths of the two files.
     """
@@ -179,10 +178,10 @@ def write_lr_and_key_frames(folder: Path) -> tuple[Path, Path]:
 
 
 def time_plain_loop(lr: Path, ref: Path, out: Path) -> float:
-    """Return the frames per second at which a plain loop enhances `lr` to `out` in eager PyTorch.
+    """Return the frames per second of a plain loop that enhances `lr` to `out` in eager PyTorch.
 
-    `ref` has every 15th frame; each frame borrows from the nearest. The first three frames, which
-    warm up the allocator and the kernels, are not timed.
+    `ref` holds every 15th original frame; each frame borrows from the nearest one. The first three
+    frames, which warm up the allocator and the kernels, are not timed.
     """
     import numpy as np
     import torch
@@ -220,7 +219,7 @@ def time_plain_loop(lr: Path, ref: Path, out: Path) -> float:
 
 
 def measure_presets(_: Path) -> dict[str, Any]:
-    """Compare the seconds per frame of `fast` and `paper` at 512x320 in the torch engine."""
+    """Compare the seconds per 512x320 frame of `fast` and `paper` in the torch engine."""
     import numpy as np
 
     from crossnetpp.checkpoint import save_weights
@@ -233,7 +232,7 @@ def measure_presets(_: Path) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "paper.safetensors"
-        # Speed does not depend on the weights, so random ones will do
+        # speed does not depend on the weights, so random ones are enough
         save_weights(build_network("paper"), "paper", weights)
         paper = load_engine("torch", model=str(weights))
     engines = {"fast": load_engine("torch", model="fast"), "paper": paper}
@@ -241,7 +240,7 @@ def measure_presets(_: Path) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in engines}
     for turn in range(6):
         for name, engine in engines.items():
-            # A new reference in every turn defeats the engine's cache of reference features
+            # a new reference in every turn bypasses the engine's cache of reference features
             start = time.monotonic()
             engine.enhance(lr, ref if turn % 2 else 255 - ref)
             seconds[name].append(time.monotonic() - start)
@@ -254,13 +253,13 @@ def measure_presets(_: Path) -> dict[str, Any]:
 
 
 def measure_memory(folder: Path) -> dict[str, Any]:
-    """Compare the peak memory for a clip with that for one ten times as long.
+    """Compare the peak memory for a clip with the peak memory for one ten times as long.
 
     Both `bicubic` and `fast` are measured.
     """
     from pipeline.tools.degrade import degrade
 
-    # `fast` would take too long on twenty seconds of 720x480, so it gets the clip at 360x240
+    # twenty seconds of 720x480 would take `fast` too long, so it gets the clip at 360x240
     lr, ref = write_lr_and_key_frames(folder)
     half = folder / "half.mp4"
     tiny = folder / "tiny.mp4"
@@ -296,18 +295,17 @@ PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Run the selected parts, by default all, and keep the earlier results of the other parts."""
+    """Run the selected parts (by default all), and keep the earlier results of the others."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default all")
     chosen = parser.parse_args().parts or list(PARTS)
     if unknown := [name for name in chosen if name not in PARTS]:
-        parser.error(f"found the part {unknown[0]!r}, expected one of {', '.join(PARTS)}")
+        parser.error(f"there is no part {unknown[0]!r}; expected one of {', '.join(PARTS)}")
     if {"overhead", "memory"} & set(chosen) and shutil.which("ffmpeg") is None:
         parser.error(
-            "found no ffmpeg program on the PATH, expected one for `overhead` and `memory`; "
-            "install it"
+            "`overhead` and `memory` need the ffmpeg program, which is not on the PATH; install it"
         )
 
     path = RESULTS / "bench_pipeline.json"

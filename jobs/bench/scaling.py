@@ -4,8 +4,8 @@
 
 The engine sleeps for as long as a network would compute. That leaves the cores to the pipeline
 itself, so a two-core machine can show how eight GPUs would scale. The number of segments per actor
-is always the same, and so is their length. The clock starts when all actors have loaded their
-engines and stops at the last commit, so the measured time includes filling and draining the
+and the length of the segments are always the same. The clock starts when all actors have loaded
+their engines and stops at the last commit, so the measured time includes filling and draining the
 pipeline.
 """
 
@@ -42,7 +42,7 @@ from pipeline.schema.plan import Plan, SegmentRecord
 from pipeline.schema.settings import RunSettings
 
 SECONDS_PER_FRAME = 0.5
-FRAMES_PER_SEGMENT = 12  # FFV1 has a key frame every 12 frames
+FRAMES_PER_SEGMENT = 12  # the FFV1 encoder writes a key frame every 12 frames
 SEGMENTS_PER_ACTOR = 8
 WORKERS = (1, 2, 8)
 
@@ -57,7 +57,7 @@ class SleepingEngine(BicubicEngine):
 
 
 class SleepingActor(SegmentActor):
-    """An actor with a sleeping engine, which waits until all actors are ready."""
+    """An actor with a sleeping engine; it starts no segment until all actors are ready."""
 
     @ray.method(concurrency_group="work")
     def run(self, job: str, setup: WorkerSetup, task: SegmentTask) -> SegmentRecord | PipelineError:
@@ -78,7 +78,7 @@ def _start_signal(folder: RunFolder) -> Path:
 
 
 def write_pair(folder: Path, frames: int) -> tuple[Path, Path]:
-    """Write a pan over noise to lr.mkv (64x48) and hr.mkv (256x192), and return their paths."""
+    """Write a pan across noise to lr.mkv (64x48) and hr.mkv (256x192), and return the paths."""
     ground = np.random.default_rng(1).integers(0, 255, (24, 64, 3), np.uint8)
     ground = cv2.resize(ground, (512, 192), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     sharp = [np.ascontiguousarray(np.roll(ground, i, axis=1)[:, :256]) for i in range(frames)]
@@ -91,7 +91,7 @@ def write_pair(folder: Path, frames: int) -> tuple[Path, Path]:
 
 
 def make_settings(folder: Path, workers: int) -> RunSettings:
-    """Write clips that yield SEGMENTS_PER_ACTOR segments per actor; return the run's settings."""
+    """Write clips with SEGMENTS_PER_ACTOR segments per actor, and return the run's settings."""
     lr, hr = write_pair(folder, workers * SEGMENTS_PER_ACTOR * FRAMES_PER_SEGMENT)
     return RunSettings(
         input=str(lr),
@@ -105,7 +105,7 @@ def make_settings(folder: Path, workers: int) -> RunSettings:
 
 
 def measure_rate(folder: Path, workers: int) -> dict[str, Any]:
-    """Return the frames per second, and other figures, with `workers` actors on the cluster."""
+    """Run with `workers` actors on the cluster, and return the frame rate and other figures."""
     plan = prepare_plan(make_settings(folder, workers), SilentReporter())
     sizes = [segment.frames for segment in plan.segments]
     assert sizes == [FRAMES_PER_SEGMENT] * (workers * SEGMENTS_PER_ACTOR)

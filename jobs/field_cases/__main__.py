@@ -1,6 +1,6 @@
 """Run the cases and print the result of each: `python -m jobs.field_cases [NUMBER ...]`.
 
-The exit status is 1 if any result is wrong. The cases make their files in temporary folders, with
+The exit status is 1 if any result is wrong. The cases create their files in temporary folders, with
 the `ffmpeg` program or from the small recordings in tests/data.
 """
 
@@ -23,14 +23,14 @@ CASES = (*getting_in.CASES, *recordings.CASES)
 
 
 def run_case(case: Case) -> dict[str, Any]:
-    """Run a case, and return its number, its situation, and the expected and the actual result."""
+    """Run a case, and return its number, its situation, and the expected and actual results."""
     with tempfile.TemporaryDirectory(prefix="field-case-") as folder:
         try:
             found, right = case.check(Bench(Path(folder))), True
         except UnexpectedError as error:
             found, right = str(error), False
         except (PipelineError, subprocess.SubprocessError, OSError) as error:
-            # the other cases still run
+            # so that the other cases still run
             found, right = f"{type(error).__name__}: {error}".splitlines()[0], False
     return {
         "case": case.number,
@@ -42,14 +42,14 @@ def run_case(case: Case) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the chosen cases, by default all; write jobs/results/field_cases.json if all ran."""
+    """Run the chosen cases; if none are chosen, run all and write jobs/results/field_cases.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("numbers", nargs="*", metavar="NUMBER", help="cases, such as B4")
     chosen = parser.parse_args(arguments).numbers
     unknown = set(chosen) - {case.number for case in CASES}
     if unknown:
         raise SystemExit(
-            f"found no case {', '.join(sorted(unknown))}, expected numbers such as B4; "
+            f"there is no case {', '.join(sorted(unknown))}; expected numbers such as B4; "
             "leave the numbers out to run all cases"
         )
 

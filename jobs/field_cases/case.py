@@ -1,4 +1,4 @@
-"""Cases, each of which makes files, runs commands on them, and checks the results."""
+"""Cases, each of which creates files, runs commands on them and checks the results."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ SECONDS = 600.0
 
 
 class UnexpectedError(AssertionError):
-    """Raised if a case has a wrong result, which the message describes."""
+    """Raised if a case has a wrong result; the message describes that result."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One situation, and the check of the right result."""
+    """A situation, its right result, and a check of that result."""
 
     number: str
-    """A number such as B4 that never changes; those with B are about recordings."""
+    """A permanent number, such as A5 or B4; those that start with B are about recordings."""
     situation: str
     right: str
     """Description of the right result."""
     check: Callable[[Bench], str]
-    """Runs the case and returns what was found. Raises UnexpectedError if the result is wrong."""
+    """Runs the case and describes its result. Raises UnexpectedError if the result is wrong."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Outcome:
 
 
 class Bench:
-    """An empty folder in which one case makes its files and runs its commands."""
+    """A folder, empty at first, in which a case creates its files and runs its commands."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -65,21 +65,21 @@ class Bench:
         """
         program = shutil.which("ffmpeg")
         if program is None:
-            raise SystemExit("found no ffmpeg program, expected one on the PATH; try `make tools`")
+            raise SystemExit("the ffmpeg program is not on the PATH; try `make tools`")
         command = [program, "-y", "-v", "error", *arguments]
         subprocess.run(command, cwd=self.folder, check=True, stdin=subprocess.DEVNULL)
 
     def make_reference(self, size: str = "640x360", name: str = "ref.png") -> None:
-        """Write a picture of the test pattern that the recordings show, `size` (WxH) pixels."""
+        """Write a still of the recordings' test pattern, with `size` (WxH) pixels."""
         self.ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}", "-frames:v", "1", name)
 
     def pipeline(self, *arguments: str) -> Outcome:
         """Run `pipeline` in the folder, and return the outcome.
 
-        Raises UnexpectedError if the program prints a traceback, which is never right.
+        Raises UnexpectedError if the program prints a traceback, which it should never do.
         """
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "400"}
-        # the program's own child processes would inherit this, and must be safe without it
+        # the pipeline's child processes would inherit this variable, but must be safe without it
         environment.pop("PYTHONSAFEPATH", None)
         done = subprocess.run(
             [sys.executable, "-P", "-m", "pipeline", *arguments],

@@ -1,4 +1,4 @@
-"""The cases of a newcomer's first day with the program, A5 to A16."""
+"""Cases A5 to A16: a newcomer's first day with the program."""
 
 from __future__ import annotations
 

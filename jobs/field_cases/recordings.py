@@ -1,4 +1,4 @@
-"""The cases about recordings by real cameras, recorders and editors, B1 to B17."""
+"""Cases B1 to B17: recordings from real cameras, recorders and editors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEST_PATTERN = "testsrc2=s=320x180"
 
 
 def _describe_times(path: Path) -> tuple[int, Fraction, Fraction]:
-    """Return the number of a video's frames, and the times in seconds of its first and last one."""
+    """Return the number of frames in a video, and the times (s) of the first and the last one."""
     clip = probe(str(path))
     pts = scan(clip).pts
     return len(pts), pts[0] * clip.time_base, pts[-1] * clip.time_base
@@ -154,7 +154,7 @@ def _check_frame_numbers(bench: Bench) -> str:
         _write_frame(bench, number, f"frame_{number:06}.png")
     expect_done(bench.enhance("lr.mkv", "out.mkv", ref="refs"))
     chosen = {c["pts"]: c["ref_pts"] for c in _read_choices(bench, "out.plan.json")}
-    tick = 50  # milliseconds of a frame, in Matroska's ticks
+    tick = 50  # duration of a frame in Matroska's ticks, which are milliseconds
     found = [chosen[number * tick] for number in (0, 15, 30)]
     expect(found == [0, 1, 2], f"frames 0, 15, 30 have the stills {found}")
     return "still 15 belongs to frame 15"

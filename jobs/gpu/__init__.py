@@ -1,1 +1,1 @@
-"""Commands that measure this machine's GPU, and use it for minutes of training."""
+"""Commands that measure this machine's GPU and use it for a few minutes of training."""

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 Case = dict[str, Any]
-# Billions of floating-point operations per frame of 512x320; they grow with the number of pixels
+# billions of floating-point operations per 512x320 frame, proportional to the number of pixels
 GFLOP_AT_320X512 = {"fast": 15.72, "paper": 374.0}
 
 
 def print_line(**values: Any) -> None:
-    """Print one measurement as a line of JSON."""
+    """Print a measurement as one line of JSON."""
     sys.stdout.write(json.dumps(values) + "\n")
     sys.stdout.flush()
 
 
 def _try(attempt: Callable[[], None], /, **known: Any) -> None:
-    """Run `attempt`; print an exception as a failed measurement, with the fields in `known`."""
+    """Run `attempt`; if it raises, print a failed measurement with the fields in `known`."""
     try:
         attempt()
     except Exception as error:
@@ -33,7 +33,7 @@ def _try(attempt: Callable[[], None], /, **known: Any) -> None:
 
 
 def measure_ceilings(case: Case) -> None:
-    """Print a description of the GPU, the device's rate of matrix products, and its copy rates."""
+    """Print the GPU's properties, and the device's matrix product and copy rates."""
     import torch
 
     device = case["device"]
@@ -91,7 +91,7 @@ def _describe_gpu() -> None:
 
 
 def _time_call(work: Callable[[], Any], on_gpu: bool) -> float:
-    """Return the seconds per call of `work` in the fastest of three rounds of ten calls."""
+    """Return the seconds per call of `work`, from the fastest of three rounds of ten calls."""
     import torch
 
     def wait() -> None:
@@ -126,7 +126,7 @@ def _make_engine(name: str, weights: str) -> Any:
 
 
 def measure_engine(case: Case) -> None:
-    """Compare an engine with PyTorch in float32, then time it at every size and batch."""
+    """Compare an engine with PyTorch in float32, then time it for every frame and batch size."""
     from deploy.choice import measure_fps
     from deploy.engines.torch_engine import TorchEngine
     from deploy.selftest import compare_engines
@@ -182,7 +182,7 @@ def measure_engine(case: Case) -> None:
 
 
 def _compare_recorded(engine: Any, known: dict[str, str]) -> None:
-    """Print whether captured CUDA graphs preserve the bits, and the speed with and without them."""
+    """Print whether CUDA graphs keep the output bit-identical, and the speeds with and without."""
     from deploy.choice import make_sample_frames, measure_fps
     from deploy.engines.cuda_graph import CudaGraphCache
 
@@ -209,9 +209,9 @@ def _seconds_since(start: float) -> float:
 
 
 def measure_compiled(case: Case) -> None:
-    """Print the speed of the network's main part, eager and compiled as one graph.
+    """Print the speed of the network's main part, both eager and compiled as one graph.
 
-    It runs in float16 on a GPU, and in float32 on a CPU.
+    The network runs in float16 on a GPU and in float32 on a CPU.
     """
     import torch
 
@@ -230,7 +230,7 @@ def measure_compiled(case: Case) -> None:
     lr = torch.rand(1, 3, height // 4, width // 4, device=case["device"])
     ref = torch.rand(1, 3, height, width, device=case["device"])
 
-    @torch.no_grad()  # The compiler's guards fail in inference mode
+    @torch.no_grad()  # the compiler's guards fail in inference mode
     def compare() -> None:
         prepared = network.prepare(ref, 4)
 
@@ -288,9 +288,9 @@ def try_rtx(case: Case) -> None:
 
 
 def _repeat_clip(source: Path, turns: int, seconds: float) -> Path:
-    """Write the frames of `source` `turns` times in a row to a new file, and return its path.
+    """Write `turns` repetitions of `source` to a new file, and return its path.
 
-    Each turn begins `seconds` after the one before.
+    Each repetition starts `seconds` after the previous one.
     """
     from pipeline.media.read.frames import read_frames
     from pipeline.media.read.probe import probe
@@ -308,10 +308,10 @@ def _repeat_clip(source: Path, turns: int, seconds: float) -> Path:
 
 
 def measure_pipeline(case: Case) -> None:
-    """Print what share of the engine's speed `pipeline run` reaches on the bundled clip at x4.
+    """Print the share of an engine's speed that `pipeline run` reaches on the bundled clip at 4x.
 
-    The speed of a run is the number of extra frames of a long clip over a short one, divided by the
-    extra seconds, so the start-up time cancels out. A quick case has a short clip alone.
+    The speed of a run is the number of extra frames in a long clip compared with a short one,
+    divided by the extra seconds, so start-up time cancels out. A quick case runs only a short clip.
     """
     from deploy.choice import measure_fps
     from deploy.load import load_engine
@@ -322,7 +322,7 @@ def measure_pipeline(case: Case) -> None:
         clip = probe(str(lr))
         seconds = clip.duration_pts * clip.time_base
         sources = [_repeat_clip(path, turns, seconds) for path in (lr, ref)]
-        # Measuring every engine would take longer than a run of a few frames
+        # measuring every engine would take longer than a run of a few frames
         more = ["--engine", "torch", "--end", "0.1"] if case["quick"] else ["--engine", "auto"]
         command = [*run_command(*sources, lr.with_name("out.mp4"), *more), "--json"]
         ended = subprocess.run(command, capture_output=True, text=True)

@@ -1,10 +1,10 @@
-"""Measure this machine's GPU in at most 8 minutes, without Internet access.
+"""Measure this machine's GPU in at most 8 minutes, without network access.
 
     python -m jobs.gpu.check [--out FILE.json]          writes jobs/results/gpu_check.json
     python -m jobs.gpu.check --device cpu --quick       everything except CUDA, in a minute or two
 
-Each case runs in a child process that prints one line per measurement. If a case crashes, hangs or
-runs out of time, the reason is recorded and the remaining cases still run.
+Each case runs in a child process that prints one line per measurement. If a case crashes or runs
+out of time, the reason is recorded and the remaining cases still run.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from deploy.child_process import child_environment
 from jobs.gpu.cases import CASES, Case
 from jobs.machine import RESULTS, describe_machine
 
-TOTAL_SECONDS = 450.0  # limit for all cases; the rest of the 8 minutes is for start and end
-CASE_SECONDS = 150.0  # limit for one case
-LEAST_SECONDS = 5.0  # a case is skipped if less time is left
+TOTAL_SECONDS = 450.0  # limit for all cases; the rest of the 8 minutes is for start-up and output
+CASE_SECONDS = 150.0  # limit for each case
+LEAST_SECONDS = 5.0  # a case is skipped if less time than this is left
 ENGINES = ("torch", "torch-fp32", "tensorrt", "tensorrt-rtx", "onnx", "openvino")
 SIZES = ((1088, 1920), (320, 512), (2176, 3840))  # output height and width, most important first
 
@@ -32,7 +32,7 @@ SIZES = ((1088, 1920), (320, 512), (2176, 3840))  # output height and width, mos
 def list_cases(
     engines: tuple[str, ...], models: dict[str, str], *, quick: bool, device: str
 ) -> list[Case]:
-    """Return the cases, the most important first; `models` maps presets to names of weights."""
+    """Return the cases, the most important first; `models` maps presets to their weights."""
     sizes = ((64, 96),) if quick else SIZES
     batches = (1, 2) if quick else (1, 2, 4, 8)
     common: Case = {"device": device, "quick": quick, "sizes": sizes, "batches": batches}
@@ -42,7 +42,7 @@ def list_cases(
         for engine in engines:
             known = {"engine": engine, "model": model, "weights": weights}
             found.append({"case": "engine", **known, **common})
-    if device == "cuda":  # On a CPU, compiling takes minutes
+    if device == "cuda":  # on a CPU, compiling takes minutes
         found.append({"case": "compiled", "model": "fast", "weights": "fast", **common})
     found.append({"case": "rtx", **common})
     found.append({"case": "pipeline", "model": "fast", "weights": "fast", **common})
@@ -50,14 +50,14 @@ def list_cases(
 
 
 def case_name(case: Case) -> str:
-    """Return a name such as `engine tensorrt paper`."""
+    """Return a case's name, such as `engine tensorrt paper`."""
     return " ".join(str(case[key]) for key in ("case", "engine", "model") if key in case)
 
 
 def run_case(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
-    """Run a case in a child process for at most `seconds`; return its lines and its failure.
+    """Run a case in a child process for at most `seconds`; return its measurements and failure.
 
-    The failure is "" if there was none. A case with less than LEAST_SECONDS is skipped.
+    The failure is "" if the case succeeded. If `seconds` is below LEAST_SECONDS, skip the case.
     """
     if seconds < LEAST_SECONDS:
         return {"case": case_name(case), "lines": [], "failed": "skipped: no time left"}
@@ -100,7 +100,7 @@ def run_case(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
 
 
 def format_table(results: list[dict[str, Any]]) -> str:
-    """Return the speeds as a Markdown table, and all other lines and the failures as a list."""
+    """Return the speeds as a Markdown table, and all other measurements and failures as a list."""
     rows = [
         "| model | engine | output | batch | fps | ms per frame | of the matrix ceiling |",
         "|---|---|---|---|---|---|---|",
@@ -124,7 +124,7 @@ def format_table(results: list[dict[str, Any]]) -> str:
 
 
 def add_shares(results: list[dict[str, Any]]) -> None:
-    """Add `of_ceiling` to every speed: its share of the measured rate of matrix products."""
+    """Add `of_ceiling` to each speed: its share of the measured matrix product rate."""
     rates = [line for result in results for line in result["lines"] if "matrix_tflops" in line]
     ceilings = {line["precision"]: line["matrix_tflops"] for line in rates}
 
@@ -136,7 +136,7 @@ def add_shares(results: list[dict[str, Any]]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run all cases, write the results as JSON and print them as a table."""
+    """Run all cases, write the results as JSON, and print them as a table."""
     parser = argparse.ArgumentParser(
         prog="python -m jobs.gpu.check",
         description=__doc__,
@@ -180,9 +180,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _weights(model: str, folder: Path) -> str:
-    """Return `model` if its weights are shipped, or else a new file with random weights.
+    """Return `model` if its weights are shipped, or else the path of new random weights.
 
-    The speed does not depend on the weights.
+    Random weights do not change the speed.
     """
     from crossnetpp.checkpoint import WeightsError, find_weights, save_weights
     from crossnetpp.networks.build import build_network

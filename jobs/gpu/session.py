@@ -1,15 +1,15 @@
-"""Use a few minutes on a GPU machine to train, validate and measure; no network is needed.
+"""Use a few minutes on a GPU machine to train, validate and measure, without network access.
 
     python -m jobs.gpu.session --data DATA --out OUT --minutes 10 [--resume EARLIER_OUT]
 
-Training continues the run in EARLIER_OUT, which another machine may have written, or begins a run,
-with the configuration `fast_joint` at a constant rate. A second, short run starts from the average
-weights and lowers the rate. The time that is left is for `jobs.gpu.check`. OUT receives, in files
-of at most 16 MiB:
+Training uses the configuration `fast_joint` with a constant learning rate. It continues the run in
+EARLIER_OUT, which may come from another machine, or starts a new one. A second, short run starts
+from the average weights and lowers the rate. The remaining time is for `jobs.gpu.check`. OUT
+receives, in files of at most 16 MiB:
 
     run.safetensors, run.state/   the run, for the next session's --resume
     average.safetensors           its average weights
-    cooled.safetensors            the weights after the second run, to compare with the shipped ones
+    cooled.safetensors            the weights after the second run, to compare with shipped ones
     session.json                  gains on validation, samples, speeds and the machine
     gpu_check.json                the speeds of the engines
 
@@ -41,13 +41,13 @@ from jobs.gpu import check
 from jobs.machine import describe_machine
 
 CONFIG = "fast_joint"
-COOLING_SHARE = 0.2  # of the time for training, in which the rate falls
-VALIDATION_SECONDS = 15.0  # kept free for the validation at the end
-LEAST_STEPS = 2  # of the run that lowers the rate
+COOLING_SHARE = 0.2  # share of the training time in which the learning rate falls
+VALIDATION_SECONDS = 15.0  # reserved for the validation at the end
+LEAST_STEPS = 2  # least number of steps in the run that lowers the rate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a session; return 2, after a line on stderr, if its input is unusable."""
+    """Run a session; if its input is unusable, print a line to stderr and return 2."""
     options = _parse_options(arguments)
     started = time.monotonic()
     try:
@@ -76,15 +76,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def copy_run(earlier: Path, out: Path) -> None:
-    """Copy the run that an earlier session left in the folder `earlier`, unless that is `out`.
+    """Copy the run of an earlier session from `earlier` to `out`, unless they are the same folder.
 
-    Raises ConfigError if there is none.
+    Raises ConfigError if `earlier` holds no run.
     """
     state = earlier / "run.state"
     if not (state / "state.json").is_file():
         raise ConfigError(
-            f"found no run.state/state.json in {earlier}, expected the folder of an earlier "
-            "session; leave --resume out to begin a run"
+            f"{earlier} is not the folder of an earlier session, because it has no "
+            "run.state/state.json; omit --resume to start a new run"
         )
     if earlier.resolve() == out.resolve():
         return
@@ -97,9 +97,9 @@ def copy_run(earlier: Path, out: Path) -> None:
 def train_and_compare(
     config: TrainingConfig, data: Path, out: Path, deadline: float
 ) -> dict[str, Any]:
-    """Train until `deadline` (by time.monotonic), and measure the weights.
+    """Train until `deadline` (on the clock of time.monotonic), and evaluate the weights.
 
-    Return the figures of session.json.
+    Return the figures for session.json.
     """
     run = out / "run.safetensors"
     with join_processes() as process:
@@ -113,7 +113,7 @@ def train_and_compare(
         seconds = progress.seconds - before.seconds
         steps_per_second = (progress.step - before.step) / max(seconds, 1e-3)
 
-        # Weights to compare: the average, and those of a short run from it in which the rate falls
+        # compare the average weights with those of a short run from there that lowers the rate
         average, cooled = out / "average.safetensors", out / "cooled.safetensors"
         save_weights(trainer.average, config.preset, average)
         steps = max(LEAST_STEPS, int(cooling_seconds * steps_per_second))
@@ -139,7 +139,7 @@ def train_and_compare(
 def make_cooling_config(
     config: TrainingConfig, start: Path, steps: int, seed: int
 ) -> TrainingConfig:
-    """Return the configuration of a run from the weights `start` in which the rate falls."""
+    """Return the configuration of a run that starts from `start` and lowers the learning rate."""
     return config.model_copy(
         update={
             "start": str(start),
@@ -158,7 +158,7 @@ def make_cooling_config(
 def measure_gains(
     validation: Validation | None, weights: dict[str, str | None], device: torch.device
 ) -> dict[str, float]:
-    """Return each network's mean gain over LR_up on the validation pairs, in dB."""
+    """Return the mean gain in dB over LR_up on the validation pairs, for each set of weights."""
     if validation is None:
         return {}
     return {
@@ -169,7 +169,7 @@ def measure_gains(
 
 
 def _limit_workers(workers: int) -> int:
-    """Return how many processes prepare samples: `workers`, but at most all cores except two."""
+    """Return the number of processes that prepare samples: `workers`, but leave two cores free."""
     return max(0, min(workers, (os.cpu_count() or 1) - 2))
 
 

@@ -1,1 +1,1 @@
-"""Generated recordings that cover the supported media formats, and jobs that check the outputs."""
+"""Jobs that generate recordings in all supported media formats and check the enhanced outputs."""

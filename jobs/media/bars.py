@@ -1,7 +1,7 @@
-"""Draw and read test pictures that show their frame number and colours of known code values.
+"""Draw and read test pictures that show their frame number and colours with known code values.
 
 The upper half shows eight colour bars, and the lower half the frame number as eight binary digits;
-each bar and digit is CELL pixels wide. The code values come from the equations in H.273, not from
+each bar and digit is CELL pixels wide. The code values come from the equations of H.273, not from
 the pipeline's own code.
 """
 
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 CELL = 12  # pixels
 WIDTH = 8 * CELL
 HEIGHT = 6 * CELL
-# The weights of red and blue in luma
+# weights of red and blue in luma
 _LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
-# R'G'B' of the bars, which every gamut and range contains
+# R'G'B' of the bars, which lie within every gamut and range
 COLOURS = np.array(
     [
         [0.9, 0.9, 0.9],
@@ -37,7 +37,7 @@ COLOURS = np.array(
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """The coding of pictures: pixel format, size, matrix (as in _LUMA), full or limited range."""
+    """The coding of pictures: pixel format, size, matrix (a key of _LUMA) and range."""
 
     pix_fmt: str
     width: int
@@ -52,9 +52,9 @@ class PictureFormat:
 
 
 def encode_colours(rgb: NDArray[np.float64], form: PictureFormat) -> NDArray[np.float64]:
-    """Return the unrounded Y'CbCr or RGB code values of `rgb`: R'G'B' in 0..1, with last axis 3.
+    """Return the unrounded Y'CbCr or RGB code values of `rgb` (... x 3, R'G'B' in 0..1).
 
-    H.273 has the equations: from number 20 on for full range, and from 26 on for limited range.
+    The equations are those of H.273: from number 20 for full range, from 26 for limited range.
     """
     most = 2**form.depth - 1
     if VideoFormat(form.pix_fmt).is_rgb:
@@ -106,14 +106,14 @@ def _fill(plane: Any, values: NDArray[Any]) -> None:
 
 @dataclass(frozen=True)
 class Reading:
-    """The number of a picture, and the code values of its colour bars (8 bars x 3 components)."""
+    """A picture's number, and the code values of its colour bars (8 bars x 3 components)."""
 
     number: int
     bars: NDArray[np.float64]
 
 
 def read_picture(frame: VideoFrame, scale: int = 1) -> Reading:
-    """Return the number and the bars in a picture that was enlarged by `scale`.
+    """Return the number and the colour bars shown in a picture that was enlarged by `scale`.
 
     The bars of a grey picture have a single component, so they are 8 x 1.
     """
@@ -143,7 +143,7 @@ def _layers(frame: VideoFrame) -> list[NDArray[np.float64]]:
 def _cells(
     layer: NDArray[np.float64], frame: VideoFrame, scale: int, row: float
 ) -> NDArray[np.float64]:
-    """Return the mean at the centres of the eight cells whose centres are `row` cells down."""
+    """Return the eight cells' mean values around their centres, which are `row` cells down."""
     down = layer.shape[0] / frame.height
     across = layer.shape[1] / frame.width
     y = round(row * CELL * scale * down)

@@ -1,4 +1,4 @@
-"""Runs with `--engine bicubic` at scale 2, which test everything except the network."""
+"""Runs with `--engine bicubic` at scale 2, which exercise everything except the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cases of the media contract: they cover nearly every possible pair of properties."""
+"""The cases of the media contract, which cover nearly every possible pair of properties."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from jobs.media.bars import HEIGHT, WIDTH
 
-# Container -> kind of pixels -> encoder of the recordings, always lossless
+# container -> kind of pixels -> encoder of the recordings, always lossless
 _CODECS = {
     "mp4": {"8": "libx264", "10": "libx265", "gray": "libx264", "rgb": "libx264rgb"},
     "mov": {"8": "libx264", "10": "libx265", "gray": "libx264", "rgb": "png"},
@@ -23,7 +23,7 @@ _RGB = {"libx264rgb": "rgb24", "png": "rgb24", "ffv1": "bgr0", "libvpx-vp9": "gb
 _INTRA = frozenset({"ffv1", "png"})
 _ROTATING = frozenset({"mp4", "mov", "mkv"})  # containers that can store a display matrix
 _ROTATED_SHAPES = frozenset({"90", "180", "270", "mirrored"})
-# Extra -> the containers that can hold it
+# extra -> the containers that can hold it
 _EXTRAS = {
     "none": frozenset(_CODECS),
     "text": frozenset({"mp4", "mov", "mkv", "webm"}),
@@ -42,7 +42,7 @@ class Case:
 
     container: str = "mkv"
     target: str = "same"
-    """Container of the output: `same`, or the suffix of another one."""
+    """The output's container: `same` as the input's, or another container's suffix."""
     rate: str = "constant"
     start: str = "zero"
     groups: str = "b-frames"
@@ -55,7 +55,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The container, and all properties that differ from those of a plain recording."""
+        """The container, followed by all properties that differ from those of a plain recording."""
         plain = Case()
         words = [str(self.container)]
         for field in fields(self)[1:]:
@@ -66,7 +66,7 @@ class Case:
 
     @property
     def kind(self) -> str:
-        """The kind of pixels, which determines the encoder."""
+        """The kind of pixels, which determines the recording's encoder."""
         if self.pixels in ("gray", "rgb"):
             return self.pixels
         return "10" if "10" in self.pixels else "8"
@@ -94,7 +94,7 @@ class Case:
         return ".mkv" if self.container == "avi" else f".{self.container}"
 
 
-# Every property of a recording and its values in the matrix
+# every property of a recording, and its values in the matrix
 VALUES: dict[str, tuple[object, ...]] = {
     "container": tuple(_CODECS),
     "target": ("same", "mkv", "mp4", "mov"),
@@ -143,7 +143,7 @@ def is_possible(case: Case) -> bool:
 
 
 def cover_pairs(count: int, seed: int = 1) -> list[Case]:
-    """Return `count` distinct cases, chosen so that the first ones cover most pairs of values."""
+    """Return `count` distinct cases, ordered so that the first ones cover the most value pairs."""
     random = np.random.default_rng(seed)
     seen: set[tuple[object, ...]] = set()
     chosen: dict[Case, None] = {}
@@ -161,7 +161,7 @@ def cover_pairs(count: int, seed: int = 1) -> list[Case]:
 
 
 def _plain_cases() -> Iterator[Case]:
-    """Yield a plain case for each container, for which faults are easy to trace."""
+    """Yield a plain case for each container, in which faults are easy to trace."""
     for container in _CODECS:
         groups = "intra" if container == "avi" else "b-frames"
         yield Case(container=container, groups=groups, audio=1)

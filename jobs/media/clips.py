@@ -1,4 +1,4 @@
-"""Write the recording of a case, with bars as pictures, tones as sound, and any extra stream."""
+"""Write the recording of a case: bars as pictures, tones as sound, and any extra stream."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from av.stream import Disposition, Stream
 from jobs.media import bars
 from jobs.media.cases import Case
 
-# Codes of matrix, range, primaries and transfer: as in H.273, but the range as in FFmpeg
+# codes of matrix, range, primaries and transfer: FFmpeg's for the range, else those of H.273
 _TAGS = {
     "bt601 limited": (6, 1, 6, 6), "bt601 full": (6, 2, 6, 6),
     "bt709 limited": (1, 1, 1, 1), "bt709 full": (1, 2, 1, 1),
     "bt2020 limited": (9, 1, 9, 14), "bt2020 full": (9, 2, 9, 14),
     "pq": (9, 1, 9, 16), "hlg": (9, 1, 9, 18), "untagged": (2, 0, 2, 2),
 }  # fmt: skip
-_STEPS_MS = (40, 40, 80, 20, 120, 40, 60)  # between frames at a variable rate
+_STEPS_MS = (40, 40, 80, 20, 120, 40, 60)  # intervals between frames at a variable rate
 _SOUND = {"mp4": "aac", "mov": "aac", "mkv": "flac", "webm": "libopus", "avi": "pcm_s16le"}
 _FLAGS = {
     "libx264": {"qp": "0", "preset": "veryfast"},
@@ -37,13 +37,13 @@ def picture_format(case: Case) -> bars.PictureFormat:
     if matrix in ("pq", "hlg"):
         matrix = "bt2020"
     if matrix == "untagged":
-        matrix = "bt601"  # the usual guess for a small picture
+        matrix = "bt601"  # what players assume for small pictures
     width, height = case.width_height
     return bars.PictureFormat(case.pix_fmt, width, height, matrix, "full" in case.colour)
 
 
 def choose_times(case: Case) -> tuple[Fraction, list[int]]:
-    """Return the time base, and the pts of every frame followed by the end of the last one."""
+    """Return the time base and the pts of all frames, followed by the end of the last frame."""
     base = Fraction(1, 90000 if case.container == "ts" else 1000)
     if case.rate == "ntsc":
         base = Fraction(1001, 30000) if case.container == "avi" else Fraction(1, 30000)
@@ -58,13 +58,13 @@ def choose_times(case: Case) -> tuple[Fraction, list[int]]:
         milli = Fraction(1, 1000) / base
         steps = [int(_STEPS_MS[i % len(_STEPS_MS)] * milli) for i in range(case.frames)]
 
-    # A transport stream must start after 0, or the dts of its B-frames would be negative
+    # a transport stream must start after 0, or the dts of its B-frames would be negative
     first = {"zero": 0, "positive": 12 * one, "edit list": -3 * one}[case.start]
     return base, list(accumulate(steps, initial=first))
 
 
 def write_clip(case: Case, folder: Path) -> Path:
-    """Encode the case's recording losslessly to `folder/in.<container>`, and return the path."""
+    """Write the case's recording losslessly to `folder/in.<container>`, and return its path."""
     path = folder / f"in.{case.container}"
     base, pts = choose_times(case)
     with av.open(str(path), "w", container_options=_container_options(case, base)) as container:

@@ -1,4 +1,4 @@
-"""Compare the output of a case with its recording, reading both without the pipeline's own code."""
+"""Compare a case's output with its recording, reading both without the pipeline's own code."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from jobs.media.cases import Case
 from pipeline.errors import PipelineError
 
 _ART = Disposition.attached_pic | Disposition.timed_thumbnails
-_LEVELS = {8: 1.0, 10: 2.0}  # bit depth -> number of code values by which a colour bar may differ
+_LEVELS = {8: 1.0, 10: 2.0}  # bit depth -> largest allowed error of a colour bar in levels
 
 
 @dataclass
 class Result:
-    """The result of a case; without a fault or a refusal, everything was preserved or noted."""
+    """The result of a case; without faults or a refusal, everything was preserved or noted."""
 
     case: Case
     faults: list[str] = field(default_factory=list)
@@ -57,9 +57,9 @@ class Contents:
     tags: dict[str, Any]
     chapters: list[tuple[Fraction, Fraction, str]]
     others: dict[int, tuple[str, str, str]]
-    """Stream index -> type, language, and sha256 of all its packets."""
+    """Stream index -> the stream's type, its language and the SHA-256 of its packets."""
     texts: dict[int, list[tuple[int, str]]]
-    """Stream index -> start in milliseconds and text of each text subtitle."""
+    """Stream index -> the start in milliseconds and the text of each subtitle."""
 
 
 def check_case(case: Case, folder: Path) -> Result:
@@ -98,7 +98,7 @@ def check_case(case: Case, folder: Path) -> Result:
 
 
 def _near_lossless(case: Case) -> dict[str, Any]:
-    """Return encoder settings that are nearly lossless, so that quantisation does not matter."""
+    """Return nearly lossless encoder settings, so that quantisation does not affect the result."""
     if case.suffix == ".webm":
         return {"codec": "libvpx-vp9", "crf": 0}
     if case.pixels == "rgb":
@@ -111,7 +111,7 @@ def _near_lossless(case: Case) -> dict[str, Any]:
 def read_contents(path: Path, scale: int = 1) -> Contents:
     """Return the contents of a recording of colour bars that was enlarged by `scale`.
 
-    Raises FFmpegError, ValueError or AssertionError if it cannot be read.
+    Raises FFmpegError, ValueError or AssertionError if the recording cannot be read.
     """
     with av.open(str(path)) as file:
         videos = [s for s in file.streams.video if not s.disposition & _ART]
@@ -152,7 +152,7 @@ def read_contents(path: Path, scale: int = 1) -> Contents:
 
     end, others = _digest_packets(path, index)
     if duration is not None and path.suffix in (".mp4", ".mov"):
-        # With B-frames at a variable rate, FFmpeg's own files end before their last frame
+        # with B-frames at a variable rate, FFmpeg's own files end before their last frame
         declared = times[0] + duration * base
         end = declared if declared > times[-1] else end
 
@@ -208,10 +208,10 @@ def _display_matrix(frame: Any) -> list[int] | None:
 
 
 def _digest_packets(path: Path, video: int) -> tuple[Fraction, dict[int, tuple[str, str, str]]]:
-    """Return the end of the last frame in seconds, and the other streams by index.
+    """Return the end of the last frame in seconds, and a description of all other streams.
 
-    Each has its type, its language and the sha256 of its packets. `video` is the index of the video
-    stream.
+    It maps each stream's index to its type, its language and the SHA-256 of its packets. `video` is
+    the index of the video stream.
     """
     end = Fraction(-1)
     shown: list[tuple[Fraction, Fraction]] = []
@@ -244,7 +244,7 @@ def _digest_packets(path: Path, video: int) -> tuple[Fraction, dict[int, tuple[s
 
 
 def compare_contents(source: Contents, made: Contents, notes: tuple[str, ...]) -> list[str]:
-    """Return the differences of the output `made` from `source` that no note mentions."""
+    """Return the differences between the output `made` and `source` that no note mentions."""
     faults = []
     rounding = any("rounded" in note for note in notes)
     slack = made.half_tick if rounding else Fraction(0)
@@ -253,7 +253,7 @@ def compare_contents(source: Contents, made: Contents, notes: tuple[str, ...]) -
         faults.append(f"{len(made.times)} frames, expected {len(source.times)}")
     if off:
         faults.append(f"{len(off)} times differ, the first is {off[0][1]}, expected {off[0][0]}")
-    # Transport streams store no durations, and readers guess the last one differently
+    # transport streams store no durations, and readers guess the last one differently
     guess = 2 * source.half_tick if source.half_tick == Fraction(1, 180000) else 0
     if abs(source.end - made.end) > 2 * slack + guess:
         faults.append(f"it ends at {made.end} s, expected {source.end} s")
@@ -305,7 +305,7 @@ def _colour_faults(source: Contents, made: Contents) -> list[str]:
 def _text_faults(
     source: Contents, made: Contents, index: int, left: list[tuple[str, str, str]]
 ) -> list[str]:
-    """Return how the text of a converted stream differs; the new stream is removed from `left`."""
+    """Return faults in the text of a converted stream, and remove the new stream from `left`."""
     kind = source.others[index][:2]
     texts = source.texts.get(index, [])
     for number, stream in made.others.items():

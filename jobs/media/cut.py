@@ -11,15 +11,15 @@ from av.container import InputContainer, OutputContainer
 CONTAINERS = ("mp4", "matroska", "mpegts", "flv", "mov", "nut")  # FFmpeg's muxer names
 LEAST_FRAMES = 3
 MOST_FRAMES = 8
-PIXELS = 800_000  # limit for all copied frames together, except that LEAST_FRAMES are always copied
+PIXELS = 800_000  # limit for all copied frames together, but LEAST_FRAMES are always copied
 LARGEST_FRAME = 1_000_000  # pixels; larger frames would take seconds to enhance
 
 
 def cut_beginnings(path: Path) -> list[bytes]:
-    """Return the beginning of a recording, with its sound, as a file in each of CONTAINERS.
+    """Return the beginning of a recording, with sound, as a file in each of CONTAINERS.
 
-    Containers that cannot hold the streams are skipped. The list is empty if the frames are larger
-    than LARGEST_FRAME.
+    Skip containers that cannot hold the streams. Return an empty list if the frames are larger than
+    LARGEST_FRAME.
     """
     with av.open(str(path)) as container:
         video = container.streams.video[0]
@@ -38,7 +38,7 @@ def cut_beginnings(path: Path) -> list[bytes]:
 
 
 def cut_beginning(path: Path, frames: int, container: str) -> bytes:
-    """Return a file with the first `frames` packets of the video, and the sound up to the last.
+    """Return a file with the first `frames` video packets and the sound packets in between.
 
     Raises FFmpegError or ValueError if the container cannot hold the streams.
     """

@@ -1,8 +1,8 @@
 """Run the matrix of media cases and print the result of each: `python -m jobs.media.matrix`.
 
-`--odd FOLDER` first checks the odd files from other projects in that folder. A run of all cases
-writes jobs/results/media_matrix.json, with the machine, the counts, and the cases in which
-something is lost or wrong.
+`--odd FOLDER` first checks the unusual files from other projects in that folder. A run of all cases
+writes the machine, the counts, and the cases in which something is lost or wrong to
+jobs/results/media_matrix.json.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CASES = 320
 
 
 def main() -> int:
-    """Run the cases and print their results; return 1 if a case or an odd file has a fault."""
+    """Run the cases and print their results; return 1 if a case or an unusual file has a fault."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="save the recordings of faulty cases to FOLDER"
     )
-    parser.add_argument("--odd", type=Path, metavar="FOLDER", help="check these odd files first")
+    parser.add_argument("--odd", type=Path, metavar="FOLDER", help="check these files first")
     options = parser.parse_args()
 
     start = time.monotonic()
@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def list_outcomes(results: list[Result]) -> list[dict[str, Any]]:
-    """Return a record of each result: the case, its outcome, notes and faults."""
+    """Return each result as a record: the case, its outcome, its notes and its faults."""
     return [
         {"case": asdict(r.case), "outcome": r.outcome, "notes": r.notes, "faults": r.faults}
         for r in results

@@ -1,4 +1,4 @@
-"""Odd files from other projects, and the expected result of each."""
+"""Unusual files from other projects, and the expected result of each."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipeline.errors import InputError
 from pipeline.media.read.probe import probe
 from pipeline.tools.verify import verify_output
 
-# Name -> the expected refusal, or "" if the whole file can be enhanced. The files come from the
-# collection in tests/data/SOURCES.md; the repository contains the small ones.
+# name -> the expected refusal, or "" if the whole file can be enhanced. The files come from the
+# collection described in tests/data/SOURCES.md; the repository contains the small ones.
 EXPECTED = {
     "cursed-vfr.mp4": "",
     "edts.mp4": "",
@@ -45,15 +45,15 @@ def check_file(path: Path, *, end: float | None = None) -> OddResult:
     """Enhance a file with `--engine bicubic --scale 2`, and compare the output with the file.
 
     If `end` is set, enhance only the part before that time in seconds, and compare nothing. A file
-    that EXPECTED does not list should be enhanced completely.
+    not listed in EXPECTED is expected to succeed.
     """
     expected = EXPECTED.get(path.name, "")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        # WebM cannot hold the libx264 stream of the output, and AVI is not an output format
+        # WebM cannot hold the output's libx264 stream, and AVI is not an output format
         suffix = ".mkv" if path.suffix in (".webm", ".avi") else path.suffix
         output = folder / f"out{suffix}"
-        # A preset would select an encoder that drops the transparency of WebM files
+        # a preset would select an encoder that drops the transparency of WebM files
         preset = None if path.suffix == ".webm" else "ultrafast"
         reference = _write_reference(path, folder)
         try:
@@ -76,7 +76,8 @@ def check_file(path: Path, *, end: float | None = None) -> OddResult:
 def _write_reference(path: Path, folder: Path) -> Path:
     """Write a black picture, twice as wide and high as the file's frames, and return its path.
 
-    The bicubic engine ignores its content. It has 64x64 pixels if the file cannot be probed.
+    The bicubic engine ignores the picture's content. If the file cannot be probed, the picture has
+    64x64 pixels.
     """
     try:
         clip = probe(str(path))
@@ -90,14 +91,14 @@ def _write_reference(path: Path, folder: Path) -> Path:
 
 
 def check_folder(folder: Path) -> Iterator[OddResult]:
-    """Yield the result of every file in `folder` that EXPECTED lists.
+    """Yield the result of every file in `folder` that is listed in EXPECTED.
 
     Raises SystemExit if there are none.
     """
     paths = [path for path in sorted(folder.iterdir()) if path.name in EXPECTED]
     if not paths:
         raise SystemExit(
-            f"found no odd file in {folder}, expected some of those that jobs/media/odd.py lists; "
-            "see tests/data/SOURCES.md"
+            f"{folder} contains none of the files listed in jobs/media/odd.py; "
+            "tests/data/SOURCES.md states where to get them"
         )
     yield from map(check_file, paths)

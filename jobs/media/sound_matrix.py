@@ -1,8 +1,8 @@
 """Test all kinds of sound and subtitles in every container: `python -m jobs.media.sound_matrix`.
 
 The `ffmpeg` program writes half a second of video and one other stream to each container that can
-hold them. The pipeline then enhances the whole recording, and a part of it, with the bicubic engine
-into each output container. A stream passes if ffmpeg and ffprobe find its times, samples and text
+hold them. With the bicubic engine, the pipeline then enhances the whole recording, and a part of
+it, to each output container. A stream passes if ffmpeg and ffprobe find its times, samples and text
 unchanged (for a part, if the run's own check passes), or if a note states that it was lost.
 """
 
@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from jobs.machine import describe_machine
 
-# Input container -> video encoder
+# input container -> video encoder
 PICTURES = {
     "mp4": "libx264", "mov": "libx264", "mkv": "libx264", "webm": "libvpx-vp9", "avi": "mpeg4",
     "ts": "libx264", "flv": "libx264", "mpg": "mpeg2video", "asf": "mpeg4", "ogv": "libtheora",
@@ -35,14 +35,15 @@ SOUNDS = (
 )  # fmt: skip
 TEXTS = ("srt", "ass", "mov_text", "webvtt")
 OUTPUTS = {"mkv": "libx264", "mp4": "libx264", "mov": "libx264", "webm": "libvpx-vp9"}
-PART_SECONDS = (0.12, 0.37)  # start and end of a part after the first frame, both within a packet
-ROUNDING_SECONDS = 0.0011  # Matroska counts milliseconds
-EDGE_BYTES = 2 * 4096  # tolerance at either end, 85 ms of samples
+# start and end of a part, relative to the first frame; both fall within a packet
+PART_SECONDS = (0.12, 0.37)
+ROUNDING_SECONDS = 0.0011  # Matroska rounds times to milliseconds
+EDGE_BYTES = 2 * 4096  # tolerance for both ends together, 85 ms of 16-bit samples at 48 kHz
 _SUBTITLES = "1\n00:00:00,100 --> 00:00:00,300\nhello\n\n2\n00:00:00,400 --> 00:00:00,450\nyou\n"
 
 
 class Outcome(NamedTuple):
-    """The result for one stream in one output."""
+    """The result for one stream in one output container."""
 
     name: str
     outcome: str
@@ -51,7 +52,7 @@ class Outcome(NamedTuple):
 
 
 def main() -> int:
-    """Run the combinations; return 1 if a stream is neither preserved nor noted as lost."""
+    """Test the combinations; return 1 if any stream is neither preserved nor noted as lost."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -93,9 +94,9 @@ def check_all(only: str = "") -> Iterator[Outcome]:
 
 
 def _write_source(path: Path, codec: str) -> bool:
-    """Write a recording with video and a stream by `codec`.
+    """Write a recording with video and a stream encoded with `codec`.
 
-    Return False if FFmpeg cannot write or read it.
+    Return False if FFmpeg cannot write or read the recording.
     """
     texts = path.with_name("texts.srt")
     texts.write_text(_SUBTITLES, encoding="utf-8")
@@ -112,7 +113,7 @@ def _write_source(path: Path, codec: str) -> bool:
 
 
 def _check_output(source: Path, out: Path, *, whole: bool) -> tuple[str, str]:
-    """Enhance `source` to `out`, as a whole or in part; return the outcome and its detail."""
+    """Enhance all or part of `source` to `out`, and return the outcome and any details."""
     from jobs.media.bicubic_run import run_bicubic
     from pipeline.errors import PipelineError
     from pipeline.media.read.probe import probe, scan
@@ -123,7 +124,7 @@ def _check_output(source: Path, out: Path, *, whole: bool) -> tuple[str, str]:
     codec = OUTPUTS[out.suffix[1:]]
     preset = "ultrafast" if out.suffix != ".webm" else None
     try:
-        # The run itself compares the packets; for a part, that is the only check
+        # the run itself compares the packets; for a part, that is the only check
         notes = run_bicubic(
             source, source, out, codec=codec, preset=preset, force=True, **window
         ).notes
@@ -137,7 +138,7 @@ def _check_output(source: Path, out: Path, *, whole: bool) -> tuple[str, str]:
 
 
 def _find_fault(source: Path, out: Path) -> str:
-    """Return how the sound or the subtitles of an output differ from those of its source, or ""."""
+    """Return how an output's sound or subtitles differ from those of its source, or ""."""
     times = _packet_times(source)
     found = _packet_times(out)
     if len(times) != len(found):
@@ -155,7 +156,7 @@ def _find_fault(source: Path, out: Path) -> str:
 
     samples = _decode(source, "0:a")
     heard = _decode(out, "0:a")
-    # Other containers also play the samples that an MP4 edit list hides at both ends
+    # other containers also play the samples that an MP4 edit list hides at both ends
     core = samples[EDGE_BYTES:-EDGE_BYTES]
     same = core and core in heard and abs(len(heard) - len(samples)) < 2 * EDGE_BYTES
     return "" if same else "the samples differ"
@@ -167,7 +168,7 @@ def _sound_codec(path: Path) -> str:
 
 
 def _packet_times(path: Path) -> list[float]:
-    """Return the times in seconds of all packets that do not belong to the first stream."""
+    """Return the times in seconds of all packets outside the first stream."""
     options = ["-show_entries", "packet=stream_index,pts_time", "-of", "csv=p=0"]
     rows = [line.split(",")[:2] for line in _ask_ffprobe(path, options).split()]
     # MP4 fills the gaps between subtitles with empty packets, which have no time
@@ -180,9 +181,9 @@ def _ask_ffprobe(path: Path, options: list[str]) -> str:
 
 
 def _decode(path: Path, streams: str) -> bytes:
-    """Return a stream ("0:s", "0:a" or "0:v") as FFmpeg decodes it; b"" if that fails.
+    """Return a stream ("0:s", "0:a" or "0:v") as decoded by FFmpeg, or b"" if that fails.
 
-    Subtitles become SRT, and sound and video raw data.
+    Subtitles are returned as SRT, and sound and video as raw data.
     """
     form = {"0:s": ["-f", "srt"], "0:a": ["-f", "s16le"], "0:v": ["-f", "rawvideo"]}[streams]
     command = ["ffmpeg", "-v", "error", "-i", str(path), "-map", streams, *form, "-"]

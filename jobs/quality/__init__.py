@@ -1,1 +1,1 @@
-"""The quality of whole runs on real clips and light fields, measured against the ground truth."""
+"""Measure the quality of whole runs on real clips and light fields against the ground truth."""

@@ -3,8 +3,8 @@
     python -m jobs.quality.before_after
 
 The picture shows two details of a frame half-way between two key frames, which is the hardest case.
-The job also measures that frame and the mean quality of the demo's clips, and writes the figures to
-`jobs/results/before_after.json`.
+The job also measures the quality of that frame and the mean quality of the demo's clips, and writes
+the figures to `jobs/results/before_after.json`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from pipeline.tools.demo import SAMPLE
 
 ROOT = Path(__file__).parents[2]
 FRAME = 22  # 7 frames after one key frame, 8 before the next
-DETAILS = ((368, 236), (62, 528))  # (row, col) of the details' upper left corners
+DETAILS = ((368, 236), (62, 528))  # (row, col) of each detail's top left corner
 DETAIL_HEIGHT = 104
 DETAIL_WIDTH = 156
 ZOOM = 3
 GAP = 6  # pixels between the details
 HEADING = 40  # height of a heading in pixels
 JPEG_QUALITY = 88
-# Name in the result file -> clip in the folder of the demo
+# name in the result file -> clip in the demo's folder
 METHODS = {"bicubic": "bicubic.mp4", "fast": "auto.mp4"}
 
 Picture = NDArray[np.uint8]
@@ -45,7 +45,7 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ShownFrames:
-    """The same frame of three clips, uint8 H x W x 3 RGB each."""
+    """The same frame in three versions, each uint8 H x W x 3 RGB."""
 
     bicubic: Picture
     fast: Picture
@@ -53,7 +53,7 @@ class ShownFrames:
 
 
 def read_frame(path: Path, number: int) -> Picture:
-    """Return frame `number`, counted from 0, as uint8 H x W x 3 RGB.
+    """Return frame `number`, counting from 0, as uint8 H x W x 3 RGB.
 
     Raises SystemExit if the clip is too short.
     """
@@ -61,19 +61,19 @@ def read_frame(path: Path, number: int) -> Picture:
         if index == number:
             return np.asarray(frame.rgb, dtype=np.uint8)
     raise SystemExit(
-        f"found no frame {number} in {path}, expected a longer clip; run `pipeline demo` again"
+        f"{path} is too short, because it has no frame {number}; run `pipeline demo` again"
     )
 
 
 def read_shown_frames(demo: Path) -> ShownFrames:
-    """Return the frame that the picture shows, from the original and the clips in `demo`.
+    """Return the frame shown in the picture, from the original and the clips in `demo`.
 
     Raises SystemExit if a clip is missing or too short.
     """
     missing = [name for name in METHODS.values() if not (demo / name).exists()]
     if missing:
         raise SystemExit(
-            f"found no {missing[0]} in {demo}, expected the clips of the demo; "
+            f"{demo} does not contain the demo's clips, because {missing[0]} is missing; "
             f"run `pipeline demo -o {demo}` first"
         )
 
@@ -85,7 +85,7 @@ def read_shown_frames(demo: Path) -> ShownFrames:
 
 
 def make_column(frame: Picture, heading: str) -> Picture:
-    """Return the details of a frame, enlarged without smoothing, with `heading` above them."""
+    """Return the details of a frame, magnified without smoothing, below `heading`."""
     width = DETAIL_WIDTH * ZOOM
     gap = np.full((GAP, width, 3), 255, np.uint8)
     band = np.full((HEADING, width, 3), 255, np.uint8)
@@ -99,7 +99,7 @@ def make_column(frame: Picture, heading: str) -> Picture:
 
 
 def make_picture(shown: ShownFrames) -> Picture:
-    """Return plain up-sampling, the result and the original side by side."""
+    """Return the bicubic, enhanced and original versions side by side."""
     columns = [
         make_column(shown.bicubic, "plain up-sampling (bicubic)"),
         make_column(shown.fast, "this project"),
@@ -120,9 +120,9 @@ def measure_shown_frames(shown: ShownFrames) -> dict[str, Any]:
 
 
 def measure_demo(demo: Path) -> dict[str, Any]:
-    """Return the mean PSNR in dB and SSIM of both methods, and the PSNR of their worst frames.
+    """Return the mean PSNR in dB and SSIM of both methods, and the PSNR of each one's worst frame.
 
-    The key frames are excluded. The last entry is plain up-sampling that was not encoded.
+    The key frames are excluded. The last entry is bicubic up-sampling that was not encoded.
     """
     figures: dict[str, Any] = {}
     for name, file in METHODS.items():
@@ -143,9 +143,9 @@ def measure_demo(demo: Path) -> dict[str, Any]:
 
 
 def measure_plain_upsampling(lr: Path, given: frozenset[int]) -> float:
-    """Return the mean PSNR in dB of plain up-sampling that was not encoded, as in reports.
+    """Return the mean PSNR in dB of unencoded bicubic up-sampling, measured as in reports.
 
-    The frames whose numbers are `given`, the key frames, are excluded.
+    The key frames, whose numbers are in `given`, are excluded.
     """
     pairs = zip(read_frames(probe(str(lr))), read_frames(probe(str(SAMPLE))), strict=True)
     found = []

@@ -2,9 +2,9 @@
 
     python -m jobs.quality.clips monster.mp4 flower.mp4
 
-Each clip is downscaled, then enhanced three times: with its own key frames, with the key frames of
-the next clip (which must do no harm), and by bicubic up-sampling. The clip itself is the ground
-truth. The means exclude the key frames.
+Each clip is downscaled, then enhanced in three ways: with its own key frames, with the key frames
+of the next clip (which must do no harm), and by bicubic up-sampling. The original clip is the
+ground truth. The means exclude the key frames.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ KEY_FRAME_EVERY = 15
 
 
 def enhance(lr: Path, ref: Path, folder: Path, engine: str, scale: int) -> Path:
-    """Run the pipeline with its default encoder, and return the output."""
+    """Run the pipeline with its default encoder, and return the output's path."""
     settings = RunSettings(
         input=str(lr),
         ref_stream=str(ref),
-        output=str(folder / f"{engine}.mkv"),  # in .mp4 the colours would be 4:2:0
+        output=str(folder / f"{engine}.mkv"),  # in .mp4, chroma would be subsampled to 4:2:0
         scale=str(scale),  # type: ignore[arg-type]
         engine=engine,
         runner="inline",
@@ -39,7 +39,7 @@ def enhance(lr: Path, ref: Path, folder: Path, engine: str, scale: int) -> Path:
 
 
 def measure_enhanced(result: Path, truth: Path, given: frozenset[int]) -> list[FrameQuality]:
-    """Return the quality of all frames except the key frames, whose numbers are `given`."""
+    """Return the quality of all frames except the key frames, whose numbers are in `given`."""
     return list(measure_frames(str(result), str(truth), skip=given))
 
 
@@ -90,7 +90,7 @@ def evaluate_clip(truth: Path, unrelated: Path, folder: Path, scale: int) -> dic
 
 
 def main() -> None:
-    """Evaluate every clip, each with the next one as its unrelated reference."""
+    """Evaluate every clip, using the next clip as its unrelated reference."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,15 +1,15 @@
-"""Measure what --trust-reference carries from edited key frames to the frames around them.
+"""Measure how well --trust-reference propagates the edits of key frames to the other frames.
 
     python -m jobs.quality.edited_keys --data FOLDER --pictures FOLDER
 
-The middle of a clip is edited, frame by frame: graded, denoised, repaired, painted over. The run
-gets the clip before the edit, reduced, and every 15th frame after the edit as a key frame. The
-edited clip is the ground truth. Each is run without and with the option, and compared with the
-plain up-sampling of the input with the grade of the key frames.
+The central part of a clip is edited frame by frame: graded, denoised, repaired or painted over. The
+inputs of the run are the unedited clip, downscaled, and every 15th edited frame as a key frame. The
+edited clip is the ground truth. Runs with and without the option are compared with bicubic
+up-sampling of the input, graded like the key frames.
 
-The means leave out the key frames. "agreement" is the PSNR against the nearest key frame, moved by
-the flow of the ground truth, where both show the same. "flicker" is the mean absolute change of the
-error from frame to frame, in 8-bit levels.
+The means exclude the key frames. "agreement" is the PSNR against the nearest key frame, warped by
+the flow of the ground truth, where both frames show the same content. "flicker" is the mean
+absolute change of the error from frame to frame, in 8-bit levels.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ from pipeline.tools.demo import SAMPLE
 SCALE = 4
 EVERY = 15
 RATE = 25
-SIZE = (192, 256)  # rows and columns of the middle of each clip that is used
+SIZE = (192, 256)  # rows and columns of the central part of each clip that is used
 
 
 def read_clip(path: Path, frames: int, size: tuple[int, int] = SIZE) -> Clip:
-    """Return the middle of the first frames of a clip."""
+    """Return the central part of a clip's first frames."""
     found: Clip = []
     for frame in read_frames(probe(str(path))):
         height, width = frame.rgb.shape[:2]
@@ -62,7 +62,7 @@ def read_clip(path: Path, frames: int, size: tuple[int, int] = SIZE) -> Clip:
 
 
 def reduce_clip(material: Material, scale: int, crf: float | None) -> Clip:
-    """Return the small recording: reduced bicubically, with its noise, and encoded with `crf`."""
+    """Return the LR recording: reduced by area averaging, with noise, and encoded at `crf`."""
     random = np.random.default_rng(SEED)
     small = []
     for picture in material.recorded:
@@ -76,7 +76,7 @@ def reduce_clip(material: Material, scale: int, crf: float | None) -> Clip:
 def write_inputs(
     material: Material, folder: Path, scale: int, crf: float | None, every: int
 ) -> tuple[Path, Path]:
-    """Write the small recording and the folder of key frames, and return their paths."""
+    """Write the LR recording and a folder of key frames, and return their paths."""
     lr, keys = folder / "lr.mkv", folder / "keys"
     with closing(VideoWriter(lr, lossless=True)) as writer:
         for picture in reduce_clip(material, scale, crf):
@@ -89,7 +89,7 @@ def write_inputs(
 
 
 def enhance(lr: Path, keys: Path, scale: int, engine: str, *, trust: bool) -> Clip:
-    """Return the frames of a run."""
+    """Return the enhanced frames of a run."""
     results = enhanced_frames(
         lr, keys, scale=scale, engine=engine, trust_reference=trust, adapt="off"
     )
@@ -97,7 +97,7 @@ def enhance(lr: Path, keys: Path, scale: int, engine: str, *, trust: bool) -> Cl
 
 
 def upsample_graded(lr: Path, keys: Path, scale: int) -> Clip:
-    """Return the input with the grade of the key frames, without repairs, up-sampled plainly."""
+    """Return the input, graded like the key frames but not repaired, bicubically up-sampled."""
     settings = RunSettings(
         input=str(lr),
         ref_stream=str(keys),
@@ -121,7 +121,7 @@ def upsample_graded(lr: Path, keys: Path, scale: int) -> Clip:
 
 
 def measure_frames(made: Clip, truth: Clip, every: int) -> dict[int, float]:
-    """Return the PSNR in dB of every frame that is no key frame."""
+    """Return the PSNR in dB of every frame except the key frames, by frame number."""
     return {
         number: measure_quality(made[number], truth[number]).psnr
         for number in range(len(truth))
@@ -136,7 +136,7 @@ def measure_flicker(made: Clip, truth: Clip) -> float:
 
 
 def measure_agreement(made: Clip, truth: Clip, every: int) -> float:
-    """Return the mean PSNR in dB against the nearest key frame, moved by the truth's flow."""
+    """Return the mean PSNR in dB against the nearest key frame, warped by the true flow."""
     found = []
     for number in range(len(truth)):
         key = min(range(0, len(truth), every), key=lambda each: abs(each - number))
@@ -150,7 +150,7 @@ def measure_agreement(made: Clip, truth: Clip, every: int) -> float:
 
 
 def describe_frames(made: Clip, truth: Clip, every: int) -> dict[str, float]:
-    """Return the figures of a clip."""
+    """Return the figures of an enhanced clip."""
     found = list(measure_frames(made, truth, every).values())
     return {
         "psnr": round(float(np.mean(found)), 2),
@@ -172,8 +172,8 @@ def measure_material(
 ) -> dict[str, Any]:
     """Return the figures of a clip whose key frames were edited.
 
-    `crf` is the quality of the small recording in x264, None for a lossless one. With `pictures`,
-    the frame half-way between two key frames is written there.
+    `crf` is the x264 quality of the LR recording, or None for a lossless one. If `pictures` is set,
+    write the frame half-way between two key frames to that folder.
     """
     truth = material.edited
     with tempfile.TemporaryDirectory() as folder:
@@ -200,7 +200,7 @@ def measure_material(
 
 
 def write_pictures(folder: Path, name: str, number: int, clips: list[Clip]) -> None:
-    """Write one frame of each clip side by side."""
+    """Write frame `number` of all clips side by side, as one picture."""
     folder.mkdir(parents=True, exist_ok=True)
     row: Picture = np.concatenate([clip[number] for clip in clips], axis=1)
     save_picture(folder / f"{name.replace(' ', '_')}.png", row)
@@ -211,11 +211,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--frames", type=int, default=16, help="frames of a clip (default 16)")
-    parser.add_argument("--data", type=Path, help="folder with further clips, in its folder clips")
+    parser.add_argument("--frames", type=int, default=16, help="frames per clip (default 16)")
+    parser.add_argument("--data", type=Path, help="folder whose folder clips has more clips")
     parser.add_argument("--clips", nargs="*", default=["bottle.mp4"], help="names of these clips")
-    parser.add_argument("--edits", nargs="*", help="names of the edits; default all")
-    parser.add_argument("--crf", type=float, nargs="*", default=[], help="encode recordings, too")
+    parser.add_argument("--edits", nargs="*", help="names of edits (default all)")
+    parser.add_argument("--crf", type=float, nargs="*", default=[], help="also encode recordings")
     parser.add_argument("--pictures", type=Path, help="folder for pictures to look at")
     parser.add_argument("--name", default="edited_keys", help="write jobs/results/NAME.json")
     arguments = parser.parse_args()
@@ -232,7 +232,7 @@ def main() -> None:
                 pictures = arguments.pictures and arguments.pictures / path.stem / str(crf)
                 row = measure_material(name, material, crf=crf, pictures=pictures)
                 rows.append({"clip": path.name, **row})
-                # after every row, because all of them take long
+                # after every row, because a whole run takes long
                 result = {"scale": SCALE, "every": EVERY, "size": SIZE, "rows": rows}
                 write_result(arguments.name, result)
 

@@ -1,4 +1,4 @@
-"""Clips whose key frames somebody edited: graded, denoised, repaired or painted over."""
+"""Clips with edited key frames: graded, denoised, repaired or painted over."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Material:
-    """A clip before and after the edit, at full size; the key frames are taken from the second."""
+    """A clip before and after an edit, at full size; key frames come from the edited version."""
 
     recorded: Clip
     edited: Clip
     noise: float = 0.0
-    """Standard deviation of the noise that the small recording has, in 8-bit levels."""
+    """Standard deviation of the LR recording's noise, in 8-bit levels."""
 
 
 def grade(picture: Picture) -> Picture:
-    """Return a picture with more contrast and saturation, a warm tint and a vignette."""
+    """Return the picture with more contrast and saturation, a warm tint and a vignette."""
     colours = (picture / 255) ** 0.8
     colours = 0.5 + 0.5 * np.tanh(3 * (colours - 0.5)) / np.tanh(1.5)
     luma = colours @ np.array([0.299, 0.587, 0.114])
@@ -47,7 +47,7 @@ def grade(picture: Picture) -> Picture:
 
 
 def draw_scratches(picture: Picture, number: int) -> Picture:
-    """Return a frame of a worn film: bright scratches that stay, and specks that do not."""
+    """Return frame `number` of a worn film, with bright fixed scratches and changing specks."""
     height, width = picture.shape[:2]
     scratched = picture.copy()
     stays = np.random.default_rng(SEED)
@@ -64,9 +64,9 @@ def draw_scratches(picture: Picture, number: int) -> Picture:
 
 
 def follow(clip: Clip, place: tuple[float, float], size: int) -> list[NDArray[np.float64]]:
-    """Return, for each frame, the affine map (2 x 3) from frame 0 that follows a part of it.
+    """Return, for each frame, the affine map (2 x 3) from frame 0 that tracks a part of the scene.
 
-    `place` is the column and row of the part's centre in frame 0, and `size` its side in pixels.
+    `place` is the (column, row) of the part's centre in frame 0, and `size` its side in pixels.
     """
     total = np.eye(3)
     maps = [total[:2].copy()]
@@ -92,7 +92,7 @@ def follow(clip: Clip, place: tuple[float, float], size: int) -> list[NDArray[np
 
 
 def draw_sticker(size: int) -> Picture:
-    """Return a sign with text and fine lines, which hardly any LR picture resolves."""
+    """Return a sign with text and fine lines, which LR pictures hardly resolve."""
     sign = np.full((size, size, 3), (190, 60, 40), np.uint8)
     sign[size // 16 : -size // 16, size // 16 : -size // 16] = (240, 225, 170)
     for row in range(size // 2, size - size // 8, 4):
@@ -104,7 +104,7 @@ def draw_sticker(size: int) -> Picture:
 
 
 def paste_sticker(clip: Clip, place: tuple[float, float], size: int) -> Clip:
-    """Return a clip with the sticker on a part of the scene, with which it moves."""
+    """Return the clip with a sticker that moves with a part of the scene; see `follow`."""
     sticker = draw_sticker(size)
     corner = np.array([[1, 0, place[0] - size / 2], [0, 1, place[1] - size / 2], [0, 0, 1]])
     found = []
@@ -118,7 +118,7 @@ def paste_sticker(clip: Clip, place: tuple[float, float], size: int) -> Clip:
 
 
 def make_materials(clip: Clip) -> dict[str, Material]:
-    """Return the clip with every kind of edit."""
+    """Return the clip with each kind of edit, by the name of the edit."""
     height, width = clip[0].shape[:2]
     place, size = (0.45 * width, 0.4 * height), height // 5
     marked = paste_sticker(clip, place, size)

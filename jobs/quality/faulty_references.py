@@ -3,12 +3,12 @@
     python -m jobs.quality.faulty_references
 
 The bundled clip is reduced by averaging pixels. Its first frame, with a fault, is the only
-reference. Every fourth frame is compared with plain up-sampling; the reference does no harm if no
-gain is below zero.
+reference. The gain over bicubic up-sampling is measured for every fourth frame; the reference does
+no harm if no gain is below zero.
 
-Then a photograph of something else is the only reference, at x2 and x4, for lossless LR frames and
-for LR frames that x264 encoded at crf 20. The gains of the network alone, without the checks of a
-run, are measured as well.
+Then an unrelated photograph is the only reference, at 2x and 4x, for lossless LR frames and for LR
+frames encoded by x264 at crf 20. The gains of the network alone, without the checks of a run, are
+measured as well.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pipeline.pairing.upsample import upsample
 from pipeline.tools.demo import SAMPLE
 
 SCALE = 4
-STEP = 4  # frames between those that are measured
+STEP = 4  # one frame in STEP is measured
 OTHER = Path(__file__).parents[2] / "tests" / "data" / "stereo" / "motorcycle_left.png"
 
 Picture = NDArray[np.uint8]
@@ -46,8 +46,8 @@ Fault = Callable[[Picture], Picture]
 def add_noise(level: float, blur: float = 0.0) -> Fault:
     """Return a fault that adds noise with a standard deviation of `level` 8-bit levels.
 
-    Without `blur`, the noise of each channel is independent. With it, the noise is grain: blurred
-    by a Gaussian of sigma `blur` pixels, and equal in all channels.
+    If `blur` is 0, the noise of each channel is independent. Otherwise it is film grain: blurred by
+    a Gaussian with a sigma of `blur` pixels, and equal in all channels.
     """
 
     def apply(picture: Picture) -> Picture:
@@ -61,7 +61,7 @@ def add_noise(level: float, blur: float = 0.0) -> Fault:
 
 
 def compress(quality: int) -> Fault:
-    """Return a fault that compresses the picture as a JPEG with the given `quality`."""
+    """Return a fault that compresses the picture to a JPEG of the given `quality`."""
 
     def apply(picture: Picture) -> Picture:
         data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
@@ -71,7 +71,7 @@ def compress(quality: int) -> Fault:
 
 
 def write_text(opacity: float) -> Fault:
-    """Return a fault that writes white text over the picture, at `opacity` in 0..1."""
+    """Return a fault that writes white text over the picture, with an `opacity` in 0..1."""
 
     def apply(picture: Picture) -> Picture:
         over = picture.copy()
@@ -97,7 +97,7 @@ FAULTS: dict[str, Fault] = {
 def read_clip(frames: int, size: tuple[int, int] | None) -> list[Picture]:
     """Return the first `frames` frames of the bundled clip, uint8 H x W x 3 RGB.
 
-    With `size` (rows, columns), only the upper left part of that size is returned.
+    If `size` (rows, columns) is set, return only the top left part of each frame.
     """
     found = []
     for frame in read_frames(probe(str(SAMPLE))):
@@ -115,7 +115,7 @@ def reduce_picture(picture: Picture, scale: int = SCALE) -> Picture:
 
 
 def measure_fault(truth: list[Picture], fault: Fault, engine: str) -> Iterator[tuple[float, float]]:
-    """Yield the PSNR in dB of plain up-sampling and of the result, for every STEP-th frame.
+    """Yield the PSNR in dB of bicubic up-sampling and of the result, for every STEP-th frame.
 
     The reference is the first frame of `truth`, with the fault.
     """
@@ -133,7 +133,7 @@ def measure_faults(
     size: tuple[int, int] | None = None,
     faults: dict[str, Fault] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row of figures for each of `faults`, by default FAULTS."""
+    """Yield a row of figures for each of `faults` (by default FAULTS)."""
     truth = read_clip(frames, size)
     for name, fault in (faults or FAULTS).items():
         pairs = list(measure_fault(truth, fault, engine))
@@ -143,14 +143,14 @@ def measure_faults(
             "frames": len(gains),
             "bicubic": round(float(np.mean([plain for plain, _ in pairs])), 2),
             "gain": round(float(np.mean(gains)), 2),
-            "worst": math.floor(100 * min(gains)) / 100,  # so that no loss is rounded to 0
+            "worst": math.floor(100 * min(gains)) / 100,  # rounded down, so that no loss becomes 0
         }
 
 
 def measure_unrelated(
     frames: int, size: tuple[int, int] | None = None, crfs: tuple[int | None, ...] = (None, 20)
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row of figures for each scale (2 and 4) and each crf of the LR; None is lossless."""
+    """Yield a row of figures for each scale (2, 4) and each crf of LR; None means lossless."""
     truth = read_clip(frames, size)
     other = cv2.imread(str(OTHER), cv2.IMREAD_COLOR)
     other = np.asarray(cv2.resize(other[..., ::-1], truth[0].shape[1::-1]), np.uint8)
@@ -180,7 +180,7 @@ def measure_unrelated(
 def run_frames(
     small: list[Picture], reference: Picture, scale: int, engine: str = "torch"
 ) -> list[Picture]:
-    """Return the frames that a run makes from LR pictures and one reference without a time."""
+    """Return the result of a run on LR pictures and a single reference without a time."""
     with tempfile.TemporaryDirectory() as folder:
         lr = Path(folder) / "lr"
         lr.mkdir()

@@ -3,8 +3,8 @@
     python -m jobs.quality.light_field DATA/lightfields/lytro_stegosaurus
 
 The central 8 x 8 views are downscaled by 8 (antialiased bicubic) and enhanced in four ways: by
-bicubic up-sampling, with the HR view (0, 0), with the nearer of (0, 0) and (7, 7), and with both of
-these fused. The original views are the ground truth. The means exclude the HR views.
+bicubic up-sampling, with the HR view (0, 0), with the nearer of (0, 0) and (7, 7), and by fusing
+both of these. The original views are the ground truth. The means exclude the HR views.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pipeline.runs.run import run
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings, RunSettings
 
-TABLE_VIEWS = ((1, 1), (3, 3), (7, 7))  # the views that the tables of the papers list
-# Name -> engine, number of HR views, number of HR views fused for each view
+TABLE_VIEWS = ((1, 1), (3, 3), (7, 7))  # the views listed in the tables of the papers
+# name -> engine, number of HR views, number of HR views fused for each view
 CASES = {
     "bicubic": ("bicubic", 1, 1),
     "reference (0,0)": ("torch", 1, 1),
@@ -38,7 +38,7 @@ def write_views(source: Path, folder: Path, scale: int, crop: tuple[int, int]) -
     """Write the views of `source` to folders in `folder`, cropped to multiples of 8 pixels.
 
     `hr` is the ground truth, `lr` the input, and `refs1` and `refs2` have one and two HR views.
-    `crop` limits them to the central rows and columns.
+    `crop` is the number of central rows and columns of the grid to use.
     """
     clip = open_light_field(source, GridSettings(crop_grid=crop))
     assert clip is not None
@@ -89,7 +89,7 @@ def enhance(
 
 
 def summarise_quality(found: LightFieldQuality) -> dict[str, Any]:
-    """Return the figures that go into the result file."""
+    """Return the figures for the result file."""
     psnr = {(view.row, view.col): view.psnr for view in found.views}
     named = {f"({row},{col})": psnr.get((row, col)) for row, col in TABLE_VIEWS}
     measured = [value for value in named.values() if value is not None]

@@ -1,11 +1,11 @@
-"""Mix the weights of a training with those from which it started.
+"""Mix the weights of a training run with those from which it started.
 
     python -m jobs.quality.mix_weights CONFIG TRAINED --share 0.75 -o OUT
 
-CONFIG is the training configuration, such as `fast_recorded`, and TRAINED the weights that it made.
-OUT receives SHARE times TRAINED plus 1 - SHARE times the weights from which CONFIG starts. Parts
-that the training added to the network are copied from TRAINED. SOURCES.md states the share in the
-shipped weights.
+CONFIG is the training configuration, such as `fast_recorded`, and TRAINED are its trained weights.
+OUT receives SHARE times TRAINED plus (1 - SHARE) times the weights from which CONFIG starts. Parts
+that the training added to the network are copied from TRAINED. SOURCES.md states the share used for
+the shipped weights.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from crossnetpp.training.start import build_start
 
 
 def mix_weights(config_name: str, trained: Path, share: float) -> CrossNetFast:
-    """Return the network whose weights are a mean of the `trained` ones and of those before.
+    """Return a network whose weights are a mean of those before training and `trained`.
 
-    `share` (0..1) is the weight of the trained ones. Raises SystemExit if the configuration starts
-    from random weights.
+    `share` (0..1) is the weight of `trained` in the mean. Raises SystemExit if the configuration
+    starts from random weights.
     """
     config = load_config(config_name)
     if config.start is None:
         raise SystemExit(
-            f"found no `start` in {config_name}, expected the weights to mix with; "
-            "try another CONFIG"
+            f"{config_name} has no `start`, which names the weights to mix with; try another CONFIG"
         )
 
     before, after = build_start(config), load_network(str(trained))
@@ -51,13 +50,13 @@ def main() -> None:
         description=(__doc__ or "").partition("\n\n")[0],
     )
     parser.add_argument("config", help="training configuration: a name or a file")
-    parser.add_argument("trained", type=Path, help="weights that the training made")
+    parser.add_argument("trained", type=Path, help="trained weights")
     parser.add_argument("--share", type=float, required=True, help="share of TRAINED, 0 to 1")
     parser.add_argument("-o", "--output", type=Path, required=True, help="file to write")
     arguments = parser.parse_args()
 
     if not 0 <= arguments.share <= 1:
-        parser.error(f"found --share {arguments.share:g}, expected 0 to 1; try 0.75")
+        parser.error(f"--share is {arguments.share:g}, expected 0 to 1; try 0.75")
     mixed = mix_weights(arguments.config, arguments.trained, arguments.share)
     save_weights(mixed, load_config(arguments.config).preset, arguments.output)
 

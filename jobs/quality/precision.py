@@ -1,10 +1,10 @@
-"""Compare the quality and the CPU time of 8-bit convolutions with those of float32 ones.
+"""Compare the quality and the CPU time of 8-bit and float32 convolutions.
 
     python -m jobs.quality.precision [CLIP ...] [--frames 46]
 
-LR frames are pixel means with slight noise, 4 times smaller than the clip, which has a key frame
-every 15 frames. The PyTorch engine enhances every fifth frame with its two key frames, once in each
-precision. The figures are written to jobs/results/precision.json.
+LR frames are pixel means with slight noise, 4 times smaller than the clip. Every 15th frame of the
+clip is a key frame. The PyTorch engine enhances every fifth frame with the key frames before and
+after it, once in each precision. The figures are written to jobs/results/precision.json.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pipeline.tools.demo import SAMPLE
 SCALE = 4
 KEY_FRAME_EVERY = 15
 FRAME_EVERY = 5
-NOISE = 1.0  # standard deviation in levels
+NOISE = 1.0  # standard deviation in 8-bit levels
 ENGINES = {"fp32": TorchEngine, "int8": Int8Engine}
 
 
@@ -47,7 +47,7 @@ def read_clip(path: Path, most: int) -> list[Pixels]:
 
 
 def reduce_frame(frame: Pixels, seed: int) -> Pixels:
-    """Return the means of a frame's blocks of pixels, with noise."""
+    """Return the frame reduced by averaging blocks of pixels, with noise added."""
     size = (frame.shape[1] // SCALE, frame.shape[0] // SCALE)
     means = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     noise = np.random.default_rng(seed).normal(0, NOISE, means.shape)
@@ -55,7 +55,7 @@ def reduce_frame(frame: Pixels, seed: int) -> Pixels:
 
 
 def measure_clip(path: Path, most: int) -> dict[str, Any]:
-    """Return the figures of a clip: quality and time of both precisions, and their difference."""
+    """Return a clip's figures: the quality and time of both precisions, and their differences."""
     truth = read_clip(path, most)
     numbers = [i for i in range(2, len(truth), FRAME_EVERY) if i % KEY_FRAME_EVERY]
     last_key = (len(truth) - 1) // KEY_FRAME_EVERY * KEY_FRAME_EVERY
@@ -92,7 +92,7 @@ def measure_clip(path: Path, most: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure the clips, and write the figures of all."""
+    """Measure all clips, and write the figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

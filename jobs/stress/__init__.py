@@ -1,1 +1,1 @@
-"""Stress tests with killed processes, damaged recordings and a simulated cluster."""
+"""Stress tests with killed processes, damaged recordings, hostile inputs and simulated clusters."""

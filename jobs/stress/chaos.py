@@ -1,13 +1,13 @@
-"""Kill processes at seeded moments, and compare the output with that of an undisturbed run.
+"""Kill processes at random, reproducible moments, and check that the output stays the same.
 
     python -m jobs.stress.chaos --runs 30 [--seed 1]
 
-A local cluster of three raylets enhances one clip again and again. In every run, SIGKILL ends an
-actor while it decodes or infers, or just before or after it commits; a whole raylet while an actor
-on it infers; or the driver while it plans, waits for segments or publishes, after which the driver
-is started again. The output must have the same bits as that of the undisturbed run, and every frame
-of the input exactly once. A run must leave behind no process, and no file beside the output and its
-plan, in the cache or in TMPDIR.
+A local cluster of three raylets enhances one clip again and again. In each run, SIGKILL hits an
+actor while it decodes or infers, or just before or after it commits; a raylet while one of its
+actors infers; or the driver while it plans, waits for segments or publishes, after which the driver
+is started again. The output must be bit-identical to that of the undisturbed run, and contain every
+input frame exactly once. A run must leave behind no processes, and no files next to the output and
+its plan, in the cache or in TMPDIR.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "tests" / "data" / "big_buck_bunny_720p.mp4"
 EVENTS = ("decode", "infer", "before commit", "after commit", "raylet", "driver")
-PHASES = ("planning", "segments", "publishing")  # of a driver's run
+PHASES = ("planning", "segments", "publishing")  # of a run, from the driver's point of view
 OBJECT_STORE_BYTES = 80 * 2**20  # on each node
 MARK = "PIPELINE_CHAOS_MARK"  # environment variable that marks the cluster's processes
 # Ray's own processes, which live as long as the cluster
@@ -53,17 +53,17 @@ class Outcome:
     event: str
     seed: int
     struck: bool
-    """Whether an actor was killed and the driver reported this, or the driver was killed."""
+    """Whether the driver was killed, or an actor was killed and the driver reported it."""
     moment: str
-    """The moment of the kill, which the seed determines."""
+    """The moment of the kill, chosen by the seed."""
     was_complete: bool
-    """Whether the first driver had already published, so the second one refused to run."""
+    """Whether the first driver had already published the output, so the second refused to run."""
     exit_status: int
     same_bits: bool
     lost: int
     """Number of input frames missing from the output."""
     doubled: int
-    """Number of output frames that are repetitions or are not in the input."""
+    """Number of output frames that are repeated or not in the input."""
     left: tuple[str, ...]
     """Files and processes left behind."""
     seconds: float
@@ -72,15 +72,18 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether the output has the same bits, nothing was lost, repeated or left behind, and the
-        run succeeded or was refused because the output was already complete."""
+        """Whether the output is right, nothing is left behind, and the run ended as it should.
+
+        The output must be bit-identical, with no frames lost or repeated. The run must have
+        succeeded, or been refused because the output was already complete.
+        """
         failed = self.exit_status and not self.was_complete
         return self.same_bits and not (failed or self.lost or self.doubled or self.left)
 
 
 @contextlib.contextmanager
 def start_cluster(folder: Path) -> Iterator[Any]:
-    """Start a head without CPUs and two nodes with two CPUs each, and stop them after the block."""
+    """Run a cluster inside the context: a head without CPUs, and two nodes with two CPUs each."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -88,7 +91,7 @@ def start_cluster(folder: Path) -> Iterator[Any]:
     for name, place in (("TMPDIR", "tmp"), ("PIPELINE_CACHE", "cache")):
         (folder.parent / place).mkdir()
         os.environ[name] = str(folder.parent / place)
-    (folder.parent / "tmp" / "ray").mkdir()  # Ray writes the cluster's address there
+    (folder.parent / "tmp" / "ray").mkdir()  # where Ray writes the cluster's address
 
     head = {
         "num_cpus": 0,
@@ -107,7 +110,7 @@ def start_cluster(folder: Path) -> Iterator[Any]:
 
 
 class Chaos:
-    """A cluster, a clip, and the output of an undisturbed run."""
+    """A cluster, a clip, and the expected output from an undisturbed run."""
 
     def __init__(self, cluster: Any, folder: Path, lr: Path, hr: Path) -> None:
         self.cluster = cluster
@@ -119,14 +122,14 @@ class Chaos:
         self.before = self.list_files()
 
     def run_undisturbed(self) -> Path:
-        """Run undisturbed in a single process; return the output, whose bits all runs must have."""
+        """Run undisturbed in one process, and return the output that all runs must reproduce."""
         output = self.folder / "expected.mkv"
         command = [sys.executable, "-m", "pipeline", *self.arguments, "-o", str(output)]
         subprocess.run([*command, "--runner", "inline", "-q"], check=True, capture_output=True)
         return output
 
     def run(self, event: str, seed: int) -> Outcome:
-        """Run once, cause `event` at a moment drawn from `seed`, and return the outcome."""
+        """Run once, cause `event` at a moment chosen by `seed`, and return the outcome."""
         chance = random.Random(seed)
         run_folder = self.folder / f"run{seed}"
         run_folder.mkdir()
@@ -175,7 +178,7 @@ class Chaos:
     def start_driver(self, output: Path, program: str, *order: str) -> subprocess.Popen[str]:
         """Start the module `program` on the cluster, with the arguments of `pipeline run`.
 
-        `order` comes before those arguments.
+        The arguments in `order` come before those.
         """
         command = [sys.executable, "-m", program, *order, *self.arguments, "-o", str(output)]
         command += ["--address", self.cluster.address, "--workers", "2"]
@@ -183,14 +186,14 @@ class Chaos:
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
     def kill_raylet(self, process: subprocess.Popen[str], marker: Path) -> None:
-        """Kill the node whose actor stopped and wrote `marker`, and start a new node."""
+        """Kill the node whose actor has stopped and written `marker`, and start a new node."""
 
         def has_stopped() -> bool:
             return marker.exists() and bool(marker.read_text(encoding="ascii"))
 
         wait_until(process, has_stopped)
         if not has_stopped():
-            return  # No actor made as many calls
+            return  # no actor made that many calls
 
         raylet = int(marker.read_text(encoding="ascii"))
         nodes = self.cluster.worker_nodes
@@ -231,7 +234,7 @@ class Chaos:
         return moment
 
     def find_leftovers(self, run_folder: Path) -> tuple[str, ...]:
-        """Wait up to 30 seconds, and return the files and processes that are still there."""
+        """Wait up to 30 seconds for files and processes to go, and return those that remain."""
         deadline = time.monotonic() + 30
         while True:
             files = {path.name for path in run_folder.iterdir()} - {"out.mkv", "out.plan.json"}
@@ -248,20 +251,20 @@ class Chaos:
 
 
 def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
-    """Wait until `condition` holds or the process ends."""
+    """Wait until `condition` returns True or the process ends."""
     while process.poll() is None and not condition():
         time.sleep(0.01)
 
 
 def digest_file(path: Path) -> str:
-    """Return the sha256 of a file."""
+    """Return the SHA-256 of a file."""
     from pipeline.paths import sha256
 
     return sha256(path)
 
 
 def count_frame_times(path: Path) -> Counter[float]:
-    """Return how often each frame time, in seconds to two decimals, occurs in a video."""
+    """Return how often each frame time (in seconds, to two decimals) occurs in a video."""
     from pipeline.media.read.probe import probe, scan
 
     clip = probe(str(path))
@@ -269,7 +272,7 @@ def count_frame_times(path: Path) -> Counter[float]:
 
 
 def list_processes() -> list[str]:
-    """Return the running processes of the cluster and of the drivers, except Ray's services."""
+    """Return the running processes of the cluster and its drivers, except Ray's own services."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -285,7 +288,7 @@ def _is_ours(entry: Path) -> bool:
 
 
 def write_pair(folder: Path) -> tuple[Path, Path]:
-    """Write a small LR clip and its HR reference, and return their paths."""
+    """Write a small LR clip and its HR reference, and return both paths."""
     lr, hr = folder / "lr.mkv", folder / "hr.mkv"
     degrade = [sys.executable, "-m", "pipeline", "degrade", str(CLIP)]
     for scale, out in (("8", lr), ("4", hr)):
@@ -317,7 +320,7 @@ def main() -> None:
 
 
 def record_outcomes(outcomes: list[Outcome]) -> None:
-    """Write the outcomes so far, so that an interrupted job still leaves a result."""
+    """Write the outcomes so far, so that an interrupted job still leaves results."""
     from jobs.machine import write_result
 
     good = sum(outcome.good for outcome in outcomes)

@@ -1,12 +1,12 @@
-"""The command `pipeline` with actors that kill themselves, for `jobs.stress.chaos`.
+"""Run `pipeline` with actors that kill themselves, for `jobs.stress.chaos`.
 
     python -m jobs.stress.deadly_actor EVENT CALL MARKER ARGUMENT...
 
 An actor that reaches EVENT (decode, infer, before commit, after commit) for the CALL-th time writes
 the file MARKER and kills itself with SIGKILL. Once the file exists, no other actor kills itself.
 
-With the event `raylet`, the actor waits in its CALL-th inference instead, and writes the process
-number of its raylet to MARKER, so that the caller can kill the raylet of a busy node.
+With the event `raylet`, the actor instead writes the process ID of its raylet to MARKER and waits
+in its CALL-th inference, so that the caller can kill the raylet of a busy node.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from pipeline.remote.cache import fetch_recordings
 from pipeline.runs.parts import RunParts
 from pipeline.schema.plan import Plan, SegmentRecord
 
-LONGEST_STOP = 120  # seconds
+LONGEST_STOP = 120  # seconds for which an actor waits for its death
 
 
 class KillSwitch:
-    """A counter of the calls of one stage, which kills the process at the chosen call."""
+    """Counts the calls of one stage, and kills the process at the chosen call."""
 
     def __init__(self, event: str, call: int, marker: Path) -> None:
         self._event = event
@@ -44,12 +44,12 @@ class KillSwitch:
         self._marker = marker
 
     def reach(self, event: str) -> None:
-        """Count the call if `event` is the chosen one, and kill the process at the chosen call."""
+        """Count the call if `event` is the chosen one; kill the process at the chosen call."""
         if self._is_due(event) and self._is_first(""):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def wait_for_death(self) -> None:
-        """Count the call; at the chosen one, wait until the raylet's death ends this process."""
+        """Count the call; at the chosen call, wait until the raylet's death ends this process."""
         if self._is_due("raylet") and self._is_first(str(os.getppid())):
             time.sleep(LONGEST_STOP)
 
@@ -60,7 +60,7 @@ class KillSwitch:
         return self._left == 0
 
     def _is_first(self, text: str) -> bool:
-        """Write `text` to the marker and return True; return False if the marker exists."""
+        """Write `text` to the marker and return True, or return False if the marker exists."""
         try:
             with self._marker.open("x", encoding="ascii") as file:
                 file.write(text)
@@ -76,7 +76,7 @@ class DeadlyFolder(RunFolder):
     kill_switch: KillSwitch | None = None
 
     def commit(self, attempt: Path, written: WrittenSegment) -> SegmentRecord:
-        """Commit a segment, and trigger the kill switch before and after."""
+        """Commit a segment, and notify the kill switch before and afterwards."""
         assert self.kill_switch is not None
         self.kill_switch.reach("before commit")
         record = super().commit(attempt, written)
@@ -85,7 +85,7 @@ class DeadlyFolder(RunFolder):
 
 
 class DeadlyDecodeStage(DecodeStage):
-    """A decode stage that can kill the process before it passes on a batch."""
+    """A decode stage that can kill the process before passing on a batch."""
 
     kill_switch: KillSwitch
 
@@ -97,7 +97,7 @@ class DeadlyDecodeStage(DecodeStage):
 
 
 def make_deadly_actor(event: str, call: int, marker: Path) -> type[SegmentActor]:
-    """Return a class of actors that kill themselves at the chosen call of a stage."""
+    """Return an actor class that kills its process at the chosen call of a stage."""
 
     class DeadlyActor(SegmentActor):
         def make_worker(self, setup: WorkerSetup, engine: Engine) -> SegmentWorker:

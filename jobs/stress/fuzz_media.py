@@ -1,12 +1,12 @@
-"""Feed damaged recordings to the reader: `python -m jobs.stress.fuzz_media --seconds 60 --seed 1`.
+"""Read damaged recordings: `python -m jobs.stress.fuzz_media --seconds 60 --seed 1`.
 
 A child process with limits on memory and time probes, scans and decodes every input. With --runs,
-the child enhances the first frames of each recording instead, with the recording as its own
-reference, and begins with undamaged recordings. An input passes if it yields frames or a verified
-output, or if one of the pipeline's own errors refuses it and no output is left. A crash, a hang,
-any other exception or an output that differs from the input is a failure, and --keep saves the
-input. With --trace, strace records the opened files; opening a file that is neither the input nor a
-library is also a failure.
+the child instead enhances the first frames of each recording, which is also its own reference, and
+starts with undamaged recordings. An input passes if it yields frames or a verified output, or if
+one of the pipeline's own errors refuses it and no output is left. A crash, a hang, any other
+exception or an output that differs from the input is a failure, and --keep saves the input. With
+--trace, strace records the opened files; opening a file that is neither the input nor a library is
+also a failure.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from jobs.media.cut import cut_beginnings
 SAMPLES = Path(__file__).parents[2] / "tests" / "data"
 SECONDS_PER_INPUT = 60.0
 MEMORY_BYTES = 4 << 30  # address space of the child process
-FRAMES = 5  # maximum number of frames to decode per input
+FRAMES = 5  # most frames to decode per input
 SCRATCH = "fuzz-"  # prefix of the temporary folders
 INPUTS_PER_SEED = 1_000_000
 _HOSTILE_NUMBERS = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFE, 0x10000)
@@ -48,7 +48,7 @@ def list_samples() -> list[Path]:
 
 
 def damage_sample(seed: int, originals: list[bytes]) -> bytes:
-    """Return input number `seed`: one of the originals with one to three kinds of damage."""
+    """Return an input chosen by `seed`: one of the originals, damaged in one to three ways."""
     random = np.random.default_rng(seed)
     data = bytearray(originals[random.integers(len(originals))])
     for _ in range(random.integers(1, 4)):
@@ -64,14 +64,14 @@ def damage_sample(seed: int, originals: list[bytes]) -> bytes:
         elif kind == 1:  # cut the end off
             del data[int(random.integers(16, len(data))) :]
 
-        elif kind == 2:  # overwrite a part with one of another recording
+        elif kind == 2:  # overwrite a part with part of another recording
             other = originals[random.integers(len(originals))]
             length = int(random.integers(1, 1 << 14))
             start = int(random.integers(len(other)))
             at = int(random.integers(len(data)))
             data[at : at + length] = other[start : start + length]
 
-        elif kind == 3:  # write hostile sizes and times into the boxes of MP4
+        elif kind == 3:  # write hostile sizes and times into MP4 boxes
             at = data.find(_BOXES[random.integers(len(_BOXES))])
             if at > 0:
                 at += int(random.integers(-4, 40))
@@ -85,9 +85,9 @@ def damage_sample(seed: int, originals: list[bytes]) -> bytes:
 
 
 def read_file(path: str) -> str:
-    """Read the first frames of a file as a run would, and return a description of the result.
+    """Read the first frames of a file as a run would, and describe the result.
 
-    Exceptions other than PipelineError are raised, because they are bugs in the pipeline.
+    Exceptions other than PipelineError propagate, because they are bugs in the pipeline.
     """
     from pipeline.errors import PipelineError
     from pipeline.media.join.capabilities import container_notes
@@ -112,7 +112,7 @@ def read_file(path: str) -> str:
 
 
 def enhance_file(path: str) -> str:
-    """Enhance a file with itself as the reference, and return a description of the result.
+    """Enhance a file with itself as the reference, and describe the result.
 
     Exceptions other than PipelineError propagate, as they do from `read_file`.
     """
@@ -137,7 +137,7 @@ def enhance_file(path: str) -> str:
 
 
 def serve_as_child(act: Callable[[str], str]) -> None:
-    """Read paths from stdin and write the results of `act` to stdout, each as a line of JSON."""
+    """Read paths from stdin as JSON lines, and write the results of `act` to stdout likewise."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
@@ -153,7 +153,7 @@ def serve_as_child(act: Callable[[str], str]) -> None:
 
 
 class Child:
-    """A child process that reads files and is restarted after a crash or a hang."""
+    """A child process that reads files, and that is restarted after a crash or a hang."""
 
     def __init__(self, scratch: str, *, runs: bool = False, trace: Path | None = None) -> None:
         self._environment = {**child_environment(), "TMPDIR": scratch}
@@ -169,7 +169,7 @@ class Child:
             self._command = [*trace_command(trace), *self._command]
 
     def read(self, path: Path) -> str:
-        """Return the child's result for a file, or `CRASH status` or `HANG` if there is none."""
+        """Return the child's result for a file, or `CRASH status` or `HANG` if it gives none."""
         if self._process is None:
             self._process = subprocess.Popen(
                 self._command,
@@ -193,7 +193,7 @@ class Child:
         return f"CRASH {process.returncode}" if ready else "HANG"
 
     def close(self) -> None:
-        """Kill the child process, if there is one."""
+        """Kill the child process if it is running."""
         process = self._process
         self._process = None
         if process is not None:
@@ -202,13 +202,13 @@ class Child:
 
 
 def trace_command(trace: Path) -> list[str]:
-    """Return the strace command that writes to `trace` which files a program opens."""
+    """Return the strace command that logs the files and addresses a program opens to `trace`."""
     options = ["-f", "-A", "-qq", "--seccomp-bpf", "-s", "4096"]
     return ["strace", *options, "-e", "trace=open,openat,openat2,connect", "-o", str(trace)]
 
 
 def find_opened_outside(trace: Path) -> list[str]:
-    """Return the files and addresses in a trace that are neither inputs nor libraries."""
+    """Return the files and addresses in a trace that are neither inputs nor libraries, sorted."""
     root = SAMPLES.parent.parent
     packages = [str(root / name) for name in ("crossnetpp", "deploy", "jobs", "pipeline")]
     own = (sys.prefix, sys.base_prefix, *packages, f"{tempfile.gettempdir()}/{SCRATCH}")
@@ -240,7 +240,7 @@ def fuzz(
 ) -> Iterator[tuple[int, str]]:
     """Yield the number and the result of each input, for at most `seconds` and `count` inputs.
 
-    `keep` is a folder for the inputs that fail. See the module for `runs` and `trace`.
+    `keep` is a folder for failing inputs. For `runs` and `trace`, see the module's docstring.
     """
     originals = [path.read_bytes() for path in list_samples()]
     if runs:  # whole recordings would take seconds each
@@ -271,7 +271,7 @@ def fuzz(
 
 
 def main() -> int:
-    """Feed the inputs and print the failures; return 1 for a failure or another opened file."""
+    """Test the inputs and print the failures; return 1 if there are any."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

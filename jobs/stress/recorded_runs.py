@@ -1,11 +1,11 @@
-"""Enhance recordings with the command line, kill and resume the runs, inline and on Ray.
+"""Enhance recordings from the command line, killing and resuming the runs, inline and on Ray.
 
     python -m jobs.stress.recorded_runs CLIP... [--seconds 20] [--work FOLDER]
 
 `pipeline degrade` makes the recording of each clip (pixel means, H.264 at crf 20) and its key
 frames (every 15th frame, H.264 at crf 10). One plan is run twice, in a single process and on Ray.
-Each run is killed twice with SIGKILL and resumed. Both outputs must have the same bits. The figures
-go to `jobs/results/recorded_runs.json`.
+Each run is killed twice with SIGKILL and resumed. The two outputs must be bit-identical. The
+figures go to `jobs/results/recorded_runs.json`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KEYS = ("--scale", "1", "--every", "15", "--codec", "libx264", "--crf", "10")
 
 
 def call(*arguments: object) -> dict[str, Any]:
-    """Run `pipeline ARGUMENTS --json`, and return the object that it prints."""
+    """Run `pipeline ARGUMENTS --json`, and return the printed object."""
     command = [*PIPELINE, *map(str, arguments), "--json", "-q"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     answer: dict[str, Any] = json.loads(done.stdout)
@@ -42,14 +42,14 @@ def call(*arguments: object) -> dict[str, Any]:
 
 
 def count_segments(output: Path) -> int:
-    """Return how many segments an unfinished run of `output` has committed."""
+    """Return how many segments the unfinished run that writes `output` has committed."""
     return len(list(output.with_name(f".{output.name}.run").glob("segments/*.json")))
 
 
 def run_until_segments(count: int, output: Path, words: Sequence[object]) -> bool:
-    """Start a run, and kill its processes when it has committed a segment and there are `count`.
+    """Start a run, and kill it once it has committed a segment and `count` segments exist.
 
-    Return whether it was killed; it may end before.
+    Return whether the run was killed; it may have finished before.
     """
     least = max(count, count_segments(output) + 1)
     command = [*PIPELINE, *map(str, words), "--json", "-q"]
@@ -63,7 +63,7 @@ def run_until_segments(count: int, output: Path, words: Sequence[object]) -> boo
 
 
 def measure_run(plan: Path, output: Path, words: Sequence[object], segments: int) -> dict[str, Any]:
-    """Run a plan with kills after a third and two thirds of its segments; return the figures."""
+    """Run a plan, killing it at one third and two thirds of its segments; return the figures."""
     command = ("run", *words, "--plan", plan, "-o", output)
     kills = sum(
         run_until_segments(max(segments * (n + 1) // (KILLS + 1), 1), output, command)
@@ -81,22 +81,23 @@ def measure_run(plan: Path, output: Path, words: Sequence[object], segments: int
 
 
 def adapt_weights(inputs: Sequence[object], output: Path) -> Path | None:
-    """Adapt weights to the recording, and return their file; None if they do not win.
+    """Adapt weights to the recording, and return their path, or None if they are no better.
 
-    Both runs use the same file, because the steps that a run itself would train depend on its
-    speed. Raises SystemExit if there are no key frames.
+    Both runs use the same file, because the number of steps that a run itself would train depends
+    on its speed. Raises SystemExit if the command fails.
     """
     words = ("adapt", *inputs, "--seconds", ADAPT_SECONDS, "-o", output, "--force", "-q")
     done = subprocess.run([*PIPELINE, *map(str, words)], check=False)
     if done.returncode not in (0, 1):
         raise SystemExit(
-            f"found status {done.returncode} from pipeline adapt, expected 0 or 1; try another clip"
+            f"`pipeline adapt` failed with status {done.returncode}, expected 0 or 1; "
+            "try another clip"
         )
     return output if done.returncode == 0 else None
 
 
 def measure_clip(clip: Path, seconds: float, work: Path) -> dict[str, Any]:
-    """Record a clip, enhance the recording inline and on Ray, and return all figures."""
+    """Simulate a recording of a clip, enhance it inline and on Ray, and return all figures."""
     lr, keys = work / f"{clip.stem}_lr.mp4", work / f"{clip.stem}_keys.mp4"
     call("degrade", clip, *RECORDING, "-o", lr)
     call("degrade", clip, *KEYS, "-o", keys)
@@ -137,7 +138,7 @@ def measure_clip(clip: Path, seconds: float, work: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure all clips, and write the result file; exit with status 1 if any outputs differ."""
+    """Measure all clips, and write the results; exit with status 1 if any two outputs differ."""
     parser = argparse.ArgumentParser(
         prog="python -m jobs.stress.recorded_runs",
         description=(__doc__ or "").partition("\n\n")[0],
@@ -157,7 +158,7 @@ def main() -> None:
     command = f"python -m jobs.stress.recorded_runs CLIP... --seconds {arguments.seconds:g}"
     write_result("recorded_runs", {"command": command, "clips": clips})
     if not all(facts["same_bits"] for facts in clips.values()):
-        raise SystemExit("found outputs that differ, expected the same bits from both runners")
+        raise SystemExit("the outputs of the two runners differ, expected identical bits")
 
 
 if __name__ == "__main__":

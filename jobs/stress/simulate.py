@@ -1,11 +1,11 @@
-"""Simulate many workers to measure the scheduler's makespan, wasted work and CPU time.
+"""Simulate many workers, to measure the scheduler's makespan, wasted work and CPU time.
 
     python -m jobs.stress.simulate [--workers 1000] [--segments 100000]
 
-Time is simulated; the scheduler is the real one. Workers have three speeds. The time of a segment
-is its cost divided by its worker's speed, times a random factor; one segment in a thousand takes
+Time is simulated, but the scheduler is the real one. Workers have three different speeds. A segment
+takes its cost divided by its worker's speed, times a random factor; one segment in a thousand takes
 ten times as long. With deaths, 1 % of the workers die per minute, and each is replaced after a
-minute. With a restart, the driver starts again after half of the lower bound, and knows only which
+minute. With a restart, the driver restarts after half of the lower bound, knowing only which
 segments are committed. The lower bound is the total work divided by the total speed, without
 deaths, as if segments were divisible.
 """
@@ -57,12 +57,12 @@ class Outcome:
     lost: int
     """Number of segments never committed; must be 0."""
     wasted: float
-    """Discarded work (deaths, second copies, restart), as a fraction of the useful work."""
+    """Discarded work (from deaths, second copies, restarts), as a fraction of the useful work."""
     deaths: int
     events: int
     cpu_ms_per_event: float
     slowest_event_ms: float
-    """CPU time of the slowest event; a restart is slow, because it adds all open segments."""
+    """CPU time of the slowest event; restarts are slow, because they add all open segments."""
 
     @property
     def over(self) -> float:
@@ -150,7 +150,7 @@ class Simulation:
         heapq.heappush(self.events, (at, self.count, kind, worker, task))
 
     def add_open_segments(self) -> None:
-        """Pass the scheduler all uncommitted segments, as a driver does when it starts."""
+        """Pass all uncommitted segments to the scheduler, as a driver does when it starts."""
         inputs: dict[str, dict[int, float]] = {}
         for (job, index), cost in self.costs.items():
             if (job, index) not in self.committed:
@@ -159,7 +159,7 @@ class Simulation:
             self.scheduler.add_job(job, segments)
 
     def handle_event(self, now: float, kind: str, worker: str, task: Task | None) -> None:
-        """Handle one event, let the scheduler decide, and measure the CPU time of both.
+        """Handle one event, let the scheduler decide, and measure the CPU time for both.
 
         In a "join" event, the first field of `task` is the kind of the new worker.
         """
@@ -241,7 +241,7 @@ class Simulation:
 
 
 def main() -> None:
-    """Simulate without deaths, with them, and with a restart; write jobs/results/simulate.json."""
+    """Simulate without deaths, with deaths and with a restart; write jobs/results/simulate.json."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -69,7 +69,7 @@ def test_the_reason_names_what_takes_long_to_load() -> None:
         "auto: measured here in frames per second openvino 7, torch 5, onnx 4"
     )  # fmt: skip
     first = pick_first_to_end(record(), FRAME)
-    assert first.why == f"{fastest.why}; openvino takes 14 s to load, so torch ends first"
+    assert first.why == f"{fastest.why}; openvino takes 14 s to load, so torch finishes first"
 
 
 def test_frames_count_by_their_pixels() -> None:
@@ -79,7 +79,7 @@ def test_frames_count_by_their_pixels() -> None:
 
 def test_without_any_engine_it_is_an_error() -> None:
     nothing = make_record({}, {"torch": "broken"}, measured_at=NOW, busy=False)
-    with pytest.raises(EngineError, match="found no engine that runs here: torch broken"):
+    with pytest.raises(EngineError, match="no engine works on this machine: torch broken"):
         pick_first_to_end(nothing, FRAME)
 
 

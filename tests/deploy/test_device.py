@@ -51,7 +51,9 @@ def test_other_devices_run_in_float32_and_are_no_baseline() -> None:
 
 def test_what_a_device_cannot_do_is_an_error_of_one_line() -> None:
     frames = np.zeros((1, 64, 64, 3), np.uint8)
-    with pytest.raises(EngineError, match=r"cannot run on meta \(.*; try --engine onnx$"):
+    with pytest.raises(
+        EngineError, match=r"cannot run the network on meta \(.*; try --engine onnx$"
+    ):
         TorchEngine(device=torch.device("meta")).enhance(frames[:, :16, :16], frames)
 
 
@@ -62,7 +64,7 @@ def test_a_device_that_fails_its_self_test_is_replaced(
     monkeypatch.setattr(torch_engine, "choose_device", lambda: torch.device("meta"))
     loaded = load_engine(name, registry=Registry(tmp_path / "engines"), pixels=1)
     assert loaded.info.device.startswith(("cpu", "cuda"))
-    assert "torch cannot run on meta" in loaded.info.reason
+    assert "torch: PyTorch cannot run the network on meta" in loaded.info.reason
     assert loaded.info.reason.endswith("torch fp32 runs instead")
 
 

@@ -99,7 +99,7 @@ def test_a_folder_of_another_user_is_refused(
     monkeypatch.undo()
     link = tmp_path / "link"
     link.symlink_to(registry.root)
-    with pytest.raises(RegistryError, match="which is a link, expected a folder that you own"):
+    with pytest.raises(RegistryError, match="is a link, expected a folder that you own"):
         Registry(link)
 
 
@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_the_old_entry(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RegistryError, match=r"No space left on device; make room, or set PIPELINE"):
+    with pytest.raises(RegistryError, match=r"No space left on device; free some space, or set"):
         registry.put(KEY, b"a longer plan", "plan", {})
     monkeypatch.undo()
     assert sorted(p.name for p in registry.root.iterdir()) == before
@@ -134,7 +134,7 @@ def test_a_quarantined_entry_is_not_used_until_forced(registry: Registry) -> Non
     assert registry.get(KEY) is None
     assert registry.quarantine_reason(KEY) == "PSNR 12.0 dB, expected 45"
 
-    with pytest.raises(RegistryError, match=r"quarantined here: PSNR 12\.0 dB"):
+    with pytest.raises(RegistryError, match=r"quarantined on this machine: PSNR 12\.0 dB"):
         registry.get_or_make(KEY, "plan", lambda: (b"another", {}))
     entry = registry.get_or_make(KEY, "plan", lambda: (b"another", {}), force=True)
     assert entry.read() == b"another"

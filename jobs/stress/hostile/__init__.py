@@ -1,1 +1,1 @@
-"""The hostile pass: files, folders, plans and caches of a stranger, given to real commands."""
+"""The hostile pass: real commands run on files, folders, plans and caches from a stranger."""

@@ -1,10 +1,10 @@
-"""Make all attacks of the hostile pass: `python -m jobs.stress.hostile [--only NAME] [--quick]`.
+"""Run the attacks of the hostile pass: `python -m jobs.stress.hostile [--only NAME] [--quick]`.
 
-Every attack is made of real files and given to real `pipeline` processes in a folder of its own
-with an empty home. It is judged by what happened: what changed on the disk, whether code of the
-stranger ran, the exit status, the text, the time, the memory and the processes that are left. The
-exit status is 1 if anything broke. Results go to jobs/results/hostile.json, where those of --only
-replace earlier ones; --quick writes none. The `ffmpeg` program makes the recordings.
+Each attack gives real files to real `pipeline` processes, in its own folder with an empty home. It
+is judged by what happened: changes on disk, whether the stranger's code ran, the exit status, the
+text, the time, the memory and the remaining processes. The exit status is 1 if anything broke.
+Results go to jobs/results/hostile.json, where results for the same cases are replaced; --quick
+writes none. The `ffmpeg` program makes the recordings.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ CASES: tuple[Case, ...] = (
     *environment.CASES,
 )
 
-_OF_A_KIND = 3  # cases of each kind in a usual pass
-_LONGEST = 300  # characters of a command's last line in the result
+_OF_A_KIND = 3  # cases of each kind in a default pass
+_LONGEST = 300  # most characters of a command's last line to record
 
 
 def run_case(case: Case, materials: Materials) -> dict[str, Any]:
-    """Run a case in a folder of its own, and return the counts and the faults of its attempts.
+    """Run a case in its own folder, and return the counts and the faults of its attempts.
 
-    `found` is what the commands said in the end.
+    The entry `found` holds the last line that each command printed.
     """
     root = Path(tempfile.mkdtemp(prefix="hostile-"))
     bench = Bench(root, materials)
@@ -74,7 +74,7 @@ def run_case(case: Case, materials: Materials) -> dict[str, Any]:
         case.act(bench)
     except SkippedError as reason:
         skipped = str(reason)
-    except Exception as error:  # the other cases still run
+    except Exception as error:  # so that the other cases still run
         failure = f"the case itself failed: {type(error).__name__}: {error}"
     finally:
         _remove(root)
@@ -102,7 +102,7 @@ def run_case(case: Case, materials: Materials) -> dict[str, Any]:
 
 
 def _remove(root: Path) -> None:
-    """Delete the folder of a case, including folders that nobody may enter."""
+    """Delete a case's folder, including any subfolders without access permissions."""
     for place, folders_inside, _ in os.walk(root):
         for name in folders_inside:
             path = Path(place, name)
@@ -112,7 +112,7 @@ def _remove(root: Path) -> None:
 
 
 def count_directions(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the counts of each direction, and those of all."""
+    """Return the counts for each direction, followed by the totals."""
     names = list(dict.fromkeys(row["direction"] for row in rows))
     counts = []
     for name in (*names, "all"):
@@ -123,9 +123,9 @@ def count_directions(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def list_usual_cases() -> list[Case]:
-    """Return the cases that a pass makes by default: the first few of each kind, and quick ones.
+    """Return the cases of a default pass: the first few of each kind, and all quick ones.
 
-    The first word of a case's name is its kind.
+    A case's kind is the first word of its name.
     """
     kinds: Counter[tuple[str, str]] = Counter()
     usual = []
@@ -138,16 +138,13 @@ def list_usual_cases() -> list[Case]:
 
 
 def choose_cases(only: Sequence[str], *, quick: bool, thorough: bool = False) -> list[Case]:
-    """Return the usual cases, all if `thorough`, or those whose name or direction is in `only`.
+    """Return the usual cases, all cases if `thorough`, or those that `only` names.
 
-    Raises SystemExit for a name that no case has.
+    `only` lists names or directions of cases. Raises SystemExit if no case has such a name.
     """
     known = {case.name for case in CASES} | {case.direction for case in CASES}
     if unknown := set(only) - known:
-        raise SystemExit(
-            f"found no case {', '.join(sorted(unknown))}, expected a name or a direction; "
-            "try --list"
-        )
+        raise SystemExit(f"there is no case or direction {', '.join(sorted(unknown))}; try --list")
     if only:
         thorough = True
     cases = CASES if thorough else list_usual_cases()
@@ -156,7 +153,7 @@ def choose_cases(only: Sequence[str], *, quick: bool, thorough: bool = False) ->
 
 
 def write_rows(rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows to jobs/results/hostile.json, in which they replace those of the same cases."""
+    """Write rows to jobs/results/hostile.json, replacing earlier rows for the same cases."""
     file = RESULT_FOLDER / "hostile.json"
     earlier = json.loads(file.read_text(encoding="utf-8"))["cases"] if file.exists() else []
     by_name = {row["case"]: row for row in (*earlier, *rows)}
@@ -165,7 +162,7 @@ def write_rows(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the chosen attacks, and write their results unless it is a quick pass."""
+    """Run the chosen attacks, and write the results unless the pass is a quick one."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""The folders in which attacks are made, and the judgement of what each command did in them."""
+"""The folders in which attacks run, and the verdict on what each command did in them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from jobs.stress.hostile.listing import Listing, find_changes, list_tree
 from jobs.stress.hostile.materials import Materials
 from jobs.stress.hostile.process import PIPELINE, ROOT, Outcome, run_command
 
-MEMORY = 3 << 29  # most resident bytes of one process
-MARKER = "PWNED"  # name of the file that the code of a stranger would write
+MEMORY = 3 << 29  # limit for the resident bytes of one process
+MARKER = "PWNED"  # name of the file that a stranger's code would write
 SECRET = "the secret of the victim"
 REFUSED = 2
 PLAIN = ("--scale", "2", "--engine", "bicubic")
@@ -24,11 +24,11 @@ OPTIONS = (*PLAIN, "--preset", "ultrafast", "--segment", "0.4", "--runner", "inl
 RUN = ("run", "lr.mkv", "--ref-stream", "hr.mkv", *OPTIONS, "-o", "out.mkv")
 PLAN = ("plan", "lr.mkv", "--ref-stream", "hr.mkv", *PLAIN)
 
-# What every command may write: its output in the working folder, and the cache.
+# what every command may write: its output in the working folder, and the cache
 _OUTPUTS = ("out*", ".out*")
 _CACHE = ("home", "home/.cache", "home/.cache/*")
 
-# The command line of an attack is wrong; it would be refused for that alone.
+# found if the command line of an attack is itself wrong, so that it proves nothing
 _WRONG_USE = re.compile(r"Missing (argument|option)|No such (option|command) '-?-?[a-z]")
 
 Result = Literal["refused", "harmless", "broken"]
@@ -36,7 +36,7 @@ RESULTS: tuple[Result, ...] = ("refused", "harmless", "broken")
 
 
 class SkippedError(Exception):
-    """Raised by a case that this system cannot try; the message says why."""
+    """Raised by a case that cannot run on this system; the message states why."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Attempt:
 
     @property
     def result(self) -> Result:
-        """Whether the attack did harm, was refused, or was carried out without harm."""
+        """Whether the attack did harm, was refused, or ran harmlessly."""
         if self.faults:
             return "broken"
         return "refused" if self.outcome.status == REFUSED else "harmless"
@@ -57,11 +57,11 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Case:
-    """An attack of one kind, as a function that prepares and makes it."""
+    """An attack, with a function that prepares and runs it."""
 
     name: str
     direction: str
-    """The way by which a stranger reaches the program, such as plans."""
+    """The way in which a stranger reaches the program, such as plans."""
     attack: str
     act: Callable[[Bench], None]
     is_quick: bool = False
@@ -69,11 +69,11 @@ class Case:
 
 
 class Bench:
-    """The folders of one case: a working folder, a victim's, a home and one for scratch files.
+    """The folders of one case: a working folder, a victim's folder, a home and a scratch folder.
 
-    `attack` runs a command and judges it: nothing but its output and the cache may have changed in
-    any of the folders, no code of a stranger may have run, no process may be left, and the time,
-    the memory, the exit status and the text must be in order.
+    `attack` runs a command and judges it: only its output and the cache may have changed in these
+    folders, no code from a stranger may have run, no process may remain, and the time, the memory,
+    the exit status and the text must be as expected.
     """
 
     def __init__(self, root: Path, materials: Materials) -> None:
@@ -91,7 +91,7 @@ class Bench:
 
     @property
     def marker(self) -> Path:
-        """The file that a stranger's code would write."""
+        """The path of the file that a stranger's code would write."""
         return self.root / MARKER
 
     def copy(self, *names: str) -> None:
@@ -104,21 +104,21 @@ class Bench:
                 shutil.copy(source, target)
 
     def write(self, name: str, content: str | bytes) -> Path:
-        """Write a file in the working folder, with its folders, and return its path."""
+        """Write a file in the working folder, creating its parents, and return its path."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
     def link(self, name: str, target: str | Path) -> Path:
-        """Make a symbolic link in the working folder, and return its path."""
+        """Create a symbolic link in the working folder, and return its path."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target)
         return path
 
     def environment(self, changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
-        """Return the environment of the commands; None in `changes` removes a variable."""
+        """Return the environment for commands; None as a value in `changes` removes a variable."""
         values: dict[str, str | None] = {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.home),
@@ -131,7 +131,7 @@ class Bench:
         return {name: value for name, value in values.items() if value is not None}
 
     def prepare(self, *arguments: str) -> None:
-        """Run `pipeline` as the victim would; raises AssertionError if that fails."""
+        """Run `pipeline` as the victim would. Raises AssertionError if the command fails."""
         done = self._run((*PIPELINE, *arguments))
         assert done.status == 0, f"the preparation failed: {done.last_line}"
 
@@ -149,8 +149,8 @@ class Bench:
     ) -> Outcome:
         """Run `pipeline ARGUMENTS`, judge what it did, and return the outcome.
 
-        `status` lists the right exit statuses, `says` is a part of the right message, and `makes`
-        are patterns of the paths in the working folder that may change.
+        `status` lists the allowed exit statuses, `says` is text that the output must contain, and
+        `makes` are patterns for paths in the working folder that may change.
         """
         before = list_tree(self.root)
         outcome = self._run(
@@ -198,7 +198,7 @@ class Bench:
         )
 
     def _find_changes(self, before: Listing, outcome: Outcome, makes: tuple[str, ...]) -> list[str]:
-        """Return what a command changed that it must not change; a refusal makes no output."""
+        """Return a command's forbidden changes; a refused command must not write any output."""
         work = self.folder.relative_to(self.root).as_posix()
         if outcome.status == REFUSED:
             makes = tuple(pattern for pattern in makes if pattern.startswith((".", "cache")))
@@ -210,9 +210,9 @@ class Bench:
 
 
 def find_text_faults(outcome: Outcome, *, terminal: bool = False) -> list[str]:
-    """Return what is wrong in the text of a command: tracebacks, and characters that act.
+    """Return what is wrong with a command's text: tracebacks and control characters.
 
-    On a `terminal`, the colours of the program itself are right.
+    On a `terminal`, only sequences that the program itself does not use are faults.
     """
     faults = []
     if "Traceback" in outcome.text:
@@ -228,7 +228,7 @@ def find_text_faults(outcome: Outcome, *, terminal: bool = False) -> list[str]:
 
 
 def find_process_faults(outcome: Outcome) -> list[str]:
-    """Return what is wrong with the time, the memory and the processes of a command."""
+    """Return what is wrong with a command's time, memory and processes."""
     faults = []
     if outcome.timed_out:
         faults.append(f"it did not end in {outcome.seconds:.0f} s")

@@ -1,4 +1,4 @@
-"""Runs that are interrupted, killed or out of space, and recordings that change meanwhile."""
+"""Runs that are interrupted, are killed or run out of space, and recordings that then change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.stress.hostile.bench import RUN, Bench, Case, SkippedError
 from jobs.stress.hostile.killing import interrupt_before, kill_before
 from jobs.stress.hostile.process import PIPELINE
 
-# Moment -> Python's name of a step, and the end of the path of that step.
+# moment -> the audit event of a step, and the end of the step's path
 _MOMENTS: dict[str, tuple[str, str]] = {
     "the first commit": ("os.rename", "00000.json"),
     "the last commit": ("os.rename", "00001.json"),
@@ -30,7 +30,7 @@ _MORE = ("--report", "out.html", "--ground-truth", "hr.mkv")
 def _attack_ending(
     bench: Bench, moment: str, end: Callable[..., None], more: tuple[str, ...] = ()
 ) -> None:
-    """End a run at a moment; the same command must finish it, and once more find it finished."""
+    """End a run at `moment`; the same command must finish it, and then find it finished."""
     bench.copy("lr.mkv", "hr.mkv")
     bench.prepare(*RUN[:-1], "out-whole.mkv")
     run = (*RUN, *more)
@@ -48,7 +48,7 @@ def _expect_whole(bench: Bench) -> None:
 
 
 def _flip(path: Path) -> None:
-    """Change a byte in the middle of a file, but neither its size nor its times."""
+    """Change a byte in the middle of a file without changing the file's size or times."""
     times = path.stat()
     with path.open("r+b") as file:
         file.seek(times.st_size // 2)
@@ -59,7 +59,7 @@ def _flip(path: Path) -> None:
 
 
 def _replace(path: Path) -> None:
-    """Put another file of the same size, with the same times, into the place of a file."""
+    """Replace a file with another one of the same size and times."""
     times = path.stat()
     shutil.copy(path, path.with_name("other"))
     _flip(path.with_name("other"))
@@ -80,7 +80,7 @@ _CHANGES: dict[str, Callable[[Path], None]] = {
 
 
 def _attack_change(bench: Bench, role: str, how: str) -> None:
-    """Change a recording between a kill and the resumption: no mixture may be published."""
+    """Change a recording between a kill and the resumption; no mixture may be published."""
     bench.copy("lr.mkv", "hr.mkv")
     kill_before(bench, "os.rename", "00001.json", *RUN)
     _CHANGES[how](bench.folder / role)
@@ -94,9 +94,9 @@ def _attack_change(bench: Bench, role: str, how: str) -> None:
 
 
 def _attack_space(bench: Bench, kibibytes: int) -> None:
-    """Run and degrade on a file system that is full after so many KiB."""
+    """Run and degrade on a file system with only `kibibytes` KiB of space."""
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
-        raise SkippedError("this system does not let tests mount file systems")
+        raise SkippedError("this system does not allow tests to mount file systems")
     bench.copy("lr.mkv", "hr.mkv")
     (bench.folder / "full").mkdir()
     mount = f"mount -t tmpfs -o size={kibibytes}k tmpfs full"
@@ -114,7 +114,7 @@ def _attack_space(bench: Bench, kibibytes: int) -> None:
 
 
 def _attack_size(bench: Bench, blocks: int) -> None:
-    """Run where no file may be larger than so many KiB, so that writing fails in the middle."""
+    """Run with file sizes limited to `blocks` KiB, so that writing fails half-way."""
     bench.copy("lr.mkv", "hr.mkv")
     done = bench.attack(*RUN, shell=f'ulimit -f {blocks}; exec "$@"', status=(0, 1, 2))
     bench.expect(

@@ -1,4 +1,4 @@
-"""Odd variables, and folders that may not be entered or do not exist."""
+"""Hostile environment variables, and folders that are inaccessible or do not exist."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _VARIABLES: dict[str, dict[str, str | None]] = {
 }
 
 
-# The beginnings of the names of variables on which only a run depends.
+# prefixes of the keys in _VARIABLES whose variables also affect a run
 _USED_IN_RUNS = ("cache", "home", "temporary", "path", "threads", "ray", "xdg", "locale-c")
 
 
@@ -48,7 +48,7 @@ def _attack_variables(bench: Bench, name: str) -> None:
 
 
 def _attack_gone(bench: Bench, command: tuple[str, ...]) -> None:
-    """Call a command in a folder that was deleted."""
+    """Run a command in a deleted folder."""
     bench.copy("lr.mkv", "hr.mkv")
     shell = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
     bench.attack(*command, shell=shell)
@@ -62,7 +62,7 @@ _ENTER = (
 
 
 def _attack_mode(bench: Bench, name: str, command: tuple[str, ...]) -> None:
-    """Give a command a file or folder that nobody may read."""
+    """Pass a file or folder without read permission to a command."""
     bench.copy("lr.mkv", "hr.mkv", "frames", "views", "large.png")
     (bench.folder / name).chmod(0)
     bench.attack(*command, shell=_ENTER, status=(1, 2))
@@ -70,7 +70,7 @@ def _attack_mode(bench: Bench, name: str, command: tuple[str, ...]) -> None:
 
 
 def _attack_read_only(bench: Bench) -> None:
-    """Write into a folder in which the user may not write."""
+    """Write to a folder without write permission."""
     bench.copy("lr.mkv", "hr.mkv", "views")
     (bench.folder / "out").mkdir(mode=0o555)
     for command in (
@@ -114,7 +114,7 @@ def _attack_command_line(bench: Bench) -> None:
 
 
 def _attack_cluster(bench: Bench) -> None:
-    """Name clusters at which nothing listens."""
+    """Run on cluster addresses at which nothing listens."""
     bench.copy("lr.mkv", "hr.mkv")
     run = [word for word in RUN if word not in ("--runner", "inline")]
     for address in ("127.0.0.1:9", "ray://nowhere.invalid:10001", f"{_ESCAPE}:99999"):

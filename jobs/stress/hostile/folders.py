@@ -1,4 +1,4 @@
-"""Run folders, staging folders, outputs and caches that are links, planted or of others."""
+"""Run folders, staging folders, outputs and caches that are links, planted or another user's."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _attack_staging(bench: Bench, what: str) -> None:
 
 
 def _attack_inside(bench: Bench, name: str, *, hard: bool) -> None:
-    """Run with a run folder of the victim's own that contains a link to a file of the victim."""
+    """Run with an existing run folder that contains a link to one of the victim's files."""
     bench.copy("lr.mkv", "hr.mkv")
     inside = bench.folder / _RUN_FOLDER / name
     inside.parent.mkdir(parents=True, mode=0o700)
@@ -94,7 +94,7 @@ def _attack_mode(bench: Bench, mode: int) -> None:
 
 def _attack_owner(bench: Bench) -> None:
     if os.geteuid() != 0:
-        raise SkippedError("only root can give a folder away")
+        raise SkippedError("only root can change the owner of a folder")
     bench.copy("lr.mkv", "hr.mkv")
     for name in (_RUN_FOLDER, _STAGING):
         (bench.folder / name).mkdir()
@@ -104,7 +104,7 @@ def _attack_owner(bench: Bench) -> None:
 
 
 def _plant_segment(bench: Bench, change: Callable[[Path], None]) -> None:
-    """Change a segment of a killed run; the same command must not publish it."""
+    """Change a segment of a killed run; the resumed run must not publish the changed segment."""
     bench.copy("lr.mkv", "hr.mkv")
     bench.prepare(*RUN[:-1], "out-whole.mkv")
     kill_before(bench, "os.rename", "out.mkv", *RUN)
@@ -127,7 +127,7 @@ def _swap(segment: Path) -> None:
 
 
 def _adapt_record(segment: Path) -> None:
-    """Let the record of a segment name the segment after it."""
+    """Make a segment's record describe the following segment."""
     record = segment.parent / "00000.json"
     other = segment.parent / "00001.json"
     taken = json.loads(other.read_text(encoding="utf-8"))
@@ -149,7 +149,7 @@ _CHANGES = {
 }
 
 
-# Commands that write one file or folder, with the name of it.
+# commands that write one file or folder
 _WRITERS = {
     "degrade": ("degrade", "lr.mkv", "--scale", "2", "-o", "out.mkv", "-q"),
     "compare": ("compare", "lr.mkv", "hr.mkv", "-o", "out.png", "-q"),
@@ -172,21 +172,21 @@ _WRITTEN = {name: words[-1] for name, words in _WRITERS.items()} | {
 
 
 def _attack_output(bench: Bench, writer: str, *, dangling: bool) -> None:
-    """Let the output be a link to a file of the victim, or to one that does not exist."""
+    """Make the output a link to one of the victim's files, or to a file that does not exist."""
     bench.copy("lr.mkv", "hr.mkv", "views", "m.png", "m.lightfield.json")
     bench.link(_WRITTEN[writer], bench.victim / ("new" if dangling else "plan.json"))
     bench.attack(*_WRITERS[writer], makes=("out*", ".out*", "lr_x2*", ".lr_x2*"))
 
 
 def _attack_force(bench: Bench, writer: str) -> None:
-    """As `_attack_output`, with --force: the link may be replaced, but not what it points to."""
+    """Attack like `_attack_output`, with --force, which may replace the link but not its target."""
     bench.copy("lr.mkv", "hr.mkv", "views", "m.png", "m.lightfield.json")
     bench.link(_WRITTEN[writer], bench.victim / "plan.json")
     bench.attack(*_WRITERS[writer], "--force", makes=("out*", ".out*", "lr_x2*", ".lr_x2*"))
 
 
 def _attack_beside(bench: Bench) -> None:
-    """Let files that appear beside an output be links to files of the victim."""
+    """Make the files that are written beside an output links to the victim's files."""
     bench.copy("lr.mkv", "hr.mkv", "views")
     for name in ("out.plan.json", "out.html", "out.lightfield.json", "out.json"):
         bench.link(name, bench.victim / "plan.json")
@@ -197,7 +197,7 @@ def _attack_beside(bench: Bench) -> None:
 
 
 def _attack_inside_output(bench: Bench) -> None:
-    """Let pictures in a folder of outputs be links to files of the victim."""
+    """Make files in an output folder links to the victim's files."""
     bench.copy("views", "lr.mkv", "hr.mkv")
     for name in ("contact_sheet.png", "disparity.png", "epi.png", "lr.mkv", "failed.jsonl"):
         bench.link(f"out/{name}", bench.victim / "thesis.txt")
@@ -210,7 +210,7 @@ def _attack_inside_output(bench: Bench) -> None:
 
 
 def _attack_failures(bench: Bench) -> None:
-    """Let the list of failed inputs be a link to a file of the victim."""
+    """Make the list of failed inputs a link to one of the victim's files."""
     bench.copy("lr.mkv", "hr.mkv")
     bench.write("list.jsonl", '{"input": "lr.mkv"}\n{"input": "none.mkv"}\n')
     for name in ("list.failed.jsonl", "list-failed.jsonl", "failed.jsonl", "out/failed.jsonl"):

@@ -1,4 +1,4 @@
-"""Commands whose output is one of their inputs, under its own name or another."""
+"""Commands whose output is one of their inputs, under the same or another name."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _SPELLINGS: dict[str, Callable[[Path], str]] = {
 
 _USUAL = ("itself", "a link", "a hard link")  # tried with every command
 
-# Command -> the input that would be replaced, and the command with {out} for the output.
+# name -> the input that would be overwritten, and the command, with {out} for the output
 _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "run": ("lr.mkv", ("run", "lr.mkv", *_REFERENCE, *OPTIONS, "-o", "{out}", "--force")),
     "run-reference": ("hr.mkv", ("run", "lr.mkv", *_REFERENCE, *OPTIONS, "-o", "{out}", "--force")),
@@ -83,7 +83,7 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "convert": ("m.png", ("convert", "m.png", "--to", "mosaic", "-o", "{out}", "--force", "-q")),
 }
 
-# Command -> the files that must stay, and the whole command: each names an input as its output.
+# name -> a command whose output is one of its inputs
 _OTHERS: dict[str, tuple[str, ...]] = {
     "save-reference": ("plan", "lr.mkv", *_REFERENCE, *PLAIN, "--save", "hr.mkv"),
     "save-sidecar": ("plan", "m.png", "--ref-stream", "large.png", "--ref-view", "0,0", *PLAIN,
@@ -147,7 +147,7 @@ def _attack_command(bench: Bench, command: str, spelling: str) -> None:
     victim, words = _COMMANDS[command]
     bench.copy("lr.mkv", "hr.mkv", "lr.mp4", "m.png", "m.lightfield.json")
     out = _SPELLINGS[spelling](bench.folder / victim)
-    # a run renames its finished file, so that a hard link to an input becomes another file
+    # a run renames its finished file, so the input behind a hard link stays as it is
     makes = (out, "hard.plan.json") if (command[:3], spelling) == ("run", "a hard link") else ()
     bench.attack(*(word.format(out=out) for word in words), makes=(*makes, ".*"))
 
@@ -170,7 +170,7 @@ def _attack_other(bench: Bench, command: str) -> None:
 
 
 def _attack_list(bench: Bench) -> None:
-    """Let lines of a list write over each other's inputs and outputs, and over the reference."""
+    """Write a list whose lines overwrite each other's inputs and outputs, and the reference."""
     bench.copy("lr.mkv", "hr.mkv", "lr.mp4")
     bench.link("also.mkv", "lr.mkv")
     lines = (

@@ -1,8 +1,8 @@
-"""`pipeline`, which ends itself by a signal right before a step: at the worst moment for a run.
+"""Run `pipeline` so that it sends itself a signal just before a step, the worst moment for a run.
 
-python -m jobs.stress.hostile.killing SIGNAL AUDIT_EVENT END_OF_PATH ARGUMENT...
+    python -m jobs.stress.hostile.killing SIGNAL AUDIT_EVENT END_OF_PATH ARGUMENT...
 
-AUDIT_EVENT is the name that Python gives to the step, such as os.rename (`sys.addaudithook`).
+AUDIT_EVENT is Python's name for the step, such as os.rename (see `sys.addaudithook`).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _INTERRUPTED = 130
 
 
 def program(number: signal.Signals, event: str, ending: str) -> tuple[str, ...]:
-    """Return the command that signals itself before `event` on a path that ends with `ending`."""
+    """Return a command that signals itself before `event` on a path that ends with `ending`."""
     name = "jobs.stress.hostile.killing"
     return (sys.executable, "-P", "-m", name, str(int(number)), event, ending)
 
 
 def kill_before(bench: Bench, event: str, ending: str, *arguments: str) -> None:
-    """Run `pipeline ARGUMENTS` until it kills itself; a fault is noted if it never does."""
+    """Run `pipeline ARGUMENTS` until it kills itself, and record a fault if it never does."""
     killer = program(signal.SIGKILL, event, ending)
     bench.attack(*arguments, program=killer, status=(_KILLED,))
 
@@ -36,7 +36,7 @@ def kill_before(bench: Bench, event: str, ending: str, *arguments: str) -> None:
 def interrupt_before(bench: Bench, event: str, ending: str, *arguments: str) -> None:
     """Run `pipeline ARGUMENTS` until it interrupts itself, as Ctrl+C does.
 
-    A command that has finished its work may end normally.
+    A command that has already finished its work may exit normally.
     """
     bench.attack(
         *arguments, program=program(signal.SIGINT, event, ending), status=(0, _INTERRUPTED)

@@ -1,4 +1,4 @@
-"""List what is in a folder, with digests, and find what changed between two lists."""
+"""List the contents of a folder, with digests, and find the changes between two listings."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 Listing = dict[str, tuple[object, ...]]
-_LARGEST = 1 << 26  # files above this size are listed without a digest
+_LARGEST = 1 << 26  # bytes; larger files are listed without a digest
 
 
 def list_tree(folder: Path) -> Listing:
-    """Return everything below `folder`, by relative path: kind, mode, time of change and content.
+    """Return everything below `folder`, by relative path: type, mode, mtime, size and digest.
 
-    Links are listed as links. Pipes and devices are never opened, and folders have no time.
+    Links are listed with their targets. Only regular files have a time, a size and a digest; pipes
+    and devices are never opened.
     """
     found: Listing = {}
     for place, folders, files in os.walk(folder):
@@ -39,9 +40,9 @@ def _digest(path: Path, size: int) -> str:
 
 
 def find_changes(before: Listing, after: Listing, allowed: Iterable[str] = ()) -> list[str]:
-    """Return a sentence for every path that appeared, vanished or changed.
+    """Return a line for every path that appeared, vanished or changed.
 
-    Paths that match a pattern in `allowed`, or are below one that does, may change.
+    Paths that match a pattern in `allowed`, or are below such a path, may change.
     """
     patterns = tuple(allowed)
     changes = []

@@ -1,4 +1,4 @@
-"""Lists of inputs, and a pipeline.toml in the folder of a stranger."""
+"""Hostile lists of inputs, and a pipeline.toml in a stranger's folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.stress.hostile.bench import OPTIONS, PLAN, RUN, Bench, Case
 _ESCAPE = "\x1b]0;evil\x07"
 _BATCH = ("--ref-stream", "hr.mkv", *OPTIONS)
 
-# What one line of a list may contain, beside a line that is right.
+# bad lines, each of which is put into a list before a valid line
 _LINES: dict[str, Any] = {
     "device": {"input": "/dev/zero"},
     "stdin": {"input": "-"},
@@ -51,7 +51,7 @@ _TEXTS: dict[str, tuple[str, str | bytes]] = {
 
 
 def _attack_line(bench: Bench, name: str) -> None:
-    """Put one bad line into a list; the others are still done."""
+    """Put a bad line into a list; the good line must still be processed."""
     bench.copy("lr.mkv", "hr.mkv")
     line = _LINES[name]
     bad = line if isinstance(line, str) else json.dumps(line)
@@ -81,7 +81,7 @@ def _attack_device(bench: Bench) -> None:
     (bench.folder / "huge.jsonl").unlink()
 
 
-# Lines of a pipeline.toml that decide what is replaced, called, trusted or contacted.
+# lines of a pipeline.toml that control what is overwritten, executed, trusted or contacted
 _DANGEROUS = (
     "force = true",
     'output = "{victim}/thesis.txt"',
@@ -107,7 +107,7 @@ def _attack_option(bench: Bench, line: str) -> None:
     bench.copy("lr.mkv", "hr.mkv")
     bench.write("pipeline.toml", f"[run]\n{line.format(victim=bench.victim)}\n")
     bench.write("out.mkv", "precious")
-    # without an output, as the file may name one
+    # without -o, because the file may set the output
     run = ("run", "lr.mkv", "--ref-stream", "hr.mkv", "--scale", "2", "--engine", "bicubic", "-q")
     bench.attack(*run, makes=("lr_x2*", ".lr_x2*"))
 

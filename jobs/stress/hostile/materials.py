@@ -1,4 +1,4 @@
-"""Small recordings, light fields, key frames and plans from which the attacks are made."""
+"""Small recordings, light fields, key frames and plans that the attacks use."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ RATE = 24
 
 
 class Materials:
-    """Files in one folder, each of which is made when it is first needed."""
+    """Files in one folder, each of which is created when it is first needed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = threading.RLock()  # cases that run at the same time share the files
+        self._lock = threading.RLock()  # concurrent cases share the files
         self._makers: dict[str, Callable[[Path], None]] = {
             "lr.mkv": lambda path: self._make_video(path, "64x48"),
             "hr.mkv": lambda path: self._make_video(path, "128x96"),
@@ -40,7 +40,7 @@ class Materials:
         }
 
     def get(self, name: str) -> Path:
-        """Return the path of a file or folder by name; make it if it does not exist."""
+        """Return the path of the named file or folder, creating it if it does not exist."""
         path = self.folder / name
         with self._lock:
             if not path.exists():
@@ -56,7 +56,7 @@ class Materials:
     def _make_video(self, path: Path, size: str) -> None:
         program = shutil.which("ffmpeg")
         if program is None:
-            raise SystemExit("found no ffmpeg program, expected one on the PATH; try `make tools`")
+            raise SystemExit("the ffmpeg program is not on the PATH; try `make tools`")
         source = ("-f", "lavfi", "-i", f"testsrc2=s={size}:r={RATE}", "-frames:v", str(FRAMES))
         coding = ("-c:v", "libx264", "-g", "8", "-crf", "10", "-pix_fmt", "yuv420p")
         command = [program, "-y", "-v", "error", *source, *coding, "-threads", "1", str(path)]

@@ -1,4 +1,4 @@
-"""Python files, programs and shared libraries in the folder in which a command is called."""
+"""Hostile Python modules and programs in the folder in which a command runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobs.stress.hostile.bench import PLAN, RUN, Bench, Case
 
-# Modules that Python, its libraries or the pipeline would import from the current folder.
+# modules that Python, its libraries or the pipeline could import from the current folder
 _NAMES = (
     *("json", "struct", "random", "typing", "numpy/__init__", "torch/__init__", "av", "cv2", "PIL"),
     *("h5py", "ray", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "fsspec", "encodings"),
@@ -44,14 +44,14 @@ def _attack_sandbox(bench: Bench) -> None:
 def _attack_without_safe_path(bench: Bench) -> None:
     bench.copy("lr.mkv")
     _plant_modules(bench, tuple(name for name in _NAMES if not name.startswith("pipeline")))
-    # `python -m` imports these before a line of ours runs, which the package's page states
+    # `python -m` imports these before any of our code runs, as pipeline/__main__.py states
     for name in ("sitecustomize", "usercustomize", "encodings", "typing"):
         (bench.folder / f"{name}.py").unlink()
     bench.attack("probe", "lr.mkv", program=(sys.executable, "-m", "pipeline"), status=(0,))
 
 
 def _attack_path(bench: Bench, entry: str) -> None:
-    """Attack children through an entry of PYTHONPATH that only the process itself should have."""
+    """Attack child processes through an entry of PYTHONPATH that they should not inherit."""
     bench.copy("lr.mkv", "hr.mkv")
     bench.write("modules/tensorrt.py", _CODE.format(marker=str(bench.marker)))
     bench.write("modules/h5py.py", _CODE.format(marker=str(bench.marker)))
@@ -67,7 +67,7 @@ def _attack_programs(bench: Bench) -> None:
 
 
 def _attack_name(bench: Bench, name: str) -> None:
-    """Give a recording whose name is shell code to a run with --exec."""
+    """Run with --exec on a recording whose name is shell code."""
     bench.copy("lr.mkv", "hr.mkv")
     (bench.folder / "lr.mkv").rename(bench.folder / name)
     Path(bench.folder / "out").mkdir()

@@ -1,4 +1,4 @@
-"""Pictures and recordings that claim a huge size, or hold more than pixels."""
+"""Pictures and recordings that claim a huge size, or that hold more than pixels."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _make_png(before: bytes = b"", size: tuple[int, int] = (_SIDE, _SIDE), depth: int = 8) -> bytes:
-    """Return a black PNG with more chunks before its pixels, or one that claims another size."""
+    """Return a black PNG with the chunks `before` its pixels, whose header claims `size`."""
     head = _chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, 2, 0, 0, 0))
     pixels = _chunk(b"IDAT", zlib.compress(bytes((3 * _SIDE + 1) * _SIDE)))
     return b"\x89PNG\r\n\x1a\n" + head + before + pixels + _chunk(b"IEND", b"")
 
 
 def _make_bomb() -> bytes:
-    """Return a PNG of 17000 x 17000 pixels that takes 40 kB."""
+    """Return a PNG of 17000 x 17000 pixels in 40 kB."""
     rows = zlib.compress(bytes((17000 // 8 + 1) * 17000), 9)
     head = _chunk(b"IHDR", struct.pack(">IIBBBBB", 17000, 17000, 1, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + _chunk(b"IDAT", rows) + _chunk(b"IEND", b"")
@@ -102,7 +102,7 @@ def _attack_file(bench: Bench, name: str) -> None:
 
 
 def _attack_reference(bench: Bench, name: str) -> None:
-    """Use a file as the reference and as the ground truth."""
+    """Use a hostile file as the reference and as the ground truth."""
     bench.copy("small.png")
     bench.write(name, _FILES[name])
     bench.attack("plan", "small.png", "--ref-stream", name, *PLAIN)

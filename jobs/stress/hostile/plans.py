@@ -1,4 +1,4 @@
-"""Plans of a stranger: every text and number in them is checked by what it may be."""
+"""Plans from a stranger, whose texts and numbers must all be validated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DISPLAY = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50
 _ESCAPE = "\x1b]0;evil\x07"
 _HUGE = 10**18
 
-# Name -> field of the plan, and what is written into it; {victim} is the victim's folder.
+# name -> a field of the plan, and its new value; {victim} stands for the victim's folder
 _FIELDS: dict[str, tuple[str, Any]] = {
     "pictures-absolute": ("pictures", "{victim}/%06d.png"),
     "pictures-file": ("pictures", "{victim}/thesis.txt"),
@@ -115,7 +115,7 @@ def _attack_text(bench: Bench, content: str | bytes) -> None:
 
 
 def _attack_huge_file(bench: Bench) -> None:
-    """Give a plan of 2 GiB, which is a sparse file and takes no room in an archive."""
+    """Pass a plan of 2 GiB, a sparse file that takes hardly any space in an archive."""
     bench.copy("lr.mkv", "hr.mkv", "small.png")
     for name in ("evil.json", "small.plan.json"):
         with bench.write(name, "{").open("r+b") as file:
@@ -129,7 +129,7 @@ def _attack_huge_file(bench: Bench) -> None:
 
 
 def _attack_view(bench: Bench, place: str) -> None:
-    """Change the file or the template of a light field's views."""
+    """Change a view's file or the file name template in the plan of a light field."""
     bench.copy("views", "large.png")
     plan = _read_plan(bench, "m.plan.json")
     grid = plan["input"]["grid"]
@@ -142,7 +142,7 @@ def _attack_view(bench: Bench, place: str) -> None:
 
 
 def _attack_output(bench: Bench) -> None:
-    """Let a plan name an output of the victim's that exists; only --force replaces it."""
+    """Run a plan whose output is an existing file of the victim, which must not be replaced."""
     bench.copy("lr.mkv", "hr.mkv")
     film = bench.victim / "film.mkv"
     film.write_text(SECRET, encoding="utf-8")
@@ -156,7 +156,7 @@ def _attack_output(bench: Bench) -> None:
 
 
 def _attack_stored(bench: Bench, change: dict[str, Any]) -> None:
-    """Plant a plan beside a finished output, as the pipeline would find it."""
+    """Change the plan beside a finished output, where the pipeline looks for it."""
     bench.copy("lr.mkv", "hr.mkv")
     bench.prepare("run", "lr.mkv", "--ref-stream", "hr.mkv", *OPTIONS, "-o", "out.mkv")
     stored = bench.folder / "out.plan.json"

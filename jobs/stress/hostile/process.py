@@ -1,4 +1,4 @@
-"""Run one command with limits on time and memory, and report all that it used and left."""
+"""Run a command with limits on time and memory, and report what it used and left behind."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ import psutil
 
 ROOT = Path(__file__).parents[3]
 PIPELINE = (sys.executable, "-P", "-m", "pipeline")
-SECONDS = 240.0  # limit of a command's time; most need 3
+SECONDS = 240.0  # time limit of a command; most need 3
 ADDRESS_SPACE = 12 << 30
-_GRACE_SECONDS = 2.0  # for children that are ending when their parent has ended
+_GRACE_SECONDS = 2.0  # for children that are still ending when their parent has ended
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Outcome:
     """The result of one command."""
 
     status: int
-    """Exit status; negative for the signal that ended it."""
+    """Exit status, or the negative number of the signal that ended the command."""
     stdout: bytes
     stderr: bytes
     seconds: float
     memory: int
-    """Most resident bytes of the largest process."""
+    """Peak resident bytes of the largest process."""
     timed_out: bool = False
     left_processes: bool = False
 
@@ -60,9 +60,9 @@ def run_command(
     terminal: bool = False,
     seconds: float = SECONDS,
 ) -> Outcome:
-    """Run a command in `folder` by the bash code `shell`, in which "$@" is the command.
+    """Run a command in `folder` with the bash code `shell`, in which "$@" is the command.
 
-    With `terminal`, standard error is a terminal. After `seconds`, all processes are killed.
+    If `terminal` is True, stderr is a terminal. After `seconds`, all processes are killed.
     """
     limits = f"ulimit -c 0; ulimit -v {ADDRESS_SPACE >> 10}; "
     words = ["bash", "-c", limits + shell, "bash", *command]
@@ -102,7 +102,7 @@ def _wait(
 ) -> tuple[int, int, bool]:
     """Wait for a process; return its exit status, its memory, and whether it had to be killed.
 
-    What it writes to the terminal `screen` is copied to `stderr`.
+    Output to the terminal `screen` (-1 for none) is copied to `stderr`.
     """
     timed_out = False
     memory = 0
@@ -111,7 +111,7 @@ def _wait(
     while True:
         number, status = os.waitpid(process.pid, os.WNOHANG)
         if screen >= 0:
-            with suppress(OSError):  # nothing was written, or nobody can write any more
+            with suppress(OSError):  # nothing was written, or the other end is closed
                 while text := os.read(screen, 1 << 16):
                     stderr.write(text)
         if number:
@@ -129,10 +129,10 @@ def _wait(
 
 
 def _read_memory(pid: int) -> int:
-    """Return the most memory, in bytes, that a process and its children have used so far.
+    """Return the peak memory so far, in bytes, of the largest among a process and its children.
 
-    The operating system also reports a maximum when a process ends, which includes that of its
-    parent: a child starts as its copy.
+    The peak that the operating system reports when a process ends is not used, because it includes
+    the peak of its parent, of which a child starts as a copy.
     """
     most = 0
     try:
@@ -142,12 +142,12 @@ def _read_memory(pid: int) -> int:
             found = re.search(r"VmHWM:\s+([0-9]+) kB", status)
             most = max(most, int(found[1]) << 10 if found else 0)
     except (OSError, psutil.Error):
-        pass  # ended meanwhile
+        pass  # the process has ended in the meantime
     return most
 
 
 def _end_group(group: int) -> bool:
-    """Kill what is left of a process group; return whether anything was."""
+    """Kill the remaining processes of a group, and return whether there were any."""
     end = time.monotonic() + _GRACE_SECONDS
     while time.monotonic() < end:
         try:

@@ -1,4 +1,4 @@
-"""Sidecars of a stranger: lightfield.json, keyframes.json, captures and other files beside."""
+"""Sidecars from a stranger: lightfield.json, keyframes.json, captures and other files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _TEXTS: dict[str, str | bytes] = {
 
 
 def _attack_views(bench: Bench) -> None:
-    """Read the mosaic and its sidecar by a command that writes files named after the views."""
+    """Convert the mosaic and its sidecar to files that are named after the views."""
     bench.attack("convert", "m.png", "--to", "folder", "-o", "out", "-q")
 
 
@@ -59,7 +59,7 @@ def _attack_field(bench: Bench, fields: dict[str, Any]) -> None:
 
 
 def _attack_run(bench: Bench, template: str) -> None:
-    """Enhance the mosaic to a folder, by `run` and in the sandbox."""
+    """Enhance the mosaic to a folder, both without and with the sandbox."""
     bench.copy("m.png", "m.lightfield.json", "large.png")
     sidecar = bench.folder / "m.lightfield.json"
     known = json.loads(sidecar.read_text(encoding="utf-8"))
@@ -86,7 +86,7 @@ def _make_sparse(bench: Bench, name: str) -> None:
         file.truncate(2 << 30)
 
 
-# Files that are read beside a recording -> the material they belong to, and a command on it.
+# files that are read beside a recording -> the material they belong to, and a command on it
 _BESIDE: dict[str, tuple[str, tuple[str, ...]]] = {
     "m.lightfield.json": ("m.png", ("probe", "m.png")),
     "views/lightfield.json": ("views", ("probe", "views")),
@@ -100,7 +100,7 @@ _BESIDE: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def _attack_file(bench: Bench, name: str, kind: str) -> None:
-    """Let a file that is read beside a recording be a link, a pipe or a file of 2 GiB."""
+    """Make a file that is read beside a recording a link, a pipe or a 2 GiB file."""
     source, command = _BESIDE[name]
     bench.copy(source, "lr.mkv")
     (bench.folder / name).unlink(missing_ok=True)

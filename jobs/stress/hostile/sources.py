@@ -1,4 +1,4 @@
-"""Recordings that try to read other files, by their format or through a decoder taken over."""
+"""Recordings that try to read other files, by their format or through a hijacked decoder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HIDDEN = "hidden"
 
 
 def _write_secret(bench: Bench) -> Path:
-    """Write numbers of the victim as bytes and as an HDF5 file; return the path of the bytes."""
+    """Write the victim's numbers as raw bytes and as HDF5, and return the path of the raw bytes."""
     secret = bench.victim / "numbers"
     secret.write_bytes(SECRET.encode() * 200)
     with h5py.File(bench.victim / "numbers.h5", "w") as file:
@@ -163,7 +163,7 @@ def _attack_linked_picture(bench: Bench, target: str) -> None:
     bench.copy("frames", "large.png")
     (bench.folder / "frames/001.png").unlink()
     bench.link("frames/001.png", target)
-    # a link to no file is left out of the folder
+    # a link whose target is not a file is ignored
     allowed = (2,) if target == "/etc/passwd" else (0, 2)
     bench.attack("probe", "frames", status=allowed)
     more = ("--ref-stream", "large.png", *PLAIN)
@@ -217,7 +217,7 @@ def _attack_sandbox(bench: Bench) -> None:
     bench.write("other", "x")
     code = (sys.executable, "-c", _TAKEN_OVER)
     given = (str(bench.folder / "lr.mkv"), str(bench.victim), str(bench.marker))
-    # the process cannot write to a file, not even to standard output
+    # the confined process cannot write to files, not even to stdout if that is a file
     done = bench.attack(*given, program=code, shell='"$@" | cat', makes=(), status=(0,))
     bench.expect(done.stdout.strip() == b"[]", f"done: {done.text}")
 

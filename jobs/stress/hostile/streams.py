@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or broken, and text that controls the terminal."""
+"""Standard streams that are closed, full or broken, and text with terminal control sequences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAMES = {
 
 _ENHANCED = tuple(_NAMES[key] for key in ("title", "c1", "lines", "markup", "percent", "glob"))
 
-# Where the streams of a command go, as bash code after "$@".
+# redirections of a command's streams, as bash code after "$@"
 _STREAMS = {
     "stderr-closed": "2>&-",
     "stderr-full": "2>/dev/full",
@@ -36,15 +36,15 @@ _STREAMS = {
 
 def _attack_stream(bench: Bench, redirection: str) -> None:
     bench.copy("lr.mkv", "hr.mkv")
-    run = tuple(word for word in RUN if word != "-q")  # so that there is progress to write
-    # a result that nobody reads is an error, and the output is complete
+    run = tuple(word for word in RUN if word != "-q")  # so that the command writes progress
+    # a result that nobody reads is an error, although the output is complete
     allowed = (0, 1) if redirection.startswith("> ") else (0,)
     bench.attack(*run, shell=f'"$@" {redirection}', status=allowed)
     bench.expect((bench.folder / "out.mkv").exists(), "no output")
 
 
 def _attack_full_stdout(bench: Bench, command: tuple[str, ...]) -> None:
-    """Let results meet a full disk: that is an error, but never a traceback."""
+    """Write results to a full disk, which must cause an error but never a traceback."""
     bench.copy("lr.mkv", "hr.mkv")
     bench.attack(*command, shell='"$@" >/dev/full', status=(1, 2, 120))
 
@@ -78,7 +78,7 @@ def _attack_name(bench: Bench, name: str) -> None:
 
 
 def _attack_terminal(bench: Bench) -> None:
-    """Show progress on a terminal for a recording with a hostile name and hostile tags."""
+    """Show the progress of a recording with a hostile name and hostile tags on a terminal."""
     bench.copy("lr.mkv", "hr.mkv")
     _write_tags(bench, "lr.mkv", f"{_ESCAPE}.mkv")
     run = ("run", f"./{_ESCAPE}.mkv", "--ref-stream", "hr.mkv", *OPTIONS[:-1], "-o", "out.mkv")
@@ -86,7 +86,7 @@ def _attack_terminal(bench: Bench) -> None:
 
 
 def _write_tags(bench: Bench, source: str, name: str) -> None:
-    """Copy a recording, with sound, subtitles and tags that contain escape sequences."""
+    """Write a copy of a recording with subtitles and tags that contain escape sequences."""
     text = bench.write(".s.srt", f"1\n00:00:00,000 --> 00:00:00,500\n{_ESCAPE}\n")
     tags = []
     for key in ("title", "comment", "artist", "handler_name", "encoder"):
@@ -130,7 +130,7 @@ def _attack_arguments(bench: Bench) -> None:
         ("train", _ESCAPE, "--data", _ESCAPE, "-o", "out.safetensors"),
         ("compare", "lr.mkv", "hr.mkv", "--labels", f"{_ESCAPE},b", "-o", f"{_ESCAPE}/a.png"),
     ):
-        # a plan without a network reads neither weights nor templates
+        # planning without a network reads neither weights nor templates
         unused = {"--model", "--template"} & set(command)
         bench.attack(*command, status=(0, 2) if unused else (2,))
 

@@ -1,4 +1,4 @@
-"""URLs: the secrets in them, servers that misbehave, and schemes that read other files."""
+"""URLs that contain secrets, servers that misbehave, and schemes that read other files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Manner = Literal["well", "endless", "redirect", "short", "long name"]
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Serves the files of one folder, in a good or a hostile manner."""
+    """Serves the files in one folder, well or in a hostile manner."""
 
     folder = Path()
     manner: Manner = "well"
@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def _serve(folder: Path, manner: Manner = "well") -> Iterator[str]:
-    """Serve a folder on this machine, and yield its address with a user and a password."""
+    """Serve a folder on this machine, and yield its URL, which has a user and a password."""
     handler = type("Handler", (_Handler,), {"folder": folder, "manner": manner})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -84,7 +84,7 @@ def _expect_no_secret(bench: Bench, text: str, where: str) -> None:
 
 
 def _check_files(bench: Bench) -> None:
-    """Expect that every file with a secret, and each of its folders or itself, is private."""
+    """Expect every file that contains a secret to be private."""
     for path in bench.root.rglob("*"):
         if not path.is_file() or path.is_symlink():
             continue
@@ -95,7 +95,7 @@ def _check_files(bench: Bench) -> None:
 
 
 def _attack_run(bench: Bench) -> None:
-    """Enhance a signed URL with a password, killed and then finished."""
+    """Enhance a signed URL with a password in a run that is killed and then finished."""
     bench.copy("hr.mkv")
     with _serve(bench.materials.get("lr.mkv").parent) as server:
         url = f"{server}/lr.mkv?X-Amz-Signature={_SIGNATURE}"
@@ -113,7 +113,7 @@ def _attack_run(bench: Bench) -> None:
 
 
 def _attack_texts(bench: Bench) -> None:
-    """Fail in many ways with such a URL; no message may contain its secrets."""
+    """Fail in many ways with a signed URL; no message may contain its secrets."""
     bench.copy("lr.mkv", "hr.mkv")
     bench.materials.get("lr.mkv")
     with _serve(bench.materials.folder) as server:
@@ -170,7 +170,7 @@ def _attack_scheme(bench: Bench, url: str) -> None:
 
 
 def _attack_file_url(bench: Bench) -> None:
-    """Write to file:// URLs: they are paths, and an existing file stays."""
+    """Write to file:// URLs, which are paths; an existing file must stay."""
     bench.copy("lr.mkv", "hr.mkv")
     thesis = bench.victim / "thesis.txt"
     for place in (f"file://{thesis}", f"file://localhost{thesis}", f"file:{thesis}"):

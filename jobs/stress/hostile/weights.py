@@ -1,4 +1,4 @@
-"""Weights and training configurations of a stranger."""
+"""Weights and training configurations from a stranger."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _other_shape(path: Path) -> None:
 
 
 class _Bomb:
-    """An object that makes a folder when it is unpickled."""
+    """An object that creates a folder when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         import os

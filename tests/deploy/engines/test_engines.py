@@ -87,12 +87,14 @@ def test_bicubic_engine_is_opencv_bicubic(picture: np.ndarray) -> None:
 def test_frames_that_do_not_fit_are_refused(
     lr: tuple[int, ...], ref: tuple[int, ...], dtype: type
 ) -> None:
-    with pytest.raises(EngineError, match="expected as many references, 2, 4 or 8 times"):
+    with pytest.raises(
+        EngineError, match="expected one for each frame, of the same type, and 2, 4 or 8 times"
+    ):
         load_engine("bicubic").enhance(np.zeros(lr, np.uint8), np.zeros(ref, dtype))
 
 
 def test_unknown_engines_and_models_are_named() -> None:
-    with pytest.raises(UnknownEngineError, match="'warp9', expected one of auto"):
+    with pytest.raises(UnknownEngineError, match="no engine 'warp9'; expected one of auto"):
         load_engine("warp9")
     with pytest.raises(EngineError, match=r"found no model 'nothing\.safetensors'"):
         load_engine("torch", model="nothing.safetensors")
@@ -157,7 +159,7 @@ def test_weights_and_references_must_fit(picture: np.ndarray) -> None:
     ref = picture[:, :96, :128]
     lr = shrink(ref, 4)
     engine = load_engine("torch")
-    with pytest.raises(EngineError, match=r"found weights of shape \(1, 3\), expected \(1, 2\)"):
+    with pytest.raises(EngineError, match=r"weights have the shape \(1, 3\), expected \(1, 2\)"):
         engine.enhance(lr, ref, ref, weights=np.ones((1, 3), np.float32))
     with pytest.raises(EngineError, match=r"found references \[\], expected at least one"):
         engine.enhance(lr)

@@ -165,5 +165,5 @@ except OutOfMemoryError as error:
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == (
-        "found too little memory on cpu for a batch of 1 at 1024x1024; try a smaller --batch\n"
+        "there is too little memory on cpu for a batch of 1 at 1024x1024; try a smaller --batch\n"
     )

@@ -167,7 +167,9 @@ def test_a_pytorch_without_the_operations_has_no_such_engine(
     monkeypatch.setattr(int8, "Int8Convolution", refuse)
     assert not is_int8_fast()
     assert "int8" not in list_candidates()
-    with pytest.raises(EngineError, match="PyTorch lacks here; try --engine torch"):
+    with pytest.raises(
+        EngineError, match="do not work in PyTorch on this machine; try --engine torch"
+    ):
         Int8Engine()
 
 
@@ -187,5 +189,5 @@ def test_auto_leaves_it_out_on_processors_without_dot_products(
 def test_other_networks_are_refused(tmp_path: Path) -> None:
     weights = tmp_path / "paper.safetensors"
     save_weights(build_network("paper"), "paper", weights)
-    with pytest.raises(EngineError, match="runs the network 'fast' alone"):
+    with pytest.raises(EngineError, match="runs only the network 'fast', not"):
         Int8Engine(str(weights))

@@ -145,7 +145,7 @@ def test_each_version_is_called_by_its_own_api(
     [
         (
             "crash",
-            r"found tensorrt, which cannot be loaded \(it crashes \(signal 6\)\), expected T",
+            r"tensorrt cannot be loaded \(it crashes \(signal 6\)\), expected T",
         ),
         ("oserror", r"cannot be loaded \(OSError: libnvinfer\.so\.11: cannot open shared"),
     ],
@@ -352,14 +352,14 @@ def test_a_context_without_memory_raises_out_of_memory_and_frees_all(fake: Fake)
     device = Host()
     engine = TensorrtEngine(device=device, library=find_library(rtx=False))
     pan = frames(1, 64, 96)
-    with pytest.raises(OutOfMemoryError, match=r"found too little memory on cuda:0 .* at 96x64"):
+    with pytest.raises(OutOfMemoryError, match=r"there is too little memory on cuda:0 .* at 96x64"):
         engine.enhance(shrink(pan), pan)
     assert device.releases == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_driver_no_plan_is_read(fake: Fake) -> None:
-    with pytest.raises(EngineError, match=r"found .*; .*try --engine torch"):
+    with pytest.raises(EngineError, match=r"TensorRT needs.*; .*try --engine torch"):
         find_gpu()
     with pytest.raises(EngineError, match="--engine torch"):
         TensorrtEngine()

@@ -76,7 +76,7 @@ def test_unusable_input_is_one_line(
     tmp_path: Path, config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(config, tmp_path / "out", "--resume", str(tmp_path)) == 2
-    assert "found no run.state/state.json in" in capsys.readouterr().err
+    assert "because it has no run.state/state.json" in capsys.readouterr().err
     assert run("missing", tmp_path / "out") == 2
     assert "found no configuration 'missing'" in capsys.readouterr().err
 

@@ -46,5 +46,5 @@ def test_a_share_is_between_both(trained: tuple[CrossNetFast, Path]) -> None:
 
 
 def test_weights_to_mix_with_are_required(trained: tuple[CrossNetFast, Path]) -> None:
-    with pytest.raises(SystemExit, match="found no `start` in ablation"):
+    with pytest.raises(SystemExit, match="ablation has no `start`, which names"):
         mix_weights("ablation", trained[1], 0.5)

@@ -102,7 +102,7 @@ def test_a_case_that_fails_itself_is_no_success(
     assert "BROKEN x" in capsys.readouterr().out
     assert main(["--quick", "--only", "y"]) == 0
     assert "no such system" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="expected a name or a direction"):
+    with pytest.raises(SystemExit, match="there is no case or direction"):
         main(["--only", "c"])
 
 

@@ -57,7 +57,7 @@ def test_an_engine_with_wrong_results_is_reported(
     monkeypatch.setattr(OnnxEngine, "enhance", lambda self, lr, *refs, **_: refs[0])
     done = engines("verify", "--engine", "onnx")
     assert done.exit_code == 1
-    assert done.stdout.startswith("onnx FAILED and is not used: differs from PyTorch")
+    assert done.stdout.startswith("onnx FAILED and is not used: its results differ")
 
 
 @pytest.mark.parametrize("size", ["640", "0x64", "100x30", "wide"])
@@ -84,7 +84,7 @@ def test_unknown_targets_are_refused_in_one_line(tmp_path: Path) -> None:
 def test_tensorrt_without_a_driver_is_refused_in_one_line() -> None:
     done = engines("verify", "--engine", "tensorrt")
     assert done.exit_code == 2
-    assert done.stderr.startswith("error: found no NVIDIA driver")
+    assert done.stderr.startswith("error: TensorRT needs an NVIDIA driver")
     assert done.stderr.count("\n") == 1
 
 
