@@ -257,7 +257,7 @@ def test_a_kernel_does_not_undo_the_sharpening_of_key_frames(
     found = estimate_capture(pairs, 4)
     assert found.taps is None
     assert found.shape == "bicubic"
-    assert found.reason == "the HR pictures are sharper than a camera makes them"
+    assert found.reason == "the HR pictures are sharper than any camera would record them"
     # the fit of the refused kernel tells how much the codec lost
     assert found.fits_db is not None
     assert found.bicubic_db is not None
@@ -271,7 +271,7 @@ def test_a_kernel_does_not_undo_the_sharpening_of_generated_key_frames() -> None
         pairs.append((lr, sharpen(np.asarray(large, np.uint8), 1.0, 3.0)))
     found = estimate_capture(pairs, 4)
     assert found.taps is None
-    assert found.reason == "the HR pictures are sharper than a camera makes them"
+    assert found.reason == "the HR pictures are sharper than any camera would record them"
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
