@@ -139,7 +139,7 @@ def try_adapted(
         _round_db(verdict.gain),
         verdict.blend,
         used=used,
-        note="" if used else "weights from another input do not improve this one's key frames",
+        note="" if used else "weights from another input do not improve the key frames here",
     )
 
 
