@@ -26,7 +26,7 @@ class WeightsError(Exception):
 
 @dataclass(frozen=True)
 class AdaptedFacts:
-    """How the weights in a file were adapted, as the file records it."""
+    """How the weights in a file were adapted, as recorded in the file."""
 
     base: str
     """SHA-256 of the weights file from which the adaptation started."""
@@ -137,10 +137,10 @@ def read_description(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def load_network(model: str) -> Network:
-    """Load the network of `model` in float32 for inference.
+    """Return the network of `model` with float32 weights, ready for inference.
 
     `model` is a preset, a variant of one, or the path of a safetensors file. Raises WeightsError if
-    the file is missing or damaged, or holds weights that do not fit its network or are not finite.
+    the file is missing or damaged, or if its weights do not fit the network or are not finite.
     """
     path = find_weights(model)
     try:

@@ -133,7 +133,7 @@ def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimat
         None,
         used,
         dropped,
-        "no pair to measure",
+        "there is no pair to measure",
         colour,
     )
     if not pairs:
@@ -141,7 +141,8 @@ def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimat
     if len(used) <= len(dropped):
         why = ", ".join(sorted(set(dropped.values())))
         shown = f"only {len(used)} of {len(pairs)} pairs" if used else "no pair"
-        reason = f"{shown} {'show' if len(used) > 1 else 'shows'} one instant ({why})"
+        verb = "show" if len(used) > 1 else "shows"
+        reason = f"{shown} {verb} the same instant in LR and HR ({why})"
         return replace(nothing, pairs=(), colour=None, reason=reason)
 
     shares = max(1, -(-FEWEST_PARTS // len(used)))
@@ -175,8 +176,8 @@ def _observe(lr: Picture, hr: Picture, scale: int) -> _Observation:
     height, width = lr.shape[:2]
     if hr.shape[:2] != (height * scale, width * scale):
         raise ValueError(
-            f"found HR of {hr.shape[1]}x{hr.shape[0]} for LR of {width}x{height}, expected "
-            f"{width * scale}x{height * scale}"
+            f"found an HR picture of {hr.shape[1]}x{hr.shape[0]} for an LR picture of "
+            f"{width}x{height}, expected {width * scale}x{height * scale}"
         )
     lr_luma, hr_luma = get_luma(lr), get_luma(hr)
     bicubic = join_taps(make_bicubic_taps(scale))

@@ -126,7 +126,7 @@ def measure_response(kernel: NDArray[np.floating], frequency: float) -> float:
 
 
 def is_sharpening_undone(kernel: NDArray[np.floating]) -> bool:
-    """Return whether a kernel (4s x 4s, sum 1) weakens coarse detail as no camera does.
+    """Return whether a kernel (4s x 4s, sum 1) weakens coarse detail in a way that no camera does.
 
     Such a kernel results from HR pictures that were sharpened or generated.
     """

@@ -23,14 +23,14 @@ LEAST_FAITHFUL = 46.0
 WIDEST = 1.7
 LIGHTLY_COMPRESSED = 36.0
 
-RECORDED = {"fast": "fast-recorded"}  # weights -> their variant for compressed or noisy recordings
+RECORDED = {"fast": "fast-recorded"}  # weights -> variant for compressed or noisy recordings
 
 
 def choose_weights(model: str, fits_db: float | None) -> str:
     """Return the shipped weights for a recording: `model`, or its variant for recordings.
 
-    `fits_db` is the fit of the measured capture, or None if nothing was measured; then, and for
-    models without a variant, `model` is returned.
+    `fits_db` is the fit of the measured capture in dB, or None if nothing was measured. The result
+    is `model` if that is None, if the fit is good, or if `model` has no variant.
     """
     if model not in RECORDED or fits_db is None or fits_db >= LEAST_FAITHFUL:
         return model

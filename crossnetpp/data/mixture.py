@@ -1,4 +1,4 @@
-"""Training samples: a weighted mixture of sources, some with a faulty reference."""
+"""Training samples from a weighted mixture of sources; some samples have a faulty reference."""
 
 from __future__ import annotations
 

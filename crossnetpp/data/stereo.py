@@ -20,7 +20,7 @@ def read_disparity(path: Path) -> Disparity:
     """Return the left picture's disparity from a .npz, .npy or .pfm file or an integer picture.
 
     Infinite, zero and negative values become NaN. Raises DataError if the file cannot be read or
-    does not hold H x W values.
+    does not contain H x W values.
     """
     try:
         if path.suffix in (".npz", ".npy"):

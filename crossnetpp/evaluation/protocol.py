@@ -51,7 +51,7 @@ def make_light_field_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Sc
 
 
 def make_clip_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
-    """Yield each clip at x4; the nearest key frame is the reference of every frame."""
+    """Yield each clip at x4; each frame's reference is the nearest key frame."""
     for name, split in CLIPS.items():
         if not sampling.includes(name, split):
             continue

@@ -166,7 +166,7 @@ def _render_cost(results: list[SceneResult], methods: list[str]) -> str:
             preparing = result.preparing.get(name, 0.0)
             cells.append(f"{cell} (+{preparing:.0f} once)" if preparing > 1 else cell)
         rows.append([f"{result.group} {result.name} x{result.scale}", *cells])
-    return render_table(["CPU seconds a picture", *methods[1:]], rows)
+    return render_table(["CPU seconds per picture", *methods[1:]], rows)
 
 
 def _render_notes(report: Report) -> str:

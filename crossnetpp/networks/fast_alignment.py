@@ -18,7 +18,7 @@ from crossnetpp.networks.warp import upscale_flow, warp
 
 
 class Encoder(nn.Module):
-    """Encoder with features at 1/4, 1/8, 1/16 and 1/32 size, shared by all images."""
+    """Encoder that computes features at 1/4, 1/8, 1/16 and 1/32 size, shared by all images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Encoder(nn.Module):
 
 
 class FlowHead(nn.Module):
-    """Refines a flow from a cost volume, LR features and the flow itself."""
+    """Refines a flow, given a cost volume, LR features and the flow itself."""
 
     def __init__(self, radius: int, features: int, width: int) -> None:
         super().__init__()

@@ -84,7 +84,7 @@ class SyntheticConfig(_Strict):
     leave_out: tuple[str, ...] = ()
     """Glob patterns of held-out files."""
     layers: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(le=32)]] = (1, 8)
-    """Fewest and most surfaces of a scene."""
+    """Minimum and maximum number of surfaces in a scene."""
     reach: Annotated[float, Field(ge=1)] = 64.0
     """Largest motion between target and reference in most scenes, in pixels."""
     recorded: Share = 0.4

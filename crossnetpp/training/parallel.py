@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among all processes of the run."""
+    """The rank and the device of this process, and the number of processes of the run."""
 
     rank: int
     count: int

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 Prepared = TypeVar("Prepared")
 
-DEPTH = 3  # steps that are prepared ahead
+DEPTH = 3  # number of steps that are prepared in advance
 
 
 class Prefetch(Generic[Prepared]):

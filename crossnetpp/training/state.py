@@ -56,7 +56,7 @@ def save_state(
     """Write the state so that an interruption leaves either the old or the new state intact."""
     folder.mkdir(parents=True, exist_ok=True)
 
-    # Tensors, in files of their own
+    # Tensors, in separate files
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     tensors |= _collect_moments(optimiser)
@@ -102,7 +102,7 @@ def load_state(
     average: nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> Progress | None:
-    """Restore a run from `folder` and return its progress, or None if `folder` holds no state.
+    """Restore a run from `folder` and return its progress, or None if there is no state.
 
     Raises ConfigError if the state belongs to another configuration.
     """

@@ -41,7 +41,7 @@ class GeneratorSettings:
     """The composition of the samples."""
 
     layers: tuple[int, int] = (1, 8)
-    """Fewest and most surfaces of a scene."""
+    """Minimum and maximum number of surfaces in a scene."""
     reach: float = 64.0
     """Largest motion between target and reference in most scenes, in pixels."""
     scales: tuple[int, ...] = (2, 4, 4, 4, 8, 8)

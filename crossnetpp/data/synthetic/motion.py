@@ -16,7 +16,7 @@ Matrices = NDArray[np.float64]
 
 FOCAL_LENGTH = 1.2  # in widths of the picture
 GENTLE_PIXELS = 16.0  # motion above which turning and zooming have their full range
-LEAST_MOTION = 0.25  # pixels
+LEAST_MOTION = 0.25  # in pixels
 FAR_SHARE = 0.15  # share of the scenes that may move twice as far
 STILL_CAMERA_SHARE = 0.15  # share of the scenes in which only surfaces move
 OWN_MOTION_SHARE = 0.5  # share of the surfaces that move on their own
