@@ -81,7 +81,7 @@ def make_cases(
 
 
 def choose_windows(key: KeyFrame, count: int, side: int) -> list[Window]:
-    """Return the `count` windows of a key frame with the most detail, which do not overlap."""
+    """Return the `count` most detailed windows of a key frame, none of which overlap."""
     height, width = (min(length, side) // MULTIPLE * MULTIPLE for length in key.hr.shape[:2])
     luma = to_planes([key.hr]).mean(1, keepdim=True)
     detail = (luma - F.avg_pool2d(luma, 9, stride=1, padding=4)).abs()
@@ -152,7 +152,7 @@ class Judge:
 
         A blend is acceptable if its mean gain is at least LEAST_GAIN and no case loses more than
         MOST_LOSS. `shares` are in descending order and begin with 1. The search ends once the gain
-        falls below that of an acceptable blend.
+        falls below that of the best acceptable blend so far.
         """
         before = self._average(self._before)
         best = Verdict(0.0, float("nan"), before)

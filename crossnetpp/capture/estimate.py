@@ -56,7 +56,7 @@ PicturePair: TypeAlias = tuple[Picture, Picture]
 
 MOST_PIXELS = {2: 30_000, 4: 12_000, 8: 6_000}  # scale -> LR pixels per pair
 FEWEST_PIXELS = 600  # in all pairs together at scale 2; proportional to the scale
-FEWEST_PARTS = 4  # if there are fewer pairs, they are cut into strips to leave out one at a time
+FEWEST_PARTS = 4  # fewer pairs are cut into strips, so that enough parts can be left out in turn
 LEAST_MATCH = 0.5  # share of the textured pixels of a pair that must agree
 MOST_MOTION = 0.75  # LR pixels; a larger shift is motion
 MOST_APART = 0.2  # LR pixels by which a pair's shift may differ from the median

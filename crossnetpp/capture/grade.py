@@ -3,7 +3,7 @@
 A colourist bends the channels, mixes them, and darkens or tints regions of the picture. A curve for
 each channel and a matrix, both for the whole picture, model the first two. An affine map of the
 colours, which varies over the picture as a cubic spline, models the last. All are fitted by robust
-least squares, in which places that fit badly hardly count, because painting is not grading.
+least squares, in which places that fit badly hardly count, because painting is not part of a grade.
 """
 
 from __future__ import annotations

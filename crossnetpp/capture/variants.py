@@ -17,9 +17,10 @@ LEAST_FAITHFUL = 46.0
 # Widest kernel in LR pixels that is trusted for a lightly compressed recording, and the fit in dB
 # below which compression is no longer light. At crf 20, kernels of the evaluation's clips have
 # widths of 1.0 to 1.46, or 1.91 to 1.96 if an unsharp mask sharpened the key frames. A soft lens
-# can be as wide, but the bicubic kernel harms it less than detail that is too strong harms the
-# others: on three frames of frog, such detail gains -1.3 dB instead of +1.2 dB (not recorded). At
-# crf 28, the codec alone makes kernels wide, and the weights for recordings borrow less.
+# also makes kernels this wide, but using such a kernel for sharpened key frames costs more than
+# using the bicubic kernel for a soft lens: on three frames of frog, it gains -1.3 dB instead of
+# +1.2 dB (not recorded). At crf 28, the codec alone makes kernels wide, and the weights for
+# recordings borrow less.
 WIDEST = 1.7
 LIGHTLY_COMPRESSED = 36.0
 

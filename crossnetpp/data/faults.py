@@ -45,7 +45,7 @@ def blur_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
 
 
 def hide_part(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with a square of its reference replaced by that of the reference of `other`.
+    """Return `pair` with a square of its reference copied from the reference of `other`.
 
     The side of the square is a sixth to a half of the shorter side of the picture.
     """

@@ -31,9 +31,9 @@ class PairSource(Protocol):
     """A source of training pairs."""
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return a random pair of `size` x `size` pixels, with more motion for larger `motion`.
+        """Return a random pair of `size` x `size` pixels.
 
-        `motion` is in 0..1 and grows with the curriculum.
+        `motion` (0..1) is how much of the full motion the curriculum allows.
         """
         ...
 

@@ -17,7 +17,7 @@ def pad_planes(planes: Tensor, multiple: int) -> Tensor:
 
 
 def repeat_border(planes: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
-    """Return `planes` (N x C x H x W) with its border repeated this many times on each side.
+    """Return `planes` (N x C x H x W) extended on each side by copies of its border.
 
     PyTorch's compiler turns F.pad into indexing, and fails if one indexing follows another, so it
     is given slices and concatenations instead.

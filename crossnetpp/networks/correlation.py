@@ -1,4 +1,4 @@
-"""Local correlation of two feature maps: the similarity of pixels in one to nearby ones."""
+"""Local correlation: how similar each pixel of a feature map is to nearby pixels of another."""
 
 from __future__ import annotations
 

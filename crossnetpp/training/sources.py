@@ -22,9 +22,9 @@ from crossnetpp.training.config import (
 
 
 def find_files(data: Path, patterns: tuple[str, ...], leave_out: tuple[str, ...]) -> list[Path]:
-    """Return the files that match `patterns`, in this order, without those that match `leave_out`.
+    """Return the files that match `patterns`, pattern by pattern, but not those in `leave_out`.
 
-    Raises ConfigError if there are none.
+    `leave_out` has patterns as well. Raises ConfigError if there are no files.
     """
     left_out = {path for pattern in leave_out for path in data.glob(pattern)}
     found = [path for pattern in patterns for path in sorted(data.glob(pattern))]
