@@ -65,7 +65,7 @@ class DataFolder:
         if not folder.is_dir():
             raise EvaluationError(
                 f"found no folder {folder}, expected one with videos, lightfields and stereo; "
-                "set --data to the folder that training uses"
+                "try --data with the folder that training uses"
             )
         self._folder = folder
         self._clips: dict[tuple[str, int | None], list[Picture]] = {}
@@ -116,12 +116,12 @@ class DataFolder:
             found = "a single file" if names else "no file"
             raise EvaluationError(
                 f"found {found} that matches {pattern} in {self._folder}, expected two or more; "
-                "choose only --groups and --scenes whose data you have"
+                "try only --groups and --scenes whose data you have"
             )
         return names
 
     def _missing(self, name: str) -> EvaluationError:
         return EvaluationError(
             f"found no readable file {name} in {self._folder}, which a chosen scene needs; "
-            "choose only --groups and --scenes whose data you have"
+            "try only --groups and --scenes whose data you have"
         )
