@@ -250,7 +250,9 @@ def test_unreadable_files_are_reported_in_one_line(
         return original_import(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", without_h5py)
-    check_refused(r"h5py is not installed.*try pip install h5py", lambda: LightFields.from_hdf5(path))
+    check_refused(
+        r"h5py is not installed.*try pip install h5py", lambda: LightFields.from_hdf5(path)
+    )
 
 
 def make_rng() -> np.random.Generator:
