@@ -1,4 +1,4 @@
-"""CrossNet++: reference-based super-resolution as a network on arrays or tensors.
+"""CrossNet++: a network for reference-based super-resolution of arrays or tensors.
 
 `load("fast")(lr, ref)` enhances `lr` with the detail of `ref`.
 """

@@ -18,7 +18,7 @@ SCALES = (2, 4, 8)
 
 
 class Enhancer:
-    """A network with weights that enhances pictures and keeps no state between calls."""
+    """A trained network that enhances pictures and keeps no state between calls."""
 
     def __init__(self, network: Network, device: torch.device) -> None:
         self.network = network
@@ -32,8 +32,8 @@ class Enhancer:
         are floating point in 0..1, 3 x H x W or N x 3 x H x W. The height and width of `ref` are 2,
         4 or 8 times those of `lr`. The result has the type and shape of `ref`.
 
-        Raises TypeError if one of them is an array and the other a tensor, and ValueError if their
-        types, shapes or sizes are not supported or do not fit together.
+        Raises TypeError if one is an array and the other a tensor, and ValueError if their types,
+        shapes or sizes are not supported or do not match.
         """
         if isinstance(lr, Tensor) != isinstance(ref, Tensor):
             raise TypeError(
@@ -52,7 +52,7 @@ class Enhancer:
         return cast(Images, _convert_like(sr, ref))
 
     def _to_planes(self, images: NDArray[Any] | Tensor) -> Tensor:
-        """Return `images` as float32 N x 3 x H x W in 0..1 on the device.
+        """Return `images` as a float32 tensor on the device, N x 3 x H x W in 0..1.
 
         Raises ValueError if their type or shape is not supported.
         """
@@ -91,15 +91,15 @@ class Enhancer:
 def load(model: str = "fast", *, device: str | torch.device | None = None) -> Enhancer:
     """Return an Enhancer for `model`: `fast`, `fast-recorded`, or the path of a safetensors file.
 
-    `device` defaults to CUDA if available. Raises WeightsError if the weights are missing or cannot
-    be used.
+    `device` defaults to CUDA if it is available, else to the CPU. Raises WeightsError if the
+    weights are missing or cannot be used.
     """
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return Enhancer(load_network(model).to(chosen), chosen)
 
 
 def _find_scale(lr: Tensor, ref: Tensor) -> int:
-    """Return how many times as high and wide as `lr` the references are.
+    """Return the factor by which `ref` is higher and wider than `lr`.
 
     Raises ValueError unless the factor is 2, 4 or 8 and every picture has a reference.
     """

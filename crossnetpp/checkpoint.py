@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors files that also hold the preset and its options, never pickles."""
+"""Weights on disk: safetensors files (never pickles) that also store the preset and its options."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ class WeightsError(Exception):
 
 @dataclass(frozen=True)
 class AdaptedFacts:
-    """How the weights in a file were adapted, as the file records it."""
+    """How the weights in a file were adapted, as recorded in the file."""
 
     base: str
     """SHA-256 of the weights file from which the adaptation started."""
     steps: int
     held_out_gain_db: float
-    """Gain in dB over the base on key frames that were held out."""
+    """Gain in dB over the base weights on held-out key frames."""
     blend: float
-    """Share of the trained weights in the mean that is stored; the rest is the base."""
+    """Share of the trained weights in the stored weights; the rest is the base."""
 
 
 def save_weights(
     network: Network, preset: str, path: Path, adapted: AdaptedFacts | None = None
 ) -> None:
-    """Write the weights as float16 safetensors, half as large as float32 without visible loss.
+    """Write the weights as float16 safetensors, which halves the file without visible loss.
 
-    The file's metadata hold the preset and, as JSON, the network's configuration and, if given,
-    `adapted`. The same weights give the same bytes.
+    The file's metadata contain the preset, the network's configuration as JSON and, if it is set,
+    `adapted` as JSON. The same weights give the same bytes.
     """
     tensors = {
         name: tensor.detach().to(torch.float16).contiguous()
@@ -57,9 +57,9 @@ def save_weights(
 
 
 def _sort_metadata(content: bytes) -> bytes:
-    """Return a safetensors file with its metadata in alphabetical order.
+    """Return the content of a safetensors file with its metadata sorted by key.
 
-    The order in which the library writes them varies.
+    The library writes them in varying order.
     """
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:start])
@@ -70,9 +70,9 @@ def _sort_metadata(content: bytes) -> bytes:
 
 
 def read_adapted_facts(path: Path) -> AdaptedFacts | None:
-    """Return how the weights in a file were adapted; None if the file records no adaptation.
+    """Return how the weights in a file were adapted, or None if the file records no adaptation.
 
-    Raises WeightsError if the file is not readable safetensors, or the record is not readable.
+    Raises WeightsError if the file or the record cannot be read.
     """
     text = _read_metadata(path).get("adapted")
     if text is None:
@@ -81,7 +81,7 @@ def read_adapted_facts(path: Path) -> AdaptedFacts | None:
         return TypeAdapter(AdaptedFacts).validate_json(text)
     except ValidationError as error:
         raise WeightsError(
-            f"found a record of adaptation in {path} that this version cannot read; "
+            f"found an adaptation record in {path} that this version cannot read; "
             "adapt again with `pipeline adapt`"
         ) from error
 
@@ -113,8 +113,8 @@ def find_weights(model: str) -> Path:
 
     if is_name:
         raise WeightsError(
-            f"found no shipped weights for the preset '{model}', expected 'fast' or a "
-            "safetensors file; train them or use --model fast"
+            f"found no shipped weights for the preset '{model}'; train them, or try --model fast "
+            "or a safetensors file"
         )
     raise WeightsError(
         f"found no model '{model}', expected one of {', '.join((*PRESETS, *VARIANTS))} or a "
@@ -137,10 +137,10 @@ def read_description(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def load_network(model: str) -> Network:
-    """Load the network of `model` in float32 for inference.
+    """Return the network of `model` with float32 weights, ready for inference.
 
     `model` is a preset, a variant of one, or the path of a safetensors file. Raises WeightsError if
-    the file is missing or damaged, or holds weights that do not fit its network or are not finite.
+    the file is missing or damaged, or if its weights do not fit the network or are not finite.
     """
     path = find_weights(model)
     try:
@@ -168,14 +168,14 @@ def load_network(model: str) -> Network:
 def _to_float32(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Return the weights in float32.
 
-    Raises WeightsError if a tensor has fewer than 16 bits, is not floating point, or is not finite:
-    a single NaN would make every picture black.
+    Raises WeightsError if a tensor is not floating point, has fewer than 16 bits or is not finite.
+    A single NaN would make every picture black.
     """
     for name, tensor in tensors.items():
         if tensor.dtype not in WEIGHT_TYPES:
             raise WeightsError(
-                f"found {tensor.dtype} weights ({_shorten(name)}) in {path}, expected floating "
-                "point with 16 bits or more; try weights made by crossnetpp.train"
+                f"found {tensor.dtype} weights ({_shorten(name)}) in {path}, expected floating-"
+                "point weights of at least 16 bits; try weights made by crossnetpp.train"
             )
 
     wide = {name: tensor.float() for name, tensor in tensors.items()}
@@ -196,7 +196,7 @@ def _describe_mismatch(error: RuntimeError) -> str:
 
 
 def _shorten(text: str, most: int = 60) -> str:
-    """Return text from a file as a single line of at most `most` characters."""
+    """Return `text`, which comes from a file, as one line of at most `most` characters."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
@@ -218,6 +218,6 @@ def _read_config(preset: str, config: str, path: Path) -> Config:
         return make_config(preset, options)
     except (ValueError, RecursionError) as error:
         raise WeightsError(
-            f"found a network that this version cannot build in {path} "
+            f"found in {path} a network that this version cannot build "
             f"({_shorten(str(error), 300)}); try the version that trained it"
         ) from error

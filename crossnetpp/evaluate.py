@@ -1,4 +1,4 @@
-"""Compare methods by the papers' protocol and on recordings, all with the same input.
+"""Compare methods on the same input, by the papers' protocol and on recordings.
 
     python -m crossnetpp.evaluate --data DATA --out FOLDER
 
@@ -6,11 +6,11 @@ DATA is laid out as for training (CONTRIBUTING.md) and includes the val and test
 receives results.md, results.json, cases.jsonl and a contact sheet per scene. A progress bar shows
 the time left.
 
-A method is [NAME=]METHOD[:OPTION[+OPTION]]: METHOD is bicubic, classical, classical-plain, fast,
-fast-recorded, adapted (short for fast:adapted) or a safetensors file. The option 1ref gives it only
-the nearest reference, bicubic-kernel hides the measured kernel from it, and adapted adapts a
-network to each recording. The groups bicubic, sensor, recorded and recorded28 are recordings of
-clips, with both key frames around a frame as references.
+A method is [NAME=]METHOD[:OPTION[+OPTION]]. METHOD is bicubic, classical, classical-plain, fast,
+fast-recorded, paper, crossnet, adapted (short for fast:adapted) or a safetensors file. The option
+1ref gives the method only the nearest reference, bicubic-kernel hides the measured kernel from it,
+and adapted adapts its network to each recording. The groups bicubic, sensor, recorded and
+recorded28 are recordings of clips, with the key frames before and after each frame as references.
 
 The published networks take far longer than fast; --stride, --positions, --scenes, --groups and
 --device cuda shorten the evaluation.
@@ -55,7 +55,8 @@ def evaluate(
 ) -> list[SceneResult]:
     """Measure all methods on every scene, with a progress bar on `console`.
 
-    If the program `ffmpeg` is given, it also measures VMAF. Raises VmafError if the program fails.
+    VMAF is also measured if `ffmpeg`, the path of a program, is set. Raises VmafError if the
+    program fails.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
@@ -82,8 +83,8 @@ def write_results(report: Report, out: Path) -> None:
 def run_evaluation(arguments: argparse.Namespace, command: str) -> None:
     """Check the arguments, evaluate and write the results.
 
-    Raises EvaluationError if the arguments cannot be used, DataError if the data cannot,
-    WeightsError if a weights file cannot, and VmafError if ffmpeg fails.
+    Raises EvaluationError, DataError or WeightsError if the arguments, the data or a weights file
+    cannot be used, and VmafError if ffmpeg fails.
     """
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
@@ -94,14 +95,14 @@ def run_evaluation(arguments: argparse.Namespace, command: str) -> None:
         )
     if arguments.device != "cpu" and not torch.cuda.is_available():
         raise EvaluationError(
-            f"found no CUDA device for --device {arguments.device}, expected one; try --device cpu"
+            f"found no CUDA device for --device {arguments.device}; try --device cpu"
         )
     sampling = _make_sampling(arguments)
     ffmpeg = find_program() if arguments.vmaf else None
     if arguments.vmaf and ffmpeg is None:
         raise EvaluationError(
-            "found no ffmpeg program with the filter libvmaf, expected one for --vmaf; "
-            "try `pip install imageio-ffmpeg`, which brings one"
+            "found no ffmpeg program with the filter libvmaf, which --vmaf needs; "
+            "try `pip install imageio-ffmpeg`, which includes one"
         )
 
     # Data and methods
@@ -112,8 +113,8 @@ def run_evaluation(arguments: argparse.Namespace, command: str) -> None:
     names = [method.name for method in methods]
     if arguments.against not in (None, *names):
         raise EvaluationError(
-            f"found --against {arguments.against}, expected one of {', '.join(names)}; "
-            f"try --against {names[-1]}"
+            f"found --against {arguments.against}, expected one of the compared methods, "
+            f"{', '.join(names)}; try --against {names[-1]}"
         )
     scenes = load_scenes(data, arguments.groups.split(","), sampling)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -136,9 +137,9 @@ def run_evaluation(arguments: argparse.Namespace, command: str) -> None:
 
 
 def _make_sampling(arguments: argparse.Namespace) -> Sampling:
-    """Return the part of the data to measure.
+    """Return which part of the data to measure.
 
-    Raises EvaluationError if a number is too small, or --positions cannot be used.
+    Raises EvaluationError if a number is too small, or if --positions cannot be used.
     """
     for option in ("stride", "frames"):
         value = getattr(arguments, option)
@@ -170,7 +171,7 @@ def _parse_positions(text: str) -> tuple[int, ...]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return the exit status: 2 for unusable input."""
+    """Run the command line, and return the exit status: 0, or 2 after an error."""
     parser = argparse.ArgumentParser(
         prog="python -m crossnetpp.evaluate",
         description=__doc__,
@@ -214,7 +215,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--vmaf",
         action="store_true",
-        help="also measure VMAF of successive frames of clips",
+        help="also measure the VMAF of successive frames of clips",
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     arguments = parser.parse_args(argv)
@@ -228,7 +229,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _format_command(arguments: argparse.Namespace) -> str:
-    """Return the command line with placeholders for the local folders."""
+    """Return the command line, with placeholders for local folders."""
     methods = ",".join(_hide_folder(word) for word in arguments.methods.split(","))
     words = ["python -m crossnetpp.evaluate --data DATA --out FOLDER"]
     if methods != DEFAULT_METHODS:
@@ -247,7 +248,7 @@ def _format_command(arguments: argparse.Namespace) -> str:
 
 
 def _hide_folder(word: str) -> str:
-    """Return `word`, a method, without the folder of its weights file."""
+    """Return the method `word` without the folder of its weights file."""
     name, equals, source = word.rpartition("=")
     return f"{name}{equals}{Path(source).name}"
 

@@ -1,7 +1,8 @@
 """Pairs of SIFT keypoints in HR and REF, for the landmark loss of CrossNet++.
 
-A pair (p, q) means that HR at p shows the same point as REF at q, so the wanted flow, in the
-convention of `warp`, is V[p] = q - p. Points are (x, y) in pixels; pixel centres are whole numbers.
+A pair (p, q) means that HR at p shows the same point as REF at q, so the desired flow, in the
+convention of `warp`, is V[p] = q - p. Points are (x, y) in pixels; pixel centres have whole-number
+coordinates.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from torch import Tensor
 Picture = NDArray[np.uint8]  # uint8 H x W x 3 RGB
 Points = NDArray[np.float32]  # K x 2, (x, y) pixels
 
-# Lowe's ratio test: the distance to the best descriptor, divided by that to the second best. At
-# 0.6, on stereo with known disparity (Middlebury's motorcycle), 5 % of the pairs are more than 3
-# pixels off and none more than 45; at 0.7 some are off by hundreds. The published code uses 0.3,
-# which retains only a third as many pairs.
+# Lowe's ratio test: the distance to the best descriptor, divided by that to the second best. At 0.6
+# on stereo with known disparity (Middlebury's motorcycle), 5 % of the pairs are off by more than 3
+# pixels and none by more than 45; at 0.7, some are off by hundreds. The published code uses 0.3,
+# which keeps only a third as many pairs.
 MAX_RATIO = 0.6
-MAX_FEATURES = 4000  # strongest keypoints per picture
-PADDED_COUNT = 256  # pairs of a sample after padding
+MAX_FEATURES = 4000  # the strongest keypoints of each picture
+PADDED_COUNT = 256  # pairs per sample after padding
 
 
 class Landmarks(NamedTuple):
-    """Pairs of a sample or, collated, of a batch, padded to M pairs."""
+    """The pairs of a sample, padded to M; collated, those of a batch of N samples."""
 
     p: Tensor
     """[N x] M x 2 points in HR."""
@@ -43,7 +44,7 @@ class Landmarks(NamedTuple):
 
 @dataclass(frozen=True)
 class Matches:
-    """The K matching points of two pictures, sorted by their position in HR."""
+    """K pairs of matching points in two pictures, sorted by their position in HR."""
 
     p: Points
     """K x 2 points in HR."""
@@ -55,7 +56,7 @@ class Matches:
         return len(self.p)
 
     def crop(self, row: int, col: int, height: int, width: int) -> Matches:
-        """Return the pairs inside one window of both pictures, in coordinates of the window."""
+        """Return the pairs inside the same window of both pictures, in window coordinates."""
         origin = _make_point(col, row)
         last = _make_point(width - 1, height - 1)
         p = self.p - origin
@@ -64,9 +65,9 @@ class Matches:
         return Matches(p[inside], q[inside])
 
     def turn(self, height: int, width: int, quarters: int, *, mirror: bool) -> Matches:
-        """Return the pairs in the coordinates of pictures rotated by `data.sample.turn_pair`.
+        """Return the pairs in the coordinates of the pictures rotated by `data.sample.turn_pair`.
 
-        `height` and `width` are the size of the pictures before they are rotated.
+        `height` and `width` are the pictures' size before rotation.
         """
         p = self.p
         q = self.q
@@ -79,7 +80,7 @@ class Matches:
         return Matches(p, q)
 
     def pad(self, count: int = PADDED_COUNT) -> Landmarks:
-        """Return exactly `count` pairs: evenly selected if there are more, padded if fewer."""
+        """Return exactly `count` pairs: an even selection if there are more, padded if fewer."""
         chosen = np.arange(len(self))
         if len(self) > count:
             chosen = np.linspace(0, len(self) - 1, count).round().astype(int)
@@ -99,13 +100,13 @@ def _make_point(x: float, y: float) -> Points:
 
 
 def find_matches(target: Picture, reference: Picture, ratio: float = MAX_RATIO) -> Matches:
-    """Return the pairs of keypoints that match each other best and pass the ratio test, if any."""
+    """Return the pairs of keypoints that are each other's best match and pass the ratio test."""
     p, target_descriptors = _detect_features(target)
     q, reference_descriptors = _detect_features(reference)
     if len(target_descriptors) < 1 or len(reference_descriptors) < 2:
         return Matches(p[:0], q[:0])
 
-    # SIFT descriptors are whole numbers: these sums are exact in float32
+    # SIFT descriptors are whole numbers, so these sums are exact in float32
     lengths = np.square(target_descriptors).sum(1)[:, None]
     distances = lengths + np.square(reference_descriptors).sum(1)
     distances = distances - 2 * (target_descriptors @ reference_descriptors.T)
@@ -120,7 +121,7 @@ def find_matches(target: Picture, reference: Picture, ratio: float = MAX_RATIO) 
 
 def _detect_features(image: Picture) -> tuple[Points, NDArray[np.float32]]:
     """Return keypoints (K x 2) and SIFT descriptors (K x 128)."""
-    # Without precise upscaling every keypoint is a quarter of a pixel off
+    # Without precise upscaling, every keypoint is off by a quarter of a pixel
     sift = cv2.SIFT.create(nfeatures=MAX_FEATURES, enable_precise_upscale=True)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     keypoints, descriptors = sift.detectAndCompute(grey, None)
@@ -132,9 +133,9 @@ def _detect_features(image: Picture) -> tuple[Points, NDArray[np.float32]]:
 
 
 class LandmarkCache:
-    """Cache of SIFT pairs, keyed by the contents of the two pictures.
+    """Cache of SIFT pairs, keyed by the content of the two pictures.
 
-    The last `capacity` entries stay in memory. If `folder` is set, all entries are also stored
+    The newest `capacity` entries stay in memory. If `folder` is set, all entries are also stored
     there for other processes and later runs.
     """
 
@@ -180,7 +181,7 @@ class LandmarkCache:
 
 
 def _hash_pictures(*pictures: Picture) -> str:
-    """Return a hash of the pictures and of the settings that decide which pairs are found."""
+    """Return a hash of the pictures and of the settings that affect which pairs are found."""
     digest = hashlib.blake2b(f"{MAX_RATIO} {MAX_FEATURES}".encode(), digest_size=16)
     for picture in pictures:
         digest.update(str(picture.shape).encode())

@@ -1,4 +1,4 @@
-"""The hybrid loss of CrossNet++: a weighted sum of means, which do not depend on the crop size."""
+"""The hybrid loss of CrossNet++, a weighted sum of terms that do not depend on the crop size."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ class LossWeights:
     """Weights of the loss terms; 0 disables a term."""
 
     warping: float = 0.5
-    """Weight of the warping loss, for the reference warped by the final flow (`fast`) or by the
-    flow of stage 1 (published networks)."""
+    """Weight of the warping loss of the reference, warped by the final flow (`fast`) or by the flow
+    of stage 1 (published networks)."""
     warping_stage1: float = 0.25
-    """Weight of the loss between LR_up and the unsharp reference warped by the flow of stage 1,
+    """Weight of the loss between LR_up and the unsharp reference warped by the flow of stage 1;
     `fast` only."""
     flow: float = 0.004
-    """Weight of the flow loss, for the final flow and that of stage 1; not part of the paper."""
+    """Weight of the flow loss of the final flow and of stage 1's flow; not in the paper."""
     landmark: float = 0.0
     """Weight of the landmark loss: half the mean squared distance of landmarks in pixels."""
     squared: float = 0.0
-    """Weight of the mean squared error of SR, which PSNR measures; not part of the paper."""
+    """Weight of the mean squared error of SR, which determines PSNR; not in the paper."""
     sr: float = 1.0
     """Weight of the super-resolution loss."""
 
 
-FLOW_ERROR_LIMIT = 32.0  # limit of the flow loss in pixels; an error of this size has half of it
+FLOW_ERROR_LIMIT = 32.0  # limit of a pixel's flow loss; an error of 32 pixels costs half of it
 
 
 def charbonnier(difference: Tensor) -> Tensor:
@@ -50,9 +50,9 @@ def landmark_loss(flow: Tensor, landmarks: Landmarks) -> Tensor:
     """Return half the mean squared distance in pixels between p + V[p] and q.
 
     p and q are the points of `landmarks`, and V is `flow` (N x 2 x H x W pixels), sampled
-    bilinearly. The mean covers all valid pairs of the batch and is 0 if there are none.
+    bilinearly. The mean is over all valid pairs of the batch, and is 0 if there are none.
     """
-    # Squares of large motion overflow float16
+    # The squares of large motion overflow float16
     flow = flow.to(torch.promote_types(flow.dtype, torch.float32))
     p = landmarks.p.to(flow)
     q = landmarks.q.to(flow)
@@ -91,7 +91,7 @@ def hybrid_loss(
     """Return the loss terms by name, and their weighted sum as "total".
 
     `target` is N x 3 x H x W in 0..1, and `flow` N x 2 x H x W pixels, NaN where unknown. `fast`
-    has its own form of the warping loss. Terms of weight 0 do not contribute to the total.
+    has its own form of the warping loss. Terms with weight 0 do not contribute to the total.
 
     Raises ValueError if the weight of the landmark loss is not 0 and `landmarks` is None.
     """

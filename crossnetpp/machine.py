@@ -1,4 +1,4 @@
-"""The system, the processor and the memory of this machine."""
+"""The operating system, processor and memory of this machine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import platform
 import sys
 from pathlib import Path
 
-# Parts of messages, in lower case. "_status_alloc_failed" is that of cuDNN and cuBLAS. The last two
-# are all that oneDNN, which computes convolutions on CPUs, reports if it cannot allocate buffers.
+# Parts of messages, in lower case. cuDNN and cuBLAS report "_status_alloc_failed". The last two are
+# all that oneDNN, which computes convolutions on CPUs, reports if it cannot allocate buffers.
 _OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",
@@ -23,19 +23,19 @@ _OUT_OF_MEMORY = (
 
 
 def system_name() -> str:
-    """Return the name of the operating system as people write it."""
+    """Return the name of the operating system in its usual spelling."""
     return {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}.get(sys.platform, sys.platform)
 
 
 def is_linux() -> bool:
-    """Return whether this is Linux, the only system with a sandbox and with runs on Ray."""
+    """Return whether this is Linux, the only system that supports the sandbox and runs on Ray."""
     return sys.platform == "linux"
 
 
 def processor_name() -> str:
-    """Return the model name of the CPU, or "" if the system does not publish one.
+    """Return the model name of the CPU, or "" if the system does not report one.
 
-    On Linux, `platform.processor()` does not return the name.
+    On Linux it is read from /proc/cpuinfo, because `platform.processor()` does not return it there.
     """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -46,13 +46,13 @@ def processor_name() -> str:
 
 
 def count_cores() -> int:
-    """Return the number of cores that this process may use; outside Linux, that of all cores."""
+    """Return the number of cores that this process may use; outside Linux, that is all cores."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception, raised by any library, means that memory ran out."""
+    """Return whether an exception from any library means that memory ran out."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(message in text for message in _OUT_OF_MEMORY)

@@ -1,8 +1,8 @@
-"""Image quality: PSNR and SSIM on RGB and luma, with data range 1.
+"""Image quality: PSNR and SSIM of RGB and luma, with data range 1.
 
-SSIM follows Wang et al. 2004: it uses an 11 x 11 Gaussian window of sigma 1.5, and is averaged over
-the windows that are completely inside the image. Luma is BT.601 in limited range, as in the
-light-field literature.
+SSIM follows Wang et al. 2004: it uses an 11 x 11 Gaussian window with a sigma of 1.5, and is
+averaged over the windows that are completely inside the image. Luma is BT.601 in limited range, as
+in the light-field literature.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-PSNR_OF_IDENTICAL = 100.0  # dB reported for identical images, so that means stay finite
+PSNR_OF_IDENTICAL = 100.0  # PSNR in dB of identical images, so that means stay finite
 _WINDOW = 11
 _LUMA_601 = np.array([65.481, 128.553, 24.966], np.float32) / 255
 
@@ -44,8 +44,8 @@ def psnr(image: Plane, truth: Plane) -> float:
 def ssim(image: Plane, truth: Plane) -> float:
     """Return the mean SSIM between two H x W or H x W x C arrays in 0..1.
 
-    H and W are at least 11. The blurs are separable, and therefore faster on a CPU than the
-    convolution in torchmetrics.
+    H and W are at least 11. The blurs are separable, which makes them faster on a CPU than the
+    convolutions of torchmetrics.
     """
     half = _WINDOW // 2
 

@@ -1,4 +1,4 @@
-"""Make text safe for a terminal, which a hostile name could otherwise control.
+"""Make text safe to print, so that a hostile name cannot control the terminal.
 
 File names, titles, track names and messages from recordings may contain escape sequences that set
 the window's title or clear the screen, and marks that reverse the direction of the text.
@@ -18,7 +18,7 @@ _UNPRINTABLE = re.compile(
 def make_printable(text: str) -> str:
     """Return `text` with every unprintable character written as an escape such as `\\x1b`.
 
-    Tabs and newlines are left as they are.
+    Tabs and newlines are kept.
     """
     return _UNPRINTABLE.sub(_escape, text)
 
@@ -37,7 +37,7 @@ def _escape(found: re.Match[str]) -> str:
 
 
 class PrintableFormatter(logging.Formatter):
-    """A formatter that writes the unprintable characters of log records as escapes."""
+    """A formatter that escapes the unprintable characters in log records."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as printable text."""

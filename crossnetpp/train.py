@@ -1,4 +1,4 @@
-"""Train a network as a configuration specifies, such as one of those in `crossnetpp/configs`.
+"""Train a network with a configuration, such as one of those in `crossnetpp/configs`.
 
     python -m crossnetpp.train fast --data DATA --out fast.safetensors
     torchrun --nproc-per-node 4 -m crossnetpp.train fast --data DATA --out fast.safetensors
@@ -37,16 +37,17 @@ def train(
     deadline: float | None = None,
     show: Show | None = None,
 ) -> list[float]:
-    """Run or resume `config` in this process, and return the loss of each step that it runs.
+    """Run or resume the training `config` in this process, and return the loss of each step run.
 
-    Weights are written to `out` (safetensors), and the state, the log and files for TensorBoard
-    beside it. `show` receives the progress, which otherwise is a bar on a terminal and log lines
-    elsewhere. The run stops after step `stop_after`, or at the time `deadline` (by time.monotonic),
-    and the same call resumes it.
+    Weights are written to `out` (safetensors); the state, the log and files for TensorBoard are
+    written beside it. `show` receives the progress; without it, a terminal shows a progress bar,
+    and anything else receives log lines. The run stops after step `stop_after`, or at the time
+    `deadline` (by time.monotonic), and the same call resumes it.
 
-    Raises ConfigError if data are missing, if `freeze` names no part of the network, if the weights
-    to start from cannot be used, if the state beside `out` belongs to another configuration, or if
-    the processes cannot share a batch equally; and DataError if data cannot be used.
+    Raises DataError if data cannot be used, and ConfigError if data are missing, if `freeze` names
+    an unknown part of the network, if the weights to start from cannot be used or are `out`, if the
+    state beside `out` belongs to another configuration, or if the processes cannot share a batch
+    equally.
     """
     _check_out(config, out)
     with join_processes() as process:
@@ -57,9 +58,10 @@ def train(
 
 
 def open_data(config: TrainingConfig, data: Path, out: Path, process: ProcessGroup) -> TrainingData:
-    """Open the data that `config` needs, in the folder `data`; see `train` for the errors.
+    """Open the data that `config` needs, in the folder `data`.
 
     Landmarks are cached in a folder beside `out`. Only the leading process opens validation data.
+    See `train` for the errors.
     """
     samples = Mixture(
         open_sources(data, config.sources),
@@ -92,19 +94,18 @@ def open_data(config: TrainingConfig, data: Path, out: Path, process: ProcessGro
 
 
 def _check_out(config: TrainingConfig, out: Path) -> None:
-    """Raise ConfigError if the weights to write are the file to start from."""
+    """Raise ConfigError if `out` is the file of the weights to start from."""
     start = Path(config.start or "")
     if config.start and start.is_file() and out.exists() and out.samefile(start):
         raise ConfigError(
-            f"found --out {out}, which is also the file of weights to start from, expected another "
-            "file; try another --out"
+            f"found --out {out}, which is the file of the weights to start from; try another --out"
         )
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Return the name and the value of `name=value`, where the value is YAML.
+    """Return the name and the value of a setting `name=value`, whose value is YAML.
 
-    Raises ConfigError if `text` has another form.
+    Raises ConfigError if `text` does not have this form.
     """
     name, equals, value = text.partition("=")
     try:
@@ -113,24 +114,26 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return name, load_yaml(value)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[0]
-        raise ConfigError(f"found --set {text}, expected a value in YAML: {first}") from error
+        raise ConfigError(f"found --set {text}, expected a YAML value: {first}") from error
 
 
 def main() -> None:
-    """Run the command line; print one line and exit with status 2 for unusable input."""
+    """Run the command line; print one line and exit with status 2 if the input cannot be used."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="a YAML file, or the name of a shipped configuration")
     parser.add_argument(
         "--data", type=Path, required=True, help="folder that contains the training data"
     )
-    parser.add_argument("--out", type=Path, required=True, help="weights to write, .safetensors")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="file for the weights, .safetensors"
+    )
     parser.add_argument(
         "--set",
         type=parse_setting,
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="override a setting of the configuration; may be repeated",
+        help="override a setting of the configuration; can be repeated",
     )
     arguments = parser.parse_args()
 

@@ -1,7 +1,7 @@
 """Measure VMAF (Netflix, model vmaf_v0.6.1) with an `ffmpeg` program that includes libvmaf.
 
-PyAV's libraries lack the filter, so this module runs a program. The program reads pairs of
-pictures, one above the other, from a pipe, so that the caller decides which frames are compared.
+PyAV's libraries lack this filter, so the program is run as a child process. It reads pairs of
+pictures, one above the other, from a pipe, so the caller decides which frames are compared.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_SIDE = 32  # pixels; libvmaf's filters need 17 lines after it reduces the frames
-TIMEOUT_SECONDS = 60  # for listing filters, and for ending after a failure
+LEAST_SIDE = 32  # pixels; libvmaf reduces the frames, and its filters then need 17 lines
+TIMEOUT_SECONDS = 60  # limit for listing the filters, and for ending after a failure
 
 
 class VmafError(Exception):
-    """The program cannot measure VMAF; the message states why in one line."""
+    """VMAF that cannot be measured, with the reason in one line."""
 
 
 @cache
 def find_program() -> str | None:
-    """Return an `ffmpeg` program with libvmaf, from the PATH or imageio-ffmpeg, or None."""
+    """Return the path of an `ffmpeg` with libvmaf, on the PATH or in imageio-ffmpeg, or None."""
     found = shutil.which("ffmpeg")
     if found is not None and _has_vmaf(found):
         return found
@@ -39,7 +39,7 @@ def find_program() -> str | None:
 
     try:
         bundled = str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError:  # the wheel lacks a program for this platform
+    except RuntimeError:  # the wheel has no program for this platform
         return None
     return bundled if _has_vmaf(bundled) else None
 
@@ -56,20 +56,20 @@ def _has_vmaf(found: str) -> bool:
 
 
 class Vmaf:
-    """A running measurement: `add` all pairs in presentation order, then call `scores`."""
+    """A VMAF measurement: `add` all pairs in presentation order, then call `scores`."""
 
     def __init__(self, ffmpeg: str, height: int, width: int, matrix: str = "bt709") -> None:
         """Start the program.
 
-        `height` and `width` are at least LEAST_SIDE. `matrix` is the colour matrix of the
-        recordings, or `rgb` for those without one.
+        `height` and `width` are at least LEAST_SIDE. `matrix` is the recordings' colour matrix, or
+        `rgb` if they have none.
         """
         self._shape = (height, width, 3)
         self._scratch = TemporaryDirectory(prefix="vmaf-", ignore_cleanup_errors=True)
         self._folder = Path(self._scratch.name)
         self._complaints = (self._folder / "stderr").open("w+", encoding="utf-8", errors="replace")
 
-        # convert to the luma of the recordings themselves
+        # Compare the luma that the recordings themselves have
         luma_matrix = "bt709" if matrix == "rgb" else matrix
         luma = f"scale=out_color_matrix={luma_matrix}:out_range=tv,format=yuv420p"
         crops = [f"crop={width}:{height}:0:{top},{luma}" for top in (0, height)]
@@ -97,13 +97,13 @@ class Vmaf:
             self._process.kill()
             self._process.wait()
         if self._process.stdin is not None:
-            with suppress(BrokenPipeError):  # the buffered rest is lost
+            with suppress(BrokenPipeError):  # data still buffered are lost
                 self._process.stdin.close()
         self._complaints.close()
         self._scratch.cleanup()
 
     def add(self, made: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
-        """Measure `made` against `truth`, each uint8 H x W x 3 RGB.
+        """Measure `made` against `truth`, both uint8 H x W x 3 RGB.
 
         Raises VmafError if the program fails.
         """

@@ -1,8 +1,8 @@
 """Adapt the weights of `fast` to one recording by training on its own key frames.
 
-At a key frame, LR and HR of one instant are given. Each key frame serves as a target, and its
-neighbours as the references to borrow from. Key frames that are held out decide whether the adapted
-weights are used, and which share of the change is kept.
+At a key frame, both LR and HR of the same instant are known. Each key frame serves as a target, and
+its neighbours as the references to borrow from. Held-out key frames decide whether the adapted
+weights are used, and how much of the change is kept.
 """
 
 from __future__ import annotations

@@ -20,17 +20,17 @@ from crossnetpp.networks.taps import Taps
 
 LEAST_KEY_FRAMES = 3
 LEAST_STEPS = 10  # fewer change too little to be worth the time
-MOST_STEPS = 160  # more bring hardly anything
+MOST_STEPS = 160  # more gain hardly anything
 SIDE = 256  # HR pixels along each side of a crop
 PIXELS_PER_STEP = CROPS * SIDE**2
-JUDGING_STEPS = 15  # steps that take as long as judging the result
-REPORTS = 4  # times that the gain is measured while training
-STILL_SHARE = 0.35  # of the batches, in which a reference is the target itself, moved a little
+JUDGING_STEPS = 15  # training steps that take as long as judging the result does
+REPORTS = 4  # how often the gain is measured during training
+STILL_SHARE = 0.35  # share of the batches in which one reference is the target, slightly moved
 
 
 @dataclass(frozen=True)
 class AdaptationSettings:
-    """Settings of an adaptation; each can change the bits of the adapted weights."""
+    """Settings of an adaptation; all of them affect the exact adapted weights."""
 
     steps: int
     """Training steps; see `count_steps`."""
@@ -38,7 +38,7 @@ class AdaptationSettings:
     threads: int | None = None
     """CPU threads; None = all cores."""
     side: int = SIDE
-    """Most HR pixels along each side of a crop."""
+    """Maximum side of a crop in HR pixels."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Progress:
     step: int
     steps: int
     gain_db: float | None
-    """The latest gain in dB on the held-out key frames, which may be NaN; None if it is unknown."""
+    """The latest gain in dB on the held-out key frames (may be NaN); None if it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,19 @@ class Adapted:
     """The result of an adaptation."""
 
     network: CrossNetFast
-    """The network with the weights to use; those before adaptation unless `used`."""
+    """The network to use; it has the original weights if `used` is False."""
     steps: int
     held_out_db: float | None
-    """PSNR in dB of the held-out key frames with the weights before adaptation; None if it is not
-    finite or was not measured."""
+    """PSNR in dB on the held-out key frames with the original weights; None if it is not finite or
+    was not measured."""
     held_out_gain_db: float | None
-    """Gain in dB on the held-out key frames over the weights before adaptation; None if it is not
-    finite or was not measured."""
+    """Gain in dB on the held-out key frames over the original weights; None if it is not finite or
+    was not measured."""
     blend: float
     """Share of the adapted weights in the weights to use; 0 if they are not used."""
     used: bool
     note: str = ""
-    """Why adapted weights are not used, or what else was notable."""
+    """Why the adapted weights are not used, or another remark; may be empty."""
 
 
 OnProgress = Callable[[Progress], None]
@@ -81,11 +81,11 @@ def adapt(
     settings: AdaptationSettings,
     on_progress: OnProgress = lambda _: None,
 ) -> Adapted:
-    """Train a copy of `network` on pairs of neighbouring key frames, and judge it on others.
+    """Train a copy of `network` on neighbouring key frames, and judge it on held-out ones.
 
     `keys` are in ascending order of position; all have the same LR size and the same HR size.
-    `taps` is the kernel that reduced HR to LR. The same arguments give the same bits on the same
-    CPU. If memory runs out, the weights before adaptation are returned.
+    `taps` is the kernel that reduced HR to LR. The same arguments give bit-identical weights on the
+    same CPU. If memory runs out, the result has the original weights.
 
     Raises ValueError if the key frames cannot be used; see `check_key_frames`.
     """
@@ -104,7 +104,7 @@ def adapt(
             if not is_out_of_memory(error):
                 raise
             reason = " ".join(str(error).split())[:200]
-            note = f"found too little memory to train: {reason}"
+            note = f"memory ran out during training: {reason}"
             return Adapted(network, 0, None, None, 0.0, used=False, note=note)
 
 
@@ -115,10 +115,10 @@ def try_adapted(
     taps: Taps,
     settings: AdaptationSettings,
 ) -> Adapted:
-    """Judge weights that were adapted to another recording on held-out key frames of this one.
+    """Judge weights adapted to another recording on held-out key frames of this one.
 
-    They are used as they are, or not at all, so `blend` is 1 or 0. The other arguments are those of
-    `adapt`; `settings.steps` is the number of steps of the adaptation to the other recording.
+    The weights are used unchanged or not at all, so `blend` is 1 or 0. The other arguments are
+    those of `adapt`; `settings.steps` is how many steps the other adaptation took.
 
     Raises ValueError if the key frames cannot be used; see `check_key_frames`.
     """
@@ -139,15 +139,15 @@ def try_adapted(
         _round_db(verdict.gain),
         verdict.blend,
         used=used,
-        note="" if used else "those of another input do not win on a key frame of this one",
+        note="" if used else "weights from another input do not improve the key frames here",
     )
 
 
 def check_key_frames(keys: Sequence[KeyFrame], side: int = SIDE) -> list[Example]:
-    """Return an example for each key frame with a neighbour in its scene.
+    """Return an example for each key frame that has a neighbour in its scene.
 
-    Raises ValueError if there are fewer than LEAST_KEY_FRAMES examples, or if the key frames are
-    too small or differ in size.
+    Raises ValueError if there are fewer than LEAST_KEY_FRAMES examples, if the key frames are too
+    small or differ in size, or if HR is not a whole multiple of LR.
     """
     examples = list_examples(keys)
     if len(examples) < LEAST_KEY_FRAMES:
@@ -165,8 +165,8 @@ def check_key_frames(keys: Sequence[KeyFrame], side: int = SIDE) -> list[Example
             lr[1] * scale,
         ):
             raise ValueError(
-                f"found key frames of {hr[1]}x{hr[0]} for LR frames of {lr[1]}x{lr[0]}, expected "
-                "the same sizes throughout, and HR a whole multiple of LR"
+                f"found a key frame of {hr[1]}x{hr[0]} for an LR frame of {lr[1]}x{lr[0]}, "
+                "expected the same sizes throughout, and HR to be a whole multiple of LR"
             )
     return examples
 
@@ -193,9 +193,9 @@ def time_step(
 
 
 def count_steps(seconds: float, step_seconds: float, least: int = LEAST_STEPS) -> int:
-    """Return how many training steps fit into `seconds`, along with judging their result.
+    """Return how many training steps fit into `seconds`, including the time to judge the result.
 
-    The number is at least `least`, and otherwise at most MOST_STEPS.
+    The number is at most MOST_STEPS, and never less than `least`.
     """
     fitting = int(seconds / step_seconds) - JUDGING_STEPS
     return max(least, min(MOST_STEPS, fitting))
@@ -209,7 +209,7 @@ def _train(
     settings: AdaptationSettings,
     on_progress: OnProgress,
 ) -> Adapted:
-    """Train, and return the result with the blend that serves the held-out key frames best."""
+    """Train, and return the result with the blend that is best on the held-out key frames."""
     steps = settings.steps
     training = Training(network, taps, steps=steps, seed=settings.seed)
     gain: float | None = None
@@ -227,14 +227,14 @@ def _train(
 
 def _conclude(network: CrossNetFast, training: Training, verdict: Verdict, steps: int) -> Adapted:
     """Return the result, with the reason if the adapted weights are not used."""
-    dropped = f"dropped {training.dropped} of {steps} steps, as their numbers were not finite"
+    dropped = f"dropped {training.dropped} of {steps} steps whose values were not finite"
     before, gain = _round_db(verdict.held_out_db), _round_db(verdict.gain)
     if verdict.blend:
         blended = blend_weights(network, training.network, verdict.blend)
         note = dropped if training.dropped else ""
         return Adapted(blended, steps, before, gain, verdict.blend, used=True, note=note)
 
-    note = "the adapted weights do not win on a key frame that was held out"
+    note = "the adapted weights do not improve the held-out key frames"
     if training.dropped:
         note += f"; {dropped}"
     return Adapted(network, steps, before, gain, 0.0, used=False, note=note)
@@ -247,7 +247,7 @@ def _round_db(value: float) -> float | None:
 
 @contextmanager
 def _limit_threads(threads: int | None) -> Iterator[None]:
-    """Set PyTorch's number of CPU threads, on which some last bits depend, inside the context."""
+    """Set PyTorch's number of CPU threads in the context; rounding of results depends on it."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or count_cores())
     try:

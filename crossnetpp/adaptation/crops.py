@@ -1,4 +1,4 @@
-"""Batches of crops from key frames, cut and rotated alike in every picture."""
+"""Batches of crops from key frames, cut and rotated in the same way in every picture."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch import Tensor
 from crossnetpp.adaptation.key_frames import Example, KeyFrame, Picture
 from crossnetpp.networks.taps import Taps, join_taps
 
-ALIGNMENT = 8  # HR pixels: a whole number of LR pixels at every scale
+ALIGNMENT = 8  # HR pixels; this is a whole number of LR pixels at every scale
 MULTIPLE = 32  # the network's multiple
 LEAST_SIDE = 64
-MOST_ASYMMETRY = 0.05  # sum of the differences between a kernel and its rotated form
+MOST_ASYMMETRY = 0.05  # sum of absolute differences between a kernel and its rotated form
 PAIRED_SHARE = 0.6  # share of the batches with two references, if any key frame has two neighbours
 STILL_CELLS = 96  # HR pixels between the knots of a synthetic motion
 
 
 class Turn(NamedTuple):
-    """An anticlockwise rotation by quarter turns, perhaps followed by mirroring in x."""
+    """An anticlockwise rotation by quarter turns, optionally followed by mirroring in x."""
 
     quarters: int
     mirror: bool
@@ -43,7 +43,7 @@ class Window(NamedTuple):
     width: int
 
     def cut(self, picture: Picture, scale: int = 1) -> Picture:
-        """Return this part of a picture that is HR downscaled by `scale`."""
+        """Return this window's part of a picture that is `scale` times smaller than HR."""
         rows = np.s_[self.row // scale : (self.row + self.height) // scale]
         cols = np.s_[self.col // scale : (self.col + self.width) // scale]
         return picture[rows, cols]
@@ -63,9 +63,9 @@ class Batch(NamedTuple):
 
 
 def find_turns(taps: Taps) -> list[Turn]:
-    """Return the turns that hardly change a reduction kernel; the first changes nothing at all.
+    """Return the turns that hardly change a reduction kernel, the first of which is the identity.
 
-    Pictures rotated in any other way would show a kernel other than the camera's.
+    With any other turn, the pictures would look reduced by a kernel that is not the camera's.
     """
     kernel = join_taps(taps)
     turns = [Turn(quarters, mirror) for mirror in (False, True) for quarters in range(4)]
@@ -98,7 +98,7 @@ def draw_window(rng: np.random.Generator, picture: Picture, side: int) -> Window
 
 
 class Crops:
-    """Draws batches from examples; the same generator gives the same batches."""
+    """Draws batches from examples; the same random generator gives the same batches."""
 
     def __init__(
         self,
@@ -109,11 +109,11 @@ class Crops:
         side: int,
         still_share: float,
     ) -> None:
-        """Draw crops of at most `side` pixels along each side.
+        """Draw crops of at most `side` x `side` HR pixels.
 
-        In a share `still_share` of the batches, the first reference is the target itself, moved a
-        little: with pairs of key frames alone, the network would learn to distrust references,
-        even for frames next to a key frame.
+        In a share `still_share` of the batches, the first reference is the target itself, slightly
+        moved. From pairs of key frames alone, the network would learn to distrust references even
+        for frames next to a key frame.
         """
         self.scale = taps.shape[-1] // 4
         self._keys = keys
@@ -140,7 +140,7 @@ class Crops:
     def _draw_crop(
         self, rng: np.random.Generator, pool: list[Example], count: int, is_still: bool
     ) -> tuple[list[Picture], list[float]]:
-        """Return crops of LR, target and `count` references, and the references' weights."""
+        """Return crops of LR, the target and `count` references, and the references' weights."""
         example = pool[int(rng.integers(len(pool)))]
         target = self._keys[example.target]
         order = rng.permutation(len(example.neighbours))[:count]
@@ -163,7 +163,7 @@ def move_slightly(
 ) -> Picture:
     """Return a window of a picture (H x W x 3), displaced smoothly by up to about `most` pixels.
 
-    It resembles the same window of the frame before or after.
+    The result resembles the same window in the previous or next frame.
     """
     shift = rng.uniform(-most, most, 2)
     amplitude = rng.uniform(0.2, 1.0)
@@ -180,6 +180,6 @@ def move_slightly(
 
 
 def to_planes(pictures: Sequence[Picture]) -> Tensor:
-    """Return uint8 pictures H x W x 3 as float32 N x 3 x H x W in 0..1."""
+    """Return N uint8 pictures (H x W x 3) as a float32 tensor, N x 3 x H x W in 0..1."""
     stack = np.stack([np.ascontiguousarray(picture) for picture in pictures])
     return torch.from_numpy(stack).permute(0, 3, 1, 2).float().div(255)

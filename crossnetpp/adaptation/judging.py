@@ -1,4 +1,4 @@
-"""Judge weights on key frames that were held out from training, and blend them."""
+"""Judge weights on key frames that were held out from training, and blend weights."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from crossnetpp.adaptation.crops import (
 from crossnetpp.adaptation.key_frames import Example, KeyFrame
 from crossnetpp.networks.fast import CrossNetFast
 
-WINDOWS = 2  # of all held-out key frames together
+WINDOWS = 2  # in total, over all held-out key frames
 BLENDS = (1.0, 0.75, 0.5, 0.25)
-LEAST_GAIN = 0.05  # dB on the held-out key frames, for adapted weights to be used
-MOST_LOSS = 0.1  # dB that no single case may lose
+LEAST_GAIN = 0.05  # dB that adapted weights must gain on the held-out key frames to be used
+MOST_LOSS = 0.1  # dB that a single case may lose at most
 
 
 class Case(NamedTuple):
@@ -33,19 +33,19 @@ class Case(NamedTuple):
 
     batch: Batch
     is_still: bool
-    """Whether the reference is the target itself, moved a little."""
+    """Whether the reference is the target itself, slightly moved."""
 
 
 class Verdict(NamedTuple):
-    """The blend that serves the held-out key frames best."""
+    """The blend that is best on the held-out key frames."""
 
     blend: float
-    """Share of the adapted weights; 0 if no blend wins."""
+    """Share of the adapted weights; 0 if no blend is acceptable."""
     gain: float
-    """Mean gain in dB of the blend over the weights before adaptation; if `blend` is 0, that of the
-    adapted weights alone, which may be NaN."""
+    """Mean gain in dB of the blend over the original weights; if `blend` is 0, the gain of the
+    fully adapted weights, which may be NaN."""
     held_out_db: float
-    """Mean PSNR in dB of the weights before adaptation, on the cases of `gain`; may be NaN."""
+    """Mean PSNR in dB of the original weights on the same cases as `gain`; may be NaN."""
 
 
 def make_cases(
@@ -55,10 +55,10 @@ def make_cases(
     side: int,
     device: torch.device,
 ) -> list[Case]:
-    """Return the cases by which weights are judged, the same for the same key frames.
+    """Return the cases on which weights are judged, which are the same for the same key frames.
 
-    A window has at most `side` HR pixels along each side. It is enhanced with the nearest
-    neighbour, with both if there are two, and with itself, moved a little.
+    A window has at most `side` x `side` HR pixels. Its references are the nearest neighbour, then
+    both neighbours if there are two, and finally the target itself, slightly moved.
     """
     rng = np.random.default_rng(0)
     cases = []
@@ -81,7 +81,7 @@ def make_cases(
 
 
 def choose_windows(key: KeyFrame, count: int, side: int) -> list[Window]:
-    """Return the `count` windows of a key frame with the most detail; they do not overlap."""
+    """Return the `count` most detailed windows of a key frame, none of which overlap."""
     height, width = (min(length, side) // MULTIPLE * MULTIPLE for length in key.hr.shape[:2])
     luma = to_planes([key.hr]).mean(1, keepdim=True)
     detail = (luma - F.avg_pool2d(luma, 9, stride=1, padding=4)).abs()
@@ -105,7 +105,7 @@ def choose_windows(key: KeyFrame, count: int, side: int) -> list[Window]:
 
 
 def _list_starts(length: int, part: int) -> list[int]:
-    """Return the starts of parts of `part` pixels that are spread over `length` without overlap."""
+    """Return where parts of `part` pixels start, spread over `length` pixels without overlap."""
     count = length // part
     step = (length - part) / max(1, count - 1)
     return [int(step * i) // ALIGNMENT * ALIGNMENT for i in range(count)]
@@ -113,7 +113,7 @@ def _list_starts(length: int, part: int) -> list[int]:
 
 @torch.inference_mode()
 def measure_psnr(network: CrossNetFast, case: Case, scale: int, taps: Tensor) -> float:
-    """Return the PSNR in dB of a case enhanced and rounded to 8 bits; NaN if it is not finite."""
+    """Return the PSNR in dB of a case after enhancement and rounding to 8 bits; may be NaN."""
     lr, references, weights, target = case.batch
     prepared = (network.prepare(reference, scale, taps) for reference in references)
     sr = network.enhance(lr, *prepared, weights=weights).sr
@@ -122,7 +122,10 @@ def measure_psnr(network: CrossNetFast, case: Case, scale: int, taps: Tensor) ->
 
 
 def blend_weights(base: CrossNetFast, adapted: CrossNetFast, share: float) -> CrossNetFast:
-    """Return a network with base + share (adapted - base), rounded as weights are saved."""
+    """Return a network with the weights base + share * (adapted - base).
+
+    They are rounded to float16, as `save_weights` stores them.
+    """
     blended = copy.deepcopy(base)
     with torch.no_grad():
         for name, tensor in blended.state_dict().items():
@@ -131,7 +134,7 @@ def blend_weights(base: CrossNetFast, adapted: CrossNetFast, share: float) -> Cr
 
 
 class Judge:
-    """Compares adapted weights with those before adaptation on the same cases."""
+    """Compares adapted weights with the original weights on the same cases."""
 
     def __init__(self, base: CrossNetFast, cases: Sequence[Case], scale: int, taps: Tensor) -> None:
         self._base = base
@@ -141,15 +144,15 @@ class Judge:
         self._before = [measure_psnr(base, case, scale, taps) for case in cases]
 
     def measure_gain(self, network: CrossNetFast) -> float:
-        """Return the mean gain in dB over the cases with neighbours; NaN if one is not finite."""
+        """Return the mean gain in dB on the cases with neighbours; NaN if a case has NaN."""
         return self._average(self._measure_gains(network))
 
     def choose_blend(self, adapted: CrossNetFast, shares: Sequence[float] = BLENDS) -> Verdict:
-        """Return the blend with the largest gain of those that win.
+        """Return the acceptable blend with the largest gain.
 
-        A blend wins if its mean gain is at least LEAST_GAIN and no case loses more than MOST_LOSS.
-        `shares` are in descending order and begin with 1; they are no longer tried once the gain
-        falls below that of a blend that wins.
+        A blend is acceptable if its mean gain is at least LEAST_GAIN and no case loses more than
+        MOST_LOSS. `shares` are in descending order and begin with 1. The search ends once the gain
+        falls below that of the best acceptable blend so far.
         """
         before = self._average(self._before)
         best = Verdict(0.0, float("nan"), before)
@@ -172,6 +175,6 @@ class Judge:
         ]
 
     def _average(self, values: list[float]) -> float:
-        """Return the mean of `values` (dB, one for each case) over the cases with neighbours."""
+        """Return the mean of `values` (one for each case, in dB) over the cases with neighbours."""
         far = [value for value, case in zip(values, self._cases, strict=True) if not case.is_still]
         return float(np.mean(far))

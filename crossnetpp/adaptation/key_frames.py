@@ -1,4 +1,4 @@
-"""Key frames of a recording, and the examples that they make for each other."""
+"""Key frames of a recording, and the training examples made from them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from crossnetpp.networks.priors import weigh_references
 
 Picture = NDArray[np.uint8]
 
-HOLD_OUT_TWO_FROM = 8  # number of examples from which two are held out
+HOLD_OUT_TWO_FROM = 8  # with this many examples or more, two are held out instead of one
 
 
 class KeyFrame(NamedTuple):
-    """One instant, or one view, at low and at high resolution."""
+    """One instant, or one view, at both low and high resolution."""
 
     lr: Picture
     """uint8 h x w x 3 RGB."""
     hr: Picture
     """uint8 H x W x 3 RGB on the output's grid, where H = s h and W = s w for the scale s."""
     position: float
-    """Time in LR frames; for views, the index in their order."""
+    """Time in LR frames; for views, the index in the order of views."""
     scene: int = 0
     """Number of the scene; key frames of different scenes are not paired."""
 
@@ -36,11 +36,11 @@ class Example(NamedTuple):
     neighbours: tuple[int, ...]
     """Indices of one or two neighbouring key frames, the nearest first; never the target."""
     weights: tuple[float, ...]
-    """Prior weight of each neighbour: 1 for the nearest."""
+    """Prior weight of each neighbour, 1 for the nearest."""
 
 
 def list_examples(keys: Sequence[KeyFrame]) -> list[Example]:
-    """Return an example for each key frame with a neighbour in its scene.
+    """Return an example for each key frame that has a neighbour in its scene.
 
     `keys` are in ascending order of position.
     """
@@ -58,10 +58,10 @@ def list_examples(keys: Sequence[KeyFrame]) -> list[Example]:
 
 
 def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
-    """Return the examples to train on, and the one or two by which the result is judged.
+    """Return the examples to train on, and the one or two held out to judge the result.
 
-    The latter have two neighbours if any example does, and are spread away from the ends of the
-    recording.
+    Held-out examples have two neighbours if any example does. They are spread over the recording,
+    away from its ends.
     """
     count = 2 if len(examples) >= HOLD_OUT_TWO_FROM else 1
     most = max(len(example.neighbours) for example in examples)

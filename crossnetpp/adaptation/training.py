@@ -16,24 +16,24 @@ from crossnetpp.networks.fast import CrossNetFast
 
 CROPS = 2  # per step
 RATE = 2e-4
-WARM_UP = 5  # steps
+WARM_UP = 5  # steps in which the learning rate rises
 LOSS = LossWeights(warping=0.3, warping_stage1=0.1, flow=0.0, squared=8.0)
 
 
 class Training:
-    """Trains a copy of a network for a number of steps that is fixed beforehand."""
+    """Trains a copy of a network for a fixed number of steps."""
 
     def __init__(self, base: CrossNetFast, taps: Tensor, *, steps: int, seed: int) -> None:
         self.network = copy.deepcopy(base).train().requires_grad_(True)
         self.dropped = 0
-        """Number of steps that were dropped because their numbers were not finite."""
+        """Number of steps that were dropped because a value was not finite."""
         self._steps = steps
         self._taps = taps
         self._rng = np.random.default_rng(seed)
         self._optimiser = torch.optim.Adam(self.network.parameters(), lr=RATE)
 
     def run_step(self, crops: Crops, step: int) -> None:
-        """Draw a batch and improve the weights; leave them unchanged if a number is not finite."""
+        """Draw a batch and update the weights, unless a value is not finite."""
         device = self._taps.device
         batch = crops.draw(self._rng, CROPS, device)
         for group in self._optimiser.param_groups:
@@ -46,14 +46,14 @@ class Training:
             self.dropped += 1
 
     def _compute_gradients(self, batch: Batch) -> bool:
-        """Compute the gradients of a batch, and return whether all numbers are finite."""
+        """Compute the gradients of a batch, and return whether all values are finite."""
         scale = self._taps.shape[-1] // 4
         prepared = [self.network.prepare(each, scale, self._taps) for each in batch.references]
         output = self.network.enhance(batch.lr, *prepared, weights=batch.weights)
         unknown = torch.full_like(batch.target[:, :2], float("nan"))
         loss = hybrid_loss(output, batch.target, unknown, LOSS)["total"]
 
-        # the gradient of a warp with a flow that is not finite writes beyond its memory
+        # With a flow that is not finite, the backward pass of a warp writes out of bounds
         numbers = (loss, output.sr, output.flow, output.flow_stage1)
         if not all(bool(torch.isfinite(each).all()) for each in numbers):
             return False
@@ -63,13 +63,13 @@ class Training:
 
 
 def find_rate_factor(step: int, steps: int) -> float:
-    """Return the factor of the learning rate: a short warm-up, then a cosine to a twentieth."""
+    """Return the learning rate's factor: a short warm-up, then cosine decay to 0.05."""
     warm = min(1.0, (step + 1) / WARM_UP)
     return warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
 def measure_step_seconds(base: CrossNetFast, crops: Crops, taps: Tensor) -> float:
-    """Return how many seconds a training step takes here, the second of two steps."""
+    """Return how many seconds a training step takes on this machine, after one to warm up."""
     training = Training(base, taps, steps=2, seed=0)
     training.run_step(crops, 0)
     start = time.perf_counter()

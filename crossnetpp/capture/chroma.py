@@ -1,4 +1,4 @@
-"""Measure where LR chroma is sampled relative to luma; encoders and converters differ in this."""
+"""Measure where LR chroma is sampled relative to luma; encoders and converters differ here."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from crossnetpp.capture.moments import MARGIN, Picture, Plane, get_luma, reduce_
 
 BLUR = 1.0  # LR pixels; chroma is coarser than luma, and its finest detail is noise
 FEWEST_PIXELS = 500
-LEAST_GRADIENT = 0.1 / 255  # RMS chroma gradient per LR pixel below which pictures are too gray
-LEAST_CERTAINTY = 0.05  # standard error in LR pixels above which the shift is unknown
+LEAST_GRADIENT = 0.1 / 255  # RMS chroma gradient per LR pixel below which pictures are too grey
+LEAST_CERTAINTY = 0.05  # standard error in LR pixels above which the shift counts as unknown
 
 
 def estimate_chroma_shift(
     pairs: Sequence[tuple[Picture, Picture]], kernel: NDArray[np.floating]
 ) -> tuple[float, float] | None:
-    """Return how far (x, y) in LR pixels chroma is sampled to the right of and below luma.
+    """Return how far (x, y), in LR pixels, chroma is sampled to the right of and below luma.
 
     Each pair is LR (h x w x 3) and HR (s h x s w x 3) RGB of one instant. `kernel` (4s x 4s) is the
-    reduction of luma. The result is None if the pictures are too small, too gray or too noisy to
-    measure the shift in both directions.
+    reduction kernel of luma. The result is None if the pictures are too small, too grey or too
+    noisy to measure the shift in both directions.
     """
     gram, cross = np.zeros((3, 3)), np.zeros(3)
     power, count = 0.0, 0
@@ -39,7 +39,7 @@ def estimate_chroma_shift(
     if count < FEWEST_PIXELS or gram[:2, :2].trace() / count < LEAST_GRADIENT**2:
         return None
     if np.linalg.matrix_rank(gram) < len(gram):
-        return None  # colour changes in one direction only
+        return None  # colours vary in one direction only
 
     solution = np.linalg.solve(gram, cross)
     noise = max(power - float(cross @ solution), 0.0) / count
@@ -50,7 +50,7 @@ def estimate_chroma_shift(
 
 
 def _split_chroma(rgb: Picture, kernel: NDArray[np.floating] | None) -> list[Plane]:
-    """Return red minus luma and blue minus luma (white is 1), reduced by `kernel`, and blurred."""
+    """Return red minus luma and blue minus luma (white is 1), reduced by `kernel` and blurred."""
     luma = get_luma(rgb)
     full_scale = np.float32(np.iinfo(rgb.dtype).max)
     planes = [rgb[..., c].astype(np.float32) / full_scale - luma for c in (0, 2)]
@@ -62,7 +62,7 @@ def _split_chroma(rgb: Picture, kernel: NDArray[np.floating] | None) -> list[Pla
 def _make_equations(near: Plane, far: Plane) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return linear equations for a small shift (x, y) and a blur that turn `far` into `near`.
 
-    They are coefficients (N x 3) and values (N), for the N pixels away from the border.
+    The result is the coefficients (N x 3) and values (N) for the N pixels inside the margin.
     """
     inside = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
     columns = [

@@ -1,9 +1,9 @@
 """The colours of LR as a function of those of HR: one curve for each channel, then a matrix.
 
-Another exposure, tone curve or range bends the channels; another matrix of YCbCr, white balance or
-sensor mixes them. Curves and matrix are fitted to pictures of one instant, which are averaged so
-widely that the kernel hardly matters. A transform is kept only if it also explains pictures that
-were left out of its fit.
+A different exposure, tone curve or range changes each channel by itself; a different YCbCr matrix,
+white balance or sensor mixes the channels. Curves and matrix are fitted to pictures of one instant,
+blurred so strongly that the reduction kernel hardly matters. A transform is kept only if it also
+explains pictures that were left out of its fit.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 Picture: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
-KNOTS = 17  # of a curve, evenly spread from black to white
+KNOTS = 17  # of each curve, evenly spaced from black to white
 BLUR = 5  # LR pixels over which colours are averaged before they are compared
-MOST_SAMPLES = 6_000  # of a pair
-SMOOTHNESS = 0.05  # weight of a curve's bends against its fit
+MOST_SAMPLES = 6_000  # per pair
+SMOOTHNESS = 0.05  # weight of a curve's bends relative to its errors
 ROUNDS = 3  # of reweighted fits, and of alternating fits of curves and matrix
-EDGES = 0.8  # share of the pixels that are compared, the smoothest
+EDGES = 0.8  # share of the pixels that are compared, namely the smoothest
 
-OUTLIERS = 0.1  # share of the samples that a comparison leaves out, the worst
-CLIPPED = 2.5 / 255  # distance from black or white within which a level is clipped
+OUTLIERS = 0.1  # share of the samples, namely the worst, that a comparison leaves out
+CLIPPED = 2.5 / 255  # distance from black or white within which a level counts as clipped
 FEWEST_SAMPLES = 200
-UNSEEN = 1e-5  # weight that pulls colours without samples towards no change
+UNSEEN = 1e-5  # weight that keeps colours without samples unchanged
 
 LEAST_ERROR = 1.0 / 255  # RMS error without a transform below which none is needed
 LEAST_GAIN = 1.0  # dB by which a transform must be better than none
-LEAST_FURTHER_GAIN = 0.5  # dB by which curves and matrix together must be better than one of them
+LEAST_FURTHER_GAIN = 0.5  # dB by which a more complex transform must be better than a simpler one
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class ColourTransform:
     """A transform of RGB in 0..1: an increasing curve for each channel, then a matrix."""
 
     curves: Array
-    """3 x KNOTS: the values of each channel at evenly spread levels."""
+    """3 x KNOTS: the values of each channel at evenly spaced levels."""
     matrix: Array
-    """3 x 3, applied to columns of red, green and blue."""
+    """3 x 3, applied to column vectors of red, green and blue."""
 
     def apply(self, rgb: Array) -> Array:
         """Return colours (... x 3 in 0..1) as LR would show them, not clipped."""
@@ -59,7 +59,7 @@ def make_plain_transform() -> ColourTransform:
 
 
 def transform_colours(rgb: Picture, transform: ColourTransform) -> NDArray[np.float32]:
-    """Return a picture (8-bit or 16-bit H x W x 3 RGB) transformed, as 0..1 and not clipped."""
+    """Return a picture (8-bit or 16-bit H x W x 3 RGB) transformed, scaled to 0..1, not clipped."""
     limit = int(np.iinfo(rgb.dtype).max)
     levels = np.arange(limit + 1) / limit
     knots = np.linspace(0, 1, transform.curves.shape[1])
@@ -69,7 +69,7 @@ def transform_colours(rgb: Picture, transform: ColourTransform) -> NDArray[np.fl
 
 
 def transform_picture(rgb: Picture, transform: ColourTransform) -> Picture:
-    """Return a picture (H x W x 3 RGB of 8 or 16 bits) with transformed colours, rounded."""
+    """Return a picture (H x W x 3 RGB of 8 or 16 bits) transformed, rounded and clipped."""
     limit = int(np.iinfo(rgb.dtype).max)
     levels_out = (transform_colours(rgb, transform) * limit).round().clip(0, limit)
     if rgb.dtype == np.uint8:
@@ -81,7 +81,7 @@ def estimate_colour(pairs: Sequence[tuple[Picture, Picture]]) -> ColourTransform
     """Return the transform from HR colours to LR colours.
 
     Each pair is LR (h x w x 3) and HR (H x W x 3) RGB of one instant. The result is None if the
-    colours already agree, if no transform makes them agree better, or if the pairs show too little.
+    colours already agree, if no transform makes them agree better, or if too few pixels are usable.
     """
     parts = [part for lr, hr in pairs for part in _sample_colours(lr, hr, len(pairs))]
     if len(parts) < 2:
@@ -101,9 +101,9 @@ def estimate_colour(pairs: Sequence[tuple[Picture, Picture]]) -> ColourTransform
 
 
 def fit_transform(source: Array, target: Array) -> ColourTransform:
-    """Return the curves and the matrix that bring colours closest to those at the same places.
+    """Return the curves and the matrix that map `source` most closely to `target`.
 
-    Both are N x 3 in 0..1. Places that fit badly count for less.
+    Both are colours at the same N places, N x 3 in 0..1. Places that fit badly count for less.
     """
     return _fit_both(_Samples(source, target))
 
@@ -123,7 +123,7 @@ def _join(parts: Sequence[_Samples]) -> _Samples:
 
 
 def _sample_colours(lr: Picture, hr: Picture, pairs: int) -> list[_Samples]:
-    """Return the colours of a pair at smooth, unclipped pixels, in halves if `pairs` is 1.
+    """Return the colours of a pair at smooth, unclipped pixels, in two halves if `pairs` is 1.
 
     Parts with too few pixels are left out.
     """
@@ -157,9 +157,10 @@ def _sample_colours(lr: Picture, hr: Picture, pairs: int) -> list[_Samples]:
 
 
 def _compare(parts: Sequence[_Samples], fit: Callable[[_Samples], ColourTransform]) -> float:
-    """Return the PSNR in dB of transforms, each fitted to all parts but one and tried on that one.
+    """Return the cross-validated PSNR in dB of the transforms that `fit` returns.
 
-    The worst tenth of the samples, where something may have moved, is left out.
+    Each transform is fitted to all parts but one, and tested on that one. The worst tenth of the
+    samples, where something may have moved, is left out.
     """
     errors = []
     for number, part in enumerate(parts):
@@ -183,7 +184,7 @@ def _fit_both(samples: _Samples) -> ColourTransform:
     """Return curves and a matrix, fitted alternately, each with the other held fixed."""
     matrix = np.eye(3)
     for _ in range(ROUNDS):
-        # what the curves must give for the matrix to give LR
+        # The matrix must map the output of the curves to LR
         curves = _fit_curves(samples.hr, samples.lr @ np.linalg.pinv(matrix).T)
         bent = ColourTransform(curves, np.eye(3)).apply(samples.hr)
         matrix = _fit_matrix(bent, samples.lr)
@@ -197,7 +198,7 @@ def _fit_curves(hr: Array, lr: Array) -> Array:
 def _fit_curve(hr: Array, lr: Array) -> Array:
     """Return the values at the knots of a smooth, increasing curve from `hr` to `lr` (N each).
 
-    Levels without samples continue the change of the levels beside them.
+    Where there are no samples, the curve is extrapolated smoothly.
     """
     place = hr.clip(0, 1) * (KNOTS - 1)
     below = np.minimum(place.astype(np.int64), KNOTS - 2)
@@ -217,7 +218,7 @@ def _fit_curve(hr: Array, lr: Array) -> Array:
 def _sum_products(
     below: NDArray[np.int64], share: Array, weights: Array, values: Array
 ) -> tuple[Array, Array]:
-    """Return the normal equations of linear interpolation between the knots."""
+    """Return the normal equations (KNOTS x KNOTS, KNOTS) of linear interpolation between knots."""
 
     def add_up(addends: Array) -> Array:
         return np.asarray(np.bincount(below, weights * addends, KNOTS), np.float64)
@@ -231,7 +232,7 @@ def _sum_products(
 
 
 def _fit_matrix(hr: Array, lr: Array) -> Array:
-    """Return the matrix from `hr` to `lr`; colours that no sample shows keep their values."""
+    """Return the matrix from `hr` to `lr`; colours that no sample shows stay unchanged."""
     weights = np.ones(len(hr))
     for _ in range(ROUNDS):
         gram = np.einsum("n,ni,nj->ij", weights, hr, hr)
@@ -243,6 +244,6 @@ def _fit_matrix(hr: Array, lr: Array) -> Array:
 
 
 def _weigh(errors: Array) -> Array:
-    """Return weights that are 1 for errors up to about twice the median and fall beyond (Huber)."""
+    """Return Huber weights: 1 for errors up to about twice the median, falling for larger ones."""
     usual = 2 * float(np.median(np.abs(errors))) + 1e-4
     return np.asarray(np.minimum(1.0, usual / np.maximum(np.abs(errors), 1e-9)), np.float64)

@@ -1,9 +1,9 @@
-"""Estimate the capture: how the LR pixels of a recording follow from HR pixels.
+"""Estimate the capture: how the LR pixels of a recording result from HR pixels.
 
-Wherever LR and HR of one instant are both known, every LR pixel is an equation for the reduction
-kernel. Kernels from the plainest (bicubic, means of pixels) to free ones are fitted by least
-squares, each on all parts of the pictures but one, and compared on that part. A less plain kernel
-is chosen only if it explains the parts left out clearly better.
+Wherever LR and HR of one instant are both known, every LR pixel gives an equation for the reduction
+kernel. Kernels from the simplest (bicubic, pixel means) to free ones are fitted by least squares,
+each to all parts of the pictures but one, and compared on that part. A more complex kernel is
+chosen only if it explains the left-out parts clearly better.
 """
 
 from __future__ import annotations
@@ -54,49 +54,49 @@ from crossnetpp.networks.taps import (
 PicturePair: TypeAlias = tuple[Picture, Picture]
 """LR (h x w x 3) and HR (s h x s w x 3) 8-bit or 16-bit RGB of one instant and one view."""
 
-MOST_PIXELS = {2: 30_000, 4: 12_000, 8: 6_000}  # LR pixels of a pair, by scale
-FEWEST_PIXELS = 600  # of all pairs together, times the scale / 2
-FEWEST_PARTS = 4  # fewer pairs are cut into strips, so that one part can be left out
+MOST_PIXELS = {2: 30_000, 4: 12_000, 8: 6_000}  # scale -> LR pixels per pair
+FEWEST_PIXELS = 600  # in all pairs together at scale 2; proportional to the scale
+FEWEST_PARTS = 4  # fewer pairs are cut into strips, so that enough parts can be left out in turn
 LEAST_MATCH = 0.5  # share of the textured pixels of a pair that must agree
-MOST_MOTION = 0.75  # LR pixels; a farther shift is motion
-MOST_APART = 0.2  # LR pixels by which the shift of a pair may differ from the others'
+MOST_MOTION = 0.75  # LR pixels; a larger shift is motion
+MOST_APART = 0.2  # LR pixels by which a pair's shift may differ from the median
 
-# dB by which a more complex kernel must explain the parts left out better.
+# dB by which a more complex kernel must explain the left-out parts better
 LEAST_GAIN = 0.1
-# Free kernels also fit what the codec lost in these very pictures, which other frames do not share:
-# with H.264, the detail that a network borrows is better with a parametric kernel.
+# Free kernels also fit the codec's losses in these particular pictures, which other frames do not
+# share: with H.264, a network borrows better detail with a parametric kernel.
 LEAST_GAIN_OF_FREE = 0.8
 
 
 @dataclass(frozen=True)
 class CaptureEstimate:
-    """What was measured about the capture of a recording."""
+    """The measured capture of a recording."""
 
     scale: int
     taps: Taps | None
-    """The reduction kernel; None if the bicubic kernel is used, for the reason in `reason`."""
+    """The reduction kernel; None if the bicubic kernel is used (see `reason`)."""
     shape: str
-    """Shape of the kernel: "bicubic", "box" (means of pixels), another parametric family,
-    "separable" or "free"."""
+    """Shape of the kernel: "bicubic", "box" (pixel means), another parametric family, "separable"
+    or "free"."""
     shift: tuple[float, float]
-    """Centroid (x, y) of the kernel in LR pixels from the LR pixel's centre."""
+    """Centroid (x, y) of the kernel relative to the LR pixel's centre, in LR pixels."""
     width: float
-    """Width of the kernel in LR pixels: 1 for means of pixels."""
+    """Width of the kernel in LR pixels: 1 for pixel means."""
     fits_db: float | None
-    """PSNR in dB between LR luma and HR luma reduced by the best kernel, even a refused one, on
-    textured pixels that were left out of its fit; None if nothing was measured."""
+    """PSNR in dB between LR luma and HR luma reduced by the best kernel, even if that is rejected,
+    on textured pixels that were left out of its fit; None if nothing was measured."""
     bicubic_db: float | None
     """The same for the bicubic kernel."""
     pairs: tuple[int, ...]
     """Indices of the pairs that were used."""
     dropped: dict[int, str]
-    """Index of each other pair -> why it was not used."""
+    """Index of each unused pair -> why it was not used."""
     reason: str
-    """Why the bicubic kernel is used; empty if another was measured."""
+    """Why the bicubic kernel is used; empty if a kernel was measured."""
     colour: ColourTransform | None = None
     """The colours of LR as a function of those of HR; None if they agree."""
     chroma_shift: tuple[float, float] | None = None
-    """How far (x, y) in LR pixels chroma is sampled to the right of and below luma; None if
+    """How far (x, y), in LR pixels, chroma is sampled to the right of and below luma; None if
     unknown."""
 
     @property
@@ -108,8 +108,8 @@ class CaptureEstimate:
 def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimate:
     """Measure the reduction kernel, the colours and the chroma shift from pairs of pictures.
 
-    The two pictures of a pair show one instant; pairs that differ or moved are dropped. Raises
-    ValueError if the sizes of a pair do not fit the scale.
+    The two pictures of a pair should show one instant; pairs that differ, or between which
+    something moved, are dropped. Raises ValueError if the sizes of a pair do not fit the scale.
     """
     observed = [_observe(lr, hr, scale) for lr, hr in pairs]
     dropped = _find_outliers(observed)
@@ -133,7 +133,7 @@ def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimat
         None,
         used,
         dropped,
-        "no pair to measure",
+        "there is no pair to measure",
         colour,
     )
     if not pairs:
@@ -141,7 +141,8 @@ def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimat
     if len(used) <= len(dropped):
         why = ", ".join(sorted(set(dropped.values())))
         shown = f"only {len(used)} of {len(pairs)} pairs" if used else "no pair"
-        reason = f"{shown} {'show' if len(used) > 1 else 'shows'} one instant ({why})"
+        verb = "show" if len(used) > 1 else "shows"
+        reason = f"{shown} {verb} the same instant in LR and HR ({why})"
         return replace(nothing, pairs=(), colour=None, reason=reason)
 
     shares = max(1, -(-FEWEST_PARTS // len(used)))
@@ -162,11 +163,11 @@ class _Observation:
     hr: Plane
     """HR luma, s h x s w."""
     reduced: Plane
-    """HR luma reduced by the bicubic kernel, which is shifted by `shift` unless that is too far."""
+    """HR luma reduced by the bicubic kernel, shifted by `shift` unless that is too large."""
     usable: NDArray[np.bool_]
     """Mask (h x w) of the LR pixels that a kernel can be fitted to."""
     shift: tuple[float, float]
-    """Shift (x, y) of LR against the reduced HR in LR pixels, as returned by `find_shift`."""
+    """Shift (x, y) between LR and the reduced HR in LR pixels, as returned by `find_shift`."""
     match: float
     """Share of the textured pixels that agree."""
 
@@ -175,8 +176,8 @@ def _observe(lr: Picture, hr: Picture, scale: int) -> _Observation:
     height, width = lr.shape[:2]
     if hr.shape[:2] != (height * scale, width * scale):
         raise ValueError(
-            f"found HR of {hr.shape[1]}x{hr.shape[0]} for LR of {width}x{height}, expected "
-            f"{width * scale}x{height * scale}"
+            f"found an HR picture of {hr.shape[1]}x{hr.shape[0]} for an LR picture of "
+            f"{width}x{height}, expected {width * scale}x{height * scale}"
         )
     lr_luma, hr_luma = get_luma(lr), get_luma(hr)
     bicubic = join_taps(make_bicubic_taps(scale))
@@ -192,10 +193,10 @@ def _observe(lr: Picture, hr: Picture, scale: int) -> _Observation:
 
 
 def find_shift(lr: Plane, reduced: Plane) -> tuple[float, float]:
-    """Return how far (x, y) in pixels the scene is shifted left and up in `lr` against `reduced`.
+    """Return how far (x, y), in pixels, the scene in `lr` is left of and above that in `reduced`.
 
-    Both planes are h x w. A kernel with this centroid produces `lr`. The result is (0, 0) if a side
-    is shorter than 16 pixels.
+    Both planes are h x w. A reduction kernel with this centroid produces `lr`. The result is (0, 0)
+    if a side is shorter than 16 pixels.
     """
     if min(lr.shape) < 16:
         return 0.0, 0.0
@@ -206,10 +207,10 @@ def find_shift(lr: Plane, reduced: Plane) -> tuple[float, float]:
 
 
 def list_unmoved(shifts: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the indices of the pairs between whose two exposures nothing moved.
+    """Return the indices of the pairs in which nothing moved between LR and HR.
 
-    `shifts` are those of the LR pictures against the reduced HR pictures in LR pixels, as returned
-    by `find_shift`. Without motion, the shift is small and about the same in all pairs.
+    `shifts` has each pair's shift in LR pixels, as returned by `find_shift`. Without motion, the
+    shift is small and about the same in all pairs.
     """
     near = [n for n, shift in enumerate(shifts) if max(map(abs, shift)) <= MOST_MOTION]
     if len(near) <= 2:
@@ -234,7 +235,7 @@ def _find_outliers(observed: Sequence[_Observation]) -> dict[int, str]:
 
 
 def _gather_parts(pair: _Observation, scale: int, shares: int) -> list[Moments]:
-    """Return the moments of `shares` vertical strips of a pair, of about as many pixels each."""
+    """Return the moments of `shares` vertical strips of a pair with about equally many pixels."""
     places = choose_pixels(pair.usable, pair.reduced, MOST_PIXELS[scale])
     across = places[np.argsort(places[:, 1], kind="stable")]
     return [
@@ -246,7 +247,7 @@ def _gather_parts(pair: _Observation, scale: int, shares: int) -> list[Moments]:
 
 @dataclass(frozen=True)
 class _Fold:
-    """A part that is left out, the moments of the others, and their best parametric kernel."""
+    """A left-out part, the moments of the other parts, and their best parametric kernel."""
 
     part: Moments
     others: Moments
@@ -256,9 +257,9 @@ class _Fold:
 def _choose_kernel(
     parts: Sequence[Moments], total: Moments, nothing: CaptureEstimate
 ) -> CaptureEstimate:
-    """Return `nothing` with the plainest kernel that explains the parts left out of its fit.
+    """Return `nothing` with the simplest kernel that explains the left-out parts well.
 
-    A less plain kernel must explain them better by LEAST_GAIN or LEAST_GAIN_OF_FREE. The bicubic
+    A more complex kernel must explain them better by LEAST_GAIN or LEAST_GAIN_OF_FREE. The bicubic
     kernel stays if no other is better, or if the fit shows that HR was sharpened.
     """
     scale = nothing.scale
@@ -291,7 +292,7 @@ def _choose_kernel(
         reason = "no other kernel explains the input better"
         return replace(nothing, fits_db=bicubic_db, bicubic_db=bicubic_db, reason=reason)
     if is_sharpening_undone(_fit_free(whole, freedom=max(FREEDOMS))):
-        reason = "the HR pictures are sharper than a camera makes them"
+        reason = "the HR pictures are sharper than any camera would record them"
         return replace(nothing, fits_db=found.fits_db, bicubic_db=bicubic_db, reason=reason)
 
     taps = separate_kernel(found.kernel)
@@ -324,7 +325,7 @@ def _fit_free(fold: _Fold, freedom: float) -> NDArray[np.float64]:
 
 
 def _measure_fit(folds: Sequence[_Fold], fit: Callable[[_Fold], NDArray[np.float64]]) -> float:
-    """Return the PSNR in dB of kernels, each fitted to all parts but one and tried on that one."""
+    """Return the cross-validated PSNR in dB of the kernels that `fit` returns for the folds."""
     errors = 0.0
     for fold in folds:
         kernel = fit(fold)

@@ -1,9 +1,9 @@
-"""A grade: the colours of an edited picture as a smooth, local function of those of the original.
+"""A grade: the colours of an edited picture as a smooth, local function of the original's colours.
 
 A colourist bends the channels, mixes them, and darkens or tints regions of the picture. A curve for
-each channel and a matrix, both for the whole picture, stand for the first two. An affine map of the
-colours, which varies over the picture as a cubic spline, stands for the last. All are fitted by
-least squares in which places that fit badly hardly count: what was painted over is no grade.
+each channel and a matrix, both for the whole picture, model the first two. An affine map of the
+colours, which varies over the picture as a cubic spline, models the last. All are fitted by robust
+least squares, in which places that fit badly hardly count, because painting is not part of a grade.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from crossnetpp.capture.colour import (
 
 Planes = NDArray[np.float32]
 
-ROWS, COLUMNS = 4, 6  # intervals of the spline
+ROWS, COLUMNS = 4, 6  # intervals of the spline along each axis
 BLUR = 5  # pixels over which colours are averaged before they are compared
 MOST_SAMPLES = 4_000
 FEWEST_SAMPLES = 200
-EDGES = 0.8  # share of the places, the smoothest, that are compared
-TURNS = 3  # of fits of the global and the local part
-ROUNDS = 3  # of each fit of the local part
-LEAST_WEIGHT = 0.3  # of places that decide the curves and the matrix
-LEAST_DETERMINANT = 0.05  # of a local map that can be undone
-STIFFNESS = 0.03  # weight of the spline's bends against its fit
-HOLD = 1e-4  # weight of changing nothing
-DIGITS = 6  # of all numbers of a grade; more would depend on the processor
+EDGES = 0.8  # share of the places that are compared, namely the smoothest
+TURNS = 3  # alternations between fitting the global and the local part
+ROUNDS = 3  # reweighted fits of the local part in each turn
+LEAST_WEIGHT = 0.3  # places below this weight do not affect the curves and the matrix
+LEAST_DETERMINANT = 0.05  # local maps with a smaller determinant are not inverted
+STIFFNESS = 0.03  # weight of the spline's bends relative to its errors
+HOLD = 1e-4  # weight of any change of the colours
+DIGITS = 6  # decimals of a grade's numbers; further ones would depend on the processor
 
-LEAST_ERROR = 1.0 / 255  # between the pictures as they are, below which there is no grade
-LEAST_GAIN = 1.0  # dB by which a grade must bring them closer
+LEAST_ERROR = 1.0 / 255  # RMS difference between the pictures below which there is no grade
+LEAST_GAIN = 1.0  # dB by which a grade must bring the pictures closer
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Grade:
 
     transform: ColourTransform
     local: Array
-    """(ROWS + 3) x (COLUMNS + 3) x 3 x 4: coefficients of the spline, whose values map red, green,
-    blue and 1 to what is added to red, green and blue."""
+    """(ROWS + 3) x (COLUMNS + 3) x 3 x 4: coefficients of the spline. Its values are 3 x 4 matrices
+    that map (red, green, blue, 1) to the change of red, green and blue."""
 
     def apply(self, picture: Picture) -> Planes:
-        """Return a picture (h x w x 3 of 8 or 16 bits) with the grade, as 0..1 and not clipped."""
+        """Return a picture (h x w x 3 of 8 or 16 bits) graded, scaled to 0..1, not clipped."""
         height, width = picture.shape[:2]
         mixed = transform_colours(picture, self.transform)
         change = np.tensordot(_make_basis(height, ROWS), self.local, (1, 0))
@@ -69,10 +69,11 @@ class Grade:
 def estimate_grade(
     original: Picture, edited: Picture, seen: NDArray[np.bool_] | None = None
 ) -> Grade | None:
-    """Return the grade from one picture to the other; None if their colours agree as they are.
+    """Return the grade from `original` to `edited`.
 
-    Both are h x w x 3 RGB of equal size, show the same, and have 8 or 16 bits each. `seen` (h x w)
-    marks the places where the edited picture shows anything; None stands for all.
+    Both are 8-bit or 16-bit RGB (h x w x 3) of the same scene. `seen` (h x w) marks the places
+    where the edited picture shows anything; None means everywhere. The result is None if the
+    colours already agree, if a grade explains too little, or if there are too few usable places.
     """
     places, before, after = _sample(original, edited, seen)
     if len(places) < FEWEST_SAMPLES:
@@ -103,7 +104,10 @@ def estimate_grade(
 def _sample(
     original: Picture, edited: Picture, seen: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.int64], Array, Array]:
-    """Return smooth places (N x 2: row, column) and both pictures' colours there (N x 3, 0..1)."""
+    """Return N smooth places (N x 2: row, column), and the two pictures' colours there.
+
+    The colours are N x 3 in 0..1.
+    """
     near, far = (
         np.asarray(cv2.blur(_to_unit(picture), (BLUR, BLUR)), np.float32)
         for picture in (original, edited)
@@ -114,7 +118,7 @@ def _sample(
     if seen is not None:
         usable &= cv2.erode(seen.astype(np.uint8), np.ones((BLUR, BLUR), np.uint8)) > 0
     places = np.argwhere(usable)
-    # a fixed pseudo-random choice: equal steps would follow the columns of the picture
+    # Places at regular steps would line up along the picture's columns
     order = np.random.default_rng(0).permutation(len(places))[:MOST_SAMPLES]
     places = places[np.sort(order)]
     rows, columns = places.T
@@ -126,7 +130,7 @@ def _to_unit(picture: Picture) -> Planes:
 
 
 def _measure(errors: Array) -> float:
-    """Return the PSNR in dB of errors (N x 3), without the worst tenth of the places."""
+    """Return the PSNR in dB that corresponds to `errors` (N x 3), without the worst tenth."""
     squared = np.square(errors).mean(axis=1)
     kept = squared[squared <= np.quantile(squared, 0.9)]
     return -10 * log10(max(float(kept.mean()), 1e-12))
@@ -134,7 +138,7 @@ def _measure(errors: Array) -> float:
 
 @lru_cache(maxsize=8)
 def _make_basis(length: int, intervals: int) -> Array:
-    """Return the values of the uniform cubic B-splines at `length` pixel centres."""
+    """Return uniform cubic B-splines at `length` pixel centres, length x (intervals + 3)."""
     at = (np.arange(length) + 0.5) / length * intervals
     first = np.minimum(at.astype(np.int64), intervals - 1)
     t = at - first
@@ -154,7 +158,7 @@ def _make_basis(length: int, intervals: int) -> Array:
 
 
 def _make_design(places: NDArray[np.int64], size: tuple[int, int], colours: Array) -> Array:
-    """Return N x T: the product of each spline's value at a place and red, green, blue and 1."""
+    """Return N x T: for each place, every spline's value times red, green, blue and 1."""
     down = _make_basis(size[0], ROWS)[places[:, 0]]
     across = _make_basis(size[1], COLUMNS)[places[:, 1]]
     values = np.column_stack((colours, np.ones(len(colours))))
@@ -164,7 +168,7 @@ def _make_design(places: NDArray[np.int64], size: tuple[int, int], colours: Arra
 
 @lru_cache(maxsize=1)
 def _make_penalty() -> Array:
-    """Return T x T: what bends of the spline, and any change, cost."""
+    """Return T x T, the quadratic penalty on bends of the spline and on any change."""
 
     def bend(count: int) -> Array:
         differences = np.diff(np.eye(count), 2, axis=0)
@@ -179,9 +183,9 @@ def _make_penalty() -> Array:
 def _fit_local(
     places: NDArray[np.int64], size: tuple[int, int], mixed: Array, after: Array, weights: Array
 ) -> tuple[Array, Array]:
-    """Return the coefficients of the spline, and the weight of each place, which starts as given.
+    """Return the coefficients of the spline, and the final weight of each place.
 
-    The fit trusts what fits badly less and less.
+    The fit starts with `weights` and repeatedly lowers the weights of places that fit badly.
     """
     design = _make_design(places, size, mixed)
     missing = after - mixed
@@ -198,16 +202,17 @@ def _fit_local(
 
 
 def _find_maps(places: NDArray[np.int64], size: tuple[int, int], local: Array) -> Array:
-    """Return N x 3 x 4: the affine map at each place."""
+    """Return the affine map at each place, N x 3 x 4."""
     down = _make_basis(size[0], ROWS)[places[:, 0]]
     across = _make_basis(size[1], COLUMNS)[places[:, 1]]
     return np.asarray(np.einsum("nr,nc,rcij->nij", down, across, local, optimize=True), np.float64)
 
 
 def _undo_maps(maps: Array, after: Array, mixed: Array) -> Array:
-    """Return what the curves and the matrix must give for the maps to give the edited colours.
+    """Return the colours (N x 3) from which the local maps would produce the edited colours.
 
-    Where a map leaves hardly any colour, they must give what they give already.
+    Where a map is almost singular, the result is `mixed`, the current output of the curves and the
+    matrix.
     """
     linear = np.eye(3) + maps[..., :3]
     is_sound = np.linalg.det(linear) > LEAST_DETERMINANT
@@ -217,10 +222,10 @@ def _undo_maps(maps: Array, after: Array, mixed: Array) -> Array:
 
 
 def _weigh(errors: Array, *, redescends: bool) -> Array:
-    """Return the weight of each place: 1 for small errors, falling for those above the usual.
+    """Return the weight of each place, which is about 1 for small errors and less for large ones.
 
-    The weights of Huber fall slowly. Those that redescend reach almost nothing, so that a painted
-    part of the picture does not bend the spline at all (Geman, McClure, 1987).
+    Huber weights fall slowly. Redescending weights fall to almost 0, so that a painted part of the
+    picture does not bend the spline at all (Geman, McClure, 1987).
     """
     size = np.sqrt(np.square(errors).mean(axis=1))
     usual = 2 * float(np.median(size)) + 1e-3

@@ -1,7 +1,8 @@
-"""Reduction kernels: parametric families of one axis, and the shift and width of a kernel.
+"""Reduction kernels: one-dimensional parametric families, and the shift and width of a kernel.
 
-A kernel of one axis has 4 x scale taps. Tap i of LR pixel x is at HR position
-scale * x + i - 3 * scale / 2. Positions and widths are in LR pixels from the LR pixel's centre.
+A one-dimensional kernel has 4 x scale taps. Tap i of LR pixel x is at HR position
+scale * x + i - 3 * scale / 2. Positions are relative to the LR pixel's centre, and positions and
+widths are in LR pixels.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ Array = NDArray[np.float64]
 
 CUBIC_A = -0.5  # of Keys' cubic convolution, as in the antialiased bicubic reduction
 
-# A blur of optics, sensor or codec that weakens half of the LR Nyquist frequency to the share r
-# weakens the Nyquist frequency to r^4 (a Gaussian) or less (means of pixels, bicubic, Lanczos).
-# If HR was sharpened, the kernel also undoes that, which weakens both about equally. With
-# kernels and codecs of all kinds, the exponents measured were 3.99 and more for untouched HR, and
-# mostly 0.9 to 3.5 for HR with an unsharp mask (not recorded; see the tests). Masks narrower than
-# about 0.7 LR pixels, and most masks at crf 28, look like a lens.
+# If a blur (optics, sensor or codec) has the response r at half of the LR Nyquist frequency, its
+# response at the Nyquist frequency is r^4 (a Gaussian) or less (pixel means, bicubic, Lanczos).
+# If HR was sharpened, the kernel also undoes that, which weakens both frequencies about equally.
+# With kernels and codecs of all kinds, the measured exponents were 3.99 or more for untouched HR,
+# and mostly 0.9 to 3.5 for HR with an unsharp mask (not recorded; see the tests). Masks narrower
+# than about 0.7 LR pixels, and most masks at crf 28, cannot be distinguished from a lens.
 LEAST_EXPONENT = 3.8
-MOST_LOW_RESPONSE = 0.85  # at half of the Nyquist frequency, above which exponents are uncertain
+MOST_LOW_RESPONSE = 0.85  # response at half the Nyquist frequency; above, exponents are uncertain
 
 
 def locate_taps(scale: int) -> Array:
-    """Return the positions of the 4 x scale taps in LR pixels from the LR pixel's centre."""
+    """Return the positions of the 4 x scale taps relative to the LR pixel, in LR pixels."""
     return np.asarray((np.arange(4 * scale) + 0.5) / scale - 2, np.float64)
 
 
@@ -38,7 +39,7 @@ def _evaluate_cubic(distance: Array) -> Array:
 
 
 def _evaluate_lanczos(distance: Array) -> Array:
-    """Return Lanczos' kernel of three lobes; the third is cut off by the 4 x scale taps."""
+    """Return the three-lobed Lanczos kernel; the 4 x scale taps cut off its third lobe."""
     inside = np.abs(distance) < 3
     return np.asarray(np.where(inside, np.sinc(distance) * np.sinc(distance / 3), 0.0), np.float64)
 
@@ -53,7 +54,7 @@ def _evaluate_tent(distance: Array) -> Array:
 
 @dataclass(frozen=True)
 class Family:
-    """Kernels of one axis that differ only in width and shift."""
+    """One-dimensional kernels that differ only in width and shift."""
 
     name: str
     shape: Callable[[Array], Array] | None
@@ -64,12 +65,12 @@ class Family:
     """Greatest width in LR pixels."""
 
     def make(self, scale: int, widths: Array, shifts: Array) -> Array:
-        """Return N kernels (N x 4s, each of sum 1) of N `widths` and N `shifts` in LR pixels."""
+        """Return N kernels (N x 4s, each of sum 1) with N `widths` and N `shifts` in LR pixels."""
         distance = locate_taps(scale)[None] - shifts[:, None]
         if self.shape is not None:
             taps = self.shape(distance / widths[:, None])
         else:
-            # the part of each HR pixel that the box covers
+            # How much of each HR pixel the box covers
             half = 0.5 / scale
             edge = widths[:, None] / 2
             low = np.clip(distance - half, -edge, edge)
@@ -87,22 +88,28 @@ FAMILIES = (
 
 
 def make_named_kernel(name: str, scale: int, width: float = 1.0, shift: float = 0.0) -> Array:
-    """Return the 4 x scale taps (sum 1) of one axis for the family `name`, such as "box"."""
+    """Return the 4 x scale taps (sum 1) of a one-dimensional kernel of the family `name`.
+
+    `width` and `shift` are in LR pixels.
+    """
     family = next(family for family in FAMILIES if family.name == name)
     return np.asarray(family.make(scale, np.array([width]), np.array([shift]))[0], np.float64)
 
 
 def measure_shift(kernel: NDArray[np.floating]) -> tuple[float, float]:
-    """Return the centroid (x, y) of a kernel (4s x 4s, sum 1) in LR pixels from its middle."""
+    """Return how far the centroid of a kernel (4s x 4s, sum 1) is from its middle.
+
+    The result is (x, y) in LR pixels.
+    """
     place = locate_taps(len(kernel) // 4)
     return float(kernel.sum(axis=0) @ place), float(kernel.sum(axis=1) @ place)
 
 
 def measure_width(kernel: NDArray[np.floating]) -> float:
-    """Return the width of a kernel (4s x 4s, sum 1) in LR pixels, the mean of both axes.
+    """Return the width of a kernel (4s x 4s, sum 1) in LR pixels, averaged over both axes.
 
     It is the width of the box that lets the same amount of white noise pass: 1 for means of s x s
-    pixels. Unlike the standard deviation, it is positive for kernels with negative lobes, too.
+    pixels. Unlike the variance, it is positive even for kernels with negative lobes.
     """
     scale = len(kernel) // 4
     widths = [1 / float((kernel.sum(axis=axis) ** 2).sum()) / scale for axis in (0, 1)]
@@ -110,16 +117,16 @@ def measure_width(kernel: NDArray[np.floating]) -> float:
 
 
 def measure_response(kernel: NDArray[np.floating], frequency: float) -> float:
-    """Return the contrast that a kernel (4s x 4s, sum 1) leaves at a frequency.
+    """Return the response of a kernel (4s x 4s, sum 1) at a frequency, averaged over both axes.
 
-    `frequency` is in cycles per LR pixel. The result is the mean of both axes.
+    `frequency` is in cycles per LR pixel.
     """
     wave = np.exp(-2j * np.pi * frequency * locate_taps(len(kernel) // 4))
     return sum(float(abs(kernel.sum(axis=axis) @ wave)) for axis in (0, 1)) / 2
 
 
 def is_sharpening_undone(kernel: NDArray[np.floating]) -> bool:
-    """Return whether a kernel (4s x 4s, sum 1) weakens coarse detail as no camera does.
+    """Return whether a kernel (4s x 4s, sum 1) weakens coarse detail in a way that no camera does.
 
     Such a kernel results from HR pictures that were sharpened or generated.
     """

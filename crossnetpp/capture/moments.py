@@ -1,9 +1,9 @@
 """Moments of picture pairs, from which the error of any reduction kernel is computed.
 
-For a kernel k (all taps in one vector), the errors of LR luma against reduced HR luma need only
-the products of the HR pixels under the kernel with each other and with the LR pixel. These are
-summed once for each part of the pictures. A fit then costs the same for one pair as for many, and
-a part can be left out by subtracting its moments.
+The squared error between LR luma and HR luma reduced by a kernel depends only on the products of
+the HR pixels under the kernel with each other and with the LR pixel. These are summed once for each
+part of the pictures. A fit then costs the same for one pair as for many, and a part can be left out
+by subtracting its moments.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ Plane: TypeAlias = NDArray[np.float32]
 Picture: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-NO_TERM = 1e-6  # share of a kernel's strongest term; weaker terms are rounding errors
+NO_TERM = 1e-6  # fraction of a kernel's strongest term; weaker terms are rounding errors
 
-MARGIN = 2  # LR pixels at each border whose kernels would leave the picture
-LEAST_CLEAR = 1.5 / 255  # distance from black or white within which a level is taken as clipped
+MARGIN = 2  # LR pixels at each border, where the kernel would extend beyond the picture
+LEAST_CLEAR = 1.5 / 255  # distance from black or white within which a level counts as clipped
 FLAT = 1 / 255  # gradient per LR pixel below which a pixel shows nothing about the kernel
-AGREEMENT = 0.5  # squared error of a neighbourhood that still agrees, as a share of its variance
+AGREEMENT = 0.5  # largest squared error of a matching neighbourhood, as a share of its variance
 NOISE = 2 / 255  # RMS error that is allowed in addition
-GAINS = (0.25, 4.0)  # least and greatest ratio of contrasts
+GAINS = (0.25, 4.0)  # limits of the ratio of contrasts
 NEIGHBOURHOOD = 9  # LR pixels
-CHUNK = 4096
+CHUNK = 4096  # LR pixels that are gathered at a time
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums of products of LR pixels and of the T = (4s)^2 HR pixels under the kernel around each.
+    """Sums of products of LR pixels and of the T = (4s)^2 HR pixels under the kernel at each.
 
-    Every value is taken relative to its mean over the part of the pictures that was gathered at
-    once. The sum of two moments leaves each part relative to its own means.
+    All values are relative to their means over the part of the pictures from which they were
+    gathered. If moments are added, each part stays relative to its own means.
     """
 
     count: int
@@ -66,7 +66,7 @@ class Moments:
         )
 
     def fit_gain(self, kernel: Array) -> float:
-        """Return the factor of a kernel (T, or 4s x 4s) that explains the LR pixels best."""
+        """Return the factor by which a kernel (T, or 4s x 4s) explains the LR pixels best."""
         flat = kernel.ravel()
         return float(flat @ self.cross) / max(float(flat @ self.gram @ flat), 1e-12)
 
@@ -82,9 +82,9 @@ def get_luma(rgb: Picture) -> Plane:
 
 
 def reduce_plane(plane: Plane, kernel: NDArray[np.floating]) -> Plane:
-    """Return a plane (H x W) reduced by a kernel (4s x 4s); at the border, edge pixels repeat.
+    """Return a plane (H x W) reduced by a kernel (4s x 4s), with edge pixels repeated outside.
 
-    The kernel is split into separable terms; most kernels have one or two of them.
+    The kernel is split into separable terms; most kernels have only one or two.
     """
     scale = len(kernel) // 4
     before = 3 * scale // 2  # taps before the first pixel that an LR pixel covers
@@ -106,11 +106,11 @@ def reduce_plane(plane: Plane, kernel: NDArray[np.floating]) -> Plane:
 
 
 def find_usable(lr: Picture, lr_luma: Plane, reduced: Plane) -> tuple[NDArray[np.bool_], float]:
-    """Return the mask (h x w) of the LR pixels that show the kernel, and the share that agree.
+    """Return a mask (h x w) of the LR pixels that reveal the kernel, and the share that agrees.
 
-    The pixels of the mask are away from the border, textured and not clipped, and their
-    neighbourhood agrees with the `reduced` HR luma except for contrast. The share is the part of
-    the pixels that fulfil the first three conditions whose neighbourhood agrees.
+    These pixels are away from the border, textured and not clipped, and their neighbourhood agrees
+    with the `reduced` HR luma except for contrast. The share is the fraction of the pixels meeting
+    the first three conditions that also meet the last.
     """
     full_scale = np.iinfo(lr.dtype).max
     clear = (lr.min(axis=2) >= LEAST_CLEAR * full_scale) & (
@@ -131,7 +131,7 @@ def find_usable(lr: Picture, lr_luma: Plane, reduced: Plane) -> tuple[NDArray[np
 
 
 def measure_gradient(plane: Plane) -> Plane:
-    """Return the gradient's magnitude per pixel of a plane (h x w)."""
+    """Return the magnitude of the gradient at each pixel of a plane (h x w)."""
     across = cv2.Sobel(plane, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
     down = cv2.Sobel(plane, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
     return np.asarray(np.hypot(across, down), np.float32)
@@ -146,10 +146,10 @@ def _remove_mean(plane: Plane) -> Plane:
 
 
 def choose_pixels(usable: NDArray[np.bool_], reduced: Plane, most: int) -> NDArray[np.int64]:
-    """Return the rows and columns (N x 2) of at most `most` usable LR pixels.
+    """Return the rows and columns (N x 2) of the usable LR pixels, at most `most` of them.
 
-    Those with the strongest gradient are kept. The gradient is that of the reduced HR picture: that
-    of the LR picture would favour its noise.
+    If there are more, those with the strongest gradient in the reduced HR picture are kept. The
+    gradient in the LR picture would favour noisy pixels.
     """
     places = np.argwhere(usable)
     if len(places) <= most:

@@ -1,4 +1,4 @@
-"""Kernels that explain moments best: of a parametric family, and free ones near such a kernel."""
+"""Fit kernels to moments: parametric kernels, and free kernels close to a parametric one."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 from crossnetpp.capture.kernels import FAMILIES, Family, locate_taps
 from crossnetpp.capture.moments import Array, Moments
 
-MOST_SHIFT = 1.0  # LR pixels; a farther shift is motion, not the capture
+MOST_SHIFT = 1.0  # LR pixels; a larger shift is motion, not the capture
 ROUNDS = 3  # of alternating fits of the rows and the columns
-ZOOMS = 4  # successively finer grids of the search for a width and a shift
-GRID = 9  # widths, and shifts, of one grid
+ZOOMS = 4  # successively finer grids in the search for a width and a shift
+GRID = 9  # number of widths, and of shifts, in each grid
 
-# How far taps may be from their prior, as a share of its greatest tap: from hardly to freely.
+# How far taps may be from their prior, as a share of its largest tap: hardly, or freely
 FREEDOMS = (0.03, 0.1)
 LEAST_NOISE = 1e-8  # variance of luma in 0..1, far below rounding; a perfect fit has less
-SMOOTHNESS = 0.35  # LR pixels over which taps differ from their prior by similar amounts
-ROUGHNESS = 0.02  # share of the difference that is each tap's own
+SMOOTHNESS = 0.35  # distance in LR pixels within which taps deviate from their prior alike
+ROUGHNESS = 0.02  # share of a deviation's variance that is independent for each tap
 
 
 @dataclass(frozen=True)
 class ParametricKernel:
-    """A separable kernel of one family, with a width and a shift for each axis (rows, columns)."""
+    """A separable kernel of one family; widths and shifts are (rows, columns) in LR pixels."""
 
     family: str
     widths: tuple[float, float]
@@ -38,7 +38,7 @@ class ParametricKernel:
 
 
 def fit_parametric(moments: Moments, scale: int) -> ParametricKernel:
-    """Return the best kernel of all families."""
+    """Return the kernel of any family that fits the moments best."""
     fits = [_fit_family(moments, scale, family) for family in FAMILIES]
 
     def measure_error(fit: ParametricKernel) -> float:
@@ -48,7 +48,7 @@ def fit_parametric(moments: Moments, scale: int) -> ParametricKernel:
 
 
 def _fit_family(moments: Moments, scale: int, family: Family) -> ParametricKernel:
-    """Return the best kernel of a family; rows and columns are searched in turn."""
+    """Return the best kernel of a family, found by searching rows and columns in turn."""
     start = np.array([(family.narrowest * family.widest) ** 0.5])
     taps = [family.make(scale, start, np.zeros(1))[0] for _ in range(2)]
     found = [(float(start[0]), 0.0), (float(start[0]), 0.0)]
@@ -61,9 +61,10 @@ def _fit_family(moments: Moments, scale: int, family: Family) -> ParametricKerne
 
 
 def contract(moments: Moments, other: Array, axis: int) -> tuple[Array, Array]:
-    """Return the gram (4s x 4s) and the cross (4s) of a kernel's rows (axis 0) or columns (axis 1).
+    """Return the moments of one axis of a separable kernel, given its taps along the other axis.
 
-    `other` (4s) holds the kernel's weights along the other axis.
+    `other` holds these taps (4s); `axis` is 0 for the kernel's rows and 1 for its columns. The
+    moments are the Gram matrix (4s x 4s) of the HR pixels and their cross products with LR (4s).
     """
     taps = len(other)
     gram = moments.gram.reshape(taps, taps, taps, taps)
@@ -80,7 +81,7 @@ def _search_axis(
 ) -> tuple[tuple[float, float], Array]:
     """Return the best (width, shift) of one axis, and its taps.
 
-    A grid of widths and shifts is searched, then a finer one around the best.
+    A grid of widths and shifts is searched, then finer and finer grids around the best point.
     """
     low, high = family.narrowest, family.widest
     left, right = -MOST_SHIFT, MOST_SHIFT
@@ -88,7 +89,7 @@ def _search_axis(
         widths, shifts = np.meshgrid(np.geomspace(low, high, GRID), np.linspace(left, right, GRID))
         bank = family.make(scale, widths.ravel(), shifts.ravel())
 
-        # with the best gain, the error falls by (k cross)^2 / (k gram k)
+        # With the best gain, a kernel k reduces the squared error by (k cross)^2 / (k gram k)
         along = np.maximum(bank @ cross, 0.0)
         gains = along**2 / np.maximum(np.einsum("bi,ij,bj->b", bank, gram, bank), 1e-12)
         best = int(np.argmax(gains))
@@ -103,10 +104,10 @@ def _search_axis(
 
 
 def fit_free(moments: Moments, prior: Array, freedom: float) -> Array:
-    """Return the kernel (4s x 4s, sum 1) that explains the moments and stays near `prior`.
+    """Return the kernel (4s x 4s, sum 1) that explains the moments best while close to `prior`.
 
-    This is the most probable kernel if the errors of the prior are noise, and the taps differ from
-    it smoothly, by about `freedom` times its greatest tap at the centre and by less farther out.
+    It is the most probable kernel if the errors of `prior` are noise, and taps deviate from it
+    smoothly: by about `freedom` times its largest tap at the centre, and by less farther out.
     """
     gain = max(moments.fit_gain(prior), 1e-6)
     noise = max(moments.sum_errors(prior, gain) / max(moments.count, 1), LEAST_NOISE)
@@ -121,7 +122,7 @@ def fit_free(moments: Moments, prior: Array, freedom: float) -> Array:
 
 
 def fit_separable(moments: Moments, prior: ParametricKernel, freedom: float) -> Array:
-    """Return the separable kernel (4s x 4s, sum 1) that is best in the sense of `fit_free`."""
+    """Return the separable kernel (4s x 4s, sum 1) that is best by the criterion of `fit_free`."""
     rows, columns = prior.rows, prior.columns
     gain = max(moments.fit_gain(prior.kernel), 1e-6)
     noise = max(moments.sum_errors(prior.kernel, gain) / max(moments.count, 1), LEAST_NOISE)
@@ -139,9 +140,9 @@ def fit_separable(moments: Moments, prior: ParametricKernel, freedom: float) -> 
 
 
 def _measure_stiffness(scale: int) -> Array:
-    """Return the inverse covariance (4s x 4s) of how taps of one axis differ from their prior.
+    """Return the inverse covariance (4s x 4s) of the deviations of one axis' taps from their prior.
 
-    Lenses, sensors and codecs blur smoothly, so neighbouring taps differ by similar amounts.
+    Lenses, sensors and codecs blur smoothly, so neighbouring taps deviate by similar amounts.
     """
     place = locate_taps(scale)
     trust = 1 / (1 + place**2)
@@ -151,7 +152,7 @@ def _measure_stiffness(scale: int) -> Array:
 
 
 def _solve_zero_sum(matrix: Array, right: Array) -> Array:
-    """Return the x of sum 0 that minimises x matrix x / 2 - right x."""
+    """Return the vector x with sum 0 that minimises x^T matrix x / 2 - right^T x."""
     both = np.stack((right, np.ones_like(right)), axis=1)
     free, ones = np.linalg.solve(matrix, both).T
     return np.asarray(free - ones * (free.sum() / ones.sum()), np.float64)

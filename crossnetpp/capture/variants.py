@@ -1,4 +1,4 @@
-"""Choose the shipped weights, and whether to trust the measured kernel, by a recording's fit."""
+"""Choose the shipped weights, and whether to trust the measured kernel, by how well it fits."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from crossnetpp.capture.estimate import CaptureEstimate
 from crossnetpp.capture.kernels import measure_shift, measure_width
 from crossnetpp.networks.taps import join_taps, make_bicubic_taps
 
-# Fit in dB of the measured capture, below which LR is taken as compressed or noisy. Measured with
+# Fit of the measured capture in dB below which LR counts as compressed or noisy. Measured with
 # pixel means at x4 on frog, coffee and bug: without a codec, the fit is 51 dB or more; at crf 8, it
-# is 45 to 46, and at crf 14, 39 to 42. With two key frames, the weights for recordings gain 0.2 dB
-# more on average at crf 8, and 0.3 dB at crf 14 (three frames a clip, not recorded).
+# is 45 to 46 dB, and at crf 14, 39 to 42 dB. With two key frames, the weights for recordings gain
+# 0.2 dB more on average at crf 8, and 0.3 dB more at crf 14 (three frames per clip, not recorded).
 LEAST_FAITHFUL = 46.0
 
-# Widest kernel in LR pixels that a network is given for a lightly compressed recording, and the fit
-# below which compression is no longer light. At crf 20, the clips of the evaluation have widths of
-# 1.0 to 1.46; with key frames sharpened by an unsharp mask, 1.91 to 1.96. A soft lens is as wide,
-# but detail that is too strong costs more than the bicubic kernel does: on three frames of frog, it
-# gains -1.3 dB instead of +1.2 (not recorded). At crf 28, the codec alone makes kernels wide, and
-# the weights for recordings borrow less.
+# Widest kernel in LR pixels that is trusted for a lightly compressed recording, and the fit in dB
+# below which compression is no longer light. At crf 20, kernels of the evaluation's clips have
+# widths of 1.0 to 1.46, or 1.91 to 1.96 if an unsharp mask sharpened the key frames. A soft lens
+# also makes kernels this wide, but using such a kernel for sharpened key frames costs more than
+# using the bicubic kernel for a soft lens: on three frames of frog, it gains -1.3 dB instead of
+# +1.2 dB (not recorded). At crf 28, the codec alone makes kernels wide, and the weights for
+# recordings borrow less.
 WIDEST = 1.7
 LIGHTLY_COMPRESSED = 36.0
 
-RECORDED = {"fast": "fast-recorded"}  # weights -> their variant for compressed or noisy recordings
+RECORDED = {"fast": "fast-recorded"}  # weights -> variant for compressed or noisy recordings
 
 
 def choose_weights(model: str, fits_db: float | None) -> str:
     """Return the shipped weights for a recording: `model`, or its variant for recordings.
 
-    `fits_db` is the fit of the measured capture, or None if nothing was measured; then, and for
-    models without a variant, `model` is returned.
+    `fits_db` is the fit of the measured capture in dB, or None if nothing was measured. The result
+    is `model` if that is None, if the fit is good, or if `model` has no variant.
     """
     if model not in RECORDED or fits_db is None or fits_db >= LEAST_FAITHFUL:
         return model
@@ -38,10 +39,10 @@ def choose_weights(model: str, fits_db: float | None) -> str:
 
 
 def refuse_wide_kernel(found: CaptureEstimate) -> CaptureEstimate:
-    """Return the estimate, with the bicubic kernel if its own may be due to sharpened HR.
+    """Return the estimate, with the bicubic kernel if HR may have been sharpened.
 
-    Unsharp masks that are narrower than an LR pixel look like a soft lens once a codec has smoothed
-    LR. They would make everything that is borrowed too strong.
+    Once a codec has smoothed LR, HR sharpened by an unsharp mask narrower than an LR pixel looks as
+    if LR had a soft lens. The measured kernel would then make all borrowed detail too strong.
     """
     if found.taps is None or found.fits_db is None or found.width <= WIDEST:
         return found

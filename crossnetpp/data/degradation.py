@@ -1,6 +1,6 @@
 """Degradation of HR to LR, the same in training and in `pipeline degrade`.
 
-`simulate_recording` also imitates a camera, with blur, reduction, noise and JPEG compression.
+`simulate_recording` also imitates a camera's blur, noise and JPEG compression.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PixelType = TypeVar("PixelType", np.uint8, np.uint16)
 
 
 def degrade_tensor(hr: Tensor, scale: int, kernel: Kernel = "bicubic") -> Tensor:
-    """Return `hr` (N x C x H x W, H and W multiples of `scale`) downscaled by `scale`.
+    """Return `hr` (N x C x H x W, with H and W multiples of `scale`) downscaled by `scale`.
 
     `bicubic` is antialiased (a = -0.5, support widened by `scale`); `area` averages each block of
     `scale` x `scale` pixels.
@@ -46,18 +46,16 @@ def subsample_chroma(lr: Tensor) -> Tensor:
 def degrade(hr: NDArray[PixelType], scale: int, kernel: Kernel = "bicubic") -> NDArray[PixelType]:
     """Return `hr` (uint8 or uint16 H x W x 3) downscaled by `scale`, rounded and clamped once.
 
-    `hr` is first cropped at the bottom and right, so that its height and width are multiples of
-    `scale`.
+    `hr` is first cropped at the bottom and right to multiples of `scale`.
     """
     lr = reduce_levels(hr.astype(np.float32), scale, kernel)
     return lr.round().clip(0, np.iinfo(hr.dtype).max).astype(hr.dtype)
 
 
 def reduce_levels(hr: NDArray[np.float32], scale: int, kernel: Kernel) -> NDArray[np.float32]:
-    """Return `hr` (H x W x 3) downscaled by a factor of `scale`, without rounding.
+    """Return `hr` (H x W x 3) downscaled by `scale`, without rounding.
 
-    `hr` is first cropped at the bottom and right, so that its height and width are multiples of
-    `scale`.
+    `hr` is first cropped at the bottom and right to multiples of `scale`.
     """
     height = hr.shape[0] // scale * scale
     width = hr.shape[1] // scale * scale
@@ -71,21 +69,21 @@ class CameraSettings:
     """Blur, noise and compression of a camera and its encoder."""
 
     blur: tuple[float, float]
-    """Standard deviations of a Gaussian along and across `angle`, in LR pixels."""
+    """Standard deviations of a Gaussian blur along and across `angle`, in LR pixels."""
     angle: float
     """Direction of the blur in radians."""
     kernel: Kernel
     read_noise: float
-    """Standard deviation of the noise that does not depend on the light; white is 1."""
+    """Standard deviation of the noise that does not depend on brightness; white is 1."""
     shot_noise: float
-    """Standard deviation of the shot noise of a white pixel; it grows with the square root of the
-    light."""
+    """Standard deviation of the shot noise of a white pixel; it grows with the square root of
+    brightness."""
     quality: int
     """JPEG quality, 1..100."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> CameraSettings:
-        """Draw the settings of a camera, from a good one to a phone in a dim room."""
+        """Draw random settings, which range from a good camera to a phone in a dim room."""
         first = float(rng.uniform(0.1, 0.8))
         return cls(
             blur=(first, first * float(rng.uniform(0.4, 1.0))),
@@ -98,9 +96,10 @@ class CameraSettings:
 
 
 def make_gaussian_kernel(along: float, across: float, angle: float) -> NDArray[np.float32]:
-    """Return a Gaussian kernel of odd size and sum 1; the standard deviations are in pixels.
+    """Return a Gaussian kernel of odd size and sum 1.
 
-    `angle` is the direction of `along`, in radians.
+    `along` and `across` are its standard deviations in pixels, and `angle` is the direction of
+    `along` in radians.
     """
     radius = max(1, int(np.ceil(3 * max(along, across))))
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float64)
@@ -113,7 +112,7 @@ def make_gaussian_kernel(along: float, across: float, angle: float) -> NDArray[n
 def add_noise(
     rng: np.random.Generator, image: NDArray[np.float32], read: float, shot: float
 ) -> NDArray[np.float32]:
-    """Return `image` (0..1) with Gaussian noise of variance read^2 + shot^2 * light."""
+    """Return `image` (0..1) with Gaussian noise of variance read^2 + shot^2 * image."""
     spread = np.sqrt(read**2 + shot**2 * image.clip(0, 1))
     noisy = image + spread * rng.standard_normal(image.shape, dtype=np.float32)
     return np.asarray(noisy, dtype=np.float32)
@@ -136,7 +135,7 @@ def simulate_recording(
     """Return `hr` (uint8 H x W x 3 RGB) as an LR camera would record it.
 
     Blur, reduction by `scale`, noise and JPEG compression are applied in this order. The settings
-    are drawn from `rng` unless `camera` is set; the seed of `rng` decides every bit.
+    are drawn from `rng` unless `camera` is set. The same state of `rng` gives the same bits.
     `crossnetpp.data.recorder` records whole clips with a video encoder.
     """
     settings = camera or CameraSettings.draw(rng)

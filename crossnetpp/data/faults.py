@@ -1,7 +1,7 @@
-"""Faulty references, which teach the network to borrow only in part or not at all.
+"""Faulty references, which teach the network to borrow only some of the detail, or none.
 
-Every fault leaves the target unchanged. The flow keeps its values where they are still valid, and
-is NaN elsewhere.
+Every fault leaves the target unchanged. The flow is kept where it is still valid, and is NaN
+elsewhere.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ DISPLACEMENT = 64  # pixels by which a displaced reference is shifted
 
 
 def scale_light(image: NDArray[np.uint8], gain: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return `image` (uint8 H x W x 3) times `gain` (one per channel), clipped at white."""
+    """Return `image` (uint8 H x W x 3) times `gain` (3, one per channel), rounded and clipped."""
     return np.asarray(np.clip(image * gain, 0, 255).round(), dtype=np.uint8)
 
 
 def change_exposure(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with its reference at another exposure, 0.4 to 1.8 times as bright."""
+    """Return `pair` with a reference of another exposure, 0.4 to 1.8 times as bright."""
     gain = np.exp(rng.uniform(-0.9, 0.6))
     return replace(pair, reference=scale_light(pair.reference, np.full(3, gain)))
 
 
 def change_colour(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with its reference at another white balance, whose gains differ by up to 40 %.
+    """Return `pair` with a reference of another white balance.
 
-    The brightness may change by up to 19 %.
+    The gains of two channels differ by up to 40 %, and the brightness changes by up to 19 %.
     """
     gain = np.exp(rng.uniform(-0.17, 0.17, 3))
     return replace(pair, reference=scale_light(pair.reference, gain))
@@ -45,7 +45,7 @@ def blur_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
 
 
 def hide_part(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with a square of its reference replaced by the same square of `other`'s.
+    """Return `pair` with a square of its reference copied from the reference of `other`.
 
     The side of the square is a sixth to a half of the shorter side of the picture.
     """
@@ -59,7 +59,7 @@ def hide_part(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
         return replace(pair, reference=reference)
 
     x, y = _find_positions(pair.flow)
-    # Two pixels wider, because bicubic resampling mixes both surfaces at the square's border
+    # Two pixels wider, because bicubic resampling mixes the two surfaces at the square's border
     behind = (x > left - 2) & (x < left + side + 1) & (y > top - 2) & (y < top + side + 1)
     return Pair(pair.target, reference, _mask_flow(pair.flow, behind))
 
@@ -70,10 +70,10 @@ def replace_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair
 
 
 def displace_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with its reference shifted by 64 pixels in a random direction.
+    """Return `pair` with its reference shifted by DISPLACEMENT pixels in a random direction.
 
-    Mirrored pixels fill the uncovered rim. The flow follows the shift, and is NaN for target pixels
-    that the reference no longer shows.
+    Mirrored pixels fill the uncovered rim. The flow is adjusted to the shift, and is NaN for target
+    pixels that the reference no longer shows.
     """
     angle = rng.uniform(0, 2 * np.pi)
     by_x, by_y = (round(DISPLACEMENT * part) for part in (np.cos(angle), np.sin(angle)))
@@ -100,7 +100,8 @@ def displace_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pai
     return Pair(pair.target, reference, _mask_flow(flow, outside))
 
 
-# Name -> fault; its arguments are a random generator, the pair, and another pair of the same size
+# Name -> function that returns a pair with a faulty reference, given a random generator, the pair,
+# and another pair of the same size
 FAULTS: dict[str, Callable[[np.random.Generator, Pair, Pair], Pair]] = {
     "exposure": change_exposure,
     "colour": change_colour,
@@ -112,16 +113,16 @@ FAULTS: dict[str, Callable[[np.random.Generator, Pair, Pair], Pair]] = {
 
 
 def break_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with one fault, drawn from FAULTS with equal probability."""
+    """Return `pair` with one of FAULTS, all of which are equally probable."""
     return list(FAULTS.values())[int(rng.integers(len(FAULTS)))](rng, pair, other)
 
 
 def _find_positions(flow: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the x and the y (each H x W pixels) at which the reference shows each target pixel."""
+    """Return where in the reference each target pixel is shown: x and y in pixels, H x W each."""
     y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
     return x + flow[..., 0], y + flow[..., 1]
 
 
 def _mask_flow(flow: NDArray[np.float32], where: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return `flow` with NaN at the pixels in `where`."""
+    """Return `flow` (H x W x 2) with NaN at the pixels where `where` (H x W) is True."""
     return np.asarray(np.where(where[..., None], np.float32(np.nan), flow), dtype=np.float32)

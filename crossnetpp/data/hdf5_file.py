@@ -1,7 +1,7 @@
-"""HDF5 files from untrusted sources, whose data sets must be stored in the file itself.
+"""HDF5 files from untrusted sources, whose datasets must be stored in the file itself.
 
-HDF5 can store the numbers of a data set in any other file (external storage), take them from data
-sets of other files (virtual data sets), and continue a path in another file (external links).
+HDF5 can store a dataset's values in any other file (external storage), take them from datasets of
+other files (virtual datasets), and continue a path in another file (external links).
 """
 
 from __future__ import annotations
@@ -11,15 +11,21 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-_LARGEST_CHUNK_BYTES = 1 << 30  # a chunk is decompressed as a whole
+_LARGEST_CHUNK_BYTES = 1 << 30  # chunks are decompressed whole
 
 
 class ForeignDataError(ValueError):
-    """A data set that is a link, is stored elsewhere, or has chunks too large to read."""
+    """A dataset that cannot be read safely.
+
+    It is a link, has no values, is stored elsewhere, or has chunks that are too large.
+    """
 
 
 class Hdf5File:
-    """The data sets of an HDF5 file by name, like h5py.File, but only those inside the file."""
+    """Mapping of names to the datasets of an HDF5 file, like h5py.File.
+
+    It refuses datasets whose values are not in the file itself.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open the file.
@@ -38,10 +44,10 @@ class Hdf5File:
         return isinstance(name, str) and self._find(name) is not None
 
     def __getitem__(self, name: str) -> Any:
-        """Return the data set `name`.
+        """Return the dataset `name`.
 
-        Raises KeyError if there is none, and ForeignDataError if it is a link, is stored in other
-        files, is made of other data sets, or has chunks that are too large.
+        Raises KeyError if there is none, and ForeignDataError if it is a link, has no values, is
+        stored in other files, is made of other datasets, or has chunks that are too large.
         """
         found = self._find(name)
         if found is None:
@@ -59,9 +65,9 @@ class Hdf5File:
         self._file.close()
 
     def _find(self, name: str) -> Any:
-        """Return the data set `name`, such as LF or group/LF, or None if there is none.
+        """Return the dataset `name`, such as LF or group/LF, or None if there is none.
 
-        See `__getitem__` for ForeignDataError.
+        Raises ForeignDataError as `__getitem__` does.
         """
         import h5py
 
@@ -77,18 +83,18 @@ class Hdf5File:
         if not isinstance(found, h5py.Dataset):
             return None
         if found.shape is None:
-            raise self._refuse(name, "a data set without values")
+            raise self._refuse(name, "a dataset without values")
         if found.id.get_create_plist().get_external_count():
-            raise self._refuse(name, "a data set that is stored in other files")
+            raise self._refuse(name, "a dataset that is stored in other files")
         if found.is_virtual:
-            raise self._refuse(name, "a data set that is made of other data sets")
+            raise self._refuse(name, "a dataset that is made of other datasets")
         if found.chunks and prod(found.chunks) * found.dtype.itemsize > _LARGEST_CHUNK_BYTES:
             chunk = " x ".join(map(str, found.chunks))
-            raise self._refuse(name, f"a data set in chunks of {chunk} numbers")
+            raise self._refuse(name, f"a dataset in chunks of {chunk} values")
         return found
 
     def _refuse(self, name: str, what: str) -> ForeignDataError:
         return ForeignDataError(
-            f"found '{name}' in {self._path}, which is {what}, expected a data set stored in the "
+            f"found '{name}' in {self._path}, which is {what}, expected a dataset stored in the "
             "file itself, in chunks of at most 1 GiB; rewrite it with h5repack or h5py"
         )

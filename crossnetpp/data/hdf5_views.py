@@ -15,7 +15,7 @@ from crossnetpp.data.sample import DataError
 
 
 class Hdf5Array:
-    """A data set of an HDF5 file, opened separately in every process that reads it.
+    """A dataset in an HDF5 file, opened separately in every process that reads it.
 
     HDF5 does not allow a forked worker to share a handle with its parent.
     """
@@ -26,10 +26,10 @@ class Hdf5Array:
         self._opened: tuple[int, Any] | None = None
 
     def dataset(self) -> Any:
-        """Return the h5py data set, opened on first use in each process.
+        """Return the h5py dataset, which is opened on first use in each process.
 
-        Raises DataError if h5py, the file or the key is missing, or if the data set is one that
-        `Hdf5File` refuses.
+        Raises DataError if h5py, the file or the key is missing, or if `Hdf5File` refuses the
+        dataset.
         """
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), self._open())
@@ -40,11 +40,11 @@ class Hdf5Array:
             file = Hdf5File(self.path)
         except ImportError as error:
             raise DataError(
-                f"found no h5py, which {self.path} needs; try pip install h5py"
+                f"h5py is not installed, but reading {self.path} needs it; try pip install h5py"
             ) from error
         except OSError as error:
             raise DataError(
-                f"found no HDF5 file at {self.path}, expected CrossNet's .h5"
+                f"found no HDF5 file at {self.path}, expected one in CrossNet's layout"
             ) from error
 
         try:
@@ -57,12 +57,12 @@ class Hdf5Array:
             raise DataError(str(error)) from error
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state to pickle, without the handle, which belongs to this process."""
+        """Return the state to pickle, without the handle, because that belongs to this process."""
         return {"path": self.path, "key": self.key, "_opened": None}
 
 
 class Hdf5Scene:
-    """One light field of an HDF5 file."""
+    """One light field in an HDF5 file."""
 
     def __init__(self, file: Hdf5Array, number: int, positions: Sequence[tuple[int, int]]) -> None:
         self.name = f"{file.path}/{file.key}[{number}]"
@@ -71,15 +71,15 @@ class Hdf5Scene:
         self._number = number
 
     def read(self, row: int, col: int, cache: object) -> NDArray[np.uint8]:
-        """Return the view at (row, col), read from the file without the cache."""
+        """Return the view at (row, col), uint8 H x W x 3 RGB; the cache is not used."""
         planes: NDArray[np.uint8] = self._file.dataset()[self._number, row, col]
         return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
 def open_hdf5(path: Path, key: str) -> tuple[Hdf5Array, tuple[int, int, int]]:
-    """Return an opened data set and its numbers of scenes, rows and columns of views.
+    """Return an opened dataset, and how many scenes, rows and columns of views it has.
 
-    Raises DataError if the data set cannot be opened, or is not uint8 N x R x C x 3 x H x W.
+    Raises DataError if the dataset cannot be opened, or is not uint8 N x R x C x 3 x H x W.
     """
     file = Hdf5Array(path, key)
     array = file.dataset()

@@ -1,4 +1,4 @@
-"""Surfaces at different depths, composed into two views of one scene."""
+"""Compose surfaces at different depths into two views of one scene."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ from crossnetpp.data.sample import Pair
 Picture = NDArray[np.uint8]
 Field = NDArray[np.float32]
 
-# A pixel whose cover is between these two mixes surfaces and has no single true flow
+# A pixel with a cover between these two mixes surfaces, and has no single true flow
 OPAQUE = 0.98
 CLEAR = 0.02
 
-INVERSION_STEPS = 6
+INVERSION_STEPS = 6  # of fixed-point iteration
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One surface as target and reference show it; covers are size x size in 0..1."""
+    """One surface, as it looks in the target and in the reference."""
 
     target: Picture
     reference: Picture
     flow: Field
     """Flow from target to reference, size x size x 2 pixels; NaN where unknown."""
     target_cover: Field
+    """How much of each pixel the surface covers in the target, size x size in 0..1."""
     reference_cover: Field
+    """The same in the reference."""
 
 
 def compose_layers(layers: list[Layer]) -> Pair:
-    """Return the pair composed of `layers` from far to near, the first of which is opaque.
+    """Return the pair composed of `layers`, ordered from far to near; the first is opaque.
 
-    The flow is NaN where that of the visible layer is, where surfaces mix, and where a nearer
+    The flow is NaN where the visible layer's flow is NaN, where surfaces mix, and where a nearer
     surface hides the target's pixel in the reference.
     """
     farthest = layers[0]
@@ -49,7 +51,7 @@ def compose_layers(layers: list[Layer]) -> Pair:
         target = _blend(target, layer.target, layer.target_cover)
         reference = _blend(reference, layer.reference, layer.reference_cover)
 
-        # Cover at the end of the flow; unknown flow points outside, where the cover is 0
+        # Cover at the end of the flow; unknown flow is made to point outside, where the cover is 0
         known = np.nan_to_num(flow, nan=-1e4)
         cover = cv2.remap(
             layer.reference_cover, x + known[..., 0], y + known[..., 1], cv2.INTER_LINEAR
@@ -63,7 +65,7 @@ def compose_layers(layers: list[Layer]) -> Pair:
 
 @lru_cache(maxsize=8)
 def make_pixel_grid(size: int) -> tuple[Field, Field]:
-    """Return the x and the y of size x size pixels; the arrays are shared and read-only."""
+    """Return x and y of size x size pixels, an array each; callers must not change the arrays."""
     y, x = np.mgrid[:size, :size].astype(np.float32)
     return x, y
 
@@ -76,7 +78,7 @@ def _blend(below: Picture, above: Picture, cover: Field) -> Picture:
 def resample_picture(image: Picture, displacement: Field) -> Picture:
     """Return `image` sampled at each pixel's position plus `displacement` (size x size x 2 pixels).
 
-    The field has the same centre as `image` and may be smaller.
+    The displacement field has the same centre as `image` and may be smaller.
     """
     x, y = _find_positions(image.shape[0], displacement)
     return np.asarray(
@@ -86,7 +88,7 @@ def resample_picture(image: Picture, displacement: Field) -> Picture:
 
 
 def resample_cover(cover: Field, displacement: Field) -> Field:
-    """Return `cover` sampled as by `resample_picture`, but linearly and with 0 outside."""
+    """Return `cover` sampled like the image in `resample_picture`, but linearly and 0 outside."""
     x, y = _find_positions(cover.shape[0], displacement)
     return np.asarray(cv2.remap(cover, x, y, cv2.INTER_LINEAR), dtype=np.float32)
 
@@ -100,8 +102,8 @@ def find_inside(side: int, displacement: Field) -> NDArray[np.bool_]:
 def invert_displacement(displacement: Field) -> Field:
     """Return V such that displacement(x + V(x)) + V(x) = 0, found by fixed-point iteration.
 
-    V is NaN where x + V(x) is outside the field, and where the iteration does not converge, as in
-    folds of the field.
+    V is NaN where x + V(x) is outside the field, and where the iteration does not converge, for
+    example in folds of the field.
     """
     size = displacement.shape[0]
     x, y = make_pixel_grid(size)
@@ -127,9 +129,9 @@ def invert_displacement(displacement: Field) -> Field:
 
 
 def _find_positions(side: int, displacement: Field) -> tuple[Field, Field]:
-    """Return the x and the y in a `side` x `side` picture to which `displacement` points.
+    """Return the positions (x and y) in a `side` x `side` picture to which `displacement` points.
 
-    The field has the same centre as the picture and may be smaller.
+    The displacement field has the same centre as the picture and may be smaller.
     """
     size = displacement.shape[0]
     x, y = make_pixel_grid(size)

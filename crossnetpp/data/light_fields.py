@@ -22,21 +22,21 @@ Picture = NDArray[np.uint8]
 GridPosition = tuple[int, int]  # row and column of a view
 
 LENSLET_VIEWS = 14  # views along each side of a Lytro Illum lenslet picture (Flower)
-CENTRAL_VIEWS = range(3, 11)  # 8 of 14, as in the paper; the views at the rim are vignetted
+CENTRAL_VIEWS = range(3, 11)  # 8 of 14, as in the paper; the outer views are vignetted
 
-# Stems of view files that hold the row, then the column
+# Stems of view files, which contain the row, then the column
 ROW_COL_NAMES = (
     re.compile(r"view_(\d+)_(\d+)", re.IGNORECASE),
     re.compile(r"out_(\d+)_(\d+)_.*"),  # Stanford; the camera's position follows
     re.compile(r"im_t(\d+)_s(\d+).*"),
     re.compile(r"(\d+)_(\d+)"),
 )
-NUMBERED_NAME = re.compile(r"input_cam(\d+)", re.IGNORECASE)  # HCI: row by row of a square grid
+NUMBERED_NAME = re.compile(r"input_cam(\d+)", re.IGNORECASE)  # HCI: a square grid, row by row
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".ppm", ".tif", ".tiff", ".bmp"}
 
 
 class PictureCache:
-    """Cache of decoded pictures, limited to `max_bytes` of arrays, but with one at least."""
+    """Cache of decoded pictures that holds up to `max_bytes` of arrays, but at least one."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -71,7 +71,7 @@ class Scene(Protocol):
 
 
 class FolderScene:
-    """A folder with one picture per view, whose file names contain the row and column."""
+    """A folder with one picture per view, whose file name gives the view's row and column."""
 
     def __init__(self, folder: Path) -> None:
         """Find the view files. Raises DataError if there are fewer than two."""
@@ -86,8 +86,8 @@ class FolderScene:
         if len(self.positions) < 2:
             found = "only one view" if self.positions else "no views"
             raise DataError(
-                f"found {found} in {folder}, expected two files or more such as view_00_00.png "
-                "(row, column); rename the files, or choose the folder that holds them"
+                f"found {found} in {folder}, expected two or more files such as view_00_00.png "
+                "(row, column); rename the files, or choose the folder that contains them"
             )
 
     def read(self, row: int, col: int, cache: PictureCache) -> Picture:
@@ -96,7 +96,7 @@ class FolderScene:
 
 
 def _match_row_col_names(files: list[Path]) -> dict[GridPosition, Path]:
-    """Return the files that match a pattern: the first in ROW_COL_NAMES with any match."""
+    """Return the files that match the first pattern in ROW_COL_NAMES that matches any file."""
     for pattern in ROW_COL_NAMES:
         found = {
             (int(match[1]), int(match[2])): path
@@ -121,7 +121,7 @@ class LensletScene:
     def __init__(
         self, path: Path, across: int = LENSLET_VIEWS, central: Sequence[int] = CENTRAL_VIEWS
     ) -> None:
-        """Use only the rows and columns in `central`, and count them from 0."""
+        """Open a picture; use only the rows and columns in `central`, and number them from 0."""
         self.name = str(path)
         self.positions = _list_positions(len(central), len(central))
         self._path = path
@@ -129,7 +129,7 @@ class LensletScene:
         self._central = central
 
     def read(self, row: int, col: int, cache: PictureCache) -> Picture:
-        """Return the view at (row, col), counted from the first of the central views.
+        """Return the view at (row, col), counted from the first central view.
 
         Raises DataError if the picture cannot hold `across` x `across` views.
         """
@@ -137,16 +137,17 @@ class LensletScene:
         return np.asarray(views[row, col], dtype=np.uint8)
 
     def _read_views(self, path: Path) -> Picture:
-        """Return the central views, R x C x H x W x 3; the others would waste the cache's memory.
+        """Return the central views, R x C x H x W x 3.
 
-        Raises DataError if the picture cannot hold `across` x `across` views.
+        The others are left out to save memory in the cache. Raises DataError if the picture cannot
+        hold `across` x `across` views.
         """
         image = read_rgb(path)
         across = self._across
         if image.shape[0] % across or image.shape[1] % across:
             raise DataError(
                 f"found {path} of {image.shape[1]}x{image.shape[0]}, expected a lenslet picture "
-                f"with sides that are multiples of {across}"
+                f"whose sides are multiples of {across}"
             )
         rows = [
             np.stack([image[row::across, col::across] for col in self._central])
@@ -193,7 +194,7 @@ class LightFields:
 
     @classmethod
     def from_folders(cls, folders: Sequence[Path]) -> LightFields:
-        """Open folders of views, one per scene (view_RR_CC.png and similar names)."""
+        """Open folders of views (view_RR_CC.png or similar names), one folder per scene."""
         return cls([FolderScene(folder) for folder in folders])
 
     @classmethod
@@ -203,20 +204,21 @@ class LightFields:
         across: int = LENSLET_VIEWS,
         central: Sequence[int] = CENTRAL_VIEWS,
     ) -> LightFields:
-        """Open lenslet pictures, one per scene: view (row, col) is image[row::across, col::across].
+        """Open lenslet pictures, one per scene.
 
-        Only the views in `central` are used.
+        View (row, col) is image[row::across, col::across]. Only rows and columns in `central` are
+        used.
         """
         return cls([LensletScene(path, across, central) for path in paths])
 
     @classmethod
     def from_mosaics(cls, paths: Sequence[Path], rows: int = 8, cols: int = 8) -> LightFields:
-        """Open pictures of tiled views, one per scene (LFVideo: 8 x 8, row by row)."""
+        """Open pictures of tiled views, one picture per scene (LFVideo: 8 x 8, row by row)."""
         return cls([MosaicScene(path, rows, cols) for path in paths])
 
     @classmethod
     def from_hdf5(cls, path: Path, key: str = "img_HR") -> LightFields:
-        """Open a file in CrossNet's HDF5 layout: `key` holds uint8 N x R x C x 3 x H x W."""
+        """Open a file in CrossNet's HDF5 layout: `key` is uint8 N x R x C x 3 x H x W."""
         file, (count, rows, cols) = open_hdf5(path, key)
         positions = _list_positions(rows, cols)
         return cls([Hdf5Scene(file, number, positions) for number in range(count)])
@@ -235,9 +237,9 @@ class LightFields:
     def choose_views(
         self, rng: np.random.Generator, motion: float
     ) -> tuple[int, GridPosition, GridPosition]:
-        """Return the number of a random scene and the positions of two different views in it.
+        """Return the number of a random scene, and the positions of two different views in it.
 
-        `motion` in 0..1 limits the distance between the views; at 1 it may span the whole grid.
+        `motion` in 0..1 limits the distance between the views; at 1, it can span the whole grid.
         """
         number = int(rng.integers(len(self.scenes)))
         positions = self.scenes[number].positions
@@ -249,7 +251,7 @@ class LightFields:
         return number, first, near[int(rng.integers(len(near)))]
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return the same crop of two views of one scene."""
+        """Return the same crop of two views of one scene; see `PairSource`."""
         number, first, second = self.choose_views(rng, motion)
         pair = Pair(self.read_view(number, *first), self.read_view(number, *second))
         return crop_pair(rng, pair, size)
@@ -260,5 +262,5 @@ def _list_positions(rows: int, cols: int) -> list[GridPosition]:
 
 
 def _count_steps(first: GridPosition, second: GridPosition) -> int:
-    """Return the distance between two views in grid steps: of rows or columns, the larger."""
+    """Return the distance between two views: the larger of their row and column differences."""
     return max(abs(first[0] - second[0]), abs(first[1] - second[1]))

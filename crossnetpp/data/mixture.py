@@ -1,4 +1,4 @@
-"""Training samples: a weighted mixture of sources, some with a faulty reference."""
+"""Training samples from a weighted mixture of sources; some samples have a faulty reference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crossnetpp.landmarks import NO_MATCHES, LandmarkCache, Landmarks
 
 
 class Sample(NamedTuple):
-    """One sample or, collated, a batch."""
+    """One sample or, after collation, a batch of N samples."""
 
     target: Tensor
     """[N x] 3 x H x W in 0..1."""
@@ -26,7 +26,7 @@ class Sample(NamedTuple):
     flow: Tensor
     """[N x] 2 x H x W pixels, NaN where unknown."""
     landmarks: Landmarks
-    """SIFT pairs; none is valid unless the mixture has a landmark cache."""
+    """SIFT pairs, all of which are padding unless the mixture has a landmark cache."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class MixtureSettings:
     steps: int = 6000
     """Length of the run in steps, which scales the curriculum."""
     batch: int = 4
-    """Samples per step, over all processes."""
+    """Samples per step, summed over all processes."""
     fault_rate: float = 0.15
     """Share of samples whose reference has a fault."""
     relit_rate: float = 0.4
-    """Share of samples whose target and reference are both relit, in the same way."""
+    """Share of samples whose target and reference are relit, both in the same way."""
     seed: int = 0
     curriculum: float = 0.5
     """Share of the run over which motion grows to its full range."""
     curriculum_start: float = 0.1
-    """Motion of the first step, 0..1."""
+    """Motion in the first step, 0..1."""
 
     def __post_init__(self) -> None:
         """Check the settings. Raises DataError if a value is out of range."""
@@ -58,9 +58,9 @@ class MixtureSettings:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, object]) -> MixtureSettings:
-        """Return the settings in a YAML mapping.
+        """Return the settings in a mapping that was read from YAML.
 
-        Raises DataError if a name is unknown, or a value has the wrong type or is out of range.
+        Raises DataError if a name is unknown, or if a value has the wrong type or is out of range.
         """
         known = {field.name: type(field.default) for field in fields(cls)}
         for name, value in mapping.items():
@@ -73,7 +73,7 @@ class MixtureSettings:
         return cls(**mapping)  # type: ignore[arg-type]
 
     def motion(self, sample: int) -> float:
-        """Return the stage of the curriculum, 0..1, at sample number `sample`."""
+        """Return the motion, 0..1, that the curriculum sets for sample number `sample`."""
         done = sample / (self.batch * self.steps)
         widened = done / self.curriculum if self.curriculum else 1.0
         return min(1.0, self.curriculum_start + (1 - self.curriculum_start) * widened)
@@ -86,10 +86,10 @@ def _check_range(name: str, value: float, least: float, most: float) -> None:
 
 
 class Mixture(Dataset[Sample]):
-    """The samples of a run; sample k depends only on the seed and k.
+    """The samples of a run; sample k depends only on the settings and k.
 
-    A resumed run therefore continues with the samples of an uninterrupted one, regardless of the
-    number of workers and processes.
+    A resumed run therefore gets the same samples as an uninterrupted one, regardless of the number
+    of workers and processes.
     """
 
     def __init__(
@@ -98,9 +98,10 @@ class Mixture(Dataset[Sample]):
         settings: MixtureSettings,
         landmarks: LandmarkCache | None = None,
     ) -> None:
-        """Mix `sources` by weight; with `landmarks`, every sample also has SIFT pairs.
+        """Mix `sources`, each a weight and a source.
 
-        Raises DataError if no weight is positive.
+        With `landmarks`, every sample also has SIFT pairs. Raises DataError if no weight is
+        positive.
         """
         weights = np.array([weight for weight, _ in sources])
         if not weights.sum() > 0:

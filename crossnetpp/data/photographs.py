@@ -1,4 +1,4 @@
-"""Photographs with synthetic parallax: up to four surfaces, each displaced by a known field."""
+"""Pairs with synthetic parallax from photographs: up to four surfaces with known displacement."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from crossnetpp.data.layers import (
 )
 from crossnetpp.data.sample import DataError, Pair, draw_crop_origin, read_rgb, shrink_picture
 
-MAX_SHIFT = 36.0  # largest common shift at the end of the curriculum, in pixels
-MAX_PARALLAX = 30.0  # largest parallax of the nearest surface at that stage, in pixels
+MAX_SHIFT = 36.0  # largest common shift in pixels at the end of the curriculum
+MAX_PARALLAX = 30.0  # largest parallax of the nearest surface in pixels, at the same stage
 MIN_SIDE = 300  # pixels; smaller photographs are not used
-SMALL_MOTION_SHARE = 0.35  # of the pairs; they move an eighth as far, like neighbouring views
-LARGE_MOTION_SHARE = 0.3  # of the pairs; they move 2.4 times as far, like those of two cameras
+SMALL_MOTION_SHARE = 0.35  # share of pairs that move an eighth as far, like neighbouring views
+LARGE_MOTION_SHARE = 0.3  # share of pairs that move 2.4 times as far, like views of two cameras
 CROP_MARGIN = 88  # pixels around a crop that motion can bring into view
 
 
@@ -39,9 +39,9 @@ def _draw_smooth_field(
 
 
 def draw_displacement(rng: np.random.Generator, size: int, motion: float) -> NDArray[np.float32]:
-    """Return random displacements of a camera, with shift, rotation, zoom and bending.
+    """Return random displacements by a moving camera (size x size x 2 pixels).
 
-    They are size x size x 2 pixels.
+    They combine shift, rotation, zoom and smooth bending.
     """
     x, y = (axis - (size - 1) / 2 for axis in make_pixel_grid(size))
     turning = min(motion, 1.0)
@@ -52,7 +52,7 @@ def draw_displacement(rng: np.random.Generator, size: int, motion: float) -> NDA
     cos = zoom * np.cos(angle) - 1
     sin = zoom * np.sin(angle)
 
-    # Small shifts matter as much as large ones, because neighbouring views and frames move little
+    # Small shifts are as important as large ones, because neighbouring views and frames move little
     shift = rng.uniform(-1, 1, 2) * (3 + (MAX_SHIFT - 3) * motion) * rng.beta(1, 1.5)
     affine = np.stack((cos * x - sin * y + shift[0], sin * x + cos * y + shift[1]), axis=-1)
 
@@ -61,7 +61,7 @@ def draw_displacement(rng: np.random.Generator, size: int, motion: float) -> NDA
 
 
 def _draw_cover(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
-    """Return a size x size cover in 0..1 that shows smooth random shapes with soft edges.
+    """Return a size x size cover in 0..1 with smooth random shapes and soft edges.
 
     The shapes fill a fifth to a half of the area.
     """
@@ -82,7 +82,7 @@ class Photographs:
         """Read the photographs, and scale each by every factor in `shrink`.
 
         Results with a side below MIN_SIDE are left out. Raises DataError if a photograph cannot be
-        read, or if no result is left.
+        read, or if no result remains.
         """
         self.images = [
             shrink_picture(image, factor)
@@ -92,15 +92,15 @@ class Photographs:
         ]
         if not self.images:
             raise DataError(
-                f"found no photograph of at least {MIN_SIDE}x{MIN_SIDE} (tried {len(paths)}), "
-                "expected one or more; try larger ones"
+                f"found no photograph of at least {MIN_SIDE}x{MIN_SIDE} (tried {len(paths)}); "
+                "use larger photographs"
             )
 
     def _draw_patch(self, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
         """Return a random, rotated square of `size` x `size` pixels with a margin on all sides.
 
         The margin is CROP_MARGIN, or less if the photograph is too small for that. Raises DataError
-        if no photograph contains such a square.
+        if every photograph is smaller than `size` x `size`.
         """
         fitting = [image for image in self.images if min(image.shape[:2]) >= size]
         if not fitting:
@@ -114,12 +114,12 @@ class Photographs:
         return np.ascontiguousarray(np.rot90(patch, int(rng.integers(4))))
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return a pair of which one picture is resampled; half of the pairs show 2 to 4 surfaces.
+        """Return a pair with one resampled picture; half of the pairs show 2 to 4 surfaces.
 
         All surfaces share the camera's rotation, zoom and shift. Parallax grows from the farthest
-        surface to the nearest, and every surface but the farthest also bends on its own. At
-        `motion` 1, shifts reach 36 pixels and parallax reaches 30; some pairs move an eighth as
-        far, and some 2.4 times as far.
+        surface to the nearest, and every surface but the farthest also bends on its own. If
+        `motion` is 1, shifts reach MAX_SHIFT and parallax reaches MAX_PARALLAX; some pairs move an
+        eighth as far, and some 2.4 times as far.
         """
         kind = rng.random()
         if kind < SMALL_MOTION_SHARE:
@@ -152,9 +152,9 @@ class Photographs:
         swap: bool,
         opaque: bool,
     ) -> Layer:
-        """Return a surface that is displaced in the reference, or in the target if `swap` is True.
+        """Return a surface that is displaced in the reference, or in the target if `swap` is set.
 
-        Only an `opaque` surface covers the whole picture.
+        An `opaque` surface covers the whole picture; others have a random shape.
         """
         patch = self._draw_patch(rng, size)
         side = patch.shape[0]

@@ -1,4 +1,4 @@
-"""Training samples from clips recorded by a real encoder, with one or two key frames each."""
+"""Training samples from clips recorded with a real encoder, with one or two key frames each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from crossnetpp.networks.taps import make_bicubic_taps, make_box_taps
 
 
 class RecordedBatch(NamedTuple):
-    """N samples of one scale and capture, each with K references, the nearest first."""
+    """N samples with the same scale and capture, each with K references, the nearest first."""
 
     lr: Tensor
     """N x 3 x h x w in 0..1."""
@@ -34,7 +34,7 @@ class RecordedBatch(NamedTuple):
     weights: Tensor
     """Prior weights of the references, N x K."""
     taps: Tensor
-    """The kernel that reduced HR to LR, as in `crossnetpp.networks.taps`."""
+    """The kernel that reduced HR to LR, laid out as in `crossnetpp.networks.taps`."""
 
     def to(self, device: torch.device) -> RecordedBatch:
         """Return the batch on `device`."""
@@ -49,7 +49,7 @@ class RecordedBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class _Clip:
-    """The frames of a clip, and its recordings by capture and scale."""
+    """The frames of a clip, and its recordings, keyed by capture and scale."""
 
     frames: list[Picture]
     recordings: dict[tuple[str, int], Recorded]
@@ -63,7 +63,7 @@ class _Sample(NamedTuple):
 
 
 class RecordedClips:
-    """Source of samples from clips, each of which is recorded in several ways when it is opened."""
+    """Source of samples from clips, each of which is recorded in several ways in advance."""
 
     def __init__(
         self,
@@ -77,9 +77,9 @@ class RecordedClips:
     ) -> None:
         """Record the first `frames` frames of each clip with each of `captures` at each scale.
 
-        `captures` are names in CAPTURES. In a share `fault_rate` of the samples, one reference has
-        a fault. In a share `single_rate` of the batches, the samples have one reference, in the
-        others two. Raises DataError if a clip has too few readable frames.
+        `captures` are names in CAPTURES. In a share `fault_rate` of the samples, one reference is
+        faulty. In a share `single_rate` of the batches, samples have one reference; in the others,
+        they have two. Raises DataError if a clip has too few readable frames.
         """
         self.captures = tuple(captures)
         self.scales = tuple(scales)
@@ -97,9 +97,9 @@ class RecordedClips:
     def _start_recording(
         self, pool: ThreadPoolExecutor, path: Path, frames: list[Picture]
     ) -> tuple[list[Picture], dict[tuple[str, int], Future[Recorded]]]:
-        """Start to record a clip, and return its frames and its future recordings.
+        """Start recording a clip, and return its frames and the futures of its recordings.
 
-        The recordings are keyed by capture and scale. Raises DataError if the frames are too few.
+        The futures are keyed by capture and scale. Raises DataError if there are too few frames.
         """
         if len(frames) <= KEY_FRAME_EVERY:
             raise DataError(
@@ -156,9 +156,10 @@ class RecordedClips:
     def _draw_frame(
         self, rng: np.random.Generator, clip: _Clip, count: int
     ) -> tuple[int, list[int]]:
-        """Return the numbers of a frame between two key frames, and of `count` of these.
+        """Return the number of a random frame, and the numbers of `count` key frames around it.
 
-        The nearer comes first. A quarter of the samples with one reference have the farther one.
+        The nearer key frame comes first. If `count` is 1, a quarter of the results have the farther
+        one instead.
         """
         intervals = (len(clip.frames) - 1) // KEY_FRAME_EVERY
         before = int(rng.integers(intervals)) * KEY_FRAME_EVERY
@@ -169,7 +170,7 @@ class RecordedClips:
         return number, keys[:count]
 
     def _draw_other(self, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
-        """Return a crop of any frame of any clip."""
+        """Return a random crop of a random frame of any clip."""
         clip = self._clips[int(rng.integers(len(self._clips)))]
         frame = clip.frames[int(rng.integers(len(clip.frames)))]
         row, col = draw_crop_origin(rng, frame.shape[0], frame.shape[1], size)
@@ -188,13 +189,13 @@ def _read_frames(path: Path, count: int) -> list[Picture]:
 
 
 def _turn(rng: np.random.Generator, pictures: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-    """Return all pictures rotated by the same multiple of 90 degrees, and perhaps mirrored."""
+    """Return the pictures rotated by the same random multiple of 90 degrees, and maybe mirrored."""
     quarters = int(rng.integers(4))
     step = -1 if rng.random() < 0.5 else 1
     return [np.ascontiguousarray(np.rot90(p, quarters)[:, ::step]) for p in pictures]
 
 
 def _stack(pictures: Iterable[NDArray[np.uint8]]) -> Tensor:
-    """Return uint8 H x W x 3 pictures as float32 N x 3 x H x W in 0..1."""
+    """Return N uint8 pictures (H x W x 3) as a float32 tensor, N x 3 x H x W in 0..1."""
     stacked = np.stack(list(pictures))
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).float().div(255)

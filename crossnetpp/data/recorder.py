@@ -1,7 +1,7 @@
-"""Recordings of clips as cameras make them: pixel means, noise and a real H.264 encoder.
+"""Recordings of clips as a camera would make them: pixel means, noise and a real H.264 encoder.
 
-Everything is computed in memory. The same frames, capture and seed give the same bits: the encoder
-uses one thread, and no AVX-512 code of x264, which reads uninitialised memory.
+Everything is computed in memory. The same frames, capture and seed give the same bits, because the
+encoder uses one thread and avoids x264's AVX-512 code, which reads uninitialised memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Picture = NDArray[np.uint8]  # H x W x 3 RGB
 
 KEY_FRAME_EVERY = 15
 
-_AVX512 = 256  # OpenCV's number for the part of AVX-512 that x264 uses
+_AVX512 = 256  # OpenCV's number for the AVX-512 subset that x264 uses
 _WITHOUT_AVX512 = "MMX2,SSE2Fast,LZCNT,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
 _FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 _TICK = Fraction(1, 25)
@@ -34,14 +34,14 @@ _TICK = Fraction(1, 25)
 
 @dataclass(frozen=True)
 class Encoder:
-    """A video encoder with left-sited 4:2:0 chroma, and the matrices of writer and reader."""
+    """A video encoder with left-sited 4:2:0 chroma, and the colour matrices used with it."""
 
     crf: float = 20
-    """Quality of x264; for other codecs, the quantiser."""
+    """Constant rate factor of x264; for other codecs, the quantiser."""
     codec: str = "libx264"
     matrix: str = "bt709"
     read_matrix: str = "bt709"
-    """The matrix by which the frames are read; one other than `matrix` shifts the colours."""
+    """Matrix with which the frames are read back; if it differs from `matrix`, colours shift."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,16 @@ class Capture:
     kernel: Kernel = "bicubic"
     """Reduction from HR to LR."""
     noise: float = 0.0
-    """Standard deviation of the LR's Gaussian noise in 8-bit levels, before it is encoded."""
+    """Standard deviation of the Gaussian noise added to LR before encoding, in 8-bit levels."""
     encoder: Encoder | None = None
-    """Encoder of the LR frames; None is lossless."""
+    """Encoder of the LR frames; None means lossless."""
     key_noise: float = 0.0
     """Standard deviation of the key frames' noise in 8-bit levels."""
     key_encoder: Encoder | None = None
-    """Encoder of the key frames; None is lossless."""
+    """Encoder of the key frames; None means lossless."""
 
 
-RECORDER_NOISE = 1.0  # 8-bit levels
+RECORDER_NOISE = 1.0  # standard deviation in 8-bit levels
 
 # Name -> capture
 CAPTURES = {
@@ -72,7 +72,7 @@ CAPTURES = {
 
 
 class Recorded(NamedTuple):
-    """A recording of a clip at low resolution, and some of its frames at high resolution."""
+    """A low-resolution recording of a clip, and some of its frames at high resolution."""
 
     lr: list[Picture]
     """Every frame, uint8 h x w x 3 RGB."""
@@ -87,10 +87,10 @@ def record_clip(
     seed: int = 0,
     every: int = KEY_FRAME_EVERY,
 ) -> Recorded:
-    """Return the recording of HR `frames`, with every `every`-th of them as a key frame.
+    """Return the recording of HR `frames`, with every `every`-th frame as a key frame.
 
-    The frames are uint8 H x W x 3 RGB of one size, H and W multiples of `scale`. The key frames are
-    encoded as a clip of their own, because no camera records the frames between them.
+    The frames are uint8 H x W x 3 RGB of one size; H and W are multiples of `scale`. The key frames
+    are encoded as a separate clip, because no HR camera records the frames between them.
     """
     rng = np.random.default_rng(seed)
     numbers = range(0, len(frames), every)
@@ -111,7 +111,7 @@ def record_clip(
 def encode_and_decode(pictures: Sequence[Picture], encoder: Encoder) -> list[Picture]:
     """Return `pictures` (uint8 H x W x 3 RGB of one size) as read back from a lossy video.
 
-    Odd sizes are padded by replication for the encoder and cropped afterwards.
+    For the encoder, odd sizes are padded by replication; the result is cropped to the input's size.
     """
     if not pictures:
         return []
@@ -176,9 +176,9 @@ def _pad_to_even(picture: Picture) -> Picture:
 
 
 class _Converter:
-    """A swscale filter graph between RGB and left-sited 4:2:0, as in H.264.
+    """A swscale filter graph that converts between RGB and left-sited 4:2:0, as in H.264.
 
-    Without a stated location, swscale would site the chroma in the centre.
+    Without an explicit location, swscale would site the chroma in the centre.
     """
 
     def __init__(self, source: str, target: str, matrix: str) -> None:
@@ -193,7 +193,7 @@ class _Converter:
 
     def __call__(self, frame: VideoFrame) -> VideoFrame:
         """Return the converted frame, without colour tags."""
-        frame.colorspace = 2  # unspecified, because the filters state the matrix
+        frame.colorspace = 2  # unspecified, because the filters set the matrix
         frame.color_range = 0
         if self._ends is None:
             self._ends = self._build(frame)

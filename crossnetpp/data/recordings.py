@@ -33,7 +33,7 @@ class Clips:
         self.reach = reach
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return the same crop of two frames; a larger `motion` (0..1) lets them be farther apart.
+        """Return the same crop of two frames; with more `motion` (0..1), they can be farther apart.
 
         Raises DataError if the frames are smaller than the crop.
         """
@@ -48,9 +48,9 @@ class Views:
     """Source of pairs of views of one scene, such as a stereo pair, without known flow."""
 
     def __init__(self, scenes: list[list[Path]], shrink: tuple[float, ...] = ()) -> None:
-        """Read the views of each scene; `shrink` has one factor per scene, by default 1.
+        """Read the views of each scene, scaled by the scene's factor in `shrink` (1 by default).
 
-        Raises DataError if a scene has fewer than two views or one of them cannot be read.
+        Raises DataError if a scene has fewer than two views, or if a view cannot be read.
         """
         self.scenes: list[list[NDArray[np.uint8]]] = []
         for scene, factor in zip(scenes, shrink or (1.0,) * len(scenes), strict=True):
@@ -60,7 +60,7 @@ class Views:
             self.scenes.append([shrink_picture(read_rgb(path), factor) for path in scene])
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return the same crop of two different views."""
+        """Return the same crop of two different views of one scene."""
         views = self.scenes[int(rng.integers(len(self.scenes)))]
         first, second = rng.choice(len(views), 2, replace=False)
         return crop_pair(rng, Pair(views[first], views[second]), size)

@@ -1,4 +1,4 @@
-"""Pairs of an HR target and a reference, with the flow if it is known, to crop and rotate."""
+"""Pairs of an HR target and a reference, with the flow if it is known; cropping and rotation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ class PairSource(Protocol):
     """A source of training pairs."""
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Draw a pair of `size` x `size` pixels; `motion` in 0..1 is the curriculum's stage."""
+        """Return a random pair of `size` x `size` pixels.
+
+        `motion` (0..1) is how much of the full motion the curriculum allows.
+        """
         ...
 
 
@@ -48,9 +51,10 @@ def draw_crop_origin(
 
 
 def crop_pair(rng: np.random.Generator, pair: Pair, size: int) -> Pair:
-    """Return the same random `size` x `size` window of everything, randomly rotated and mirrored.
+    """Return a random `size` x `size` window of `pair`, randomly rotated and mirrored.
 
-    Raises DataError if a picture is smaller than the window.
+    The window is the same for the target, the reference and the flow. Raises DataError if a picture
+    is smaller than the window.
     """
     height = min(pair.target.shape[0], pair.reference.shape[0])
     width = min(pair.target.shape[1], pair.reference.shape[1])
@@ -64,14 +68,14 @@ def crop_pair(rng: np.random.Generator, pair: Pair, size: int) -> Pair:
 def turn_pair(pair: Pair, quarters: int, *, mirror: bool) -> Pair:
     """Return `pair` rotated anticlockwise by `quarters` times 90 degrees.
 
-    If `mirror` is True, it is then mirrored in x.
+    If `mirror` is set, the result is then mirrored in x.
     """
     pictures = [np.rot90(picture, quarters) for picture in (pair.target, pair.reference)]
     flow = pair.flow
     if flow is not None:
         flow = np.rot90(flow, quarters)
         for _ in range(quarters % 4):
-            # y points down, so an anticlockwise turn maps +x to -y
+            # y points down, so an anticlockwise rotation maps +x to -y
             flow = np.stack((flow[..., 1], -flow[..., 0]), axis=-1)
 
     if mirror:
@@ -86,7 +90,7 @@ def turn_pair(pair: Pair, quarters: int, *, mirror: bool) -> Pair:
 
 
 def shrink_picture(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """Return `image` (uint8 H x W x 3) with its sides scaled by `factor`, which is at most 1."""
+    """Return `image` (uint8 H x W x 3) with its sides scaled by `factor`, at most 1."""
     if factor == 1.0:
         return image
     height, width = (round(length * factor) for length in image.shape[:2])

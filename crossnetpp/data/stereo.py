@@ -1,4 +1,4 @@
-"""Rectified stereo pairs with true disparity d, in Middlebury's convention left x = right x + d."""
+"""Rectified stereo pairs with true disparity d, where left x = right x + d as in Middlebury."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_disparity(path: Path) -> Disparity:
     """Return the left picture's disparity from a .npz, .npy or .pfm file or an integer picture.
 
     Infinite, zero and negative values become NaN. Raises DataError if the file cannot be read or
-    does not hold H x W values.
+    does not contain H x W values.
     """
     try:
         if path.suffix in (".npz", ".npy"):
@@ -41,18 +41,18 @@ def read_disparity(path: Path) -> Disparity:
 def make_flow_pairs(
     left: NDArray[np.uint8], right: NDArray[np.uint8], disparity: Disparity
 ) -> tuple[Pair, Pair]:
-    """Return two pairs with true flow: one with the left picture as the target, one with the right.
+    """Return two pairs with true flow, whose targets are the left and the right picture.
 
-    `disparity` is that of the left picture. The flow is NaN where the disparity is unknown and
+    `disparity` belongs to the left picture. The flow is NaN where the disparity is unknown, and
     where a nearer surface hides the pixel in the reference. In the first pair, flow that points
-    beyond the reference's border is retained.
+    beyond the reference's border is kept.
     """
     width = disparity.shape[1]
     x = np.arange(width, dtype=np.float32)[None]
     nearest = _find_nearest(disparity)
     position = x - disparity
 
-    # Visible unless one of the two pixels that resampling mixes shows a nearer surface
+    # A pixel is visible unless one of the two pixels that resampling mixes shows a nearer surface
     visible = np.isfinite(disparity)
     for rounding in (np.floor, np.ceil):
         at = np.clip(np.nan_to_num(rounding(position)), 0, width - 1).astype(int)
@@ -66,7 +66,10 @@ def make_flow_pairs(
 
 
 def _find_nearest(left: Disparity) -> Disparity:
-    """Return the largest disparity that leads to or next to each right pixel, NaN if none does."""
+    """Return the largest disparity of the left pixels that map to or next to each right pixel.
+
+    It is NaN where no left pixel does.
+    """
     height, width = left.shape
     rows, cols = np.nonzero(np.isfinite(left))
     disparities = left[rows, cols]
@@ -79,7 +82,7 @@ def _find_nearest(left: Disparity) -> Disparity:
 
 
 def _compute_right_disparity(left: Disparity) -> Disparity:
-    """Return the disparity of the nearest surface at each right pixel; NaN if it is uncertain."""
+    """Return the disparity of the nearest surface at each right pixel, NaN where uncertain."""
     nearest = _find_nearest(left)
     x = np.arange(left.shape[1], dtype=np.float32)[None]
     # `nearest` is only exact to a pixel; interpolation in the left picture gives the exact value
@@ -89,7 +92,10 @@ def _compute_right_disparity(left: Disparity) -> Disparity:
 
 
 def _interpolate_rows(field: Disparity, position: Disparity) -> Disparity:
-    """Return `field`, interpolated linearly in x at `position`; NaN outside and next to NaN."""
+    """Return `field` at the columns `position`, interpolated linearly; NaN outside or next to NaN.
+
+    Both are H x W.
+    """
     last = field.shape[1] - 1
     inside = (position >= 0) & (position <= last)
     position = np.where(inside, position, np.float32(0))
@@ -101,13 +107,13 @@ def _interpolate_rows(field: Disparity, position: Disparity) -> Disparity:
 
 
 def _make_horizontal_flow(displacement: Disparity) -> NDArray[np.float32]:
-    """Return H x W x 2 flow along x; both channels are NaN where `displacement` is."""
+    """Return a flow along x (H x W x 2); both channels are NaN where `displacement` is NaN."""
     vertical = np.where(np.isnan(displacement), np.float32(np.nan), np.float32(0))
     return np.stack((displacement, vertical), axis=-1)
 
 
 def shrink_pair(pair: Pair, factor: float) -> Pair:
-    """Return `pair` with its sides scaled by `factor`, at most 1, and flow in the new pixels."""
+    """Return `pair` with its sides scaled by `factor`, at most 1, and its flow in new pixels."""
     target = shrink_picture(pair.target, factor)
     reference = shrink_picture(pair.reference, factor)
     if pair.flow is None:
@@ -115,7 +121,7 @@ def shrink_pair(pair: Pair, factor: float) -> Pair:
 
     height, width = target.shape[:2]
     before = pair.flow.shape[:2]
-    # Nearest neighbour, because a mean across an edge is the flow of neither surface
+    # Nearest neighbour, because a mean across an edge would be the flow of neither surface
     nearest = cv2.resize(pair.flow, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     flow = nearest * np.array((width / before[1], height / before[0]), np.float32)
     return Pair(target, reference, np.asarray(flow, dtype=np.float32))
@@ -138,9 +144,9 @@ class Stereo:
             disparity = read_disparity(scene[2])
             if not left.shape[:2] == right.shape[:2] == disparity.shape:
                 raise DataError(
-                    f"found the sizes {left.shape[:2]}, {right.shape[:2]} and {disparity.shape} "
-                    f"(rows, columns) of {scene[0].name}, {scene[1].name} and {scene[2].name}, "
-                    "expected one size; resize or crop them"
+                    f"found {scene[0].name}, {scene[1].name} and {scene[2].name} with the sizes "
+                    f"{left.shape[:2]}, {right.shape[:2]} and {disparity.shape} (rows, columns), "
+                    "expected equal sizes; resize or crop them"
                 )
             left_pair, right_pair = make_flow_pairs(left, right, disparity)
             self.pairs += [
@@ -154,6 +160,6 @@ class Stereo:
             )
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return the same crop of both pictures, with the flow between them."""
+        """Return the same crop of both pictures of a scene, with the flow between them."""
         pair = self.pairs[int(rng.integers(len(self.pairs)))][int(rng.integers(2))]
         return crop_pair(rng, pair, size)

@@ -1,4 +1,4 @@
-"""A network that is adapted to each recording by training on the recording's own key frames."""
+"""Adapt a network to each recording by training on the recording's own key frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEPS = 80
 
 
 class AdaptedNetwork(TrainedNetwork):
-    """`fast` with weights adapted to each recording, if they win on a held-out key frame.
+    """`fast` with weights adapted to each recording, if these are better on held-out key frames.
 
     Networks other than `fast` are not adapted.
     """
@@ -27,10 +27,10 @@ class AdaptedNetwork(TrainedNetwork):
         self.about = self.about._replace(what=what)
 
     def prepare(self, material: Material, taps: Taps | None) -> str:
-        """Choose the weights and adapt them.
+        """Choose the weights, adapt them, and describe the result.
 
-        Return which weights were chosen, and the steps, the blend and the gain on held-out key
-        frames, or why the weights are not adapted.
+        The description contains the chosen weights and either the steps, the blend and the gain on
+        held-out key frames, or the reason why the weights are not adapted.
         """
         chosen = super().prepare(material, taps)
         network = self._network

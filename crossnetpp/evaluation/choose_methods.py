@@ -1,7 +1,7 @@
 """Read the methods to compare from the command line: [NAME=]METHOD[:OPTION[+OPTION]].
 
-The option `adapted` adapts a network to each recording; the others take something away. `adapted`
-alone is short for `fast:adapted`.
+The option `adapted` adapts a network to each recording; the other options take something away from
+the method. `adapted` alone is short for `fast:adapted`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ONE_REFERENCE = "1ref"
 BICUBIC_KERNEL = "bicubic-kernel"
 ADAPTED = "adapted"
 
-# Option -> how results.json describes the method that it limits
+# Option -> what is added to the description of a method with this option in results.json
 LIMITS = {
     ONE_REFERENCE: "with the nearest reference alone",
     BICUBIC_KERNEL: "with the bicubic kernel instead of the measured one",
@@ -45,7 +45,7 @@ LIMITS = {
 
 
 class LimitedMethod:
-    """A method that is given less than the others, to show what the rest is worth."""
+    """A method that is given less than the others, to measure the value of what is missing."""
 
     def __init__(self, name: str, method: Method, limits: frozenset[str]) -> None:
         self.name = name
@@ -59,7 +59,7 @@ class LimitedMethod:
         return self._method.prepare(material, self._limit_taps(taps))
 
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
-        """Return the method's result without the references or the kernel that it must not use."""
+        """Return the method's result without the references or kernel that the limits exclude."""
         if ONE_REFERENCE in self._limits:
             references = references[:1]
         return self._method.enhance(lr, references, self._limit_taps(taps))
@@ -69,7 +69,7 @@ class LimitedMethod:
 
 
 def load_methods(words: list[str], device: torch.device) -> tuple[list[Method], dict[str, str]]:
-    """Return bicubic and the other methods in `words`, and the reasons why words are skipped.
+    """Return bicubic and the other methods in `words`, and each skipped word with the reason.
 
     Presets without shipped weights are skipped. Raises EvaluationError if a word is neither a
     method nor a file, if an option is unknown, or if two methods have the same name, and
@@ -87,15 +87,15 @@ def load_methods(words: list[str], device: torch.device) -> tuple[list[Method], 
             except WeightsError as error:
                 skipped[word] = str(error)
                 continue
-        # A method from a file has the name of the file without its suffix, unless that is taken
+        # A method from a file is named after the file, without its suffix unless that is taken
         taken = {method.name for method in methods} | set(words)
         if not name:
             stem = word.replace(source, Path(source).stem, 1)
             name = stem if source not in NETWORKS and stem not in taken else word
         elif name in {method.name for method in methods}:
             raise EvaluationError(
-                f"found two methods with the name '{name}', expected a name for each; "
-                "try another name"
+                f"found two methods with the name '{name}', expected different names; "
+                "try another NAME="
             )
         method = _load_method(name, source, device, adapted=ADAPTED in options)
         limits = options - {ADAPTED}
@@ -104,7 +104,7 @@ def load_methods(words: list[str], device: torch.device) -> tuple[list[Method], 
 
 
 def _parse_word(word: str) -> tuple[str, str, frozenset[str]]:
-    """Return the name ("" if none is given), the method or file, and the options.
+    """Return the name ("" if there is none), the method or file, and the options of a word.
 
     Raises EvaluationError if there is no such method, file or option.
     """
@@ -119,7 +119,7 @@ def _parse_word(word: str) -> tuple[str, str, frozenset[str]]:
 
     if source not in CLASSICAL_METHODS and source not in NETWORKS and not Path(source).is_file():
         raise EvaluationError(
-            f"found no method '{source}', expected some of bicubic, "
+            f"found no method '{source}', expected bicubic, "
             f"{', '.join(CLASSICAL_METHODS)}, {', '.join(NETWORKS)}, {ADAPTED} or a safetensors "
             f"file; try --methods {DEFAULT_METHODS}"
         )

@@ -1,7 +1,7 @@
 """Baseline without training: detail warped by DIS flow, blended in where both pictures agree.
 
-The constants were tuned on the training split (clips crystal and elf, lytro_flowers, aloe); those
-of the mix also on clips bedroom and friday.
+The constants were tuned on the training split (clips crystal and elf, lytro_flowers, aloe). MIX_*
+were also tuned on the clips bedroom and friday.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from crossnetpp.evaluation.scenes import Image
 from crossnetpp.networks.resample import blur_like_lr, reduce_antialiased, upsample_bicubic
 from crossnetpp.networks.taps import Taps
 
-SIGMA = 5.0  # pixels over which agreement is averaged
+SIGMA = 5.0  # pixels; agreement is averaged over a Gaussian window of this size
 TOLERANCE = 0.4  # ratio of error to local contrast at which half of the detail is borrowed
 PLAIN_SIGMA = 3.0
 PLAIN_TOLERANCE = 0.04
 MIX_WINDOW = 9  # LR pixels over which the errors of several results are averaged
-MIX_FLOOR = 0.002  # error that is taken for noise
+MIX_FLOOR = 0.002  # smaller errors are treated as noise
 
 
 class Borrowed(NamedTuple):
-    """The result and the warped reference, each H x W x 3 in 0..1 and not clamped."""
+    """The result and the warped reference, each H x W x 3, not clamped to 0..1."""
 
     sr: Image
     warped: Image
@@ -41,11 +41,11 @@ def enhance_classical(
     weights: NDArray[np.float32] | None = None,
     taps: Taps | None = None,
 ) -> Borrowed:
-    """Return `lr` (h x w x 3), enlarged, with the detail of `references` (H x W x 3); all in 0..1.
+    """Return `lr` (h x w x 3) enlarged, with the detail of `references` (H x W x 3), all in 0..1.
 
-    Each reference gives a result of its own, and the results are averaged. Where a result, when
-    reduced, differs from `lr`, its weight falls; `weights` (one per reference, None = 1) are the
-    prior weights. `taps` is the kernel that reduced HR to LR, None for antialiased bicubic
+    Each reference gives a separate result, and the results are averaged. A result has less weight
+    where it differs from `lr` after reduction. `weights` are the prior weights of the references;
+    None means 1. `taps` is the kernel that reduced HR to LR; None means antialiased bicubic
     reduction.
     """
     results = [_borrow(lr, reference, taps) for reference in references]
@@ -66,8 +66,8 @@ def enhance_classical(
 def enhance_classical_plain(lr: Image, references: Sequence[Image]) -> Borrowed:
     """Return the result of the simplest variant of `enhance_classical`.
 
-    It takes the first reference alone and the bicubic kernel, blurs before warping, and has one
-    tolerance for all contrasts.
+    It uses only the first reference and the bicubic kernel, blurs the reference before warping, and
+    has the same tolerance for all contrasts.
     """
     reference = references[0]
     scale = reference.shape[0] // lr.shape[0]
@@ -86,8 +86,8 @@ def enhance_classical_plain(lr: Image, references: Sequence[Image]) -> Borrowed:
 def _borrow(lr: Image, reference: Image, taps: Taps | None) -> Borrowed:
     """Return the result with one reference.
 
-    The flow has one vector per half LR pixel. The warped reference is blurred on the LR's pixel
-    grid, so that it aliases like LR_up.
+    The flow has two vectors per LR pixel along each axis. The warped reference is blurred on the LR
+    pixel grid, so that it aliases like LR_up.
     """
     scale = reference.shape[0] // lr.shape[0]
     lr_up = _upsample(lr, scale)
@@ -109,7 +109,7 @@ def _borrow(lr: Image, reference: Image, taps: Taps | None) -> Borrowed:
 def _share_by_lr(
     lr: Image, results: list[Image], priors: NDArray[np.float32], taps: Taps | None
 ) -> list[Image]:
-    """Return the share of each result, h x w; the better its reduction agrees with `lr`, the more.
+    """Return the share of each result (h x w), larger where its reduction agrees better with `lr`.
 
     The shares sum to 1 at every pixel. `priors` are the prior weights of the results.
     """
@@ -149,5 +149,5 @@ def _blur(image: Image, sigma: float) -> Image:
 
 
 def _local_mean_square(difference: Image, sigma: float) -> Image:
-    """Return the mean of squares over the channels and a Gaussian window at each pixel, H x W."""
+    """Return the mean square over the channels and a Gaussian window around each pixel, H x W."""
     return _blur(np.square(difference).mean(axis=2), sigma)

@@ -1,4 +1,4 @@
-"""Pictures and clips of the val and test splits, and the part of them that is measured."""
+"""Pictures and clips of the val and test splits, and which part of them is measured."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ CLIP_SUFFIXES = ("mp4", "mkv", "webm")
 
 @dataclass(frozen=True)
 class Sampling:
-    """Part of the data to measure."""
+    """Which part of the data is measured."""
 
     stride: int = 1
     """Use every `stride`-th interval between two key frames of a clip."""
     positions: tuple[int, ...] = ()
     """Frames of each interval to measure, counted from its key frame; empty means all. This applies
-    to recordings alone."""
+    only to recordings."""
     frames: int = 150
-    """Number of frames to read of each clip that is recorded."""
+    """Number of frames to read from each clip that is recorded."""
     scenes: tuple[str, ...] = ()
     """Names or splits of the scenes to measure; empty means all."""
     views: tuple[int, ...] = (1, 3, 5, 7)
     """Every i for which view (i, i) of the light field is measured."""
     distances: tuple[int, ...] = tuple(range(1, 16))
-    """Distances in frames from a reference to the frames that it serves."""
+    """Distances in frames from a reference to the frames that are enhanced with it."""
     starts: int = 4
-    """Number of references in each clip for these distances."""
+    """Number of references per clip that are used at these distances."""
     faults: int = 12
-    """Number of frames of each clip to measure with each faulty reference; in recordings, a
-    third."""
+    """Number of frames per clip that are measured with each kind of faulty reference; a third of it
+    in recordings."""
     street: int = 4
     """Use every `street`-th pair of neighbouring photographs from the street walk."""
 
     def includes(self, name: str, split: str) -> bool:
-        """Return whether the scene is to be measured."""
+        """Return whether the scene `name` of `split` is measured."""
         return not self.scenes or name in self.scenes or split in self.scenes
 
 
-# A few minutes: one interval of each clip
+# Takes a few minutes, with one interval of each clip
 QUICK = Sampling(
     stride=1000,
     positions=(2, 7),
@@ -83,9 +83,10 @@ class DataFolder:
         return read_rgb(path)
 
     def read_clip(self, name: str, most: int | None = None) -> list[Picture]:
-        """Return the frames of the clip `name`, such as `videos/frog`, or its first `most` frames.
+        """Return the frames of the clip `name`, such as `videos/frog`.
 
-        Raises EvaluationError if no frame can be read.
+        If `most` is set, only the first `most` frames are returned. Raises EvaluationError if no
+        frame can be read.
         """
         if (name, most) not in self._clips:
             self._clips[name, most] = self._decode_clip(name, most)
@@ -106,7 +107,7 @@ class DataFolder:
         return frames
 
     def find_names(self, pattern: str) -> list[str]:
-        """Return the files that match `pattern`, sorted and relative to the folder.
+        """Return the paths of the files that match `pattern`, sorted and relative to the folder.
 
         Raises EvaluationError if there are fewer than two.
         """
@@ -115,12 +116,12 @@ class DataFolder:
             found = "a single file" if names else "no file"
             raise EvaluationError(
                 f"found {found} that matches {pattern} in {self._folder}, expected two or more; "
-                "try --groups and --scenes whose data you have"
+                "try only --groups and --scenes whose data you have"
             )
         return names
 
     def _missing(self, name: str) -> EvaluationError:
         return EvaluationError(
-            f"found no readable file {name} in {self._folder}, expected it for a chosen scene; "
-            "try --groups and --scenes whose data you have"
+            f"found no readable file {name} in {self._folder}, which a chosen scene needs; "
+            "try only --groups and --scenes whose data you have"
         )

@@ -1,7 +1,7 @@
-"""References that do not help, which must not make the result worse.
+"""Scenes with faulty references, which must not make the result worse than bicubic.
 
 In the lossless scenes, the reference of each case is faulty. In the recordings, all key frames are
-faulty, and therefore also what methods measure from them.
+faulty, so what methods measure from the key frames is faulty as well.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ FAULTS: dict[str, Callable[[Picture, Picture], Picture]] = {
     "displaced": lambda reference, other: np.roll(reference, DISPLACEMENT, axis=1),
 }
 
-# Name -> how such a recording is made
+# Name -> how the faulty recording is made
 FAULTY_CAPTURES = {
     "other matrix": Capture(
         "area", 1.0, Encoder(20), 0.0, Encoder(2, "mpeg4", matrix="bt601", read_matrix="bt709")
@@ -62,8 +62,8 @@ RECORDED_FAULTS = ("late", "generated", *FAULTY_CAPTURES, "two scenes")
 
 
 def make_fault_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
-    """Yield scenes at x4 with faulty references: lossless ones, and recordings."""
-    # A frame of flower, because the black columns of frog and monster would match each other
+    """Yield lossless scenes and recordings at x4, with faulty references."""
+    # From flower, because the black columns of frog and monster would match each other
     other = data.read_clip("videos/flower")[0]
 
     for name in ("frog", "monster"):
@@ -101,9 +101,9 @@ def _make_lossless_cases(frames: list[Picture], other: Picture, sampling: Sampli
 
 
 def _spoil_pairs(pairs: list[tuple[Picture, Picture, int]], other: Picture) -> list[Case]:
-    """Return a case for each (truth, reference, frame number) and fault.
+    """Return a case for each fault and each (truth, reference, frame number) in `pairs`.
 
-    The cases of the last frame number are shown on the contact sheet.
+    The contact sheet shows the cases of the last frame number.
     """
     material = Material(4)
     return [
@@ -123,9 +123,9 @@ def _spoil_pairs(pairs: list[tuple[Picture, Picture, int]], other: Picture) -> l
 def make_recorded_fault_cases(
     frames: list[Picture], others: list[Picture], other: Picture, sampling: Sampling
 ) -> list[Case]:
-    """Return cases of the recording of `frames` with each fault of its key frames.
+    """Return cases of recordings of `frames` with each kind of fault in the key frames.
 
-    `others` are the frames of another clip of the same size, and `other` is an unrelated picture.
+    `others` are the frames of another clip, and `other` is an unrelated picture.
     """
     good = record_clip(frames, SCALE, CAPTURES["recorded"])
     recordings = {
@@ -147,10 +147,10 @@ def make_recorded_fault_cases(
 def _choose_cases(
     frames: Sequence[Picture], recorded: Recorded, fault: str, sampling: Sampling
 ) -> list[Case]:
-    """Return some cases of a recording, spread evenly; the last one is shown."""
+    """Return evenly spread cases of a recording, of which the contact sheet shows the last."""
     every = make_recorded_cases(frames, recorded, Sampling())
     if fault == "two scenes":
-        # Only here, the nearest key frame shows the other scene
+        # Only in these cases does the nearest key frame show the other scene
         cut = find_cut(len(frames))
         every = [c for c in every if c.frame < cut <= find_nearest_key(c.frame, len(frames))[0]]
     count = max(sampling.faults // 3, 1)
@@ -159,7 +159,7 @@ def _choose_cases(
 
 
 def _delay_keys(frames: list[Picture], recorded: Recorded) -> dict[int, Picture]:
-    """Return key frames that show the clip LATE_FRAMES frames later than their numbers state."""
+    """Return key frames that were taken LATE_FRAMES frames later than their numbers indicate."""
     last = len(frames) - 1
     late = [frames[min(number + LATE_FRAMES, last)] for number in recorded.keys]
     encoder = CAPTURES["recorded"].key_encoder
@@ -168,7 +168,7 @@ def _delay_keys(frames: list[Picture], recorded: Recorded) -> dict[int, Picture]
 
 
 def _invent_detail(keys: dict[int, Picture]) -> dict[int, Picture]:
-    """Return key frames with detail that no camera recorded: an unsharp mask's, and noise."""
+    """Return key frames with detail that no camera recorded, from an unsharp mask and noise."""
     rng = np.random.default_rng(0)
     made = {}
     for number, key in keys.items():
@@ -180,12 +180,15 @@ def _invent_detail(keys: dict[int, Picture]) -> dict[int, Picture]:
 
 
 def find_cut(frames: int) -> int:
-    """Return the first frame of the second scene, right before a key frame near the middle."""
+    """Return the number of the second scene's first frame.
+
+    It is directly before a key frame near the middle of the `frames` frames.
+    """
     return max(frames // 2 // KEY_FRAME_EVERY, 1) * KEY_FRAME_EVERY - 1
 
 
 def _join_scenes(frames: list[Picture], others: list[Picture]) -> list[Picture]:
-    """Return a clip that changes from `frames` to `others`."""
+    """Return a clip that cuts from `frames` to `others`."""
     cut = find_cut(len(frames))
     return [*frames[:cut], *(_fit_size(picture, frames[0]) for picture in others[cut:])]
 

@@ -20,11 +20,11 @@ TRUTH = "truth"
 
 
 class Figures(NamedTuple):
-    """The quality that one method reaches on one picture."""
+    """The quality of one method's result for one case."""
 
     quality: Quality
     warped: float | None
-    """PSNR in dB (RGB) of the warped reference."""
+    """PSNR in dB (RGB) of the warped reference; None if the method warps none."""
 
 
 class Measured(NamedTuple):
@@ -36,7 +36,7 @@ class Measured(NamedTuple):
 
 
 class ShownCase(NamedTuple):
-    """A case to show on the contact sheet, with every method's picture."""
+    """A case on the contact sheet, with the result of every method."""
 
     case: Case
     pictures: dict[str, Picture]
@@ -52,37 +52,37 @@ class SceneResult:
     scale: int
     measured: list[Measured] = field(default_factory=list)
     warping_errors: dict[str, list[float]] = field(default_factory=dict)
-    """Method, or `truth` -> error of each pair of successive frames, in 8-bit levels."""
+    """Method or `truth` -> error of each pair of successive frames, in 8-bit levels."""
     shown: list[ShownCase] = field(default_factory=list)
     vmaf: dict[str, list[float]] = field(default_factory=dict)
-    """Method -> VMAF of each frame that has a measured neighbour; empty if it was not measured."""
+    """Method -> VMAF of each frame that has a measured neighbour; empty if not measured."""
     preparing: dict[str, float] = field(default_factory=dict)
-    """Method -> CPU seconds that it took to prepare itself for the recordings."""
+    """Method -> CPU seconds that its preparation for the recordings took."""
     prepared: dict[str, list[str]] = field(default_factory=dict)
-    """Method -> what was notable about preparing itself for each recording."""
+    """Method -> remarks about its preparation for each recording, if any."""
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    """Method -> CPU seconds that each case took, which other programs do not change much."""
+    """Method -> seconds for each case, in CPU time, which other programs hardly affect."""
     kernels: list[bool] = field(default_factory=list)
-    """For each recording, whether a kernel other than the bicubic one was measured."""
+    """For each recording, whether a kernel other than the bicubic kernel was measured."""
 
     @property
     def is_clip(self) -> bool:
-        """Whether the conditions are distances to a reference in frames."""
+        """Whether all conditions are distances to a reference in frames."""
         return all(m.condition.isdigit() for m in self.measured)
 
     @property
     def title(self) -> str:
-        """Unique name of the scene, usable as a file name."""
+        """The scene's unique name, which is valid as a file name."""
         return f"{self.group}_{self.name}_x{self.scale}"
 
     @property
     def conditions(self) -> list[str]:
-        """Conditions in the order of their first cases, or sorted if all are distances."""
+        """The conditions, sorted if all are distances, else in the order of their first cases."""
         found = list(dict.fromkeys(m.condition for m in self.measured))
         return sorted(found, key=int) if self.is_clip else found
 
     def select(self, condition: str) -> list[Measured]:
-        """Return the measurements under one condition."""
+        """Return the measurements with this condition."""
         return [m for m in self.measured if m.condition == condition]
 
 
@@ -91,8 +91,8 @@ def measure_scene(
 ) -> SceneResult:
     """Run `methods` on every case of `scene`, and call `advance` after each case.
 
-    If the program `ffmpeg` is given, it also measures the VMAF of successive frames of clips.
-    Raises VmafError if the program fails.
+    The VMAF of successive frames of clips is also measured if `ffmpeg`, the path of a program, is
+    set. Raises VmafError if the program fails.
     """
     result = SceneResult(scene.group, scene.name, scene.split, scene.scale)
     material: Material | None = None
@@ -137,7 +137,7 @@ def collect_gains(
     scale: int | None = None,
     condition: str | None = None,
 ) -> list[float]:
-    """Return the PSNR gains (RGB, dB) of `method` over the method `over`, one per matching case.
+    """Return the PSNR gain (RGB, dB) of `method` over the method `over` for each matching case.
 
     `group`, `name`, `scale` and `condition` select cases; None matches all.
     """
@@ -151,7 +151,7 @@ def collect_gains(
 
 
 def average_quality(measured: list[Measured], method: str) -> Quality:
-    """Return the mean quality of `method` over the measured pictures."""
+    """Return the mean quality of `method` over the measured cases."""
     values = np.array([m.figures[method].quality for m in measured])
     return Quality(*(float(v) for v in values.mean(axis=0)))
 
@@ -163,7 +163,7 @@ def average_warped_psnr(measured: list[Measured], method: str) -> float | None:
 
 
 def _prepare_methods(result: SceneResult, methods: list[Method], material: Material) -> None:
-    """Let the methods prepare themselves for a recording, and record how long each took."""
+    """Prepare the methods for a recording, and record how long each of them took."""
     if material.moments:
         result.kernels.append(material.taps is not None)
     for method in methods:
@@ -176,7 +176,7 @@ def _prepare_methods(result: SceneResult, methods: list[Method], material: Mater
 
 
 def _enhance(result: SceneResult, method: Method, case: Case) -> Enhanced:
-    """Return what a method makes of a case, and record how long it took."""
+    """Return a method's result for a case, and record how long it took."""
     start = time.process_time()
     answer = method.enhance(case.lr, case.references, case.material.taps)
     result.seconds.setdefault(method.name, []).append(time.process_time() - start)
@@ -195,7 +195,7 @@ def _add_warping_errors(
     before: tuple[Case, dict[str, Picture]],
     now: tuple[Case, dict[str, Picture]],
 ) -> None:
-    """Append the warping error of each method, and of the truth, between two frames.
+    """Append the warping error of each method and of the truth between two successive frames.
 
     Nothing is appended if no pixel is visible in both frames.
     """

@@ -1,4 +1,4 @@
-"""All groups of scenes by name."""
+"""The groups of scenes, by name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PAPER_GROUPS = ("lightfield", "clips", "distances", "stereo", "street", "faults"
 
 
 def load_scenes(data: DataFolder, groups: list[str], sampling: Sampling) -> list[Scene]:
-    """Return the chosen scenes of `groups`.
+    """Return the scenes of `groups` that `sampling` selects.
 
     Raises EvaluationError if a group is unknown, if its data are missing or too short, or if no
     scene is chosen, and DataError if a picture is damaged.
@@ -39,14 +39,14 @@ def load_scenes(data: DataFolder, groups: list[str], sampling: Sampling) -> list
     for group in groups:
         if group not in GROUPS:
             raise EvaluationError(
-                f"found no group '{group}', expected some of {', '.join(GROUPS)}; "
+                f"found no group '{group}', expected one or more of {', '.join(GROUPS)}; "
                 f"try --groups {','.join(list(GROUPS)[:2])}"
             )
     scenes = [scene for group in groups for scene in GROUPS[group](data, sampling)]
     chosen = [scene for scene in scenes if scene.cases]
     if not chosen:
         raise EvaluationError(
-            f"found no scene in {', '.join(groups)} for the given options, expected one or more; "
+            f"found no scene in {', '.join(groups)} that fits the options; "
             "try other --scenes, a smaller --stride or other --positions"
         )
     return chosen

@@ -1,4 +1,4 @@
-"""Key frames of clips, the frames between them, and lossless cases."""
+"""Key frames and the intervals between them, and lossless cases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from crossnetpp.evaluation.scenes import Case, Material, Picture, Reference
 
 
 def find_nearest_key(number: int, frames: int, every: int = KEY_FRAME_EVERY) -> tuple[int, int]:
-    """Return the key frame nearest to frame `number` in a clip of `frames`, and its distance."""
+    """Return the key frame nearest to frame `number`, and its distance in frames.
+
+    The clip has `frames` frames.
+    """
     last = (frames - 1) // every
     key = min(round(number / every), last) * every
     return key, abs(number - key)
@@ -19,7 +22,7 @@ def find_nearest_key(number: int, frames: int, every: int = KEY_FRAME_EVERY) -> 
 def find_neighbouring_keys(number: int, frames: int, every: int = KEY_FRAME_EVERY) -> list[int]:
     """Return the key frames before and after frame `number`, the nearest first.
 
-    After the last key frame there is only one, and a key frame has only itself.
+    After the last key frame, only that one is returned, and for a key frame, only the frame itself.
     """
     before = number // every * every
     keys = [before, before + every] if number % every else [before]
@@ -36,17 +39,14 @@ def make_lossless_case(
     distance: int = 0,
     shown: bool = False,
 ) -> Case:
-    """Return a case whose LR is `truth`, reduced bicubically."""
+    """Return a case whose LR is `truth` after bicubic reduction."""
     lr = degrade(truth, material.scale)
     given = (Reference(reference, distance),)
     return Case(truth, lr, given, material, condition, frame, shown)
 
 
 def mark_shown(cases: list[Case], conditions: tuple[str, ...]) -> list[Case]:
-    """Return `cases`, with one case per condition in `conditions` marked as shown.
-
-    It is the middle one of the cases with that condition.
-    """
+    """Return `cases` with the middle case of each condition in `conditions` marked as shown."""
     chosen = set()
     for condition in conditions:
         matching = [case for case in cases if case.condition == condition]

@@ -1,4 +1,4 @@
-"""How far methods exceed another one: means of scenes, worst pictures, and losses."""
+"""By how much methods lead over another one: means of scenes, worst pictures, and losses."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from crossnetpp.data.recorder import CAPTURES
 from crossnetpp.evaluation.figures import SceneResult, collect_gains
 from crossnetpp.evaluation.markdown import render_table
 
-LOSS = 0.1  # dB that a picture may lose against another method
+LOSS = 0.1  # dB by which a picture may be worse than with another method
 
 
 def list_leads(result: SceneResult, method: str, baseline: str) -> list[float]:
-    """Return the lead (RGB PSNR, dB) of `method` over `baseline` on each picture of a scene."""
+    """Return the lead (RGB PSNR, dB) of `method` over `baseline` for each picture of a scene."""
     return collect_gains([result], method, over=baseline)
 
 
 def average_lead(results: list[SceneResult], method: str, baseline: str) -> float | None:
-    """Return the mean over the scenes of the mean lead in dB; None if nothing was measured."""
+    """Return the mean over all scenes of their mean leads in dB; None if nothing was measured."""
     leads = [lead for result in results if (lead := list_leads(result, method, baseline))]
     return float(np.mean([np.mean(lead) for lead in leads])) if leads else None
 
 
 def select_clips(results: list[SceneResult], group: str, split: str = "test") -> list[SceneResult]:
-    """Return the results of the clips of one split in a group of recordings."""
+    """Return the results of the clips in one split of a group of recordings."""
     return [r for r in results if r.group == group and r.split == split and r.is_clip]
 
 
 def render_leads(results: list[SceneResult], methods: list[str], baseline: str) -> str:
-    """Return a table with the lead of all methods over `baseline` on each scene, in dB.
+    """Return a table with the lead in dB of all methods over `baseline` for each scene.
 
-    The rows of a group of recordings end with the mean over its test clips, if there are several.
+    If a group of recordings has several test clips, its last row is the mean over these.
     """
     others = [name for name in methods if name not in ("bicubic", baseline)]
     rows = []

@@ -29,8 +29,8 @@ from crossnetpp.networks.priors import weigh_references
 from crossnetpp.networks.resample import upsample_bicubic
 from crossnetpp.networks.taps import Taps
 
-SHOWN_DIGITS = 16  # of a sha256
-MOST_PREPARED = 3  # references; successive frames borrow from at most three
+SHOWN_DIGITS = 16  # of a SHA-256
+MOST_PREPARED = 3  # references that are kept, because successive frames borrow from at most three
 
 
 class Enhanced(NamedTuple):
@@ -38,7 +38,8 @@ class Enhanced(NamedTuple):
 
     sr: Picture
     warped: Picture | None = None
-    """The warped reference, if the method warps one; for published networks, that of stage 1."""
+    """The warped reference, or None if the method warps none; for published networks, that of
+    stage 1."""
 
 
 class MethodInfo(NamedTuple):
@@ -58,17 +59,18 @@ class Method(Protocol):
     about: MethodInfo
 
     def prepare(self, material: Material, taps: Taps | None) -> str:
-        """Prepare for the cases of a recording, and return what is notable about that, or "".
+        """Prepare for the cases of a recording, and return a remark, or "".
 
-        `material` is what all these cases share. `taps` is the kernel that reduced HR to LR, None
-        for antialiased bicubic reduction.
+        `material` is what all these cases share. `taps` is the kernel that reduced HR to LR; None
+        means antialiased bicubic reduction.
         """
         ...
 
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
-        """Return `lr` (h x w x 3), enhanced to the size of the references (H x W x 3).
+        """Return `lr` (h x w x 3) enhanced to the size of the references (H x W x 3).
 
-        H and W are the same integer multiple of h and w. The nearest reference comes first.
+        H and W are the same integer multiple of h and w. The nearest reference comes first. `taps`
+        is as in `prepare`.
         """
         ...
 
@@ -84,7 +86,7 @@ class Bicubic:
         return ""
 
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
-        """Return `lr`, upsampled to the size of the references."""
+        """Return `lr` upsampled to the size of the references."""
         scale = references[0].picture.shape[0] // lr.shape[0]
         return Enhanced(_to_picture(upsample_bicubic(_to_planes(lr), scale)))
 
@@ -103,14 +105,14 @@ class Classical:
         return ""
 
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
-        """Return `lr` with the detail of the references, and the warped mix of these."""
+        """Return `lr` with the detail of the references, and the mix of the warped references."""
         images = [as_image(reference.picture) for reference in references]
         sr, warped = enhance_classical(as_image(lr), images, _weigh(references), taps)
         return Enhanced(as_picture(sr), as_picture(warped))
 
 
 class ClassicalPlain:
-    """The simplest classical baseline, with the nearest reference alone."""
+    """The simplest classical baseline, with only the nearest reference."""
 
     name = "classical-plain"
     about = MethodInfo(
@@ -131,7 +133,7 @@ class ClassicalPlain:
 
 @dataclass(frozen=True, eq=False)
 class _PreparedReference:
-    """What the network computed from a reference for one scale and kernel."""
+    """What a network computed from a reference for one scale and kernel."""
 
     picture: Picture
     scale: int
@@ -167,10 +169,10 @@ class TrainedNetwork:
         self._latest: list[_PreparedReference] = []
 
     def prepare(self, material: Material, taps: Taps | None) -> str:
-        """Choose the weights for the recording, and forget the references of others.
+        """Choose the weights for the recording, and discard the references of other recordings.
 
-        If the weights are not those of `about`, the result is their name and the beginning of their
-        sha256; otherwise it is "".
+        If the weights are not those in `about`, return their name and the first digits of their
+        SHA-256, otherwise "".
         """
         self._latest.clear()
         chosen = choose_weights(self._model, material.capture.fits_db)
@@ -219,7 +221,7 @@ class TrainedNetwork:
 
 
 def _compute_sha256(model: str) -> str:
-    """Return the sha256 of the weights file of `model`."""
+    """Return the SHA-256 of the weights file of `model`."""
     return hashlib.sha256(find_weights(model).read_bytes()).hexdigest()
 
 
@@ -235,7 +237,7 @@ def _load(model: str, device: torch.device) -> Network:
 
 
 def _to_planes(picture: Picture) -> Tensor:
-    """Return a picture as float32 1 x 3 x H x W in 0..1."""
+    """Return a picture (uint8 H x W x 3) as a float32 tensor, 1 x 3 x H x W in 0..1."""
     return torch.from_numpy(picture).permute(2, 0, 1)[None].float().div(255)
 
 

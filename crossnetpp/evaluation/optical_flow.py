@@ -12,9 +12,9 @@ Flow = NDArray[np.float32]  # H x W x 2 pixels, channel 0 = x
 
 
 def estimate_flow(target: Image, source: Image, finest: int = 1) -> Flow:
-    """Return the flow for which source(x + flow(x)) = target(x), between H x W x 3 images.
+    """Return the flow for which source(x + flow(x)) = target(x), both H x W x 3 in 0..1.
 
-    The search ends at 1/2^`finest` of the images' size.
+    The search goes from coarse to fine, up to 1/2^`finest` of the images' size.
     """
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setFinestScale(finest)
@@ -24,7 +24,7 @@ def estimate_flow(target: Image, source: Image, finest: int = 1) -> Flow:
 
 
 def warp_image(image: Image, flow: Flow, interpolation: int = cv2.INTER_CUBIC) -> Image:
-    """Return image(x + flow(x)); coordinates outside are clamped to the border."""
+    """Return image(x + flow(x)), with coordinates clamped to the border."""
     height, width = flow.shape[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)
     source_x = x + flow[..., 0]

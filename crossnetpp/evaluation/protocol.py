@@ -1,9 +1,10 @@
 """The papers' protocol on the val and test splits, lossless and with one reference.
 
-* Light fields: LR is view (i, i), REF is view (0, 0).
-* Clips: a key frame every 15 frames; the nearest one is the reference.
-* Distances: one reference for each of the 15 frames after it.
+* Light fields: LR is view (i, i), and the reference is view (0, 0).
+* Clips: every 15th frame is a key frame, and the nearest key frame is the reference.
+* Distances: a frame is the reference of each of the 15 frames after it.
 * Stereo: each picture is enhanced with the other one.
+* Street: each photograph is enhanced with the one taken before it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from crossnetpp.evaluation.scenes import (
     crop_to_multiple,
 )
 
-REACH = KEY_FRAME_EVERY // 2  # frames to the nearest key frame; frames farther away are left out
+REACH = KEY_FRAME_EVERY // 2  # largest distance to a key frame; frames farther away are left out
 CLIPS = {"frog": "val", "monster": "test", "flower": "test"}
 
 
@@ -50,7 +51,7 @@ def make_light_field_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Sc
 
 
 def make_clip_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
-    """Yield each clip at x4; the nearest key frame is the reference of every frame."""
+    """Yield each clip at x4; each frame's reference is the nearest key frame."""
     for name, split in CLIPS.items():
         if not sampling.includes(name, split):
             continue
@@ -69,7 +70,7 @@ def make_clip_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
 
 
 def make_distance_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
-    """Yield each clip at x4, with frames at fixed distances after some references.
+    """Yield each clip at x4, with frames at fixed distances after a few references.
 
     Raises EvaluationError if a clip is shorter than the largest distance.
     """

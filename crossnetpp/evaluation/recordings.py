@@ -1,7 +1,7 @@
-"""Recordings as people have them: each capture of the recorder is a group of scenes.
+"""Realistic recordings: each capture of the recorder is a group of scenes.
 
-Every clip has a key frame every 15 frames (sintel: every 9), and both neighbouring ones are
-references. The reduction kernel is measured where LR and HR of one instant are given.
+Clips have a key frame every 15 frames (sintel: every 9), and both neighbouring key frames are the
+references of a frame. The reduction kernel is measured where LR and HR of one instant are known.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Source(NamedTuple):
 
     split: str
     path: str
-    """A clip without its suffix, or a pattern of pictures."""
+    """The path of a clip without its suffix, or a pattern of pictures."""
     every: int = KEY_FRAME_EVERY
 
 
@@ -48,13 +48,13 @@ SOURCES = {
     "flower": Source("test", "videos/flower"),
     "bottle": Source("test", "clips/bottle"),
     "asl_again": Source("test", "clips/asl_again"),
-    # Ten frames: the first and the last are key frames
+    # Ten frames, of which the first and the last are key frames
     "sintel": Source("test", "frames_sintel/*.png", 9),
 }
 
 
 def make_recorded_scenes(capture: str, data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
-    """Yield each clip, recorded by `capture`; for `sensor`, also the stereo and light field."""
+    """Yield each clip recorded by `capture`; for `sensor`, also the stereo pair and light field."""
     for name, source in SOURCES.items():
         if not sampling.includes(name, source.split):
             continue
@@ -68,7 +68,7 @@ def make_recorded_scenes(capture: str, data: DataFolder, sampling: Sampling) -> 
 
 
 def read_source(data: DataFolder, source: Source, sampling: Sampling) -> list[Picture]:
-    """Return the frames of a clip, cropped to a multiple of the scale."""
+    """Return the frames of a clip, cropped to multiples of SCALE."""
     if source.path.endswith("*.png"):
         frames = [data.read_picture(name) for name in data.find_names(source.path)]
     else:
@@ -82,9 +82,10 @@ def make_recorded_cases(
     sampling: Sampling,
     every: int = KEY_FRAME_EVERY,
 ) -> list[Case]:
-    """Return the chosen frames of a recording, with both neighbouring key frames as references.
+    """Return cases for the chosen frames of a recording.
 
-    Their conditions are the distances to the nearest key frame.
+    The references are the key frames before and after the frame, and the condition is the distance
+    to the nearest key frame.
     """
     moments = (Moment(n, recorded.lr[n], hr) for n, hr in recorded.keys.items())
     material = Material(SCALE, tuple(moments))
@@ -108,7 +109,7 @@ def _make_pictures(capture: str, data: DataFolder, sampling: Sampling) -> Iterat
         paths = [f"stereo/motorcycle_{side}.png" for side in ("left", "right")]
         left, right = (crop_to_multiple(data.read_picture(path), SCALE) for path in paths)
         small = record_clip((left, right), SCALE, CAPTURES[capture]).lr
-        # No instant is given at both resolutions
+        # No instant is known at both resolutions
         material = Material(SCALE)
         cases = [
             Case(left, small[0], (Reference(right),), material, "left from right", shown=True),

@@ -1,4 +1,4 @@
-"""Machine-readable record of an evaluation: results.json and cases.jsonl."""
+"""The machine-readable record of an evaluation: results.json and cases.jsonl."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ BORDERS = (
     "output. All pixels count, including the borders. The outermost columns of frog and monster "
     "are black and count as well; the edge of that black is part of every gain on these clips."
 )
-VMAF = "Netflix's vmaf_v0.6.1, over the frames whose neighbours were measured, too"
+VMAF = "Netflix's vmaf_v0.6.1, averaged over the frames with a measured neighbour"
 TEMPORAL = (
-    "output t-1 warped onto t by the flow of the ground truth (DIS), mean absolute difference in "
-    "8-bit levels over the pixels visible in both"
+    "mean absolute difference between output t and output t-1 warped by the flow of the ground "
+    "truth (DIS), in 8-bit levels, over the pixels visible in both"
 )
 
 
@@ -46,11 +46,11 @@ class Report:
     sampling: Sampling
     methods: dict[str, MethodInfo]
     skipped: dict[str, str]
-    """Method -> reason why it was left out."""
+    """Method -> why it was left out."""
     results: list[SceneResult]
     summary: list[Row]
     against: str | None = None
-    """The method that the others are compared with, besides `bicubic` and `classical`."""
+    """The method with which the others are compared, in addition to `bicubic` and `classical`."""
 
 
 def describe_machine(device: str) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def describe_machine(device: str) -> dict[str, Any]:
 def make_record(report: Report) -> dict[str, Any]:
     """Return the content of results.json.
 
-    It has the summary, and the means for every scene, condition and method.
+    It includes the summary, and the means for every scene, condition and method.
     """
     return {
         "command": report.command,
@@ -113,7 +113,7 @@ def iterate_case_records(results: list[SceneResult]) -> Iterator[dict[str, Any]]
 
 
 def describe_capture(capture: Capture) -> str:
-    """Return in words how LR and key frames are recorded."""
+    """Return a description of how LR and key frames are recorded."""
     words = {"bicubic": "antialiased bicubic reduction (a = -0.5)", "area": "pixel means"}
     lr = words[capture.kernel]
     if capture.noise:

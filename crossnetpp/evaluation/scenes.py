@@ -1,4 +1,4 @@
-"""Scenes and cases of the evaluation: pictures to enlarge, with what is given for them."""
+"""Scenes and cases of the evaluation: pictures to enlarge, and what methods may use for that."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crossnetpp.networks.taps import Taps
 Picture = NDArray[np.uint8]  # H x W x 3 RGB
 Image = NDArray[np.float32]  # H x W x 3 RGB in 0..1, or H x W for a single plane
 
-MOST_MOMENTS = 6  # from which the kernel is measured, spread evenly
+MOST_MOMENTS = 6  # evenly spread moments from which the kernel is measured
 
 
 class EvaluationError(Exception):
@@ -27,14 +27,14 @@ class Reference:
     """An HR picture to borrow from."""
 
     picture: Picture
-    """As large as the truth; cases with the same reference share one array."""
+    """A picture of the same size as the truth; cases with the same reference share the array."""
     distance: int = 0
     """Frames between the reference and the case."""
 
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """An instant that is given at both resolutions."""
+    """An instant that is known at both resolutions."""
 
     number: int
     """Frame number in the clip."""
@@ -46,15 +46,15 @@ class Moment:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What the cases of a recording share, from which a method can prepare itself."""
+    """What the cases of a recording share, and what methods can prepare themselves with."""
 
     scale: int
     moments: tuple[Moment, ...] = ()
-    """In the order of their frame numbers; empty if nothing is given at both resolutions."""
+    """Moments sorted by frame number; empty if nothing is known at both resolutions."""
 
     @cached_property
     def capture(self) -> CaptureEstimate:
-        """The capture, as measured at the moments."""
+        """The capture as measured at the moments."""
         count = min(MOST_MOMENTS, len(self.moments))
         chosen = np.linspace(0, len(self.moments) - 1, count).round().astype(int).tolist()
         pairs = [(self.moments[i].lr, self.moments[i].hr) for i in chosen]
@@ -62,7 +62,7 @@ class Material:
 
     @property
     def taps(self) -> Taps | None:
-        """The reduction kernel, as measured at the moments; None = antialiased bicubic."""
+        """The reduction kernel as measured at the moments; None means antialiased bicubic."""
         return self.capture.taps
 
 
@@ -71,18 +71,18 @@ class Case:
     """A picture to enlarge."""
 
     truth: Picture
-    """Ground truth; height and width are multiples of the scene's scale."""
+    """The ground truth; its height and width are multiples of the scene's scale."""
     lr: Picture
     references: tuple[Reference, ...]
     """One or more, the nearest first."""
     material: Material
-    """Cases of one recording share one object."""
+    """The material, which all cases of a recording share."""
     condition: str
-    """The row in the tables: a view, a distance to the reference in frames, or a fault."""
+    """The case's row in the tables: a view, a distance to the reference in frames, or a fault."""
     frame: int = 0
     """Frame number in the clip; 0 for other data."""
     shown: bool = False
-    """True to show the case on the contact sheet."""
+    """Whether the case is shown on the contact sheet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ class Scene:
     scale: int
     cases: list[Case]
     in_order: bool = False
-    """True if cases with successive frame numbers are successive frames of a clip."""
+    """Whether cases with successive frame numbers are successive frames of a clip."""
 
 
 def as_image(picture: Picture) -> Image:
@@ -109,6 +109,6 @@ def as_picture(image: Image) -> Picture:
 
 
 def crop_to_multiple(picture: Picture, scale: int) -> Picture:
-    """Crop `picture` at the bottom and right to a multiple of `scale`."""
+    """Return `picture` cropped at the bottom and right to multiples of `scale`."""
     height, width = (side // scale * scale for side in picture.shape[:2])
     return np.ascontiguousarray(picture[:height, :width])

@@ -1,4 +1,4 @@
-"""Contact sheets: one enlarged crop of every method's result, the truth and the reference."""
+"""Contact sheets: an enlarged crop of each method's result, of the truth and of the reference."""
 
 from __future__ import annotations
 
@@ -14,30 +14,33 @@ from crossnetpp.metrics import measure_quality
 CROP = (96, 112)  # height and width in pixels before enlargement
 ZOOM = 3
 BAR = 22  # height of the labels in pixels
-MARGIN = 8  # pixels along the borders that crops avoid, because some clips have black columns there
+MARGIN = 8  # pixels at the borders that crops avoid, because some clips have black columns there
 GAP = 4  # pixels between tiles
 
 
 def draw_contact_sheet(result: SceneResult) -> Picture:
-    """Return a picture with a labelled row for each shown case: all methods, truth, reference."""
+    """Return a picture with a row for each shown case: all methods, the truth and the reference."""
     rows = [_draw_row(shown, f"{result.name} x{result.scale}") for shown in result.shown]
     return np.concatenate(rows)
 
 
 def write_contact_sheet(result: SceneResult, path: Path) -> None:
-    """Write the contact sheet of a scene to `path` as PNG."""
+    """Write the contact sheet of a scene to `path` as a PNG file."""
     sheet = cv2.cvtColor(draw_contact_sheet(result), cv2.COLOR_RGB2BGR)
     cv2.imwrite(str(path), sheet, (cv2.IMWRITE_PNG_COMPRESSION, 5))
 
 
 def find_most_detailed(truth: Picture, blurred: Picture) -> tuple[slice, slice]:
-    """Return the rows and columns, of size CROP, in which `blurred` differs most from `truth`."""
+    """Return the rows and columns of the window (CROP) in which `blurred` and `truth` differ most.
+
+    The window is smaller if the picture is.
+    """
     height, width = (min(a, b) for a, b in zip(CROP, truth.shape[:2], strict=True))
     lost = np.zeros(truth.shape[:2], np.float32)
     inside = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
     lost[inside] = np.abs(truth.astype(np.float32) - blurred).sum(axis=2)[inside]
 
-    # With the anchor at its first pixel, each mean belongs to the window that starts there
+    # The anchor is the first pixel, so each mean belongs to the window that starts there
     means = np.asarray(cv2.blur(lost, (width, height), anchor=(0, 0)))
     means = means[: truth.shape[0] - height + 1, : truth.shape[1] - width + 1]
     row, col = (int(v) for v in np.unravel_index(int(means.argmax()), means.shape))

@@ -1,4 +1,4 @@
-"""Requirements that the results must meet: the rows of the summary table."""
+"""Requirements that the results should meet, which are the rows of the summary table."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from crossnetpp.evaluation.leads import LOSS, average_lead, list_leads, select_c
 
 MIN_LEAD = 1.0  # dB by which a method must exceed `classical` in every group
 
-# Smallest gain over bicubic in dB with a faulty reference: on average, and for every picture
+# Minimum gain over bicubic in dB with a faulty reference, on average and for every picture
 MIN_FAULT_MEAN = -0.05
 MIN_FAULT_WORST = -0.3
 
-# Group of recordings -> mean lead in dB over an older method on the test clips
+# Group of recordings -> minimum mean lead in dB over the method `against` on the test clips
 MIN_PROGRESS = {"recorded": 1.8, "sensor": 1.5, "bicubic": 0.5}
-# Group of recordings -> lead in dB over `classical` on every test clip
+# Group of recordings -> minimum lead in dB over `classical` on every test clip
 MIN_RECORDED_LEAD = {"recorded": 1.0, "sensor": 0.7}
 
 # Method -> the same network without a second stage; configs/ablation.yaml trains the last two
@@ -33,16 +33,17 @@ SR_LOSS = {"two_stages": "sr_loss"}
 
 @dataclass(frozen=True)
 class Requirement:
-    """A quantity in dB, and the minimum that a method must reach."""
+    """A quantity in dB, and the minimum that a method must achieve."""
 
     what: str
     least: float
     figure: Callable[[list[SceneResult], str], float | None]
-    """Returns the quantity, given the results and a method; None if it was not measured."""
+    """A function that returns the quantity, given the results and a method; None if it was not
+    measured."""
 
 
 class Row(NamedTuple):
-    """A requirement with the values of all methods."""
+    """A requirement, with the values of all methods for which it was measured."""
 
     what: str
     least: float
@@ -58,7 +59,7 @@ def summarise_results(
 ) -> list[Row]:
     """Return a row for each requirement that was measured for at least one of `methods`.
 
-    `against` is the method that recordings are compared with, besides `classical`.
+    `against` is the method with which recordings are compared, in addition to `classical`.
     """
     rows = []
     for requirement in (*_list_requirements(), *_list_recorded_requirements(against)):
@@ -122,7 +123,7 @@ def _list_requirements() -> list[Requirement]:
 
 
 def _list_recorded_requirements(against: str | None) -> list[Requirement]:
-    """Return the requirements on the test clips of the groups of recordings."""
+    """Return the requirements for the test clips in the groups of recordings."""
     rows = []
     if against is not None:
         for group, least in MIN_PROGRESS.items():
@@ -191,7 +192,7 @@ def _reduce_gains(
 
 
 def _lead_of_second_stage(results: list[SceneResult], method: str) -> float | None:
-    """Return the mean gain in dB of two stages over one stage, at view (7,7)."""
+    """Return the mean gain in dB of two stages over one stage for view (7,7)."""
     if method not in ONE_STAGE:
         return None
     where = {"over": ONE_STAGE[method], "group": "lightfield", "condition": "(7,7)"}
@@ -199,7 +200,7 @@ def _lead_of_second_stage(results: list[SceneResult], method: str) -> float | No
 
 
 def _lead_of_hybrid_loss(results: list[SceneResult], method: str) -> float | None:
-    """Return how many dB of PSNR the warped reference gains from the hybrid loss."""
+    """Return the mean PSNR gain of the warped reference from the hybrid loss, in dB."""
     if method not in SR_LOSS:
         return None
     pairs = [

@@ -1,4 +1,4 @@
-"""Human-readable tables of an evaluation: results.md."""
+"""The human-readable tables of an evaluation: results.md."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ GROUP_TITLES = {
 
 
 def render_markdown(report: Report) -> str:
-    """Return the whole page as Markdown."""
+    """Return the content of results.md."""
     methods = list(report.methods)
     parts = ["# Evaluation", f"    {report.command}"]
     if report.summary:
@@ -99,7 +99,7 @@ def _render_conditions(results: list[SceneResult], methods: list[str]) -> str:
 
 
 def _format_gains(measured: list[Measured], methods: list[str]) -> list[str]:
-    """Return the cells of a row: number of images, PSNR of bicubic, mean (worst) gains over it."""
+    """Return the cells of a row: number of images, PSNR of bicubic, and mean (worst) gains."""
     bicubic = np.array([m.figures["bicubic"].quality.psnr for m in measured])
     cells = [str(len(measured)), f"{bicubic.mean():.2f}"]
     for name in methods[1:]:
@@ -162,11 +162,11 @@ def _render_cost(results: list[SceneResult], methods: list[str]) -> str:
         cells = []
         for name in methods[1:]:
             cell = f"{np.median(result.seconds[name]):.2f}"
-            # Below a second, nothing was trained
+            # If it took less than a second, nothing was trained
             preparing = result.preparing.get(name, 0.0)
             cells.append(f"{cell} (+{preparing:.0f} once)" if preparing > 1 else cell)
         rows.append([f"{result.group} {result.name} x{result.scale}", *cells])
-    return render_table(["CPU seconds a picture", *methods[1:]], rows)
+    return render_table(["CPU seconds per picture", *methods[1:]], rows)
 
 
 def _render_notes(report: Report) -> str:
@@ -204,8 +204,8 @@ def _render_kernels(results: list[SceneResult]) -> list[str]:
     if not found:
         return []
     return [
-        f"A kernel other than the bicubic one was measured in {sum(found)} of "
-        f"{_count(len(found), 'recording')} with instants at both resolutions."
+        f"A kernel other than the bicubic kernel was measured in {sum(found)} of "
+        f"{_count(len(found), 'recording')} with instants that are known at both resolutions."
     ]
 
 

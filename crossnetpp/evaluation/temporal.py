@@ -1,8 +1,9 @@
 """Temporal consistency: how much the appearance of a point changes from frame to frame.
 
 This is the warping error of Lai et al. 2018 (Learning Blind Video Temporal Consistency), but with
-the mean absolute difference instead of the squared one. The motion is estimated from other pictures
-than those measured, such as the ground truth, so that it is the same for all methods.
+the mean absolute difference instead of the mean squared difference. The motion is not estimated
+from the measured pictures but from others, such as the ground truth, so that it is the same for all
+methods.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from crossnetpp.evaluation.scenes import Picture, as_image
 
 
 class Motion(NamedTuple):
-    """Motion from one picture, `before`, to another, `now`."""
+    """Motion from one picture (`before`) to another (`now`)."""
 
     flow: Flow
     """H x W x 2 pixels such that before(x + flow(x)) = now(x)."""
@@ -29,8 +30,8 @@ class Motion(NamedTuple):
 def estimate_motion(before: Picture, now: Picture) -> Motion:
     """Return the motion between two pictures of one scene, such as successive frames.
 
-    A pixel is taken as occluded if its backward flow leads out of the picture, or is not cancelled
-    by the forward flow (Sundaram et al. 2010).
+    A pixel counts as occluded if its backward flow leads out of the picture, or if the forward flow
+    does not cancel it (Sundaram et al. 2010).
     """
     first = as_image(before)
     second = as_image(now)
@@ -55,8 +56,8 @@ def estimate_motion(before: Picture, now: Picture) -> Motion:
 def measure_warping_error(before: Picture, now: Picture, motion: Motion) -> float:
     """Return the mean absolute difference between `now` and `before` warped by `motion`.
 
-    The result is in 8-bit levels and covers the pixels that are visible in both pictures; it is NaN
-    if there are none.
+    The result is in 8-bit levels, and covers the pixels that are visible in both pictures; if there
+    are none, it is NaN.
     """
     warped = warp_image(before.astype(np.float32), motion.flow)
     return float(np.abs(warped - now)[motion.seen].mean(dtype=np.float64))

@@ -1,7 +1,7 @@
-"""VMAF of the frames of a clip that were measured: one measurement for each run of frames.
+"""VMAF of the measured frames of a clip, with a separate measurement for each run of frames.
 
-VMAF includes the motion since the frame before, so that frames without a measured neighbour cannot
-be measured. A run ends before a key frame.
+VMAF includes the motion since the previous frame, so it cannot be measured for frames without a
+measured neighbour. Runs end before key frames.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class VmafRuns:
             return
         if frame != self._last + 1:
             self._end_run()
-            # A program is started when a second frame follows
+            # The program is started only if a second frame follows
             self._first = (pictures, truth)
         elif self._first is not None:
             first_pictures, first_truth = self._first
@@ -53,7 +53,7 @@ class VmafRuns:
         self._last = frame
 
     def finish(self) -> dict[str, list[float]]:
-        """Return method -> VMAF (0 to 100) of its measured frames; empty if there are none.
+        """Return each method's VMAF (0 to 100) of the measured frames; empty if there are none.
 
         Raises VmafError if the program fails.
         """

@@ -1,1 +1,1 @@
-"""The networks: the published ones, the cheaper `fast`, and their parts."""
+"""The networks (the published ones and the cheaper `fast`) and their parts."""

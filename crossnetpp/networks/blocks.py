@@ -1,4 +1,4 @@
-"""Padding to whole blocks, and pixel shuffles that copy channels-last tensors only once."""
+"""Padding, and pixel shuffles that copy channels-last tensors only once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def pad_planes(planes: Tensor, multiple: int) -> Tensor:
-    """Return `planes` (N x C x H x W), padded until H and W are multiples of `multiple`.
+    """Return `planes` (N x C x H x W) with H and W padded to multiples of `multiple`.
 
     The last row and the last column are repeated.
     """
@@ -17,10 +17,10 @@ def pad_planes(planes: Tensor, multiple: int) -> Tensor:
 
 
 def repeat_border(planes: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
-    """Return `planes` (N x C x H x W), extended on each side by so many copies of the border.
+    """Return `planes` (N x C x H x W) extended on each side by copies of its border.
 
-    PyTorch's compiler turns F.pad into indexing and fails where one indexing follows another, so it
-    gets slices and concatenations instead.
+    PyTorch's compiler turns F.pad into indexing, and fails if one indexing follows another, so it
+    is given slices and concatenations instead.
     """
     if torch.compiler.is_exporting() or not torch.compiler.is_compiling():
         return F.pad(planes, (left, right, top, bottom), mode="replicate")
@@ -34,7 +34,7 @@ def repeat_border(planes: Tensor, left: int, right: int, top: int, bottom: int) 
 
 
 def split_into_blocks(image: Tensor, size: int) -> Tensor:
-    """Return `F.pixel_unshuffle(image, size)` in channels-last order, made with a single copy."""
+    """Return `F.pixel_unshuffle(image, size)` in channels-last order, with a single copy."""
     batch, channels, height, width = image.shape
     rows = height // size
     cols = width // size
@@ -43,9 +43,9 @@ def split_into_blocks(image: Tensor, size: int) -> Tensor:
 
 
 def merge_blocks(blocks: Tensor, size: int) -> Tensor:
-    """Return `F.pixel_shuffle(blocks, size)`, made with one copy of channels-last tensors.
+    """Return `F.pixel_shuffle(blocks, size)`, copying a channels-last tensor only once.
 
-    PyTorch's own function copies them twice.
+    PyTorch's own function copies it twice.
     """
     batch, channels, rows, cols = blocks.shape
     parts = blocks.permute(0, 2, 3, 1).reshape(batch, rows, cols, -1, size, size)

@@ -16,8 +16,8 @@ Output = PaperOutput | FastOutput
 def build_network(preset: str, options: Mapping[str, Any] | None = None) -> Network:
     """Return the network of `preset` (paper, crossnet or fast) with random weights.
 
-    `options` override those of the preset. Raises KeyError if the preset is unknown, and ValueError
-    if the options do not fit it.
+    `options` override the preset's options. Raises KeyError if the preset is unknown, and
+    ValueError if the options do not fit it.
     """
     config = make_config(preset, options)
     if isinstance(config, FastConfig):

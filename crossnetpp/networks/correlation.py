@@ -1,4 +1,4 @@
-"""Local correlation of two feature maps: the similarity of each pixel to nearby pixels."""
+"""Local correlation: how similar each pixel of a feature map is to nearby pixels of another."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from crossnetpp.networks.kernels import is_traced
 
 COSINE_GAIN = 9.0  # scales cosines in -1..1 to the magnitude of other activations
 
-# Number of neighbours in a row that share one matrix product. The product multiplies more pairs
-# than necessary, yet is faster than a loop over shifts, which is limited by memory bandwidth.
+# Number of adjacent pixels of a row that share a matrix product. The product computes more pairs
+# than necessary, but is faster than a loop over shifts, which memory bandwidth limits.
 BLOCK = 8
 
 
 def normalise_features(features: Tensor) -> Tensor:
-    """Return `features` (N x C x H x W), scaled so that dot products along C are cosines."""
+    """Return `features` (N x C x H x W) scaled so that dot products along C are cosines."""
     return features * torch.rsqrt(features.square().sum(1, keepdim=True) + 1e-6)
 
 
@@ -25,7 +25,7 @@ def correlate_features(left: Tensor, right: Tensor, radius: int) -> Tensor:
 
     Both inputs are normalised features (N x C x H x W); the result is N x (2 radius + 1)^2 x H x W.
     Channel (dy + radius)(2 radius + 1) + dx + radius holds the cosine between left(y, x) and
-    right(y + dy, x + dx), times COSINE_GAIN; it is zero where the latter is outside the map.
+    right(y + dy, x + dx), times COSINE_GAIN, or zero where the latter is outside the map.
     """
     if is_traced():
         return correlate_for_export(left, right, radius)
@@ -36,7 +36,7 @@ def correlate_features(left: Tensor, right: Tensor, radius: int) -> Tensor:
     reach = 2 * radius + 1
     window = BLOCK + 2 * radius
 
-    # Both maps get rows of the same length, and as many; `right` begins `radius` pixels earlier
+    # Pad both maps to the same size; `right` begins `radius` pixels earlier
     blocks = -(-(width + 2 * radius) // BLOCK)
     pitch = blocks * BLOCK
     tall = height + reach
@@ -44,7 +44,7 @@ def correlate_features(left: Tensor, right: Tensor, radius: int) -> Tensor:
     around = (radius, pitch - width - radius, radius, radius + 1)
     padded = F.pad(right, around).permute(0, 2, 3, 1).contiguous()
 
-    # For each shift in y, all windows are overlapping views of the same memory: nothing is copied
+    # For each shift in y, all windows are overlapping views of the same memory, without any copy
     count = (batch * tall - reach) * blocks
     rows = rows.view(-1, BLOCK, channels)[:count]
     strides = (BLOCK * channels, 1, channels)
@@ -69,9 +69,9 @@ def correlate_features(left: Tensor, right: Tensor, radius: int) -> Tensor:
 
 
 def _correlate_copied_windows(left: Tensor, right: Tensor, radius: int) -> Tensor:
-    """Return the result of `correlate_features` with fast gradients, for any radius.
+    """Return the result of `correlate_features`, for any radius, with fast gradients.
 
-    The gradients of overlapping views would be slow.
+    With overlapping views, the gradients would be slow.
     """
     batch, channels, height, width = left.shape
     reach = 2 * radius + 1
@@ -98,13 +98,13 @@ def _correlate_copied_windows(left: Tensor, right: Tensor, radius: int) -> Tenso
 def correlate_for_export(left: Tensor, right: Tensor, radius: int) -> Tensor:
     """Return the result of `correlate_features`, computed with operations that ONNX supports.
 
-    The traced operations fit any height and width. `radius` is at most BLOCK / 2.
+    The traced operations work for any height and width. `radius` is at most BLOCK / 2.
     """
     batch, channels, height, width = left.shape
     reach = 2 * radius + 1
     overlap = 2 * radius
 
-    # Always one block more than fills the row, so that no branch depends on the width
+    # There is always a spare block, so that no branch depends on the width
     blocks = width // BLOCK + 1
     rows = F.pad(left, (0, BLOCK)).permute(0, 2, 3, 1)[:, :, : blocks * BLOCK]
     rows = rows.reshape(batch, height, blocks, BLOCK, channels)

@@ -1,17 +1,18 @@
 """The preset `fast`: CrossNet++ for machines without a data-centre GPU.
 
-Its parts are cheaper forms of the paper's. Stage 1 finds large motion coarse to fine by correlating
-features of a shared encoder, and warps the reference. Stage 2 encodes the warped reference and
-finds the remaining motion. A Lucas-Kanade step with learned trust and variational refinement with
-learned per-pixel weights then bring the flow to sub-pixel accuracy. All flows are joined, so the
-reference is resampled once. Matching compares LR_up with the "unsharp" reference, which is blurred
-until it is as sharp as LR_up. The reference minus its unsharp version is its detail, and
+Its parts are cheaper forms of the paper's parts. Stage 1 finds large motion from coarse to fine by
+correlating features of a shared encoder, and warps the reference. Stage 2 encodes the warped
+reference and finds the remaining motion. A Lucas-Kanade step with learned trust and a variational
+refinement with learned per-pixel weights then bring the flow to sub-pixel accuracy. All flows are
+joined, so the reference is resampled only once. For matching, LR_up is compared with the "unsharp"
+reference, which is blurred to the sharpness of LR_up. The reference minus its unsharp version is
+its detail, and
 
     SR = LR_up + confidence * warped detail + correction * (unsharp - LR_up) + residual.
 
 Several references are aligned one by one, and weighed against each other before a single fusion.
 
-Suffixes 1, 2, 4, 8, 16 and 32 are the denominator of a tensor's size relative to the output.
+A number at the end of a name divides the size: `flow8`, for example, is at 1/8 of the output size.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ from crossnetpp.networks.warp import upscale_flow, warp
 class FastOutput(NamedTuple):
     """Output of CrossNetFast; every image is N x 3 x H x W, not clamped to 0..1.
 
-    With several references, `warped_stage1`, `flow_stage1` and `flow` are those of the first one.
+    With several references, `warped_stage1`, `flow_stage1` and `flow` belong to the first one.
     """
 
     sr: Tensor
     lr_up: Tensor
     """LR upsampled bicubically."""
     warped: Tensor
-    """Reference warped by the final flow; the weighted mean of several."""
+    """Reference warped by the final flow; for several references, their weighted mean."""
     warped_stage1: Tensor
     """Unsharp reference warped by the flow of stage 1."""
     flow_stage1: Tensor
@@ -49,11 +50,12 @@ class FastOutput(NamedTuple):
     flow: Tensor
     """Final flow, N x 2 x H x W pixels."""
     confidence: Tensor
-    """N x 1 x H x W in 0..1: share of the reference's detail, or of its luma, that is borrowed."""
+    """N x 1 x H x W in 0..1: share of the reference's detail (with `chroma`, of the detail's luma)
+    that is borrowed."""
 
 
 class Prepared(NamedTuple):
-    """Everything that depends on the reference alone, shared by the frames that borrow from it."""
+    """Everything that depends only on the reference, shared by the frames that borrow from it."""
 
     ref: Tensor
     """N x 3 x H x W in 0..1."""
@@ -64,22 +66,22 @@ class Prepared(NamedTuple):
     features: tuple[Tensor, ...]
     """Features of `unsharp` at 1/4, 1/8, 1/16 and 1/32 size."""
     scale: int
-    """Output size over LR size."""
+    """Ratio of output size to LR size."""
     taps: Tensor | None = None
-    """The kernel that reduced HR to LR, as in `taps.py`; None = antialiased bicubic."""
+    """The kernel that reduced HR to LR, as in `taps.py`; None means antialiased bicubic."""
 
 
 class CrossNetFast(nn.Module):
-    """Network that enhances each LR frame with one or more references.
+    """A network that enhances each LR frame with one or more references.
 
-    The scales x2, x4 and x8 share one set of weights.
+    The same weights serve the scales x2, x4 and x8.
     """
 
     multiple = 32
 
     def __init__(self, config: FastConfig | None = None) -> None:
         super().__init__()
-        # Exporters replace the solver with one that suits their compilers
+        # Exporters replace the solver by one that suits their compilers
         self.solver: Solver = SHIFT_SOLVER
         self.config = config = config or FastConfig()
         self.encoder = Encoder()
@@ -93,7 +95,7 @@ class CrossNetFast(nn.Module):
         self.fusion = Fusion(config.width, config.blocks, chroma=config.chroma)
 
     def prepare(self, ref: Tensor, scale: int, taps: Tensor | None = None) -> Prepared:
-        """Return everything that depends on `ref` alone (N x 3 x H x W in 0..1).
+        """Return everything that depends only on the reference `ref` (N x 3 x H x W in 0..1).
 
         H and W must be multiples of 32. `taps` is the kernel that reduced HR to LR, laid out as in
         `taps.py`; None means antialiased bicubic reduction.
@@ -104,9 +106,9 @@ class CrossNetFast(nn.Module):
     def enhance(self, lr: Tensor, *prepared: Prepared, weights: Tensor | None = None) -> FastOutput:
         """Enhance the frames `lr` (N x 3 x h x w in 0..1) with K prepared references each.
 
-        `weights` (N x K, 0 or more) are the prior weights of the references, before the pictures
-        are compared: 1 for the nearest reference, less for farther ones, 0 for a missing one. None
-        means 1 for all.
+        `weights` (N x K, 0 or more) are the references' prior weights, which apply before the
+        pictures are compared: 1 for the nearest reference, less for farther ones, 0 for a missing
+        one. None means 1 for all.
         """
         scale = prepared[0].scale
         lr_up = upsample_bicubic(lr, scale)
@@ -162,8 +164,8 @@ class CrossNetFast(nn.Module):
     ) -> Tensor:
         """Return the final flow (N x 2 x H x W), refined from `flow2` at 1/2 size.
 
-        The refinement works at twice the LR's size, because LR has no finer detail, but at no more
-        than half the output's size.
+        The refinement works at twice the size of LR, because LR has no finer detail, but at no more
+        than half the output size.
         """
         ref_luma, scale, taps = prepared.luma, prepared.scale, prepared.taps
         to_output = max(2, scale // 2)
@@ -179,7 +181,7 @@ class CrossNetFast(nn.Module):
                 if turn + 1 < self.settlings:
                     warped = warp(unsharp, flow, mode="bicubic")
                 else:
-                    # The last iteration resamples through the LR's own pixels, which alias
+                    # The last iteration resamples through the LR pixel grid, whose pixels alias
                     warped = _simulate_lr(ref_luma, upscale_flow(flow, to_output), scale, taps)
                     warped = _upsample_to_refinement(warped, scale)
             if weights is None:
@@ -204,7 +206,7 @@ class CrossNetFast(nn.Module):
 
 
 class _Aligned(NamedTuple):
-    """A reference that is aligned with a frame, and the flows that align it."""
+    """A reference aligned with a frame, and the flows that align it."""
 
     candidate: Candidate
     warped1: Tensor
@@ -214,15 +216,15 @@ class _Aligned(NamedTuple):
 
 
 def _simulate_lr(ref_luma: Tensor, flow: Tensor, scale: int, taps: Tensor | None) -> Tensor:
-    """Return the LR luma (N x 1 x h x w) to which the reference warped by `flow` is reduced."""
+    """Return the LR luma (N x 1 x h x w) of the reference warped by `flow`."""
     return reduce_antialiased(warp(ref_luma, flow, mode="bicubic"), scale, taps)
 
 
 def _upsample_to_refinement(lr: Tensor, scale: int) -> Tensor:
-    """Return `lr` (N x 1 x h x w) at twice its size, or unchanged at x2."""
+    """Return `lr` (N x 1 x h x w) at twice its size, or unchanged if `scale` is 2."""
     return upsample_bicubic(lr, 2) if scale > 2 else lr
 
 
 def _upsample_to_half_size(lr: Tensor, scale: int) -> Tensor:
-    """Return `lr` (N x C x h x w) at half the output's size."""
+    """Return `lr` (N x C x h x w) at half the output size."""
     return lr if scale == 2 else upsample_bicubic(lr, scale // 2)

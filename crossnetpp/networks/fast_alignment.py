@@ -1,6 +1,6 @@
 """The parts of `fast` that align the reference with LR_up: encoder, search and refinement.
 
-Suffixes 1, 2, 4, 8, 16 and 32 are the denominator of a tensor's size relative to the output.
+A number at the end of a name divides the size: `flow8`, for example, is at 1/8 of the output size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from crossnetpp.networks.warp import upscale_flow, warp
 
 
 class Encoder(nn.Module):
-    """Encoder with features at 1/4, 1/8, 1/16 and 1/32 size, shared by all images."""
+    """Encoder that computes features at 1/4, 1/8, 1/16 and 1/32 size, shared by all images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Encoder(nn.Module):
 
 
 class FlowHead(nn.Module):
-    """Refines a flow from a cost volume, LR features and the flow itself."""
+    """Refines a flow, given a cost volume, LR features and the flow itself."""
 
     def __init__(self, radius: int, features: int, width: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class FlowHead(nn.Module):
 
 
 class Stage1(nn.Module):
-    """Search for large motion, from coarse to fine up to 1/8 size, within about 128 pixels."""
+    """Search for large motion, up to about 128 pixels, from coarse to fine (1/32 to 1/8 size)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Stage1(nn.Module):
     def forward(self, lr: tuple[Tensor, ...], ref: tuple[Tensor, ...]) -> Tensor:
         """Return the flow between two images, given the features of both.
 
-        It is N x 2 x H/8 x W/8, in pixels of that size.
+        The flow is N x 2 x H/8 x W/8, in pixels of that size.
         """
         zero = torch.zeros_like(lr[3][:, :2])
         flow = self.head32(lr[3], ref[3], zero)
@@ -99,8 +99,8 @@ class Stage2(nn.Module):
     ) -> Tensor:
         """Return the joined flow of both stages, N x 2 x H/2 x W/2 in pixels of that size.
 
-        `lr` holds the features of LR_up, `flow8` is the flow of stage 1, and `warped` is the
-        unsharp reference, warped by `flow8`.
+        `lr` is the features of LR_up, `flow8` is the flow of stage 1, and `warped` is the unsharp
+        reference warped by `flow8`.
         """
         f4 = encoder.encode_fine(warped)
         f8 = encoder.level8(f4)
@@ -110,7 +110,7 @@ class Stage2(nn.Module):
 
 
 class Refinement(nn.Module):
-    """Sub-pixel refinement of the flow with Lucas-Kanade steps and learned trust in each."""
+    """Sub-pixel refinement of the flow by Lucas-Kanade steps, with learned trust in each step."""
 
     def __init__(self, windows: tuple[int, ...], width: int = 32) -> None:
         super().__init__()
@@ -124,17 +124,17 @@ class Refinement(nn.Module):
     def forward(self, f4: Tensor, target: Tensor, warped: Tensor) -> Tensor:
         """Return the correction to add to the flow, N x 2 x H/2 x W/2 in pixels of that size.
 
-        `f4` holds the features of LR_up at 1/4 size. `target` (from LR) and `warped` (from the
-        warped reference, equally sharp) are luma, N x 1 x H/2 x W/2.
+        `f4` is the features of LR_up at 1/4 size. `target` (from LR) and `warped` (from the warped
+        reference) are equally sharp luma, N x 1 x H/2 x W/2.
         """
-        # Gradients flow through the trust in the steps, not through the arithmetic of the steps
+        # Gradients flow through the trust in the steps, not through the steps themselves
         with torch.no_grad():
             steps, evidence = solve_lucas_kanade(target, warped, self.windows)
             inputs = torch.cat((4 * (warped - target), steps, 0.2 * evidence + 1), dim=1)
             inputs = split_into_blocks(inputs, 2)
         trust = merge_blocks(self.trust(self.body(torch.cat((inputs, f4), dim=1))), 2)
 
-        # The softmax includes a step of zero: the flow moves to a weighted mean of the candidates
+        # The softmax includes a zero step; the flow moves by the weighted mean of all steps
         share = torch.softmax(F.pad(trust, (0, 0, 0, 0, 0, 1)), dim=1)[:, :-1]
         x = (share * steps[:, 0::2]).sum(1, keepdim=True)
         y = (share * steps[:, 1::2]).sum(1, keepdim=True)
@@ -142,9 +142,9 @@ class Refinement(nn.Module):
 
 
 class Balance(nn.Module):
-    """Chooses the weights of brightness, gradient and smoothness for the variational refinement."""
+    """Chooses the weights of brightness, gradient and smoothness in the variational refinement."""
 
-    LIMIT = 3.0  # largest logarithm of a weight, which allows a twentieth to twenty times the usual
+    LIMIT = 3.0  # largest logarithm of a weight, which is thus 1/20 to 20 times the usual one
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -157,9 +157,9 @@ class Balance(nn.Module):
     ) -> TermWeights:
         """Return the weight of each term for every pixel of `flow`.
 
-        `f4` holds the features of LR_up at 1/4 size. `target` (from LR) and `warped` (from the
-        warped reference, equally sharp) are luma. They and `flow` are `factor` times as wide and
-        high as `f4`.
+        `f4` is the features of LR_up at 1/4 size. `target` (from LR) and `warped` (from the warped
+        reference) are equally sharp luma. `target`, `warped` and `flow` are `factor` times as wide
+        and high as `f4`.
         """
         # Inputs at 1/4 size, relative to their 7 x 7 neighbourhood
         difference = warped - target

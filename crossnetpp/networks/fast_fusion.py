@@ -25,28 +25,28 @@ class Candidate(NamedTuple):
 
 
 class FusionMaps(NamedTuple):
-    """Per-pixel decisions of the fusion; C is 1, or 2 for luma and chroma."""
+    """The fusion's decisions for every pixel; C is 1, or 2 for separate luma and chroma."""
 
     confidence: Tensor
     """N x C x H x W in 0..1: share of the reference's detail to borrow."""
     correction: Tensor
     """N x C x H x W in 0..1: how far to move LR_up towards the unsharp reference.
 
-    Where both show the same content, they differ only by information that LR lost, such as the
-    chroma of 4:2:0 video.
+    Where both show the same content, they differ only in what LR has lost, such as the chroma of
+    4:2:0 video.
     """
     residual: Tensor
     """N x 3 x H x W to add to the result."""
 
     def apply(self, lr_up: Tensor, candidate: Candidate) -> Tensor:
-        """Return `lr_up` with what the maps borrow from `candidate`."""
+        """Return `lr_up` plus what the maps borrow from `candidate`, and the residual."""
         sr = lr_up + _take_share(self.confidence, candidate.detail)
         sr = sr + _take_share(self.correction, candidate.difference)
         return sr + self.residual
 
 
 def _take_share(share: Tensor, image: Tensor) -> Tensor:
-    """Return a share (N x C x H x W) of an RGB image; for C = 2, of its luma and its chroma."""
+    """Return `share` (N x C x H x W) times an RGB image; if C is 2, of its luma and its chroma."""
     if share.shape[1] == 1:
         return share * image
     luma = rgb_to_luma(image)
@@ -57,7 +57,7 @@ class Fusion(nn.Module):
     """Decides at 1/4 size what to borrow, what to correct and what to add."""
 
     def __init__(self, width: int, blocks: int, *, chroma: bool = False) -> None:
-        """Build `blocks` residual blocks; with `chroma`, the maps treat luma and chroma apart."""
+        """Build `blocks` residual blocks; with `chroma`, the maps separate luma from chroma."""
         super().__init__()
         self.enter = make_conv(3 * 48, width)
         self.blocks = nn.ModuleList(
@@ -70,8 +70,8 @@ class Fusion(nn.Module):
     def forward(self, lr_up: Tensor, difference: Tensor, detail: Tensor) -> FusionMaps:
         """Return the maps, given three N x 3 x H x W images.
 
-        `difference` is the warped unsharp reference minus LR_up, and `detail` the detail of the
-        warped reference.
+        `difference` is the unsharp version of the warped reference minus LR_up, and `detail` is the
+        detail of the warped reference.
         """
         images = torch.cat((lr_up - 0.5, 4 * difference, 4 * detail), dim=1)
         features = self.enter(split_into_blocks(images, 4))
@@ -85,7 +85,7 @@ class Fusion(nn.Module):
         return FusionMaps(torch.sigmoid(confidence), torch.sigmoid(correction), 0.25 * residual)
 
     def copy_without_chroma(self, fusion: Fusion) -> None:
-        """Copy the weights of `fusion`, built without `chroma`, so that the results are equal."""
+        """Copy the weights of `fusion`, which has no separate chroma, with equal results."""
         state = fusion.state_dict()
         for name in ("leave.weight", "leave.bias"):
             confidence, residual, correction = state[name].split((16, 48, 16))
@@ -97,15 +97,15 @@ class Votes(nn.Module):
     """Weighs several aligned references against each other, pixel by pixel.
 
     The better the unsharp version of a reference agrees with LR_up around a pixel, the greater its
-    weight. A small network can correct these weights; it sees one reference at a time, so there may
-    be any number of references.
+    weight. A small network can correct these weights. It sees one reference at a time, so the
+    number of references is not limited.
     """
 
-    FLOOR = 0.002  # full scale = 1; smaller errors are taken for noise
+    FLOOR = 0.002  # on a scale of 0..1; smaller errors are treated as noise
     WINDOW = 9  # LR pixels over which errors are averaged
 
     def __init__(self, width: int) -> None:
-        """Build the correcting network with `width` channels, or none if `width` is 0."""
+        """Build the correcting network with `width` channels; without one if `width` is 0."""
         super().__init__()
         self.body: nn.Sequential | None = None
         if width:
@@ -116,10 +116,10 @@ class Votes(nn.Module):
     def forward(
         self, f4: Tensor, candidates: list[Candidate], weights: Tensor | None, scale: int
     ) -> Tensor:
-        """Return the share of each of the K candidates, N x K x H x W, which sum to 1.
+        """Return the shares of the K candidates (N x K x H x W), which sum to 1 at every pixel.
 
-        `f4` holds the features of LR_up at 1/4 size. `weights` (N x K, 0 or more) are prior
-        weights; a candidate with a weight of 0 gets no share unless all have 0.
+        `f4` is the features of LR_up at 1/4 size. `weights` (N x K, 0 or more) are prior weights; a
+        candidate with weight 0 gets no share unless all weights are 0.
         """
         votes = torch.cat([self._vote(f4, each, scale) for each in candidates], dim=1)
         if weights is not None:
@@ -145,7 +145,7 @@ class Votes(nn.Module):
 
 
 def _average_around(planes: Tensor, reach: int) -> Tensor:
-    """Return the mean of each plane over the pixels at most `reach` rows and columns away."""
+    """Return the mean of `planes` over the pixels at most `reach` rows and columns away."""
     padded = repeat_border(planes, reach, reach, reach, reach)
     return F.avg_pool2d(padded, 2 * reach + 1, stride=1)
 

@@ -1,4 +1,4 @@
-"""The flow estimator of the papers: FlowNetS with two more x2 stages, up to full size."""
+"""The flow estimator of the papers: FlowNetS with two more x2 upsampling stages, to full size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MultiScaleFlow(NamedTuple):
 
 
 def join_flows(first: Tensor, second: Tensor) -> Tensor:
-    """Return the flow (N x 2 x H x W pixels) that equals warping by `first` and then by `second`.
+    """Return the flow (N x 2 x H x W pixels) that warps like `first` followed by `second`.
 
     `warp(warp(image, first), second)` at x is the image at x + second(x) + first(x + second(x)).
     """

@@ -13,22 +13,22 @@ Kernel = NDArray[np.float32]
 
 
 def is_traced() -> bool:
-    """Return True while an exporter or compiler traces the network.
+    """Return whether an exporter or compiler is tracing the network.
 
-    Code may then use only operations that graphs support, and must fit any height and width.
+    Code may then use only operations that graphs support, and must work for any height and width.
     """
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return tracing or torch.compiler.is_compiling()
 
 
 def constant_like(kernel: Kernel, like: Tensor) -> Tensor:
-    """Return `kernel` on the device and in the type of `like`; the result is shared and read-only.
+    """Return `kernel` with the device and dtype of `like`; callers must not change the result.
 
     On a GPU the copy is cached, because a copy at each use would wait for the device and could not
     be captured in a CUDA graph.
     """
     if not like.is_cuda or is_traced():
-        # Passing the device and type instead of `like` lets an exporter see a constant
+        # With the device and dtype passed instead of `like`, an exporter sees a constant
         return torch.from_numpy(kernel).to(device=like.device, dtype=like.dtype)
     return _copy_to_device(kernel.tobytes(), kernel.shape, like.device, like.dtype)
 

@@ -1,4 +1,4 @@
-"""Layers that several networks share."""
+"""Layers used by several networks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 SLOPE = 0.1  # negative slope of leaky ReLU
 
 # Convolutions with at most this many output channels compute flows and images, for which 16 bits
-# are too coarse: at 128 pixels, float16 has steps of an eighth of a pixel, bfloat16 of a whole one.
+# are too coarse: at 128 pixels, float16 has steps of 1/8 pixel, and bfloat16 of a whole pixel.
 # (A repacked deconvolution has four channels for each output, so one that upsamples a flow has 8.)
 MOST_COORDINATE_CHANNELS = 8
 

@@ -1,8 +1,8 @@
-"""Lucas-Kanade steps: sub-pixel corrections of a flow that is already close.
+"""Lucas-Kanade steps: sub-pixel corrections of a flow that is already almost correct.
 
 Lucas and Kanade, "An iterative image registration technique with an application to stereo vision",
-1981. The method has no weights, so its accuracy need not be learned; the network only learns which
-step to trust where.
+1981. The method has no weights, so its accuracy does not have to be learned. The network only
+learns where to trust which step.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from torch import Tensor
 from crossnetpp.networks.blocks import repeat_border
 from crossnetpp.networks.kernels import constant_like
 
-# Added to the structure tensor (squared intensity per pixel), so that flat areas yield no motion
+# Added to the diagonal of the structure tensor (squared intensity per pixel), so that flat areas
+# yield no motion
 DAMPING = 2e-5
 
-# Pixels. A larger step means that the flow is not close and the step is not reliable.
+# Pixels. A larger step means that the flow is far off, so the step is not reliable.
 MAX_STEP = 1.5
 
 _BT601 = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Candidates(NamedTuple):
-    """The corrections to the flow that K window sizes yield."""
+    """Corrections to the flow, one for each of K window sizes."""
 
     steps: Tensor
-    """N x 2 K x H x W pixels: x and y for the first window, then for the next."""
+    """N x 2 K x H x W pixels: x and y for the first window size, then for the next."""
     evidence: Tensor
-    """N x K x H x W: logarithm of about the smaller eigenvalue of a window's structure tensor."""
+    """N x K x H x W: about the logarithm of the smaller eigenvalue of each structure tensor."""
 
 
 def rgb_to_luma(image: Tensor) -> Tensor:
@@ -42,8 +43,8 @@ def rgb_to_luma(image: Tensor) -> Tensor:
 def _average_windows(values: Tensor, window: int) -> Tensor:
     """Return the mean of `values` over a square of `window` x `window` pixels around each pixel.
 
-    It is computed from running sums, so its cost does not depend on `window`, unlike that of
-    avg_pool2d.
+    It is computed from running sums, so that its cost, unlike avg_pool2d's, does not depend on
+    `window`.
     """
     half = window // 2
     padded = repeat_border(values, half + 1, half, half + 1, half)
@@ -54,10 +55,11 @@ def _average_windows(values: Tensor, window: int) -> Tensor:
 
 
 def solve_lucas_kanade(target: Tensor, warped: Tensor, windows: tuple[int, ...]) -> Candidates:
-    """Return corrections to the flow that made `warped`, which align it better with `target`.
+    """Return corrections to a flow that align the warped image better with `target`.
 
-    Both are N x 1 x H x W in 0..1 and equally bright. Each size in `windows` (odd, in pixels)
-    yields one correction, which assumes that motion is constant within a square of that size.
+    `warped` is the image warped by the flow. Both are N x 1 x H x W in 0..1 and equally bright.
+    Each size in `windows` (odd, in pixels) yields one correction, which assumes that motion is
+    constant within a square of that size.
     """
     # Structure tensor
     padded = repeat_border(0.5 * (target + warped), 1, 1, 1, 1)
@@ -75,7 +77,7 @@ def solve_lucas_kanade(target: Tensor, warped: Tensor, windows: tuple[int, ...])
         yy = yy + DAMPING
         determinant = xx * yy - xy * xy
         steps += [(xy * yt - yy * xt) / determinant, (xy * xt - xx * yt) / determinant]
-        # determinant / trace is within a factor of 2 of the smaller eigenvalue and needs no root
+        # determinant / trace needs no root and is within a factor of 2 of the smaller eigenvalue
         evidence.append(torch.log(determinant / (xx + yy)))
 
     clamped = torch.cat(steps, dim=1).clamp(-MAX_STEP, MAX_STEP)

@@ -24,7 +24,7 @@ class PaperOutput(NamedTuple):
 
     sr: Tensor
     lr_up: Tensor
-    """LR upsampled bicubically, regardless of the encoder's input."""
+    """LR upsampled bicubically, even if the encoder's input is upsampled by a network."""
     warped: Tensor
     """Reference warped by V^0 of every stage in turn."""
     warped_stage1: Tensor
@@ -46,7 +46,7 @@ def make_activation(name: Activation) -> nn.Module:
 class Encoder(nn.Module):
     """The image encoder: five 5x5 convolutions with 64 filters each, and features at four scales.
 
-    In CrossNet++, LR_up and the reference share one instance.
+    In CrossNet++, one encoder serves both LR_up and the reference.
     """
 
     def __init__(self, activation: Activation = "relu") -> None:
@@ -74,7 +74,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The fusion decoder: from scale 3 to full resolution, as in a U-Net, then post-fusion."""
+    """The fusion decoder: from scale 3 to full resolution like a U-Net, then post-fusion."""
 
     def __init__(self, activation: Activation = "relu") -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Decoder(nn.Module):
         self.deconv1 = deconv(192)
         self.fuse1 = nn.Sequential(nn.Conv2d(192, 64, 5, padding=2), make_activation(activation))
         self.fuse2 = nn.Sequential(nn.Conv2d(64, 64, 5, padding=2), make_activation(activation))
-        # Linear, as in the published code
+        # No activation, as in the published code
         self.output = nn.Conv2d(64, 3, 5, padding=2)
 
     def forward(self, lr: Sequence[Tensor], ref: Sequence[Tensor]) -> Tensor:
@@ -109,7 +109,7 @@ class Decoder(nn.Module):
 class CrossNetPlusPlus(nn.Module):
     """The complete published network, with 69,013,951 parameters.
 
-    With one stage it is CrossNet, with 35,183,841 parameters, or 35,598,561 with two encoders.
+    With one stage, it is CrossNet and has 35,183,841 parameters, or 35,598,561 with two encoders.
     """
 
     multiple = 64
@@ -129,7 +129,7 @@ class CrossNetPlusPlus(nn.Module):
 
         H and W must be multiples of 64.
         """
-        # int() keeps the scale a number where a tracing exporter would make it a tensor
+        # int() keeps the scale a number; a tracing exporter would make it a tensor
         scale = int(ref.shape[-1]) // int(lr.shape[-1])
 
         # I_LR_up = SISR(I_LR). The flow nets see the bicubic LR_up, as in the published code.

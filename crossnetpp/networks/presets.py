@@ -1,4 +1,4 @@
-"""Configurations of the networks, and the presets: published networks and `fast`."""
+"""Configurations of the networks, and the presets (the published networks and `fast`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _check_odd(value: int) -> int:
     return value
 
 
-# Bounds far beyond what is useful, so that a hostile weights file cannot exhaust memory or time
+# Bounds far beyond useful values, so that a hostile weights file cannot exhaust memory or time
 _Channels = Annotated[int, Field(ge=8, le=512)]
 _Blocks = Annotated[int, Field(ge=0, le=64)]
 _Turns = Annotated[int, Field(ge=0, le=16)]
@@ -31,38 +31,39 @@ class PaperConfig:
     """CrossNet++ as published, with the variants in the papers."""
 
     stages: Literal[1, 2] = 2
-    """Number of flow nets: 1 (CrossNet), or 2, the second for the residual motion (CrossNet++)."""
+    """Number of flow nets: 1 (CrossNet), or 2, of which the second finds the residual motion
+    (CrossNet++)."""
     shared_encoder: bool = True
-    """True to share one encoder between LR_up and the reference."""
+    """Whether LR_up and the reference share one encoder."""
     activation: Activation = "relu"
-    """Activation of encoder and decoder: `relu` as in the paper, `selu` as in its code."""
+    """Activation of encoder and decoder: `relu` as in the paper, or `selu` as in its code."""
     warping: Literal["feature", "image"] = "feature"
-    """Whether the last flow warps the reference's features at four scales, or its picture."""
+    """What the last flow warps: the reference's features at four scales, or the reference."""
     upsample: Literal["bicubic", "learned"] = "bicubic"
-    """Input of the encoder: bicubic LR_up, or LR_up made by a small single-image network."""
+    """Input of the encoder: bicubic LR_up, or LR_up from a small single-image network."""
 
 
 @dataclass(frozen=True)
 class FastConfig:
-    """The cheaper network, which by default needs at most 16 GFLOP per frame of 512x320."""
+    """The cheaper network; with these defaults, it needs at most 16 GFLOP per frame of 512x320."""
 
     stages: Literal[1, 2] = 2
     """Number of searches for motion; the second is between LR_up and the warped reference."""
     width: _Channels = 64
-    """Number of channels of the fusion, which works at 1/4 size."""
+    """Number of channels in the fusion, which works at 1/4 size."""
     blocks: _Blocks = 4
-    """Number of residual blocks of the fusion."""
+    """Number of residual blocks in the fusion."""
     windows: _Windows = (31, 15, 7)
     """Window sizes of the Lucas-Kanade steps in pixels at 1/2 size; x8 needs the large ones."""
     refinements: _Turns = 1
     """Number of Lucas-Kanade refinements of the flow."""
     settlings: _Turns = 3
-    """Number of variational refinements after the Lucas-Kanade ones."""
+    """Number of variational refinements after the Lucas-Kanade refinements."""
     votes: _Votes = 0
-    """Number of channels of the network that corrects the weights of several references; with 0,
-    there is none, and their errors alone decide."""
+    """Number of channels in the network that corrects the weights of several references; if it is
+    0, there is no such network, and only the references' errors count."""
     chroma: bool = False
-    """True to borrow luma and chroma in different shares; 4:2:0 video lacks much more chroma."""
+    """Whether luma and chroma are borrowed in different shares; 4:2:0 video lacks more chroma."""
 
 
 Config = PaperConfig | FastConfig
@@ -81,8 +82,8 @@ VARIANTS = {"fast-recorded": "fast"}
 def make_config(preset: str, options: Mapping[str, Any] | None = None) -> Config:
     """Return the configuration of `preset`, overridden by `options`.
 
-    Raises KeyError if the preset is unknown, and ValueError, in one line, if the options do not fit
-    it.
+    Raises KeyError if the preset is unknown, and ValueError with a message of one line if the
+    options do not fit it.
     """
     base = PRESETS[preset]
     defaults = asdict(base)

@@ -1,4 +1,4 @@
-"""Prior weights of several references, before the pictures are compared."""
+"""Prior weights of several references, which apply before the pictures are compared."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# Powers of ten by which a reference weighs less per frame of distance, chosen on clips at x4 with a
-# key frame in every 15 frames. The shipped weights are trained with it.
+# Powers of ten by which a reference's weight falls per frame of distance. The value was chosen on
+# clips at x4 with a key frame every 15 frames, and the shipped weights are trained with it.
 FRAME_DECADES = 0.05
 
 
@@ -17,7 +17,7 @@ def weigh_references(
 ) -> NDArray[np.float32]:
     """Return the weight of each reference of a frame: 1 for the nearest, less for farther ones.
 
-    `decades` are the powers of ten that a unit of distance costs.
+    `decades` is by how many powers of ten the weight falls per unit of distance.
     """
     nearest = min(distances)
     return np.array([10 ** (decades * (nearest - each)) for each in distances], np.float32)

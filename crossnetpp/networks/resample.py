@@ -1,4 +1,4 @@
-"""Resampling between the LR grid and the output grid, with convolutions alone."""
+"""Resampling between the LR grid and the output grid with convolutions only."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from crossnetpp.networks.blocks import repeat_border
 from crossnetpp.networks.kernels import Kernel, constant_like
 from crossnetpp.networks.taps import evaluate_keys, make_bicubic_taps
 
-# Least sum of the taps inside the image by which a pixel is divided. At the border, the sum can be
-# nearly 0 for a kernel with lobes or a shift, and noise would become a bright pixel.
+# A pixel is divided by the sum of its taps inside the image, or by this value if that is larger. At
+# the border, the sum can be almost 0 for a kernel with lobes or a shift, which would turn noise
+# into a bright pixel.
 LEAST_INSIDE = 0.1
 
 
 @lru_cache
 def _make_upsampling_taps(scale: int) -> Kernel:
-    """Return the weights of the 5 nearest LR pixels for each of the `scale` phases, scale x 5."""
+    """Return the weights (scale x 5) of the 5 nearest LR pixels for each of the `scale` phases."""
     position = (np.arange(scale) + 0.5) / scale - 0.5
     distance = position[:, None] - np.arange(-2, 3)
     taps: Kernel = evaluate_keys(distance, a=-0.75).astype(np.float32)
@@ -27,10 +28,10 @@ def _make_upsampling_taps(scale: int) -> Kernel:
 
 
 def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
-    """Return `lr` (N x C x h x w) upsampled by `scale`, bicubically (a = -0.75).
+    """Return `lr` (N x C x h x w) upsampled bicubically (a = -0.75) by `scale`.
 
-    Two convolutions compute all phases along columns and rows, and a shuffle interleaves them. The
-    result equals that of `F.interpolate`, and exported graphs need no resize operation.
+    Two convolutions compute all phases in x and in y, and a pixel shuffle interleaves the phases.
+    The result equals that of `F.interpolate`, but exported graphs need no resize operation.
     """
     batch, channels, height, width = lr.shape
     taps = constant_like(_make_upsampling_taps(scale), lr)
@@ -49,8 +50,8 @@ def reduce_antialiased(image: Tensor, scale: int, taps: Tensor | None = None) ->
 
     `taps` is laid out as in `taps.py` (2 x 2 x 4s); None means antialiased bicubic reduction. At
     the border, the taps inside the image are renormalised, as in image libraries; anything else
-    would look like motion. A pixel with less than LEAST_INSIDE of its taps inside becomes darker
-    instead. The filter is two strided convolutions, which every export format supports.
+    would look like motion. If they sum to less than LEAST_INSIDE, the pixel becomes darker instead.
+    The filter consists of two strided convolutions, which every export format supports.
     """
     batch, channels, height, width = image.shape
     if taps is None:
@@ -59,7 +60,7 @@ def reduce_antialiased(image: Tensor, scale: int, taps: Tensor | None = None) ->
     rows = taps[:, 0].reshape(terms, 1, -1, 1)
     columns = taps[:, 1].reshape(1, terms, 1, -1)
 
-    # (4 scale taps - stride of scale) / 2 on each side aligns the centres of both grids
+    # Padding by (4 * scale taps - stride of scale) / 2 aligns the centres of both grids
     pad = 3 * scale // 2
     planes = image.reshape(batch * channels, 1, height, width)
     planes = F.conv2d(planes, rows, stride=(scale, 1), padding=(pad, 0))
@@ -80,7 +81,7 @@ def reduce_antialiased(image: Tensor, scale: int, taps: Tensor | None = None) ->
 def blur_like_lr(image: Tensor, scale: int, taps: Tensor | None = None) -> Tensor:
     """Return `image` (N x C x H x W), downscaled with `taps` and upsampled bicubically.
 
-    The result is as sharp as LR_up. LR pixels alias, so the blur depends on the LR grid: apply it
-    to the warped image, not before warping.
+    The result is as sharp as LR_up. LR pixels alias, so the blur depends on the LR grid; apply it
+    after warping, not before.
     """
     return upsample_bicubic(reduce_antialiased(image, scale, taps), scale)

@@ -1,4 +1,4 @@
-"""A small single-image network of our own, as the paper's LR_up = SISR(LR)."""
+"""A small single-image network for the paper's LR_up = SISR(LR), designed for this project."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class _ResidualBlock(nn.Module):
 
 
 class SingleImage(nn.Module):
-    """An upsampler that uses no reference, for x2, x4 and x8.
+    """An upsampler without a reference, for x2, x4 and x8.
 
-    One stage, applied once, twice or three times, doubles the size of the features, so all scales
-    share the 335,187 parameters.
+    A stage that doubles the size of the features is applied once, twice or three times, so all
+    scales share the 335,187 parameters.
     """
 
     def __init__(self) -> None:

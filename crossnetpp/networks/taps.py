@@ -1,9 +1,9 @@
-"""Reduction kernels: how a camera or a program makes an LR pixel from HR pixels.
+"""Reduction kernels: how a camera or a program computes an LR pixel from HR pixels.
 
-A kernel is stored as `Taps`, a float32 array of shape 2 x 2 x 4s for the scale s: two terms, each
-the outer product of weights along the rows and along the columns of the HR picture. The kernel is
-their sum, and its weights sum to 1. In a separable kernel, the second term is zero. Tap i of LR
-pixel x is at HR pixel s x + i - 3s/2, so that the taps surround the centre of the LR pixel.
+A kernel is stored as `Taps`, a float32 array of shape 2 x 2 x 4s for the scale s. It is the sum of
+two terms, each of which is the outer product of weights along the rows and along the columns of the
+HR picture. All weights of the kernel sum to 1. In a separable kernel, the second term is zero. Tap
+i of LR pixel x is at HR pixel s x + i - 3s/2, so the taps surround the centre of the LR pixel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TERMS = 2
 
 
 def evaluate_keys(distance: NDArray[np.float64], a: float) -> NDArray[np.float64]:
-    """Return the cubic convolution kernel of Keys, 1981, at `distance` (pixels)."""
+    """Return the value of Keys' cubic convolution kernel (1981) at each `distance` in pixels."""
     d = np.abs(distance)
     near = (a + 2) * d**3 - (a + 3) * d**2 + 1
     far = a * (d**3 - 5 * d**2 + 8 * d - 4)
@@ -47,7 +47,7 @@ def make_bicubic_taps(scale: int) -> Taps:
 
 @lru_cache
 def make_box_taps(scale: int) -> Taps:
-    """Return the taps of a mean over `scale` x `scale` pixels, as a sensor's pixel takes it."""
+    """Return the taps of a mean over `scale` x `scale` pixels, as in a sensor's pixel."""
     weights = np.zeros(4 * scale)
     weights[3 * scale // 2 : 3 * scale // 2 + scale] = 1
     taps = make_separable_taps(weights, weights)
@@ -55,7 +55,7 @@ def make_box_taps(scale: int) -> Taps:
 
 
 def separate_kernel(kernel: NDArray[np.floating]) -> Taps:
-    """Return the taps that approximate a 4s x 4s kernel best in the least-squares sense.
+    """Return the taps that approximate a 4s x 4s kernel best by least squares.
 
     The result is scaled to a sum of 1. Raises ValueError if the sum of the approximation is not
     positive.

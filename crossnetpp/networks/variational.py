@@ -1,10 +1,10 @@
 """Variational refinement of optical flow.
 
 Brox, Bruhn, Papenberg and Weickert, "High accuracy optical flow estimation based on a theory for
-warping", 2004. Three terms, each with a robust penalty, demand that the brightness of both pictures
-agrees, that their gradients agree, and that the flow is smooth. The method has no weights of its
-own. The network weights the three terms for every pixel, so that the flow can ignore occlusions and
-keep motion edges.
+warping", 2004. Three terms, each with a robust penalty, require that the brightness of the pictures
+agrees, that their gradients agree, and that the flow is smooth. The method has no trained weights.
+The network weights the three terms for every pixel, so that the flow can ignore occlusions and
+preserve motion edges.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ GRADIENT = 10.0
 SMOOTHNESS = 20.0
 
 GRADIENT_FLOOR = 0.01  # squared levels per pixel; smaller gradients are noise
-PENALTY_FLOOR = 1e-6  # squared levels or pixels at which the penalty turns from square to absolute
+PENALTY_FLOOR = 1e-6  # squared residual at which the penalty changes from squared to absolute
 SWEEPS = 10  # iterations of the linear solver
-SPECTRAL_RADIUS = 0.97  # of the iteration matrix, assumed by the solver's acceleration
+SPECTRAL_RADIUS = 0.97  # of the iteration matrix, as the solver's acceleration assumes
 
 
 class TermWeights(NamedTuple):
-    """Weights of the terms for every pixel, N x 1 x H x W each, relative to the constants above."""
+    """Each term's weight for every pixel (N x 1 x H x W), relative to the constants above."""
 
     brightness: Tensor
     gradient: Tensor
@@ -37,9 +37,9 @@ class TermWeights(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """A normalised linear equation for the increment (du, dv) at each pixel.
+    """A normalised linear equation for the increment (du, dv) of the flow at each pixel.
 
-    It is x du + y dv + constant = 0.
+    The equation is x du + y dv + constant = 0.
     """
 
     x: Tensor
@@ -48,7 +48,7 @@ class _Line(NamedTuple):
 
 
 class NormalEquations(NamedTuple):
-    """Each pixel's symmetric 2 x 2 system, and its right-hand side negated (x, y).
+    """Each pixel's symmetric 2 x 2 system, with its negated right-hand side (x, y).
 
     All are N x 1 x H x W.
     """
@@ -61,7 +61,7 @@ class NormalEquations(NamedTuple):
 
 
 def _linearise(target: Tensor, warped: Tensor, solver: Solver) -> tuple[_Line, tuple[_Line, _Line]]:
-    """Return the linearised constancy of the brightness, and of the gradient's two components."""
+    """Return the linearised constancy equations of brightness, and of the gradient's components."""
     mean = 0.5 * (target + warped)
     difference = warped - target
 
@@ -83,7 +83,7 @@ def _linearise(target: Tensor, warped: Tensor, solver: Solver) -> tuple[_Line, t
 
 
 def _make_normal_equations(lines: tuple[_Line, ...]) -> NormalEquations:
-    """Return the least squares system of equally weighted `lines`."""
+    """Return the least-squares system of equally weighted `lines`."""
     return NormalEquations(
         torch.stack([line.x * line.x for line in lines]).sum(0),
         torch.stack([line.x * line.y for line in lines]).sum(0),
@@ -134,7 +134,7 @@ class Coupling(Protocol):
         ...
 
     def extrapolate(self, before: Tensor | None, after: Tensor, weight: float) -> Tensor:
-        """Return before + weight (after - before); `before` is None for zeros."""
+        """Return before + weight * (after - before); None as `before` means zeros."""
         ...
 
 
@@ -142,26 +142,20 @@ class Solver(Protocol):
     """The arithmetic of a variational step: derivatives, and operations of the linear solver."""
 
     def differentiate_x(self, image: Tensor) -> Tensor:
-        """Return the central difference in x of `image` (N x 1 x H x W).
-
-        Beyond the image, its border is repeated.
-        """
+        """Return the central difference in x of `image` (N x 1 x H x W), with a repeated border."""
         ...
 
     def differentiate_y(self, image: Tensor) -> Tensor:
-        """Return the central difference in y of `image` (N x 1 x H x W).
-
-        Beyond the image, its border is repeated.
-        """
+        """Return the central difference in y of `image` (N x 1 x H x W), with a repeated border."""
         ...
 
     def couple(self, diffusion: Diffusion) -> Coupling:
-        """Return the linear solver's operations on flows whose pixels `diffusion` couples."""
+        """Return the linear solver's operations for flows whose pixels `diffusion` couples."""
         ...
 
 
 class ShiftCoupling:
-    """Coupling that sums shifted tensors in fused operations, which take most of a step's time."""
+    """Coupling that sums shifted tensors, with fused operations because they dominate the time."""
 
     def __init__(self, diffusion: Diffusion) -> None:
         self._diffusion = diffusion
@@ -175,7 +169,7 @@ class ShiftCoupling:
         """Return `to` plus the weighted sum of each pixel's neighbours; see Coupling."""
         diffusion = self._diffusion
         padded = repeat_border(flow, 1, 1, 1, 1)
-        # Only the first sum needs memory of its own, as the caller keeps `to`
+        # Only the first sum allocates memory, because the caller still needs `to`
         to = torch.addcmul(to, diffusion.right, padded[..., 1:-1, 2:])
         to.addcmul_(diffusion.left, padded[..., 1:-1, :-2])
         to.addcmul_(diffusion.below, padded[..., 2:, 1:-1])
@@ -187,12 +181,12 @@ class ShiftCoupling:
         return product.addcmul_(inverse.off_diagonal, right.flip(1))
 
     def extrapolate(self, before: Tensor | None, after: Tensor, weight: float) -> Tensor:
-        """Return before + weight (after - before); see Coupling."""
+        """Return before + weight * (after - before); see Coupling."""
         return torch.lerp(torch.zeros_like(after) if before is None else before, after, weight)
 
 
 class ShiftSolver:
-    """Solver that sums shifted tensors, the fastest way in PyTorch."""
+    """A solver that sums shifted tensors, which is the fastest way in PyTorch."""
 
     def differentiate_x(self, image: Tensor) -> Tensor:
         """Return the central difference in x of `image`; see Solver."""
@@ -222,9 +216,9 @@ def _solve_all_pixels(
 ) -> Tensor:
     """Return the increment of `flow` (N x 2 x H x W) that solves the systems of all pixels.
 
-    The method is Jacobi iteration on 2 x 2 blocks with Chebyshev acceleration. It needs only
-    whole-tensor operations, unlike the ordered sweeps of successive over-relaxation, and converges
-    nearly as fast.
+    The method is Jacobi iteration on 2 x 2 blocks with Chebyshev acceleration. Unlike the ordered
+    sweeps of successive over-relaxation, it needs only whole-tensor operations, and it converges
+    almost as fast.
     """
     inverse = _invert_blocks(system, diffusion)
     pull = coupling.compute_pull(system, flow)
@@ -254,15 +248,15 @@ def solve_variational_step(
 ) -> Tensor:
     """Return the increment (N x 2 x H x W) of `flow` that aligns `warped` with `target`.
 
-    `target` and `warped`, which was warped by `flow`, are N x 1 x H x W luma in 0..1; `flow` is
-    N x 2 x H x W in pixels of that size. Gradients reach `weights`, and reach `flow` through its
-    smoothness. All solvers compute the same numbers up to rounding.
+    `target` and `warped`, which was warped by `flow`, are luma (N x 1 x H x W in 0..1). `flow` is
+    N x 2 x H x W in pixels of that size. Gradients reach `weights`, and reach `flow` through the
+    smoothness term. All solvers give the same result up to rounding.
     """
     brightness, gradients = _linearise(255 * target, 255 * warped, solver)
     brightness_system = _make_normal_equations((brightness,))
     gradient_system = _make_normal_equations(gradients)
 
-    # Robust penalty: the absolute value of a residual, so that outliers can remain
+    # A robust penalty, the absolute value of the residual, tolerates outliers
     residual = torch.square(brightness.constant)
     brightness_weight = BRIGHTNESS * weights.brightness * torch.rsqrt(residual + PENALTY_FLOOR)
     residual = torch.square(gradients[0].constant) + torch.square(gradients[1].constant)

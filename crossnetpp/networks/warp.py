@@ -1,7 +1,7 @@
 """Backward warping by optical flow: `warped(x) = image(x + flow(x))`.
 
-Coordinates stay float32 at every precision: near 1, float16 has steps of 1/2048, which is half a
-pixel in a normalised grid of width 1920.
+Coordinates are float32 at every precision: near 1, float16 has steps of 1/2048, which is half a
+pixel in a normalised grid that is 1920 pixels wide.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
 
 
 def make_grid(flow: Tensor) -> Tensor:
-    """Return the positions to sample (N x H x W x 2): x and y, in -1..1 from border to border."""
+    """Return the positions to sample, N x H x W x 2: x and y, -1..1 between the border pixels."""
     height, width = flow.shape[-2:]
     x, y = _make_positions(flow)
     step_x = 2.0 / (width - 1)
@@ -36,9 +36,9 @@ def make_grid(flow: Tensor) -> Tensor:
 
 
 def make_traced_grid(flow: Tensor) -> Tensor:
-    """Return the result of `make_grid`, computed so that engines of fixed size can fold constants.
+    """Return the result of `make_grid` in a form in which engines of fixed size fold constants.
 
-    Only a product and a sum with the flow remain to be computed for each frame.
+    Only a product and a sum with the flow are then left to compute for each frame.
     """
     x, y = _make_positions(flow)
     positions = torch.stack((torch.zeros_like(y) + x, torch.zeros_like(x) + y), dim=-1)
@@ -48,7 +48,7 @@ def make_traced_grid(flow: Tensor) -> Tensor:
 
 
 def _make_positions(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the x (W) and the y (H x 1) of the pixels of `flow`."""
+    """Return the x coordinates (W) and y coordinates (H x 1) of the pixels of `flow`."""
     height, width = flow.shape[-2:]
     x = torch.arange(width, device=flow.device, dtype=torch.float32)
     y = torch.arange(height, device=flow.device, dtype=torch.float32).unsqueeze(1)
@@ -58,9 +58,9 @@ def _make_positions(flow: Tensor) -> tuple[Tensor, Tensor]:
 def upscale_flow(flow: Tensor, factor: int) -> Tensor:
     """Return `flow` (N x 2 x h x w) on a grid that is `factor` times as fine.
 
-    Each flow is in pixels of its own grid.
+    Both flows are in pixels of their own grids.
     """
-    # Contiguous, because two channels in channels-last order would take longer
+    # Contiguous, because interpolating two channels in channels-last order takes longer
     return factor * F.interpolate(
         flow.contiguous(), scale_factor=float(factor), mode="bilinear", align_corners=False
     )

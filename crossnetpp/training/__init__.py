@@ -1,1 +1,1 @@
-"""Training: configuration, data sources, the loop, its state and log, and validation."""
+"""Training: configuration, data sources, the training loop, its state and log, and validation."""

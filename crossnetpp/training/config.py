@@ -1,6 +1,6 @@
 """The configuration of a training run, read from YAML.
 
-File patterns in it are relative to the folder of the data.
+Its file patterns are relative to the data folder.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from crossnetpp.networks.presets import PRESETS, make_config
 CONFIG_FOLDER = Path(__file__).parents[1] / "configs"
 
 Scale = Literal[2, 4, 8]
-_MOST_VALUES = 100_000  # of a configuration
-_MOST_BYTES = 16_000_000  # of a configuration
+_MOST_VALUES = 100_000  # in a configuration
+_MOST_BYTES = 16_000_000  # in a configuration
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-# Options that add a part to a network; the weights to start from may lack that part.
+# Options that add a part to a network, which the weights to start from may lack
 ADDED_PARTS = {"votes", "chroma"}
 
 
@@ -45,17 +45,17 @@ class SourceConfig(_Strict):
     """Share of the samples, relative to the other sources."""
     files: tuple[str, ...]
     """Glob patterns of files; for `light_fields`, of folders of views; for `stereo`, of the left
-    pictures, the right ones and the true disparities, in this order."""
+    pictures, the right pictures and the true disparities, in this order."""
     leave_out: tuple[str, ...] = ()
     """Glob patterns of held-out files."""
     shrink: tuple[Positive, ...] = ()
-    """Factors by which to scale the scene, for `views` and `stereo`; each size is used once."""
+    """For `views` and `stereo`: factors by which the scene is scaled; all sizes are used."""
     reach: int = 15
-    """Largest distance in frames between target and reference, for `clips`."""
+    """For `clips`: largest distance in frames between target and reference."""
 
 
 class RecordingsConfig(_Strict):
-    """Samples from clips that are recorded by a real encoder, with one or two key frames."""
+    """Samples from clips recorded with a real encoder, with one or two key frames."""
 
     share: Share = 0.5
     """Share of the steps that use these samples instead of the sources."""
@@ -67,11 +67,11 @@ class RecordingsConfig(_Strict):
         "recorded",
         "recorded28",
     )
-    """How the clips are recorded; each step draws one."""
+    """Ways to record the clips, of which each step draws one."""
     scales: tuple[Scale, ...] = (4,)
-    """Scales from which each step draws one; repeat a scale to draw it more often."""
+    """Scales, of which each step draws one; repeat a scale to draw it more often."""
     frames: Annotated[int, Field(ge=16)] = 76
-    """Number of frames at the start of each clip that are used."""
+    """How many frames at the start of each clip are used."""
 
 
 class SyntheticConfig(_Strict):
@@ -84,7 +84,7 @@ class SyntheticConfig(_Strict):
     leave_out: tuple[str, ...] = ()
     """Glob patterns of held-out files."""
     layers: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(le=32)]] = (1, 8)
-    """Fewest and most surfaces of a scene."""
+    """Minimum and maximum number of surfaces in a scene."""
     reach: Annotated[float, Field(ge=1)] = 64.0
     """Largest motion between target and reference in most scenes, in pixels."""
     recorded: Share = 0.4
@@ -95,12 +95,14 @@ class SyntheticConfig(_Strict):
     @model_validator(mode="after")
     def _check_layers(self) -> SyntheticConfig:
         if self.layers[0] > self.layers[1]:
-            raise ValueError(f"found {self.layers}, expected the fewest layers before the most")
+            raise ValueError(
+                f"found {self.layers}, expected the fewest layers first, then the most"
+            )
         return self
 
 
 class LossConfig(_Strict):
-    """Weights of the terms of the hybrid loss; see LossWeights. Super-resolution has weight 1."""
+    """Weights of the terms of the hybrid loss; see LossWeights. The super-resolution loss has 1."""
 
     warping: float = 0.5
     warping_stage1: float = 0.25
@@ -110,17 +112,17 @@ class LossConfig(_Strict):
 
 
 class ValidationConfig(_Strict):
-    """Validation on pairs drawn once from held-out sources, to select the weights to ship."""
+    """Validation on pairs drawn once from held-out sources, which selects the weights to save."""
 
     every: Annotated[int, Field(ge=1)] = 500
     """Steps between validations."""
     pairs: Annotated[int, Field(ge=1)] = 24
     size: int = 256
     scales: tuple[Scale, ...] = (4, 8)
-    """Scales at which to measure each pair."""
+    """Scales at which each pair is measured."""
     sources: tuple[SourceConfig, ...] = ()
     recordings: RecordingsConfig | None = None
-    """Held-out clips, from which another `pairs` samples are drawn; their `share` is not used."""
+    """Held-out clips, from which `pairs` further samples are drawn; `share` is ignored."""
 
 
 class TrainingConfig(_Strict):
@@ -128,38 +130,38 @@ class TrainingConfig(_Strict):
 
     preset: str = "fast"
     network: dict[str, Any] = {}
-    """Options that override those of the preset; together with `start`, only parts to add."""
+    """Options that override the preset's options; with `start`, only those that add parts."""
     start: str | None = None
-    """Weights to start from, a preset or a file; they also determine the network's options."""
+    """Weights to start from (a preset or a file), which also determine the network's options."""
     freeze: tuple[str, ...] = ()
     """Parts of the network that are not trained, such as `encoder`."""
     steps: Annotated[int, Field(ge=1)]
     batch: Annotated[int, Field(ge=1)] = 4
-    """Samples per step, over all processes."""
+    """Samples per step, summed over all processes."""
     size: Annotated[int, Field(ge=64, multiple_of=64)] = 192
     """Pixels along each side of a crop."""
     scales: tuple[Scale, ...] = (2, 4, 4, 4, 8, 8)
-    """Scales from which each step draws one."""
+    """Scales, of which each step draws one."""
     rate: Positive = 4e-4
     """Peak learning rate, reached by linear warm-up."""
     schedule: Literal["cosine", "hold"] = "cosine"
-    """After the warm-up, a cosine lowers the rate to 1 % of its peak, or the rate stays (`hold`),
+    """After the warm-up, the rate falls to 1 % of its peak (`cosine`), or stays constant (`hold`)
     for runs whose length is not known in advance."""
     warm_up: int = 100
-    """Steps of the warm-up."""
+    """Steps in the warm-up."""
     weight_decay: float = 1e-4
     clip_gradient: Positive = 1.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay of the exponential moving average of the weights; the average is shipped."""
+    """Decay of the exponential moving average of the weights, which is what is saved."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Type of the convolutions; coordinates, images and sums are float32."""
+    """Precision of the convolutions; coordinates, images and sums are always float32."""
     chroma_subsampled: Share = 0.5
     """Share of steps whose LR has 4:2:0 chroma, like most recorded video."""
     recorded: Share = 0.0
     """Share of steps whose LR has a camera's blur, noise and JPEG compression."""
     area: Share = 0.0
-    """Share of the steps without such LR whose LR is made of pixel means, a kernel that the network
-    is given."""
+    """Share of the other steps whose LR consists of pixel means; the network is given that
+    kernel."""
     fault_rate: Share = 0.15
     """Share of samples whose reference has a fault, such as other light or unrelated content."""
     curriculum: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -168,15 +170,15 @@ class TrainingConfig(_Strict):
     """Motion in the first step, as a share of its full range."""
     seed: int = 0
     workers: int = 1
-    """Number of processes that prepare samples, for each process that trains."""
+    """Number of processes that prepare samples for each training process."""
     log_every: int = 50
     save_every: int = 250
     loss: LossConfig = LossConfig()
     sources: tuple[SourceConfig, ...]
     recordings: RecordingsConfig | None = None
-    """Recorded clips, for a share of the steps."""
+    """Recorded clips, which a share of the steps uses."""
     synthetic: SyntheticConfig | None = None
-    """Composed scenes, for a share of the steps."""
+    """Composed scenes, which a share of the steps uses."""
     validation: ValidationConfig = ValidationConfig()
 
     @model_validator(mode="after")
@@ -186,7 +188,7 @@ class TrainingConfig(_Strict):
             raise ValueError(
                 f"found {', '.join(fixed)} in `network` together with `start`, whose weights "
                 f"determine the network, expected only {' or '.join(sorted(ADDED_PARTS))} in "
-                "`network`; leave out one of the two"
+                "`network`; remove the other options or `start`"
             )
         if self.preset not in PRESETS:
             raise ValueError(
@@ -206,7 +208,7 @@ class TrainingConfig(_Strict):
         return self
 
     def digest(self) -> str:
-        """Return a hash of all settings that affect the run's numbers."""
+        """Return a hash of all settings that affect the run's results."""
         decisive = self.model_dump_json(exclude={"workers", "log_every", "save_every"})
         return hashlib.sha256(decisive.encode()).hexdigest()[:16]
 
@@ -215,7 +217,7 @@ def load_yaml(text: str) -> Any:
     """Return the plain data in a YAML text.
 
     Aliases (*name) may repeat values, but not so often that a short text fills the memory. Raises
-    YAMLError, ValueError or RecursionError if the text holds anything else or too much.
+    YAMLError, ValueError or RecursionError if the text contains anything else, or too much.
     """
     content = yaml.safe_load(text)
     count = 0
@@ -233,19 +235,19 @@ def load_yaml(text: str) -> Any:
 
 
 def _read_text(path: Path) -> str:
-    """Return the text of a file; raises ValueError if it is longer than any configuration."""
+    """Return the text of a file. Raises ValueError if it has more than _MOST_BYTES."""
     with path.open("rb") as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
-        raise ValueError(f"it has more than {_MOST_BYTES // 1_000_000} MB")
+        raise ValueError(f"the file has more than {_MOST_BYTES // 1_000_000} MB")
     return content.decode()
 
 
 def load_config(name: str, overrides: dict[str, Any] | None = None) -> TrainingConfig:
-    """Load the shipped configuration `name`, or else the file `name`.
+    """Return the shipped configuration `name` or, if there is none, that in the file `name`.
 
-    Raises ConfigError, in one line, if the file is missing or not YAML, or if a setting is missing,
-    unknown or out of range.
+    Raises ConfigError with a message of one line if the file is missing or not YAML, or if a
+    setting is missing, unknown or out of range.
     """
     shipped = CONFIG_FOLDER / f"{name}.yaml"
     path = shipped if shipped.is_file() else Path(name)

@@ -24,20 +24,23 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-# Receives the number of finished steps, and the latest figures as text.
+# Is called with the number of finished steps, and with the latest figures as text
 Show = Callable[[int, str], None]
 
 
 class Journal:
     """Log of losses, metrics and pictures beside the weights.
 
-    Each report appends a line to `OUT.log.jsonl`; a resumed run first drops the lines after the
+    Each report appends a line to `OUT.log.jsonl`; a resumed run first removes the lines after the
     step from which it resumes. Files for TensorBoard go to `OUT.tensorboard/` if TensorBoard is
     installed.
     """
 
     def __init__(self, out: Path, first_step: int, steps: int, show: Show | None = None) -> None:
-        """Begin or continue the log beside `out`; `show` replaces the bar and the log lines."""
+        """Begin or continue the log beside `out`.
+
+        `show` replaces the progress bar and the log lines.
+        """
         # Log
         self._path = out.with_suffix(".log.jsonl")
         earlier: list[str] = []
@@ -83,9 +86,9 @@ class Journal:
             self._board.close()
 
     def advance(self, step: int, losses: dict[str, Tensor]) -> None:
-        """Move the progress bar and collect the `losses` of `step` for the next report.
+        """Move the progress bar, and collect the `losses` of `step` for the next report.
 
-        The losses are read only for the report, because reading them waits for the device.
+        The values are read only for the report, because reading them waits for the device.
         """
         self._bar.update(self._task, completed=step)
         self._step = step
@@ -95,7 +98,7 @@ class Journal:
     def report_means(self, step: int, figures: dict[str, float]) -> None:
         """Report `figures` and the means of the losses collected since the last call.
 
-        Means are reported because the losses of a single step depend mostly on its samples.
+        Means are reported because a single step's losses depend mostly on its samples.
         """
         names = self._since_report[0] if self._since_report else {}
         means = {
@@ -135,11 +138,11 @@ def _open_tensorboard(folder: Path, first_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        log.info("TensorBoard is not installed (extra `train`), so no files are written for it")
+        log.info("TensorBoard (extra `train`) is not installed, so no files are written for it")
         return None
     return SummaryWriter(str(folder), purge_step=first_step or None)
 
 
 def concatenate_pictures(images: list[Tensor]) -> Tensor:
-    """Return `images` (3 x H x W each) side by side as one picture."""
+    """Return `images` (each 3 x H x W) side by side in one picture."""
     return torch.cat(images, dim=-1)

@@ -1,7 +1,7 @@
 """The training loop: steps, validation and saving.
 
 The samples, scale and degradation of a step depend only on the configuration and the step's
-number, so a resumed run trains on exactly what an uninterrupted run would.
+number, so a resumed run trains on exactly the same data as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _Kind = Literal["recordings", "synthetic", "sources"]  # what a step trains on
 
 
 class _SampleNumbers:
-    """The numbers of the samples of each step for one process, for a DataLoader."""
+    """Batch sampler for a DataLoader: the sample numbers of each step, for one process."""
 
     def __init__(self, steps: Iterator[int], batch: int, offset: int, share: int) -> None:
         self._steps = steps
@@ -59,9 +59,9 @@ class _SampleNumbers:
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Return the learning rate of `step`: linear warm-up, then a cosine to 1 % of the peak.
+    """Return the learning rate of `step`: linear warm-up, then cosine decay to 1 % of the peak.
 
-    With the schedule `hold`, the rate stays at its peak.
+    With the schedule `hold`, the rate stays at its peak after the warm-up.
     """
     warm = min(1.0, (step + 1) / max(1, config.warm_up))
     if config.schedule == "hold":
@@ -75,10 +75,10 @@ def degrade_batch(
 ) -> tuple[Tensor, Tensor | None]:
     """Return the LR of `target` (N x 3 x H x W) at a scale drawn for `step`, and its taps.
 
-    The values are 8-bit levels, scaled to 0..1. The taps are None for bicubic reduction, and for
-    simulated recordings, whose kernel the network does not get.
+    The values are 8-bit levels scaled to 0..1. The taps are None for bicubic reduction, and also
+    for simulated recordings, because the network is not given their kernel.
     """
-    # Samples draw from (seed, number); the third number makes this a separate stream
+    # Samples use the seed (seed, number); the third element makes this a separate stream
     rng = np.random.default_rng((config.seed, step, 1))
     scale = int(rng.choice(config.scales))
     if rng.random() < config.recorded:
@@ -94,26 +94,26 @@ def degrade_batch(
 
 
 def _simulate_recordings(rng: np.random.Generator, target: Tensor, scale: int) -> Tensor:
-    """Return the LR (in 0..1) of `target` (N x 3 x H x W), each picture with its own camera."""
+    """Return the LR (0..1) of `target` (N x 3 x H x W), with a different camera per picture."""
     pictures = target.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     lr = np.stack([simulate_recording(rng, picture, scale) for picture in pictures])
     return torch.from_numpy(lr).permute(0, 3, 1, 2).to(target.device).float().div(255)
 
 
 class TrainingData(NamedTuple):
-    """What a run trains on."""
+    """The data of a run."""
 
     samples: Dataset[Sample]
     """`steps * batch` samples of the sources."""
     validation: Validation | None = None
     recordings: RecordedClips | None = None
-    """Recorded clips, for a share of the steps."""
+    """Recorded clips, which a share of the steps uses."""
     synthetic: PairGenerator | None = None
-    """Composed scenes, for a share of the steps."""
+    """Composed scenes, which a share of the steps uses."""
 
 
 class Trainer:
-    """A training run, as one of its processes executes it."""
+    """A training run in one of its processes."""
 
     def __init__(
         self,
@@ -124,8 +124,9 @@ class Trainer:
     ) -> None:
         """Build or load the network, and restore the state beside `out` if there is one.
 
-        Weights go to `out`. Raises ConfigError if `freeze` names no part of the network, the
-        weights to start from cannot be used, or the state belongs to another configuration.
+        Weights are written to `out`. Raises ConfigError if `freeze` names an unknown part of the
+        network, if the weights to start from cannot be used, or if the state belongs to another
+        configuration.
         """
         self.config = config
         self.out = out
@@ -139,7 +140,7 @@ class Trainer:
         # Network
         torch.manual_seed(config.seed)
         network = build_start(config)
-        # NHWC is the layout of the convolution kernels on both CPU and tensor cores
+        # Convolutions are fastest in NHWC layout, both on CPUs and on tensor cores
         network.to(process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: Network = network.train()
         freeze_parts(self.network, config.freeze)
@@ -166,8 +167,9 @@ class Trainer:
     ) -> list[float]:
         """Train to the end, or to step `stop_after`, and return the loss of each step of this call.
 
-        At the time `deadline` (by time.monotonic) a run of one process also stops, and keeps its
-        state. `show` receives the progress of the leading process, which otherwise draws a bar.
+        A run in one process also saves its state and stops at the time `deadline` (by
+        time.monotonic). `show` receives the leading process's progress, and replaces the progress
+        bar.
 
         Raises ValueError for a deadline with several processes, and ConfigError if the processes
         cannot share a batch equally.
@@ -189,7 +191,7 @@ class Trainer:
 
         started = time.monotonic()
         seconds_before = self.progress.seconds
-        # another process would drop lines that the leading one has written
+        # Only the leading process logs; another would remove lines that it has written
         journal = Journal(self.out, first, config.steps, show) if self.process.leads else None
         with journal or nullcontext(), self._draw_recordings_ahead(first, last) as recorded:
             samples = self._batches(first, last)
@@ -244,11 +246,11 @@ class Trainer:
         return iter(loader)
 
     def _find_steps(self, kind: _Kind, first: int, last: int) -> Iterator[int]:
-        """Yield the steps in first..last - 1 that train on `kind`."""
+        """Return an iterator over the steps in first..last - 1 that train on `kind`."""
         return (step for step in range(first, last) if self._choose_kind(step) == kind)
 
     def _draw_recordings_ahead(self, first: int, last: int) -> Prefetch[RecordedBatch]:
-        """Return the samples of the steps that use recordings, drawn ahead in a thread."""
+        """Return the samples of the steps that use recordings, drawn in advance in a thread."""
 
         def draw(step: int) -> RecordedBatch:
             assert self._recordings is not None
@@ -290,9 +292,9 @@ class Trainer:
     def _step_on_batch(
         self, forward: nn.Module, batch: RecordedBatch, flow: Tensor, step: int
     ) -> tuple[_Terms, FastOutput]:
-        """Run a step on samples with their kernel, references and weights.
+        """Run a step on `batch`; return its loss terms and the network's output.
 
-        `flow` is the flow to the first reference, NaN where unknown.
+        `flow` is the flow to the first reference (N x 2 x H x W pixels), NaN where unknown.
         """
         weights = LossWeights(**self.config.loss.model_dump() | {"landmark": 0.0})
         output = forward(batch.lr, *batch.references, weights=batch.weights, taps=batch.taps)
@@ -316,7 +318,7 @@ class Trainer:
         return self._update(terms, step), output
 
     def _update(self, terms: dict[str, Tensor], step: int) -> _Terms:
-        """Update the weights and their average from the loss terms; return the terms' values."""
+        """Update the weights and their average from the loss terms; return the terms, detached."""
         config = self.config
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(config, step)
@@ -326,12 +328,12 @@ class Trainer:
         self.optimiser.step()
         self._update_average(step)
 
-        # The values stay on the device until they are reported, so that no step waits for it
+        # The values stay on the device until they are reported, so that steps do not wait for it
         return {name: self.process.mean(term.detach()) for name, term in terms.items()}
 
     @torch.no_grad()
     def _update_average(self, step: int) -> None:
-        """Move the average towards the weights, faster in the first steps."""
+        """Move the average towards the current weights, by more in the first steps."""
         decay = min(self.config.average, (1 + step) / (10 + step))
         for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
             mean.lerp_(now, 1 - decay)
@@ -355,7 +357,7 @@ class Trainer:
             save_weights(self.average, self.config.preset, self.out)
 
     def _save(self) -> None:
-        """Save the state, and also the averaged weights if there is no validation."""
+        """Save the state and, if there is no validation, the averaged weights."""
         save_state(self._state, self.progress, self.network, self.average, self.optimiser)
         if self._validation is None:
             save_weights(self.average, self.config.preset, self.out)

@@ -1,4 +1,4 @@
-"""Data-parallel training in processes that torchrun or Ray Train started, or in a single one."""
+"""Data-parallel training in processes started by torchrun or Ray Train, or in a single process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among all processes of the run."""
+    """The rank and the device of this process, and the number of processes of the run."""
 
     rank: int
     count: int
@@ -22,7 +22,7 @@ class ProcessGroup:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the one process that validates, logs and saves weights."""
+        """Whether this is the process that validates, logs and saves weights."""
         return self.rank == 0
 
     def mean(self, value: Tensor) -> Tensor:

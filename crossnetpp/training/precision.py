@@ -1,4 +1,4 @@
-"""Convolutions in bfloat16 during training, with everything between them in float32."""
+"""Convolutions in bfloat16 during training, with everything else in float32."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def run_convolutions_in_bfloat16(network: nn.Module) -> None:
     The weights stay float32, so optimisers and checkpoints do not change. Convolutions that compute
     flows or images stay float32.
     """
-    # Images are filtered by convolutions without weights, which TF32 would round
+    # TF32 would also round the convolutions without weights that filter images
     torch.backends.cudnn.allow_tf32 = False
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.out_channels > MOST_COORDINATE_CHANNELS:
@@ -26,7 +26,7 @@ def run_convolutions_in_bfloat16(network: nn.Module) -> None:
 
 
 class _Bfloat16Layer:
-    """Hooks that turn on mixed precision around one layer."""
+    """Hooks that enable mixed precision for one layer."""
 
     def __init__(self) -> None:
         self._active: list[torch.autocast] = []

@@ -1,4 +1,4 @@
-"""Prepare the samples of the next steps in a thread while the device computes."""
+"""Prepare samples for the next steps in a thread while the device computes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Generic, TypeVar
 
 Prepared = TypeVar("Prepared")
 
-DEPTH = 3  # steps that are prepared ahead
+DEPTH = 3  # number of steps that are prepared in advance
 
 
 class Prefetch(Generic[Prepared]):
-    """The results of `prepare` for `steps`, in their order, some of them computed ahead.
+    """The results of `prepare` for `steps`, in order, up to DEPTH of them computed in advance.
 
-    Each result must depend on its step alone. Use it in a `with` block, which ends the thread.
+    Each result must depend only on its step. Use the object in a `with` block, which ends the
+    thread.
     """
 
     def __init__(self, prepare: Callable[[int], Prepared], steps: Iterator[int]) -> None:

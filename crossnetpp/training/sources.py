@@ -22,9 +22,9 @@ from crossnetpp.training.config import (
 
 
 def find_files(data: Path, patterns: tuple[str, ...], leave_out: tuple[str, ...]) -> list[Path]:
-    """Return the files that match `patterns`, in their order, without those of `leave_out`.
+    """Return the files that match `patterns`, pattern by pattern, but not those in `leave_out`.
 
-    Raises ConfigError if there are none.
+    `leave_out` has patterns as well. Raises ConfigError if there are no files.
     """
     left_out = {path for pattern in leave_out for path in data.glob(pattern)}
     found = [path for pattern in patterns for path in sorted(data.glob(pattern))]
@@ -32,8 +32,8 @@ def find_files(data: Path, patterns: tuple[str, ...], leave_out: tuple[str, ...]
     if not files:
         missing = f"no file {' or '.join(patterns)}" if not found else "only held-out files"
         raise ConfigError(
-            f"found {missing} in {data}, expected at least one to use; set --data to a folder laid "
-            "out as in CONTRIBUTING.md, or change the configuration's sources"
+            f"found {missing} in {data}, expected at least one usable file; set --data to a folder "
+            "laid out as in CONTRIBUTING.md, or change the configuration's sources"
         )
     return files
 
@@ -41,7 +41,7 @@ def find_files(data: Path, patterns: tuple[str, ...], leave_out: tuple[str, ...]
 def open_recordings(
     data: Path, config: RecordingsConfig | None, fault_rate: float = 0.0
 ) -> RecordedClips | None:
-    """Return the clips of `config`, read and recorded, or None if there is no configuration.
+    """Return the clips of `config`, read and recorded; None if `config` is None.
 
     Raises ConfigError if files are missing, and DataError if a clip is too short.
     """
@@ -79,9 +79,9 @@ def open_synthetic(
 def open_source(data: Path, config: SourceConfig) -> PairSource:
     """Return the source of training pairs that `config` describes.
 
-    Photographs, clips, views and stereo pairs are read into memory now; other sources are read when
-    they are used. Raises ConfigError if files are missing or their number does not fit, and
-    DataError if they cannot be used.
+    Photographs, clips, views and stereo pairs are read into memory at once; other sources are read
+    when they are used. Raises ConfigError if files are missing or have the wrong number, and
+    DataError if files cannot be used.
     """
     files = find_files(data, config.files, config.leave_out)
     if config.kind == "photographs":
@@ -105,21 +105,22 @@ def _open_hdf5(data: Path, files: list[Path]) -> LightFields:
     if len(files) > 1:
         raise ConfigError(
             f"found {len(files)} files for hdf5 in {data}, expected one; "
-            "list each file as a source of its own"
+            "list each file as a separate source"
         )
     return LightFields.from_hdf5(files[0])
 
 
 def _open_stereo(data: Path, files: list[Path], config: SourceConfig) -> Stereo:
-    """Return the stereo pairs in `files`: all left pictures, all right ones, then all disparities.
+    """Return the stereo pairs in `files`.
 
-    Raises ConfigError unless the number of files is a multiple of three.
+    `files` lists all left pictures, then all right pictures, then all disparities. Raises
+    ConfigError unless the number of files is a multiple of three.
     """
     if len(files) % 3:
         raise ConfigError(
             f"found {len(files)} file{'s' * (len(files) != 1)} for stereo in {data}, expected the "
-            "same number of left pictures, right pictures and disparities; list one pattern for "
-            "each kind, in this order"
+            "same number of left pictures, right pictures and disparities; list a pattern for each "
+            "of these, in this order"
         )
     count = len(files) // 3
     scenes = list(zip(files[:count], files[count : 2 * count], files[2 * count :], strict=True))

@@ -1,4 +1,4 @@
-"""The network with which a training run begins."""
+"""Build the network with which a training run begins."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from crossnetpp.training.config import ConfigError, TrainingConfig
 def build_start(config: TrainingConfig) -> Network:
     """Return the network with which a run begins.
 
-    It is random, or has the weights to start from. Votes that these lack are random; chroma maps
-    that these lack are copies of those for luma. Raises ConfigError if the weights cannot be used.
+    Its weights are random unless `config.start` is set. If the weights to start from lack votes,
+    these are random; if they lack chroma maps, these are copies of the luma maps. Raises
+    ConfigError if the weights cannot be used.
     """
     if not config.start:
         return build_network(config.preset, config.network)
@@ -40,16 +41,16 @@ def build_start(config: TrainingConfig) -> Network:
     except RuntimeError as error:
         options = ", ".join(f"{name}: {value}" for name, value in config.network.items())
         raise ConfigError(
-            f"found start: {config.start}, expected weights that fit `network` ({options}); "
-            "the options that these weights already have cannot be changed"
+            f"found start: {config.start}, whose weights do not fit `network` ({options}); "
+            "remove options that these weights already set, or try another start"
         ) from error
     return network
 
 
 def _copy_weights(source: CrossNetFast, target: CrossNetFast) -> None:
-    """Copy all weights of `source` to `target`, which may have further parts.
+    """Copy all weights of `source` to `target`, which may have additional parts.
 
-    Raises RuntimeError if the shapes in a part that both have differ.
+    Raises RuntimeError if the shapes differ in a part that both have.
     """
     same = {k: v for k, v in source.state_dict().items() if not k.startswith("fusion.")}
     target.load_state_dict(target.state_dict() | same)
@@ -71,9 +72,9 @@ def freeze_parts(network: Network, parts: tuple[str, ...]) -> None:
 
 
 def may_leave_weights_unused(network: Network) -> bool:
-    """Return whether some steps may leave some of the trained weights unused.
+    """Return whether some trained weights may be unused in some steps.
 
-    The votes of `fast` count only for steps with several references, and some options of the
+    The votes of `fast` are used only in steps with several references, and some options of the
     published network leave flow heads unused.
     """
     if isinstance(network, CrossNetFast):

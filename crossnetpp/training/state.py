@@ -1,9 +1,9 @@
 """The state of a run on disk, complete enough to resume the run exactly.
 
-OUT.state/state.json                    step, best gain, names of the tensors' files
+OUT.state/state.json                    step, best gain, names of the tensor files
 OUT.state/step-00000250-1.safetensors   weights, their average, the optimiser's moments
 
-Files of tensors hold at most 15 MiB, or one tensor, so that they pass limits on the size of files.
+A tensor file has at most 15 MiB unless a single tensor is larger, to respect limits on file sizes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from crossnetpp.training.config import ConfigError
 
-MOST_BYTES = 15 * 2**20  # of a file of tensors
+MOST_BYTES = 15 * 2**20  # in a tensor file
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Progress:
     """Progress of a run."""
 
     digest: str
-    """Digest of the configuration with which the run started, the only one that resumes it."""
+    """Digest of the configuration with which the run started; only this one can resume it."""
     step: int = 0
     """Completed steps."""
     best: float = -1e9
@@ -53,10 +53,10 @@ def save_state(
     average: nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> None:
-    """Write the state so that an interruption leaves either the old or the new one intact."""
+    """Write the state so that an interruption leaves either the old or the new state intact."""
     folder.mkdir(parents=True, exist_ok=True)
 
-    # Tensors, in files of their own
+    # Tensors, in separate files
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     tensors |= _collect_moments(optimiser)
@@ -69,7 +69,7 @@ def save_state(
         unfinished.replace(folder / name)
         names.append(name)
 
-    # The index that points to them
+    # The index that lists these files
     index = folder / ".state.json"
     with index.open("w", encoding="utf-8") as file:
         json.dump({**asdict(progress), "tensors": names}, file, indent=1)
@@ -83,7 +83,7 @@ def save_state(
 
 
 def _split_tensors(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Return the tensors in parts of at most MOST_BYTES, unless a single one is larger."""
+    """Return the tensors in parts of at most MOST_BYTES, unless a single tensor is larger."""
     parts: list[dict[str, Tensor]] = [{}]
     room = MOST_BYTES
     for name, tensor in tensors.items():
@@ -102,7 +102,7 @@ def load_state(
     average: nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> Progress | None:
-    """Restore a run from `folder` and return its progress, or None if `folder` holds no state.
+    """Restore a run from `folder` and return its progress, or None if there is no state.
 
     Raises ConfigError if the state belongs to another configuration.
     """
@@ -115,8 +115,8 @@ def load_state(
     progress = Progress(**content)
     if progress.digest != digest:
         raise ConfigError(
-            f"found the state of a run with another configuration in {folder}, expected that of "
-            "this one; try the configuration with which it started, or another --out"
+            f"found in {folder} the state of a run with another configuration; try the "
+            "configuration with which that run started, or another --out"
         )
 
     network.load_state_dict(_select_prefix("network.", tensors))
@@ -131,7 +131,7 @@ def load_state(
 
 
 def _load_tensors(folder: Path, names: list[str]) -> dict[str, Tensor]:
-    """Return the tensors in all files `names` of `folder`."""
+    """Return the tensors in all files `names` in `folder`."""
     return {k: v for name in names for k, v in load_file(folder / name).items()}
 
 

@@ -1,4 +1,4 @@
-"""Validation on held-out pairs, drawn once, to select the best weights."""
+"""Validation on held-out pairs, which are drawn once, to select the best weights."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ class ValidationResult:
     gain: float
     """Mean PSNR gain over LR_up in dB (RGB)."""
     worst: float
-    """Smallest gain of any case, dB."""
+    """Smallest gain of any case in dB."""
     warped: float
-    """Mean PSNR of the warped reference, dB."""
+    """Mean PSNR of the warped reference in dB."""
     pictures: dict[str, Tensor]
-    """LR_up, SR, warped reference and ground truth of the first case, 3 x H x W each."""
+    """LR_up, SR, warped reference and ground truth of the first case, each 3 x H x W."""
 
 
 def _compute_psnr(image: Tensor, truth: Tensor) -> float:
-    """Return the PSNR in dB after rounding to 8 bits, as in the final output."""
+    """Return the PSNR in dB of `image` rounded to 8 bits, as in the final output."""
     error = (image.clamp(0, 1).mul(255).round() - truth.mul(255)).square().mean()
     return float(10 * torch.log10(255**2 / error.clamp(min=1e-8)))
 
 
 class Validation:
-    """Fixed pairs and recorded samples on which networks are measured."""
+    """Fixed pairs and recorded samples on which networks are evaluated."""
 
     def __init__(
         self,
@@ -49,7 +49,10 @@ class Validation:
         sources: list[tuple[float, PairSource]],
         recordings: RecordedClips | None = None,
     ) -> None:
-        """Draw pairs from `sources`, and as many samples from `recordings`, where given."""
+        """Draw `config.pairs` pairs from `sources`, and as many samples from `recordings`.
+
+        Both may be missing.
+        """
         self._config = config
         weights = np.array([weight for weight, _ in sources])
         rng = np.random.default_rng(SEED)
@@ -98,5 +101,5 @@ class Validation:
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:
-    """Return uint8 H x W x 3 as float32 1 x 3 x H x W in 0..1."""
+    """Return a uint8 picture (H x W x 3) as a float32 tensor, 1 x 3 x H x W in 0..1."""
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float().div(255)

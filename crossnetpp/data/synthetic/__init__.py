@@ -1,1 +1,1 @@
-"""Training samples that are composed as tensors, on a GPU if there is one, with exact flow."""
+"""Training samples with exact flow, composed as tensors, on a GPU if there is one."""

@@ -1,4 +1,4 @@
-"""LR pictures as cameras make them, with random reduction kernels, as tensors."""
+"""Tensors of LR pictures as a camera would make them, with random reduction kernels."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from crossnetpp.networks.taps import (
     make_separable_taps,
 )
 
-MOST_SHIFT = 0.35  # LR pixels between the grids of LR and HR
-LEAST_BLUR = 0.3  # LR pixels, standard deviation of a Gaussian kernel
+MOST_SHIFT = 0.35  # between the grids of LR and HR, in LR pixels
+LEAST_BLUR = 0.3  # standard deviation of a Gaussian kernel in LR pixels
 MOST_BLUR = 0.75
 READ_NOISE = 0.012  # largest standard deviations; white is 1
 SHOT_NOISE = 0.02
 
 
 def draw_kernel(rng: np.random.Generator, scale: int) -> Taps:
-    """Return a reduction kernel: bicubic, box, or a Gaussian that may be shifted."""
+    """Return a random reduction kernel: bicubic, box, or a Gaussian that may be shifted."""
     kind = rng.random()
     if kind < 0.25:
         return make_bicubic_taps(scale)
@@ -49,8 +49,8 @@ def record_pictures(
 ) -> tuple[Tensor, Tensor]:
     """Return the LR (N x 3 x h x w in 0..1) of `target`, and the taps of its kernel.
 
-    The values are rounded to 8-bit levels. A share `recorded` of the calls adds noise and
-    compression; of the others, a share `chroma_subsampled` has 4:2:0 chroma.
+    The values are rounded to 8-bit levels. A share `recorded` of the calls adds noise and JPEG
+    compression; a share `chroma_subsampled` of the other calls subsamples chroma as 4:2:0.
     """
     taps = torch.from_numpy(draw_kernel(rng, scale)).to(target.device)
     lr = reduce_antialiased(target, scale, taps)

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from crossnetpp.data.synthetic.sampling import make_positions
 
-LEAST_BAR = 2.0  # pixels across
+LEAST_BAR = 2.0  # width in pixels
 MOST_BAR = 14.0
 
 
 def draw_covers(rng: np.random.Generator, random: torch.Generator, count: int, side: int) -> Tensor:
-    """Return `count` covers in 0..1 of random shapes, count x 1 x side x side.
+    """Return `count` covers with random shapes, count x 1 x side x side in 0..1.
 
-    Scalars are drawn from `rng`, and noise from `random`, whose device holds the result.
+    Scalars are drawn from `rng`, and noise from `random`; the result is on the device of `random`.
     """
     covers = [_draw_cover(rng, random, side) for _ in range(count)]
     return _soften(torch.cat(covers))
@@ -33,7 +33,7 @@ def _draw_cover(rng: np.random.Generator, random: torch.Generator, side: int) ->
 
 
 def _draw_blobs(rng: np.random.Generator, random: torch.Generator, side: int) -> Tensor:
-    """Return shapes where smooth noise exceeds a level, which fill about half the area or less."""
+    """Return the area where smooth noise exceeds a level, at most about half of the cover."""
     knots = int(rng.integers(3, 17))
     noise = torch.randn((1, 1, knots, knots), generator=random, device=random.device)
     noise = F.interpolate(noise, (side, side), mode="bicubic", align_corners=True)
@@ -54,7 +54,7 @@ def _draw_boxes(rng: np.random.Generator, device: torch.device, side: int) -> Te
 
 
 def _draw_bars(rng: np.random.Generator, device: torch.device, side: int) -> Tensor:
-    """Return parallel thin bars, such as those of a fence."""
+    """Return thin parallel bars, like those of a fence."""
     across, _ = _turn_positions(rng, device, side)
     width = float(rng.uniform(LEAST_BAR, MOST_BAR))
     period = width * float(rng.uniform(3, 10))

@@ -14,16 +14,16 @@ from crossnetpp.data.synthetic.sampling import make_positions
 LIGHT = 0.7  # largest logarithm of a change of exposure
 COLOUR = 0.17  # largest logarithm of a channel's gain
 GAMMA = 0.25  # largest logarithm of an exponent
-MOST_BLUR = 3.0  # pixels, standard deviation
-MOST_NOISE = 8.0  # 8-bit levels
+MOST_BLUR = 3.0  # standard deviation in pixels
+MOST_NOISE = 8.0  # standard deviation in 8-bit levels
 KINDS = ("light", "colour", "blur", "noise", "jpeg", "occluder", "unrelated")
 
 
 def relight(rng: np.random.Generator, images: list[Tensor], share: float) -> list[Tensor]:
-    """Return `images` (each N x 3 x H x W) with a share of the N scenes relit.
+    """Return `images` (each N x 3 x H x W) with a random `share` of the N scenes relit.
 
-    All images of a scene get the same light. This imitates dark and bright scenes and coloured
-    light.
+    All images of a scene are relit in the same way. This imitates dark and bright scenes, and
+    coloured light.
     """
     count = len(images[0])
     gains = np.exp(rng.normal(0, 0.4, (count, 1)) + rng.normal(0, 0.1, (count, 3)))
@@ -38,10 +38,11 @@ def break_references(
     flow: Tensor,
     rate: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return references (N x 3 x H x W in 0..1), a share `rate` of them with a fault, and flows.
+    """Return the references with faults in a share `rate` of them, and the flows to them.
 
-    The flow (N x 2 x H x W) becomes NaN where a fault replaces the content to which it leads. The
-    content comes from the next sample, so a batch of one gets no unrelated reference.
+    `reference` is N x 3 x H x W in 0..1, and `flow` N x 2 x H x W. The flow becomes NaN where a
+    fault replaces the content to which it leads. The new content comes from the previous sample of
+    the batch, so a batch of one gets no unrelated reference.
     """
     count = len(reference)
     kinds = rng.integers(len(KINDS), size=count)
@@ -87,9 +88,9 @@ def _change_light(
 
 
 def _blur(rng: np.random.Generator, images: Tensor, chosen: NDArray[np.bool_]) -> Tensor:
-    """Return `images`, with those in `chosen` blurred by Gaussians of random width.
+    """Return `images` with those in `chosen` (N) blurred by Gaussians of random width.
 
-    All are filtered together, each with its own kernel.
+    All images are filtered in one operation, each with its own kernel.
     """
     count, channels, height, width = images.shape
     radius = round(2.5 * MOST_BLUR)
@@ -128,9 +129,9 @@ def _hide_part(
     other: Tensor,
     chosen: NDArray[np.bool_],
 ) -> tuple[Tensor, Tensor]:
-    """Return references with a square of `other` in front, and flows that are NaN behind it.
+    """Return the references with a square of `other` in front, and flows that are NaN behind it.
 
-    Only the references in `chosen` change. The square is a sixth to a half as wide as the picture.
+    Only the references in `chosen` (N) change. Squares are a sixth to a half as wide as pictures.
     """
     count, _, size, _ = reference.shape
     half = _per_scene(rng.uniform(size / 12, size / 4, count) * chosen, reference)
@@ -138,7 +139,7 @@ def _hide_part(
     still = make_positions(size, reference.device)
 
     hidden = ((still - middle).abs() < half).all(1, keepdim=True)
-    # Two pixels wider, because bicubic resampling mixes both surfaces at the square's border
+    # Two pixels wider, because bicubic resampling mixes the two surfaces at the square's border
     wide = half + 2 * (half > 0)
     ends = torch.nan_to_num(still + flow, nan=float("inf"))
     lost = ((ends - middle).abs() < wide).all(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Batches of training samples that a device composes from pictures in its memory."""
+"""Compose batches of training samples on a device, from pictures in its memory."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ from crossnetpp.data.synthetic.scene import (
 )
 from crossnetpp.networks.priors import weigh_references
 
-TEXTURE_MARGIN = 64  # pixels around a crop that motion can bring into view; mirrored beyond
-MOST_KNOTS = 7  # of the grids of smooth bending, which have at least 2
-BENT_SHARE = 0.5  # of the scenes; their surfaces bend
-BLURRED_SHARE = 0.12  # of the batches; they have motion blur
-RELIT_SHARE = 0.4
-MISSING_SHARE = 0.25  # of the samples with several references; one of these is missing
-SHRINK = (1.0, 0.6)  # sizes of each picture
+TEXTURE_MARGIN = 64  # pixels around a crop that motion can bring into view; beyond, it is mirrored
+MOST_KNOTS = 7  # per side, in grids of smooth bending; the fewest is 2
+BENT_SHARE = 0.5  # share of the scenes whose surfaces bend
+BLURRED_SHARE = 0.12  # share of the batches with motion blur
+RELIT_SHARE = 0.4  # share of the scenes with other light
+MISSING_SHARE = 0.25  # share of the samples with two references of which one is missing
+SHRINK = (1.0, 0.6)  # factors by which every picture is scaled
 
 
 @dataclass(frozen=True)
 class GeneratorSettings:
-    """Composition of the samples."""
+    """The composition of the samples."""
 
     layers: tuple[int, int] = (1, 8)
-    """Fewest and most surfaces of a scene."""
+    """Minimum and maximum number of surfaces in a scene."""
     reach: float = 64.0
     """Largest motion between target and reference in most scenes, in pixels."""
     scales: tuple[int, ...] = (2, 4, 4, 4, 8, 8)
-    """Scales from which each batch draws one."""
+    """Scales, of which each batch draws one."""
     recorded: float = 0.4
     """Share of the batches whose LR is noisy and compressed."""
     chroma_subsampled: float = 0.4
-    """Share of the other batches whose LR has 4:2:0 chroma."""
+    """Share of the remaining batches whose LR has 4:2:0 chroma."""
     fault_rate: float = 0.2
     """Share of the references with a fault."""
     single_rate: float = 0.4
@@ -65,7 +65,7 @@ class SyntheticBatch(NamedTuple):
 
 
 class PairGenerator:
-    """Composes batches from pictures in a device's memory; the seed alone decides each batch."""
+    """Composes batches from pictures in a device's memory."""
 
     def __init__(
         self, pictures: Sequence[Tensor], settings: GeneratorSettings, device: torch.device
@@ -86,15 +86,16 @@ class PairGenerator:
         return cls(pictures, settings, device)
 
     def draw(self, seed: tuple[int, ...], batch: int, size: int) -> SyntheticBatch:
-        """Return `batch` samples of `size` x `size` pixels; `seed` alone decides them.
+        """Return `batch` samples of `size` x `size` pixels.
 
-        Raises DataError if every picture has a side shorter than half of `size` + 128 pixels.
+        The same `seed` gives the same samples. Raises DataError if every picture has a side shorter
+        than half of `size` + 128 pixels.
         """
         settings = self.settings
         rng = np.random.default_rng(seed)
         random = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
 
-        # Times: the target is at 0, references before and after it
+        # The target is at time 0, the references are after and before it
         count = 1 if rng.random() < settings.single_rate else 2
         times = [1.0, -float(rng.uniform(1, 2))][:count]
         layers = int(rng.integers(settings.layers[0], settings.layers[1] + 1))
@@ -133,12 +134,12 @@ class PairGenerator:
         layers: int,
         times: list[float],
     ) -> _Scene:
-        """Return the surfaces of `batch` scenes, and the maps from time 0 to each time and back."""
+        """Return the surfaces of `batch` scenes, and the maps between time 0 and `times`."""
         side = size + 2 * TEXTURE_MARGIN
         motions = [draw_motion(rng, layers, size, self.settings.reach) for _ in range(batch)]
         ahead = [np.stack([m.find_homographies(time) for m in motions]) for time in times]
 
-        # Textures are pristine at the time of the target, of the first reference, or between them
+        # Textures are undistorted at the time of the target, of the first reference or in between
         own_times = rng.choice((0.0, 1.0, 0.5), batch)
         to_texture = np.stack(
             [m.find_homographies(float(t)) for m, t in zip(motions, own_times, strict=True)]
@@ -188,7 +189,7 @@ class PairGenerator:
     def _draw_textures(self, rng: np.random.Generator, batch: int, side: int) -> Tensor:
         """Return random, rotated crops of the pictures, `batch` x 3 x side x side in 0..1.
 
-        If all pictures are smaller, the crops are as large as possible and mirrored at the border.
+        If all pictures are smaller, crops are as large as possible and extended by mirroring.
         Raises DataError if every picture has a side shorter than half of `side`.
         """
         fitting = [p for p in self._pictures if min(p.shape[1:]) >= side]
@@ -213,7 +214,7 @@ class PairGenerator:
         return torch.cat(crops)
 
     def _draw_weights(self, rng: np.random.Generator, batch: int, times: list[float]) -> Tensor:
-        """Return the prior weights of the references, N x K; a missing one has 0."""
+        """Return the prior weights of the references, N x K; a missing reference has weight 0."""
         frames = float(rng.uniform(1, 8))  # distance of the first reference
         weights = np.tile(weigh_references([frames * abs(time) for time in times]), (batch, 1))
         if len(times) > 1:
@@ -229,7 +230,7 @@ class PairGenerator:
 class _Scene(NamedTuple):
     surfaces: list[Surface]
     ahead: list[list[Tensor]]
-    """For each reference and surface, the map of positions at time 0 to the reference's."""
+    """For each reference and surface, N homographies from positions at time 0 to the reference."""
     back: list[list[Tensor]]
     """The inverse of `ahead`."""
 

@@ -1,4 +1,4 @@
-"""JPEG compression of tensors: what quantisation does to a picture, without the coded bytes.
+"""JPEG compression of tensors: the effect of quantisation on pictures, without coding any bytes.
 
 The quantisation tables are those of ISO/IEC 10918-1, annex K, scaled by quality as in libjpeg.
 """
@@ -44,7 +44,8 @@ _TO_YCC = np.array(
 def compress_jpeg(images: Tensor, qualities: Tensor) -> Tensor:
     """Return `images` (N x 3 x H x W in 0..1) after JPEG compression with 4:2:0 chroma.
 
-    `qualities` (N, 1..100) are libjpeg's. H and W are padded to multiples of 16 by replication.
+    `qualities` (N) are libjpeg's, 1..100. For the compression, the images are padded by replication
+    to multiples of 16 pixels.
     """
     height, width = images.shape[-2:]
     pad = (0, -width % (2 * BLOCK), 0, -height % (2 * BLOCK))
@@ -69,7 +70,10 @@ def _scale_tables(table: NDArray[np.float64], qualities: Tensor) -> Tensor:
 
 
 def _quantise(planes: Tensor, steps: Tensor) -> Tensor:
-    """Return `planes` (N x C x H x W levels) with the cosine transform of every block rounded."""
+    """Return `planes` (N x C x H x W levels) after quantisation of each block's cosine transform.
+
+    `steps` (N x 8 x 8) are the quantisation steps.
+    """
     batch, channels, height, width = planes.shape
     transform = planes.new_tensor(_make_cosine_transform())
     blocks = planes.view(batch, channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
@@ -81,7 +85,7 @@ def _quantise(planes: Tensor, steps: Tensor) -> Tensor:
 
 
 def _make_cosine_transform() -> NDArray[np.float64]:
-    """Return the orthonormal cosine transform of 8 values, 8 x 8."""
+    """Return the matrix of the orthonormal cosine transform of 8 values, 8 x 8."""
     frequency, place = np.mgrid[:BLOCK, :BLOCK]
     waves = np.cos((2 * place + 1) * frequency * math.pi / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
     waves[0] /= math.sqrt(2)

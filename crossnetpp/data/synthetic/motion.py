@@ -1,6 +1,6 @@
-"""Motion of planes before a moving camera, as homographies between instants.
+"""Motion of planes in front of a moving camera, as homographies between instants.
 
-Positions are in pixels relative to the centre of the picture. Every surface is a plane; the camera
+Positions are in pixels relative to the centre of the picture. Every surface is a plane. The camera
 turns and moves, and some surfaces also move on their own. Turns and shifts are linear in time, and
 at time 0 every homography is the identity.
 """
@@ -16,10 +16,10 @@ Matrices = NDArray[np.float64]
 
 FOCAL_LENGTH = 1.2  # in widths of the picture
 GENTLE_PIXELS = 16.0  # motion above which turning and zooming have their full range
-LEAST_MOTION = 0.25  # pixels
-FAR_SHARE = 0.15  # of the samples; they may move twice as far
-STILL_CAMERA_SHARE = 0.15  # of the samples; only surfaces move
-OWN_MOTION_SHARE = 0.5  # of the surfaces
+LEAST_MOTION = 0.25  # in pixels
+FAR_SHARE = 0.15  # share of the scenes that may move twice as far
+STILL_CAMERA_SHARE = 0.15  # share of the scenes in which only surfaces move
+OWN_MOTION_SHARE = 0.5  # share of the surfaces that move on their own
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class SceneMotion:
     """The motion of all surfaces of one scene, from the farthest to the nearest."""
 
     turns: NDArray[np.float64]
-    """Turns of the camera about x, y and z per unit of time, in radians."""
+    """Rotation of the camera about x, y and z per unit of time, in radians."""
     shifts: NDArray[np.float64]
-    """The camera's translation over each surface's distance per unit of time, L x 3."""
+    """The camera's translation per unit of time, divided by each surface's distance, L x 3."""
     normals: NDArray[np.float64]
     """Normal of each plane, L x 3, with z = 1."""
     own: NDArray[np.float64]
@@ -38,7 +38,7 @@ class SceneMotion:
     """Side of the picture in pixels."""
 
     def find_homographies(self, time: float) -> Matrices:
-        """Return the map of positions at time 0 to those at `time` for each surface, L x 3 x 3."""
+        """Return each surface's map from positions at time 0 to those at `time`, L x 3 x 3."""
         focal = np.diag((FOCAL_LENGTH * self.size, FOCAL_LENGTH * self.size, 1.0))
         turn = _make_rotation(time * self.turns)
         planes = turn + time * self.shifts[:, :, None] * self.normals[:, None, :]
@@ -48,11 +48,11 @@ class SceneMotion:
 
 
 def draw_motion(rng: np.random.Generator, layers: int, size: int, reach: float) -> SceneMotion:
-    """Return the motion of a scene of `layers` surfaces; the first is the farthest.
+    """Return the motion of a scene with `layers` surfaces, the first of which is the farthest.
 
-    In a unit of time, the picture as a whole and the nearest surface relative to the farthest move
-    by up to about `reach` pixels, in some scenes twice as far. Small motion is as frequent as large
-    motion.
+    In a unit of time, the whole picture moves by up to about `reach` pixels, and so does the
+    nearest surface relative to the farthest; in some scenes, they move twice as far. The logarithm
+    of the motion is distributed uniformly.
     """
     most = reach * (2 if rng.random() < FAR_SHARE else 1)
     pixels = float(np.exp(rng.uniform(np.log(LEAST_MOTION), np.log(most))))
@@ -87,7 +87,7 @@ def _make_rotation(turns: NDArray[np.float64]) -> Matrices:
 
 
 def _make_similarity(own: NDArray[np.float64]) -> Matrices:
-    """Return the similarity of a surface's own motion, 3 x 3."""
+    """Return the similarity transform of a surface's own motion, 3 x 3."""
     x, y, turn, zoom = own
     cos = np.exp(zoom) * np.cos(turn)
     sin = np.exp(zoom) * np.sin(turn)

@@ -1,4 +1,4 @@
-"""Move positions and sample tensors at them; positions are in pixels relative to the centre."""
+"""Map positions and sample tensors at them; positions are in pixels relative to the centre."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LEAST_DEPTH = 0.2  # of a homography's denominator, so that no position is behind the camera
+LEAST_DEPTH = 0.2  # minimum of a homography's denominator, so that nothing is behind the camera
 
 
 def make_positions(size: int, device: torch.device) -> Tensor:
@@ -26,7 +26,10 @@ def move_positions(homographies: Tensor, positions: Tensor) -> Tensor:
 
 
 def sample_at(image: Tensor, positions: Tensor, mode: str = "bicubic") -> Tensor:
-    """Return `image` (N x C x T x T) at `positions` (N x 2 x H x W), mirrored beyond its border."""
+    """Return `image` (N x C x T x T) sampled at `positions` (N x 2 x H x W).
+
+    Beyond its border, the image is mirrored.
+    """
     grid = positions.permute(0, 2, 3, 1) * (2 / (image.shape[-1] - 1))
     return F.grid_sample(image, grid, mode=mode, padding_mode="reflection", align_corners=True)
 
@@ -34,7 +37,11 @@ def sample_at(image: Tensor, positions: Tensor, mode: str = "bicubic") -> Tensor
 def draw_smooth_fields(
     random: torch.Generator, amplitudes: Tensor, knots: int, size: int
 ) -> Tensor:
-    """Return N smooth random displacements of about `amplitudes` pixels, N x 2 x size x size."""
+    """Return N smooth random displacement fields (N x 2 x size x size).
+
+    Displacements are about `amplitudes` (N) pixels. The fields interpolate `knots` x `knots` random
+    vectors.
+    """
     shape = (len(amplitudes), 2, knots, knots)
     grid = torch.randn(shape, generator=random, device=random.device)
     grid = grid * (amplitudes / 2).view(-1, 1, 1, 1)

@@ -1,8 +1,8 @@
 """Scenes of textured surfaces at different depths, seen at several instants, with their flow.
 
-Surfaces carry their texture and cover as they were at an instant of their own. A view at another
-instant samples both through a homography. Between two instants the flow is therefore known in
-closed form, even if the surfaces also bend in the target.
+Each surface has a texture and a cover that show it at one instant. A view at another instant
+samples both through a homography. The flow between two instants is therefore known in closed form,
+even if the surfaces also bend in the target.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crossnetpp.data.synthetic.sampling import make_positions, move_positions, sample_at
 
-# A pixel whose cover is between these two mixes surfaces and has no single true flow
+# A pixel with a cover between these two mixes surfaces, and has no single true flow
 OPAQUE = 0.98
 CLEAR = 0.02
 
@@ -29,13 +29,13 @@ class Surface:
     cover: Tensor | None
     """N x 1 x T x T in 0..1; None for a surface that fills the picture."""
     to_texture: Tensor
-    """Map of positions at time 0 to those in the texture, N x 3 x 3."""
+    """Homography from positions at time 0 to positions in the texture, N x 3 x 3."""
     bending: Tensor
-    """Displacement of the target's positions before they are mapped, N x 2 x H x W pixels."""
+    """Displacement of the target's positions before the homography, N x 2 x H x W pixels."""
 
 
 class View(NamedTuple):
-    """A picture of N scenes."""
+    """One picture of each of N scenes."""
 
     image: Tensor
     """N x 3 x H x W in 0..1."""
@@ -44,10 +44,11 @@ class View(NamedTuple):
 
 
 def render_target(surfaces: list[Surface], shift: float, velocity: list[Tensor]) -> View:
-    """Return the target as it is at time `shift`; times other than 0 are for motion blur.
+    """Return the target at the time `shift`, which is other than 0 only for motion blur.
 
-    `velocity` holds each surface's homographies from time 0 to the first reference, at time 1; the
-    motion is taken as linear in time. The surfaces are ordered from the farthest to the nearest.
+    `velocity` contains each surface's homographies (N x 3 x 3) from time 0 to the first reference,
+    at time 1. The motion is assumed to be linear in time. The surfaces are ordered from the
+    farthest to the nearest.
     """
     size = surfaces[0].bending.shape[-1]
     still = make_positions(size, surfaces[0].texture.device)
@@ -61,7 +62,10 @@ def render_target(surfaces: list[Surface], shift: float, velocity: list[Tensor])
 
 
 def render_reference(surfaces: list[Surface], back: list[Tensor], size: int) -> View:
-    """Return a reference; `back` maps its positions to those at time 0, one N x 3 x 3 each."""
+    """Return a reference of `size` x `size` pixels.
+
+    `back` contains each surface's homographies (N x 3 x 3) from the reference to time 0.
+    """
     still = make_positions(size, surfaces[0].texture.device)
     positions = [
         move_positions(surface.to_texture.double() @ matrix.double(), still)
@@ -71,7 +75,7 @@ def render_reference(surfaces: list[Surface], back: list[Tensor], size: int) -> 
 
 
 def _compose(surfaces: list[Surface], positions: list[Tensor]) -> View:
-    """Return the view of surfaces that are sampled at `positions`, far to near."""
+    """Return the view of the surfaces, sampled at `positions`, from far to near."""
     image = sample_at(surfaces[0].texture, positions[0])
     front = torch.zeros_like(image[:, :1])
     for number, surface in enumerate(surfaces[1:], 1):
@@ -93,8 +97,8 @@ def find_flow(
 ) -> Tensor:
     """Return the flow from the target to a reference, N x 2 x H x W pixels.
 
-    `front` is the number of the surface that each target pixel shows. `ahead` maps positions at
-    time 0 to those in the reference for each surface, and `back` is its inverse. The flow is NaN
+    `front` is the number of the surface that each target pixel shows. `ahead` contains each
+    surface's homographies from time 0 to the reference, and `back` their inverses. The flow is NaN
     where surfaces mix, and where the point is outside the reference or hidden by a nearer surface.
     """
     size = front.shape[-1]
@@ -104,7 +108,7 @@ def find_flow(
         moved = move_positions(ahead[number], still + surface.bending)
         flow = torch.where(front == number, moved - still, flow)
 
-    # Where the reference shows the points, and whether a nearer surface is there
+    # Find where the reference shows the points, and whether a nearer surface hides them
     ends = torch.nan_to_num(still + flow)
     lost = (ends.abs() > (size - 1) / 2).any(1, keepdim=True)
     for number, surface in enumerate(surfaces[1:], 1):

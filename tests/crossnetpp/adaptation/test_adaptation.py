@@ -156,7 +156,7 @@ def test_weights_that_do_not_win_are_not_used() -> None:
     assert result.held_out_gain_db is not None
     assert result.held_out_gain_db < 0.05
     assert seen[-1].gain_db == result.held_out_gain_db
-    assert "do not win" in result.note
+    assert "do not improve" in result.note
 
 
 def test_a_step_that_is_not_finite_leaves_the_weights() -> None:
@@ -187,7 +187,7 @@ def test_weights_that_give_no_finite_picture_are_not_used() -> None:
     assert not result.used
     assert result.held_out_db is None
     assert result.held_out_gain_db is None
-    assert "dropped 6 of 6 steps, as their numbers were not finite" in result.note
+    assert "dropped 6 of 6 steps whose values were not finite" in result.note
 
 
 @pytest.mark.skipif(not is_linux(), reason="limits the address space, as only Linux does")
@@ -211,7 +211,7 @@ print(result.note)
 """
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("found too little memory to train: ")
+    assert done.stdout.startswith("memory ran out during training: ")
     assert done.stdout.count("\n") == 1
 
 
@@ -247,7 +247,7 @@ def test_too_few_or_too_small_key_frames_are_refused() -> None:
         adapt(load_fast(), small, TAPS, TINY)
 
     mixed = [*keys[:3], keys[3]._replace(hr=keys[3].hr[:92])]
-    with pytest.raises(ValueError, match="found key frames of 128x92 for LR frames of 32x24"):
+    with pytest.raises(ValueError, match="found a key frame of 128x92 for an LR frame of 32x24"):
         adapt(load_fast(), mixed, TAPS, TINY)
 
 

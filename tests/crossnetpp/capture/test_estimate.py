@@ -203,13 +203,17 @@ def test_a_pair_of_another_time_or_scene_is_dropped() -> None:
 
 def test_without_a_good_pair_the_bicubic_kernel_stays() -> None:
     nothing = estimate_capture([], 4)
-    assert (nothing.taps, nothing.fits_db, nothing.reason) == (None, None, "no pair to measure")
+    assert (nothing.taps, nothing.fits_db, nothing.reason) == (
+        None,
+        None,
+        "there is no pair to measure",
+    )
 
     frames = read_frames()
     lr, _ = record("means", crf=None)[0]
     other = estimate_capture([(lr, np.ascontiguousarray(frames[0][::-1]))], 4)
     assert other.taps is None
-    assert other.reason.startswith("no pair shows one instant (")
+    assert other.reason.startswith("no pair shows the same instant in LR and HR (")
     assert np.array_equal(other.kernel, join_taps(make_bicubic_taps(4)))
 
     flat = np.full((120, 160, 3), 90, np.uint8)
@@ -219,7 +223,9 @@ def test_without_a_good_pair_the_bicubic_kernel_stays() -> None:
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
     lr, hr = np.zeros((30, 40, 3), np.uint8), np.zeros((120, 164, 3), np.uint8)
-    with pytest.raises(ValueError, match="found HR of 164x120 for LR of 40x30, expected 160x120"):
+    with pytest.raises(
+        ValueError, match="found an HR picture of 164x120 for an LR picture of 40x30"
+    ):
         estimate_capture([(lr, hr)], 4)
 
 
@@ -257,7 +263,7 @@ def test_a_kernel_does_not_undo_the_sharpening_of_key_frames(
     found = estimate_capture(pairs, 4)
     assert found.taps is None
     assert found.shape == "bicubic"
-    assert found.reason == "the HR pictures are sharper than a camera makes them"
+    assert found.reason == "the HR pictures are sharper than any camera would record them"
     # the fit of the refused kernel tells how much the codec lost
     assert found.fits_db is not None
     assert found.bicubic_db is not None
@@ -271,7 +277,7 @@ def test_a_kernel_does_not_undo_the_sharpening_of_generated_key_frames() -> None
         pairs.append((lr, sharpen(np.asarray(large, np.uint8), 1.0, 3.0)))
     found = estimate_capture(pairs, 4)
     assert found.taps is None
-    assert found.reason == "the HR pictures are sharper than a camera makes them"
+    assert found.reason == "the HR pictures are sharper than any camera would record them"
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])

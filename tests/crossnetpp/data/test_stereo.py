@@ -160,7 +160,7 @@ def test_unreadable_files_are_reported_in_one_line(tmp_path: Path) -> None:
         (left, "expected a disparity for each pixel"),
         (tmp_path / "absent.npz", "no readable disparity"),
         (tmp_path / "text.npz", "no readable disparity"),
-        (tmp_path / "small.png", "expected one size"),
+        (tmp_path / "small.png", "expected equal sizes"),
     ):
         with pytest.raises(DataError, match=message) as error:
             Stereo([(left, right, disparity)])

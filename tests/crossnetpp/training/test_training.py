@@ -289,8 +289,8 @@ def test_the_shipped_recipe_of_recorded_weights_is_that_of_their_log() -> None:
         ),
         ("SOURCES.md", {}, "whose weights cannot be used: found no readable safetensors file"),
         ("wide", {}, "expected weights for the network 'fast'"),
-        ("fast-recorded", {"votes": 8}, r"expected weights that fit `network` \(votes: 8\)"),
-        ("fast-recorded", {"chroma": False}, r"expected weights that fit `network` \(chroma: F"),
+        ("fast-recorded", {"votes": 8}, r"whose weights do not fit `network` \(votes: 8\)"),
+        ("fast-recorded", {"chroma": False}, r"whose weights do not fit `network` \(chroma: F"),
     ],
 )
 def test_weights_that_no_run_can_start_from_are_reported_in_one_line(
