@@ -57,8 +57,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("pictures",),
         ("sandbox",),
         ("streams",),
-        ("alpha", "hdr", "subtitles"),
-        ("colour",),
+        ("alpha", "hdr", "subtitles", "planes"),
+        ("colour", "chroma"),
         ("container",),
     ),
     "crossnetpp": (

@@ -22,7 +22,8 @@ from pipeline.lightfield.sidecar import (
 from pipeline.media.pictures import stills
 from pipeline.media.read.identity import fingerprint
 from pipeline.paths import refuse_special
-from pipeline.schema.clip import Colour, Grid, LightField
+from pipeline.schema.clip import Grid, LightField
+from pipeline.schema.colour import Colour
 from pipeline.schema.settings import GridSettings
 
 # Lytro's containers of raw lenslet pictures.

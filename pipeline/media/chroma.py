@@ -7,15 +7,13 @@ FFmpeg's Matroska muxer writes the location to the header of a file, from which 
 from __future__ import annotations
 
 import io
-from typing import Literal
 
 import av
 from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
 from pipeline.media.container import MEDIA_ERRORS
-
-ChromaLocation = Literal["", "left", "center", "topleft", "top"]
+from pipeline.schema.colour import ChromaLocation
 
 # Matroska's elements ChromaSitingHorz and ChromaSitingVert, each with a value of one byte.
 _HORIZONTAL, _VERTICAL = b"\x55\xb7\x81", b"\x55\xb8\x81"

@@ -19,9 +19,8 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from pipeline.errors import MediaError
-from pipeline.media.chroma import ChromaLocation
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Colour
+from pipeline.schema.colour import ChromaLocation, Colour
 
 _UNSPECIFIED = 2
 UNTAGGED = (_UNSPECIFIED, 0)  # the matrix and the range of a frame without colour tags

@@ -9,7 +9,7 @@ from typing import Any
 from av.sidedata.sidedata import SideData, SideDataContainer
 from av.video.frame import VideoFrame
 
-from pipeline.schema.clip import StaticHdr
+from pipeline.schema.colour import StaticHdr
 
 # Kinds of side data with per-scene metadata, which none of the encoders writes.
 DYNAMIC_HDR = frozenset(

@@ -8,7 +8,8 @@ from av.video.frame import VideoFrame
 
 from pipeline.media.colour import UNTAGGED, Scaler, output_colour
 from pipeline.pixels import Pixels, as_pixels
-from pipeline.schema.clip import Colour, Recording, VideoClip
+from pipeline.schema.clip import Recording, VideoClip
+from pipeline.schema.colour import Colour
 from pipeline.schema.encoding import Encoding
 
 # Pixel format of a recording -> the format in which its planes are encoded.

@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from pipeline.schema import texts
+from pipeline.schema.colour import Colour, StaticHdr
 from pipeline.schema.model import Model
 
 # Keys of a recording in a file, in order; every kind of recording has all of them.
@@ -39,42 +40,6 @@ _UNUSED: dict[str, Any] = {
     "chapters": 0,
     "grid": None,
 }
-
-
-class Colour(Model):
-    """The colour tags of a stream, and the matrix and range that convert it.
-
-    The tags `matrix`, `primaries` and `transfer` are codes from ITU-T H.273 (2 = unspecified).
-    """
-
-    matrix: int = 2
-    range: int = 0
-    """0 unspecified, 1 limited (16..235), 2 full (0..255); FFmpeg's AVColorRange."""
-    primaries: int = 2
-    transfer: int = 2
-    used_matrix: Literal["rgb", "bt601", "bt709", "bt2020"] = "bt709"
-    used_range: Literal["limited", "full"] = "limited"
-    guessed: bool = False
-    """Whether the matrix or the range is guessed, because it was not tagged."""
-    chroma: Literal["", "left", "center", "topleft", "top"] = ""
-    """Where shared chroma samples are; "" if each pixel has its own, and in older plans."""
-
-    @model_serializer(mode="wrap")
-    def _leave_out_chroma(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out an empty `chroma`, so that the digests of older plans stay the same."""
-        values: dict[str, Any] = serialize(self)
-        if not self.chroma:
-            values.pop("chroma", None)
-        return values
-
-
-class StaticHdr(Model):
-    """The mastering display and content light level, which apply to the whole recording."""
-
-    display: texts.MasteringDisplay = ""
-    """In x265's notation: G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min) in 0.00002 and 0.0001 cd/m2."""
-    light: tuple[texts.Luminance, texts.Luminance] | None = None
-    """Maximum content light level and maximum frame-average light level, in cd/m2."""
 
 
 class StreamInfo(Model):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.schema.clip import StaticHdr
+from pipeline.schema.colour import StaticHdr
 from pipeline.schema.model import Model
 from pipeline.schema.texts import Word
 

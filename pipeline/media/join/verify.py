@@ -28,7 +28,8 @@ from pipeline.media.streams import (
     split_streams,
 )
 from pipeline.media.subtitles import Cue, convert_packets, make_encoder
-from pipeline.schema.clip import Clip, Colour, FrameIndex, Stills, VideoClip
+from pipeline.schema.clip import Clip, FrameIndex, Stills, VideoClip
+from pipeline.schema.colour import Colour
 from pipeline.schema.encoding import Encoding
 
 _WITHOUT_DURATIONS = frozenset({"mpegts"})

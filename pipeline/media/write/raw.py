@@ -20,7 +20,8 @@ from pipeline.media.alpha import has_alpha, opaque_pix_fmt
 from pipeline.media.colour import FromRgb, output_colour
 from pipeline.media.container import MEDIA_ERRORS
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Colour, RecordingBase, VideoClip
+from pipeline.schema.clip import RecordingBase, VideoClip
+from pipeline.schema.colour import Colour
 
 StreamForm = Literal["y4m", "rawvideo"]
 

@@ -13,7 +13,7 @@ from pipeline.errors import StageError, first_line
 from pipeline.media.colour import FromRgb
 from pipeline.media.container import MEDIA_ERRORS
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Colour
+from pipeline.schema.colour import Colour
 
 
 class VideoWriter:

@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 
 from pipeline.schema.clip import (
-    Colour,
     Grid,
     LightField,
     Recording,
-    StaticHdr,
     Stills,
     StreamInfo,
     VideoClip,
     View,
 )
+from pipeline.schema.colour import Colour, StaticHdr
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.plan import Plan, ReferencePlan, Segment
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap, ViewChoice

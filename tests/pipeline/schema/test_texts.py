@@ -11,7 +11,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import InputError
-from pipeline.schema.clip import Grid, StaticHdr, View, parse_recording
+from pipeline.schema.clip import Grid, View, parse_recording
+from pipeline.schema.colour import StaticHdr
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import dump_plan, read_plan
