@@ -5,14 +5,20 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RELEASE := build/release
 
-.PHONY: demo test lint types bench docs tools audit release-check clean options
+.PHONY: demo test soak lint types bench docs tools audit release-check clean options
 
 demo: $(READY)
 	$(BIN)/pipeline demo --force -o demo-output
 
 test: $(READY) lint types
 	@$(MAKE) --no-print-directory tools || echo 'some tools are missing: tests that need one fail if CI is set, and are skipped otherwise'
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not soak'
+
+# The tests that take long and seldom break, and a longer fuzzing.
+soak: $(READY)
+	@$(MAKE) --no-print-directory tools || echo 'some tools are missing: tests that need one are skipped'
+	$(BIN)/python -m pytest --timeout 1800 -m soak
+	FUZZ_SECONDS=600 $(BIN)/python -m pytest --timeout 1800 tests/pipeline/media/test_damaged_files.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

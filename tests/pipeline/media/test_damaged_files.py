@@ -18,7 +18,7 @@ from tests.support import DATA
 from tests.support.clips import make_video
 
 ODD = DATA / "odd"
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "120"))
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "30"))
 """How long damaged inputs are tried."""
 
 
