@@ -160,7 +160,7 @@ def test_a_sensor_is_set(folder: Path) -> None:
     made, note = plan(folder / "lr.mkv", folder / "keys.mkv", "--capture", "sensor")
     assert made.capture is not None
     assert join_capture(made.capture) == pytest.approx(BOX)
-    assert note == "capture: means of pixels, as set"
+    assert note == "capture: averages of pixels, as requested"
 
 
 def test_a_plan_or_its_capture_is_a_file_for_another_run(folder: Path, tmp_path: Path) -> None:
