@@ -93,10 +93,10 @@ def test_a_recording_by_the_bicubic_kernel_keeps_it(folder: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(("offset", "note"), [
-    (0.02, "capture: no reference shows the instant of a frame, so nothing is measured and the "
+    (0.02, "capture: no reference shows the same instant as a frame, so nothing is measured and the "
      "bicubic kernel is assumed"),
-    (0.32, "capture: nothing is measured, as only 1 of 2 pairs shows the same instant in LR and HR "
-     "(something moved), and the bicubic kernel is assumed"),
+    (0.32, "capture: nothing is measured, because only 1 of 2 pairs shows the same instant in LR "
+     "and HR (something moved); the bicubic kernel is assumed"),
 ])  # fmt: skip
 def test_references_of_other_instants_measure_nothing(
     folder: Path, offset: float, note: str

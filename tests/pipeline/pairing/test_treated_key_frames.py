@@ -78,7 +78,7 @@ def test_two_pictures_of_one_frame_are_refused(clip: Path, tmp_path: Path) -> No
     file.with_name(f"{file.stem}_b.png").write_bytes(file.read_bytes())
     done = invoke("plan", clip, "--ref-stream", keys)
     assert done.exit_code == 2
-    assert "found two pictures of one frame" in done.stderr
+    assert "lists the same frame for two of the pictures" in done.stderr
 
 
 def strip(plan: Plan) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def test_one_key_frame_without_a_time_is_found_by_its_content(
     trusted = read_plan(saved).reference.trusted
     assert trusted is not None
     assert (trusted.pts, trusted.ref_pts) == ((280,), (0,))
-    assert "what was edited in 1 key frame is carried to the frames around" in done.stdout
+    assert "the edits of 1 key frame are applied to the frames around" in done.stdout
 
 
 def test_a_run_killed_and_resumed_ends_with_the_same_bits(
