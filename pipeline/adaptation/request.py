@@ -103,8 +103,8 @@ def names_file(text: str) -> bool:
 def describe_file(file: Path, model: str, *, is_default: bool) -> Adaptation:
     """Return the adaptation that a file of adapted weights describes.
 
-    Raises InputError if the file was not adapted from the weights of `model` or, with `is_default`,
-    of one of its variants.
+    Raises InputError if the file was not adapted from the weights of `model` or, if `model` was not
+    chosen by the user (`is_default`), of one of its variants.
     """
     # torch is not needed for help and plans
     from crossnetpp.checkpoint import WeightsError, find_weights, load_network, read_adapted_facts

@@ -61,7 +61,7 @@ class DecodeStage:
         try:
             yield from self._read_batches(task)
         except Exception:
-            self._sources.check()  # a changed file explains any other error
+            self._sources.check()  # if a file has changed, report that instead
             raise
 
     def _read_batches(self, task: SegmentTask) -> Generator[Batch]:

@@ -31,8 +31,8 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
     are resized: there, each LR pixel covers a whole number of pixels, so a frame can be reduced
     exactly and compared with the LR frame. At the output's scale, an LR pixel may cover 1.5 pixels,
     or only one, which leaves nothing to compare. Only detail is resized, so a frame without
-    borrowed detail is bicubic up-sampling at every size.
-    Frames that were decoded as planes are complete and pass unchanged.
+    borrowed detail is bicubic up-sampling at every size. Frames decoded as planes are complete, and
+    pass unchanged.
     """
     if plan.planes:
         return Enhanced(batch.task, batch.pts, list(batch.lr), batch.concealed, batch.last)

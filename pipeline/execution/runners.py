@@ -25,7 +25,7 @@ Runner = Literal["inline", "ray"]
 
 @dataclass(frozen=True)
 class ExecutionReport:
-    """Which runner and engine ran the segments of an input, and how long each stage was busy."""
+    """The runner and engine that ran an input's segments, and how long each stage was busy."""
 
     runner: Runner
     engine: EngineInfo

@@ -41,7 +41,7 @@ class StreamStage:
         self._last = pts
 
     def conceal(self, pts: tuple[int, ...]) -> None:
-        """Do nothing: a stream has no record of corrupt frames that were replaced."""
+        """Do nothing, because a stream has no record of replaced corrupt frames."""
 
     def finish(self, task: SegmentTask) -> SegmentRecord:
         """Return a segment's record. Raises StageError if its frames are not those in the plan."""

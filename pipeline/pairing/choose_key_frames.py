@@ -38,7 +38,7 @@ Score = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Wish:
-    """How many key frames to choose.
+    """The requested number of key frames.
 
     Without `count` and `every`, key frames are added as long as each raises the mean likeness by
     LIKENESS_MARGIN or more.
@@ -64,7 +64,7 @@ def note_sharpness(frames: Iterable[Frame], found: array[float]) -> Iterator[Fra
 
 
 def list_scenes(pts: Sequence[int], cuts: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the range (first, end) of positions in `pts` of every scene."""
+    """Return each scene as a range (first, end) of positions in `pts`."""
     bounds = {0, len(pts), *(bisect_left(pts, cut) for cut in cuts)}
     return list(pairwise(sorted(bounds)))
 

@@ -112,7 +112,7 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
         )
 
     ignored = [option_name(name) for name in UNCOMPARED if name in given]
-    notes = (f"{', '.join(ignored)}: ignored, the plan decides",) if ignored else ()
+    notes = (f"{', '.join(ignored)}: ignored, because the plan decides",) if ignored else ()
 
     changed: dict[str, object] = {name: given[name] for name in OVERRIDES if name in given}
     changed["planes"] = plan.planes and given.get("engine", plan.engine) == plan.engine

@@ -25,7 +25,7 @@ from pipeline.schema.settings import InputSettings, OutputSettings
 LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0, "views": 1.0}
 
 _MOST_PICTURES = 10**9
-_USUAL_NAME_BYTES = 255  # limit on a name if the file system does not report one
+_USUAL_NAME_BYTES = 255  # longest name if the file system does not report a limit
 
 
 def check_output(

@@ -105,7 +105,7 @@ def choose_size(lr: Recording, ref: Recording, settings: PairingSettings) -> Out
 
 
 def _is_whole(lr: Recording, size: OutputSize, scale: int | None) -> bool:
-    """Return whether a size is that of the network's frames."""
+    """Return whether `size` equals the size of the network's frames."""
     return scale is not None and (size.width, size.height) == (lr.width * scale, lr.height * scale)
 
 
@@ -184,7 +184,7 @@ def _find_display_aspect(lr: Recording) -> Fraction:
 
 
 def _round(length: Fraction) -> int:
-    """Return the nearest whole number."""
+    """Return `length` rounded to the nearest whole number."""
     return int(length + Fraction(1, 2))
 
 

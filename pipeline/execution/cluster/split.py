@@ -87,7 +87,7 @@ class EncodeActor:
 
 
 class RemoteDecode:
-    """The decoder of a SegmentWorker that decodes in a separate actor."""
+    """A decoder for SegmentWorker that runs in a separate actor."""
 
     def __init__(self, plan: Plan, *, borrow: bool) -> None:
         self._actor = _start(DecodeActor, plan, borrow)
@@ -111,7 +111,7 @@ class RemoteDecode:
 
 
 class RemoteEncode:
-    """The encoder of a SegmentWorker that encodes in a separate actor."""
+    """An encoder for SegmentWorker that runs in a separate actor."""
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._actor = _start(EncodeActor, plan, folder)

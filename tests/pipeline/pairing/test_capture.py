@@ -93,8 +93,8 @@ def test_a_recording_by_the_bicubic_kernel_keeps_it(folder: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(("offset", "note"), [
-    (0.02, "capture: no reference shows the same instant as a frame, so nothing is measured and the "
-     "bicubic kernel is assumed"),
+    (0.02, "capture: no reference shows the same instant as a frame, so nothing is measured and "
+     "the bicubic kernel is assumed"),
     (0.32, "capture: nothing is measured, because only 1 of 2 pairs shows the same instant in LR "
      "and HR (something moved); the bicubic kernel is assumed"),
 ])  # fmt: skip
@@ -213,7 +213,7 @@ def test_an_edited_plan_is_checked_and_its_capture_is_kept(folder: Path, tmp_pat
     made, _ = plan(folder / "lr.mkv", folder / "keys.mkv", "--save", saved)
     again, _ = plan(folder / "lr.mkv", folder / "keys.mkv", "--plan", saved, "--capture", "sensor")
     assert again.capture == made.capture
-    assert any("--capture: ignored, the plan decides" in note for note in again.notes)
+    assert any("--capture: ignored, because the plan decides" in note for note in again.notes)
 
     data = json.loads(saved.read_text())
     data["capture"]["rows"][0][7] += 0.5

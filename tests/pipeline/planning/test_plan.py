@@ -186,7 +186,7 @@ def test_options_beside_a_plan_are_accepted_or_refused(
     again = RunSettings(input=lr, scale="2", select="time", max_ref_distance=2, segment=10)
     repeated = load_plan(tmp_path / "plan.json", again)
     assert repeated.digest() == plan_of().digest()
-    assert any("--segment: ignored, the plan decides" in note for note in repeated.notes)
+    assert any("--segment: ignored, because the plan decides" in note for note in repeated.notes)
     with pytest.raises(
         InputError, match=r"found --max-ref-distance 1\.0, but the plan .* was made with 2\.0"
     ):
