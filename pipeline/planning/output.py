@@ -125,7 +125,7 @@ def _check_name_length(output: Path, pictures: str = "") -> None:
     longest = max(len(os.fsencode(name)) for name in beside)
     if longest > most:
         raise InputError(
-            f"the name of the output, its run folder or its plan has {longest} bytes, but "
+            f"found a name of {longest} bytes for the output, its run folder or its plan, but "
             f"{output.parent} allows at most {most}; use a shorter -o"
         )
 

@@ -174,7 +174,7 @@ def test_too_long_names_of_outputs_are_refused_at_once(
         assert done.exit_code == 0, done.output
         assert out.is_file()
     else:
-        assert_refused(done, "the name of the output, its run folder or its plan has")
+        assert_refused(done, "found a name of")
         assert list(tmp_path.iterdir()) == []
 
 
@@ -298,7 +298,9 @@ def test_a_folder_that_contains_the_input_is_not_replaced(tmp_path: Path) -> Non
     small = write_stills(whole / "small", 48)
     large = write_stills(tmp_path / "large", 96)
     before = content_digest(small)
-    assert_refused(run(small, "--ref-stream", large, "-o", whole, "--force"), "would be replaced")
+    assert_refused(
+        run(small, "--ref-stream", large, "-o", whole, "--force"), "would replace the folder"
+    )
     assert_refused(run(large, "--ref-stream", small, "-o", whole, "--force"), "")
     assert content_digest(small) == before
 
@@ -309,7 +311,7 @@ def test_force_replaces_folders_of_pictures_only(tmp_path: Path) -> None:
     out = write_stills(tmp_path / "out", 16)
     (out / "notes.txt").write_text("mine")
     before = content_digest(out)
-    assert_refused(run(small, "--ref-stream", large, "-o", out, "--force"), "found notes.txt in")
+    assert_refused(run(small, "--ref-stream", large, "-o", out, "--force"), "contains notes.txt")
     assert content_digest(out) == before
     (out / "notes.txt").unlink()
     assert run(small, "--ref-stream", large, "-o", out, "--force").exit_code == 0

@@ -66,7 +66,7 @@ def test_pictures_may_be_removed_and_others_added(clip: Path, tmp_path: Path) ->
     (keys / "photo_1.301s.png").rename(keys / "photo.png")
     done = invoke("plan", clip, "--ref-stream", keys)
     assert done.exit_code == 2
-    assert "found photo in" in done.stderr
+    assert "the picture photo in" in done.stderr
     assert "expected a time in its name" in done.stderr
 
 
