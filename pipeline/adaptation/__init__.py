@@ -1,1 +1,1 @@
-"""Adapt the weights to a recording: its key frames, the decision, the training, the files."""
+"""Adapt the weights to a recording: choose its key frames, decide, train, and store the result."""

@@ -19,28 +19,28 @@ if TYPE_CHECKING:
     from crossnetpp.adaptation import KeyFrame
 
 LEAST_KEYS_OF_AUTO = 4
-ENGINES_OF_AUTO = ("auto", "torch")  # others need minutes to be built for new weights
-SHARE_OF_RUN = 0.25  # most of a run's time that `auto` spends on adapting
+ENGINES_OF_AUTO = ("auto", "torch")  # building another for new weights takes minutes
+SHARE_OF_RUN = 0.25  # largest share of a run's time that `auto` spends on adapting
 LEAST_STEPS_OF_AUTO = 20
-SAMPLE_KEYS = 3  # key frames that are read at a time, until a training step can be timed with them
-STEPS = (10, 20, 40, 80, 160)  # few choices, so that small differences in speed decide little
-FORWARD_PASSES = 3  # per picture; they take as long as a training step
+SAMPLE_KEYS = 3  # key frames read at a time, until there are enough to time a training step
+STEPS = (10, 20, 40, 80, 160)  # few choices, so that small differences in speed rarely matter
+FORWARD_PASSES = 3  # that take as long as a training step of the same size
 
-# Pixels of the network's frames, times references, below which no adaptation pays, however fast the
-# machine is: a run of an engine as slow as PyTorch would take less time than
+# Pixels of the network's frames, times references, below which adaptation never pays, however fast
+# the machine is: even with an engine as slow as PyTorch, the run would take less time than
 # LEAST_STEPS_OF_AUTO / SHARE_OF_RUN training steps.
 LEAST_WORK = 55_000_000
 
 
 class Decision(NamedTuple):
-    """The adaptation of a run, or None, and a sentence about the decision, or ""."""
+    """A run's adaptation (or None), and a sentence about the decision (may be empty)."""
 
     adaptation: Adaptation | None
     note: str
 
 
 def find_stored_adaptation(plan: Plan, request: AdaptRequest) -> Adaptation | None:
-    """Return the adaptation of an unfinished run of the same plan and request, or None."""
+    """Return the adaptation of an unfinished run with the same plan and request, or None."""
     stored = find_stored_plan(plan)
     if stored is None or not is_same_adaptation(stored.adaptation, plan, request):
         return None
@@ -50,7 +50,7 @@ def find_stored_adaptation(plan: Plan, request: AdaptRequest) -> Adaptation | No
 
 
 def is_same_adaptation(stored: Adaptation | None, plan: Plan, request: AdaptRequest) -> bool:
-    """Return whether a stored adaptation is the plan's or, if the plan has none, the request's."""
+    """Return whether a stored adaptation matches the plan's or, if it has none, the request."""
     if stored is None:
         return False
     if plan.adaptation is not None:  # from a plan that the user passed
@@ -69,10 +69,10 @@ def decide_adaptation(
     find_run_seconds: Callable[[], float | None],
     progress: Reporter,
 ) -> Decision:
-    """Decide on the training for a new run.
+    """Decide whether and how long to train for a new run.
 
-    `find_run_seconds` returns an estimate of the run's seconds. If that is None, the run's time is
-    estimated from the time of a training step.
+    `find_run_seconds` returns an estimate of the run's duration in seconds. If that is None, the
+    duration is estimated from the time of a training step.
     """
     if request.kind in ("off", "file") or plan.engine == "bicubic":
         return Decision(None, "")
@@ -111,7 +111,7 @@ def decide_to_share(plan: Plan, request: AdaptRequest, weights: Path) -> Decisio
     pairs = list_key_pairs(plan)
     if len(pairs) < LEAST_KEY_FRAMES:
         found = f"key frames that show a frame of the input: {len(pairs)}"
-        note = f"{found}, expected {LEAST_KEY_FRAMES} or more to try the weights of the batch on"
+        note = f"{found}, expected {LEAST_KEY_FRAMES} or more to test the weights of the batch"
         return Decision(None, f"the weights are not adapted: {note}")
     shared = Adaptation(
         request=request.kind,
@@ -124,14 +124,14 @@ def decide_to_share(plan: Plan, request: AdaptRequest, weights: Path) -> Decisio
 
 
 def _time_step(plan: Plan, pairs: list[KeyPair]) -> float | str:
-    """Return the seconds of a training step on this machine, or why there can be none."""
+    """Return the duration of a training step in seconds, or the reason why none is possible."""
     from crossnetpp.adaptation import time_step
     from pipeline.adaptation.key_frames import find_taps
     from pipeline.adaptation.training import load_adaptable
 
     network = load_adaptable(plan)
     if network is None:
-        return f"the network of {plan.model} cannot be adapted; only that of fast can"
+        return f"the network of {plan.model} cannot be adapted; only the network of fast can"
     keys = _read_sample(plan, pairs)
     try:
         return time_step(network, keys, find_taps(plan), threads=plan.threads)
@@ -140,9 +140,9 @@ def _time_step(plan: Plan, pairs: list[KeyPair]) -> float | str:
 
 
 def _read_sample(plan: Plan, pairs: list[KeyPair]) -> list[KeyFrame]:
-    """Return the first key frames with which a step can be trained, or all if there are too few.
+    """Return the first key frames that suffice for a training step, or all if they never do.
 
-    Some of the first pairs may show another instant, be corrupt, or stand alone in their scene.
+    Some of the first pairs may show different instants, be corrupt, or be alone in their scene.
     """
     from crossnetpp.adaptation import check_key_frames
     from pipeline.adaptation.key_frames import read_key_frames
@@ -164,7 +164,7 @@ def _choose_steps(
     step_seconds: float,
     run_seconds: float | None,
 ) -> Decision:
-    """Decide on the steps that fit into the requested time, or into a share of the run's time."""
+    """Choose how many steps fit into the requested time, or into a share of the run's time."""
     from crossnetpp.adaptation import PIXELS_PER_STEP, count_steps
 
     if request.kind == "seconds":

@@ -23,8 +23,8 @@ from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Plan
 
 MOST_KEYS = 32
-MOST_PIXELS = 200_000_000  # of all key frames, at the network's or the reference's size
-RUN_LENGTH = 8  # consecutive key frames that are taken together from a long recording
+MOST_PIXELS = 200_000_000  # in all key frames, at the larger of the network's and reference's sizes
+RUN_LENGTH = 8  # consecutive key frames that form a group in a long recording
 LEAST_KEYS = 3
 LEAST_AGREEMENT = 24.0  # dB of PSNR between LR and the reduced reference
 
@@ -56,7 +56,7 @@ def list_key_pairs(plan: Plan) -> list[KeyPair]:
 
 
 def pick_groups(pairs: Sequence[KeyPair], most: int) -> list[KeyPair]:
-    """Return at most `most` pairs, as groups of neighbours that are spread over all of them."""
+    """Return at most `most` pairs, in groups of neighbours spread evenly over all pairs."""
     if len(pairs) <= most:
         return list(pairs)
     groups = max(1, most // RUN_LENGTH)
@@ -67,7 +67,7 @@ def pick_groups(pairs: Sequence[KeyPair], most: int) -> list[KeyPair]:
 
 
 def find_taps(plan: Plan) -> Taps:
-    """Return the kernel that reduced HR to LR, bicubic if no other was measured or set."""
+    """Return the kernel that reduced HR to LR, which is bicubic unless another is known."""
     taps = make_taps(plan.capture)
     return make_bicubic_taps(plan.scale) if taps is None else taps
 
@@ -75,8 +75,8 @@ def find_taps(plan: Plan) -> Taps:
 def read_key_frames(plan: Plan, pairs: Sequence[KeyPair]) -> list[KeyFrame]:
     """Return the key frames on the network's grid, in the colours of LR, as 8-bit pictures.
 
-    They are cropped to what the reference shows. Pairs whose pictures do not agree, that show
-    another instant because something moved, or of which one is corrupt, are left out.
+    They are cropped to what the reference shows. A pair is left out if one of its pictures is
+    corrupt, or if the two do not agree or show different instants because something moved.
     """
     pictures = read_pairs(plan.input, plan.reference.clip, [(p.pts, p.ref_pts) for p in pairs])
     fitter = ReferenceFitter(plan)
@@ -106,7 +106,7 @@ def read_key_frames(plan: Plan, pairs: Sequence[KeyPair]) -> list[KeyFrame]:
 
 
 def _edit_inputs(plan: Plan, pictures: PicturePairs) -> PicturePairs:
-    """Return the pairs with LR edited like its trusted key frame, as a run enhances it."""
+    """Return the pairs with LR edited like its trusted key frame, as in a run."""
     with open_edited(plan) as edited:
         return {(pts, ref): (edited.get(pts), hr) for (pts, ref), (_, hr) in pictures.items()}
 

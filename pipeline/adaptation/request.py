@@ -1,4 +1,4 @@
-"""What `--adapt` requests, and files of weights that were adapted earlier."""
+"""Parse `--adapt`, and describe files of weights that were adapted earlier."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AdaptRequest:
-    """A parsed `--adapt`."""
+    """The parsed value of `--adapt`."""
 
     kind: Literal["auto", "off", "seconds", "file"]
     seconds: float | None = None
@@ -28,16 +28,16 @@ class AdaptRequest:
 
 
 class AdaptedSettings(NamedTuple):
-    """Settings in which a file of adapted weights, if `--adapt` is one, is the model."""
+    """Settings whose model is the file of adapted weights if `--adapt` names one."""
 
     settings: RunSettings
     request: AdaptRequest
     from_file: Adaptation | None
-    """The adaptation that the file describes; None without a file."""
+    """The adaptation that the file describes, or None without a file."""
 
 
 def use_adapted_file(settings: RunSettings) -> AdaptedSettings:
-    """Return the settings; if `--adapt` is a file of adapted weights, it becomes their model.
+    """Return the settings; if `--adapt` is a file of adapted weights, the file becomes the model.
 
     Raises InputError if `--adapt` is invalid, or if the file was not adapted from the weights of
     the settings' model.
@@ -53,7 +53,7 @@ def use_adapted_file(settings: RunSettings) -> AdaptedSettings:
 
 
 def parse_adapt(text: str) -> AdaptRequest:
-    """Parse `auto`, `off`, a time or the path of a file, which must not look like a time.
+    """Parse `auto`, `off`, a time, or the path of a file, which must not look like a time.
 
     Raises InputError if it is none of these.
     """
@@ -76,15 +76,15 @@ def parse_adapt(text: str) -> AdaptRequest:
 
 
 def train_nothing(request: AdaptRequest) -> AdaptRequest:
-    """Return the request for a run with a second pass: the same for a file, otherwise `off`.
+    """Return the request for a run with a second pass: unchanged for a file, otherwise `off`.
 
-    A second pass borrows from results of the first, from which nothing can be learned. Raises
-    InputError if the request is for a time.
+    The second pass borrows from results of the first, from which nothing can be learned. Raises
+    InputError if the request is for a training time.
     """
     if request.kind == "seconds":
         raise InputError(
-            f"found --adapt {request.seconds:g} with --consistent, which trains nothing, expected "
-            "off or a file; adapt the weights with `pipeline adapt`, and pass its file"
+            f"found --adapt {request.seconds:g} with --consistent, which cannot train, expected "
+            "off or a file; adapt the weights with `pipeline adapt`, and pass its output file"
         )
     return request if request.kind == "file" else AdaptRequest("off")
 
@@ -103,8 +103,8 @@ def names_file(text: str) -> bool:
 def describe_file(file: Path, model: str, *, is_default: bool) -> Adaptation:
     """Return the adaptation that a file of adapted weights describes.
 
-    Raises InputError if the file was not adapted from the weights of `model` or, with `is_default`,
-    of one of its variants.
+    Raises InputError if the file was not adapted from the weights of `model` or, if `model` was not
+    chosen by the user (`is_default`), of one of its variants.
     """
     # torch is not needed for help and plans
     from crossnetpp.checkpoint import WeightsError, find_weights, load_network, read_adapted_facts
@@ -116,14 +116,14 @@ def describe_file(file: Path, model: str, *, is_default: bool) -> Adaptation:
         bases = {sha256(find_weights(name)): name for name in (model, *variants)}
         if facts is None:
             raise InputError(
-                f"found weights in {file} that were not adapted to a recording, expected a file "
-                "that pipeline adapt wrote; try --model instead of --adapt"
+                f"the weights in {file} were not adapted to a recording, expected a file that "
+                "pipeline adapt wrote; try --model instead of --adapt"
             )
         if facts.base not in bases:
             known = " or ".join(f"{name} ({digest[:12]})" for digest, name in bases.items())
             raise InputError(
-                f"found weights in {file} adapted from other weights ({facts.base[:12]}), expected "
-                f"{known}; run pipeline adapt again, or pass the same --model"
+                f"the weights in {file} were adapted from other weights ({facts.base[:12]}), "
+                f"expected {known}; run pipeline adapt again, or pass the same --model"
             )
         load_network(str(file))
     except WeightsError as error:
@@ -147,18 +147,18 @@ class PlannedAdaptation(NamedTuple):
     """A plan, and the request for its adaptation."""
 
     plan: Plan
-    """The plan; it contains an adaptation only if that is decided."""
+    """The plan, which contains an adaptation only if that has been decided."""
     request: AdaptRequest
     from_file: Adaptation | None
-    """The adaptation that the file of adapted weights describes; None without a file."""
+    """The adaptation that the file of adapted weights describes, or None without a file."""
 
 
 def take_request(
     plan: Plan, request: AdaptRequest, from_file: Adaptation | None
 ) -> PlannedAdaptation:
-    """Return a plan, and the request that it contains if it was made earlier, or else `request`.
+    """Return the plan with its own request for an adaptation, or with `request` if it has none.
 
-    Raises InputError if the plan requests adapted weights from a file, but its model is no such
+    Raises InputError if the plan requests adapted weights from a file, but its model is not such a
     file.
     """
     planned = plan.adaptation
@@ -183,7 +183,7 @@ def _describe_planned_file(model: str) -> Adaptation:
         raise InputError(str(error)) from error
     if facts is None:
         raise InputError(
-            f"found the model {model} in a plan whose adaptation has the request file, expected a "
-            "file that pipeline adapt wrote; pass --adapt FILE, or another --model"
+            f"the plan requests adapted weights from a file, but its model {model} is not a file "
+            "that pipeline adapt wrote; pass --adapt FILE, or another --model"
         )
     return _describe_facts(facts)

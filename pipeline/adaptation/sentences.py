@@ -6,13 +6,13 @@ from pipeline.schema.adaptation import Adaptation
 
 
 def describe_adaptation(adaptation: Adaptation | None) -> str:
-    """Return a sentence about the result of a plan's adaptation; "" if there was none."""
+    """Return a sentence about the result of a plan's adaptation, or "" if there is none."""
     if adaptation is None or not adaptation.done:
         return ""
     if not adaptation.used:
         return f"the weights are not adapted: {adaptation.note}"
 
-    text = f"the weights are adapted by {adaptation.steps} steps"
+    text = f"the weights are adapted with {adaptation.steps} steps"
     if adaptation.request == "file":
         text += " of an earlier training"
     elif adaptation.shared:
@@ -27,7 +27,7 @@ def describe_adaptation(adaptation: Adaptation | None) -> str:
 
 
 def _describe_gain(before: float | None, gain: float) -> str:
-    where = "on key frames that were held out"
+    where = "on held-out key frames"
     if before is None:
         return f"{gain:+.2f} dB {where}"
     return f"PSNR {before:.2f} -> {before + gain:.2f} dB {where}"

@@ -1,7 +1,7 @@
-"""Weights that a batch adapts to one of its inputs, and tries on all others.
+"""Weights that a batch adapts to one of its inputs and tries on all others.
 
-They are stored in a file beside the list of failures until all inputs are done, so that a batch
-that was stopped goes on with the same weights.
+They are stored in a file beside the list of failures until all inputs are done, so that a stopped
+batch continues with the same weights.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline.ledger.durable import fsync
 from pipeline.paths import is_url
 from pipeline.remote import cache, transfer
 
-_DIGITS = 12  # of the base's digest in the name of a file
+_DIGITS = 12  # of the base's digest, in a file name
 
 
 class SharedWeights:
@@ -42,7 +42,7 @@ class SharedWeights:
         return file if facts is not None and facts.base == base else None
 
     def offer(self, weights: Path, base: str) -> None:
-        """Store weights for later inputs, unless some from the same base are stored already."""
+        """Store weights for later inputs, unless weights from the same base are already stored."""
         if self.find(base) is not None:
             return
         place = self._name_file(base)
@@ -56,7 +56,7 @@ class SharedWeights:
         attempt.replace(place)
 
     def remove(self) -> None:
-        """Delete the files, which no later input needs."""
+        """Delete the files once no input needs them."""
         stem = re.escape(Path(self._place).name)
         name = re.compile(rf"{stem}-[0-9a-f]{{{_DIGITS}}}\.safetensors(\.attempt)?")
         if is_url(self._place):

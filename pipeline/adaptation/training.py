@@ -25,7 +25,7 @@ PRESET = "fast"
 
 
 def load_adaptable(plan: Plan) -> CrossNetFast | None:
-    """Return the network of a plan, or None if it is not one that can be adapted.
+    """Return the network of a plan, or None if it cannot be adapted.
 
     Raises InputError if its weights cannot be loaded.
     """
@@ -39,8 +39,8 @@ def load_adaptable(plan: Plan) -> CrossNetFast | None:
 def train_planned(ledger: Ledger, progress: Reporter, shared: SharedWeights | None = None) -> None:
     """Train or try the weights that the ledger's plan requires, unless the run folder has them.
 
-    The plan in the ledger then has the result. `shared` holds the weights that the inputs of a
-    batch share. Raises StageError if the plan requires shared weights that are missing.
+    The result is stored in the ledger's plan. `shared` holds the weights that the inputs of a batch
+    share. Raises StageError if the plan requires shared weights that are missing or have changed.
     """
     plan = ledger.plan
     planned = plan.adaptation
@@ -85,7 +85,7 @@ def train_planned(ledger: Ledger, progress: Reporter, shared: SharedWeights | No
 
 
 def train_weights(plan: Plan, planned: Adaptation, progress: Reporter) -> Adapted:
-    """Train on the planned key frames, and report the progress."""
+    """Train on the planned key frames, and report progress."""
     with progress.step("reading the key frames"):
         keys = read_key_frames(plan, planned.pairs)
         network = load_adaptable(plan)
@@ -114,14 +114,14 @@ def _find_shared(plan: Plan, planned: Adaptation, shared: SharedWeights | None) 
     weights = None if shared is None else shared.find(plan.model_sha256)
     if weights is None or sha256(weights) != planned.shared:
         raise StageError(
-            "found no weights of the batch, expected those with which this run began; run the same "
-            "command again"
+            "the adapted weights of the batch with which this run began are missing or have "
+            "changed; run the same command again"
         )
     return weights
 
 
 def _try_weights(plan: Plan, planned: Adaptation, weights: Path, progress: Reporter) -> Adapted:
-    """Judge weights from another input of the batch on the planned key frames."""
+    """Test weights from another input of the batch on the planned key frames."""
     with progress.step("trying the weights of the batch on the key frames"):
         keys = read_key_frames(plan, planned.pairs)
         network = load_adaptable(plan)

@@ -1,1 +1,1 @@
-"""Frames as arrays or tensors: `Enhancer` enhances them without any file."""
+"""Enhance frames that are arrays or tensors, without any files."""

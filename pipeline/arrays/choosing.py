@@ -18,8 +18,8 @@ class ArrivingFrames:
     """Chooses the references of each frame as soon as no later frame can change the choice.
 
     A scene cut between a frame and a later reference excludes that reference. A choice therefore
-    waits for the last of the next `ref_count` references in reach (only one if `ref_count` is
-    None), and for the few frames that the cut finder looks ahead.
+    waits until every cut is known up to the last of the next `ref_count` references in reach (the
+    next one if `ref_count` is None). The cut finder looks a few frames ahead.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class ArrivingFrames:
         return self._choose_up_to(certain)
 
     def finish(self) -> list[ReferenceChoice]:
-        """Return the choices of the remaining frames, after the last frame was added."""
+        """Return the choices for the remaining frames, once the last frame has been added."""
         self._cuts[:] = map(self._at, self._finder.cuts())
         return self._choose_up_to(self._arrived)
 
     def _choose_up_to(self, end: int) -> list[ReferenceChoice]:
-        """Return the choices of all frames before number `end` that were not returned earlier."""
+        """Return the choices for frames before number `end` that were not returned earlier."""
         chosen = list(islice(self._choices, end - self._chosen))
         self._chosen = end
         return chosen
@@ -68,7 +68,7 @@ class ArrivingFrames:
         return float(number / self._rate)
 
     def _is_certain(self, number: int) -> bool:
-        """Return whether every cut is known up to the last reference that may serve a frame."""
+        """Return whether every cut is known up to the last reference that a frame may use."""
         at = self._at(number)
         after = bisect_right(self._seconds, at)
         # up to `count` references of a frame may follow it

@@ -1,4 +1,4 @@
-"""Enhance frames that a program holds as arrays or tensors, by the same steps as a run."""
+"""Enhance frames that a program holds as arrays or tensors, with the same steps as a run."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ from pipeline.schema.settings import ExecutionSettings, PairingSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Pixels of output that `auto` assumes for an iterator of unknown length when it chooses an engine:
-# about an hour of 4K.
+# Output pixels that `auto` assumes when it chooses an engine for an iterator of unknown length:
+# roughly an hour of 4K video.
 LONG_VIDEO = 10**12
-# A batch belongs to the task of a segment; nothing of this one is committed.
+# Every batch belongs to the task of a segment. This is a placeholder; no segment is committed.
 _TASK = SegmentTask(Segment(index=0, start_pts=0, end_pts=0, frames=0), ReferenceMap())
 
 
 class Enhancer:
-    """Enhances frames with the detail of references, and keeps its engine between calls.
+    """Enhances frames with detail from references, and keeps its engine between calls.
 
     Frames and references are NumPy arrays (H x W x 3 RGB) or PyTorch tensors (3 x H x W or
     H x W x 3 RGB) on any device, in uint8, uint16 or floating point from 0 to 1. The result has the
@@ -54,8 +54,8 @@ class Enhancer:
     form than frames. Engines take 8-bit or 16-bit pixels in the CPU's memory, so floating-point
     frames keep 16 bits of precision.
 
-    A reference shows what its frame shows, in the same proportions. With scale="auto", it is at
-    least 1.3 times as large as the frame.
+    A reference must show what its frame shows, in the same proportions. With scale="auto", it must
+    be at least 1.3 times as large as the frame.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class Enhancer:
         ref_count: int | None = None,
         batch: int = 2,
     ) -> None:
-        """Check the options, which mean the same as for `pipeline run`.
+        """Check the options, which have the same meaning as in `pipeline run`.
 
-        The engine is loaded when the first frame is enhanced. `model` is a name or a file of
-        weights, such as one from `pipeline adapt`. `capture` is "bicubic", "sensor", or the file of
-        a plan in which it was measured. Raises InputError if an option is invalid.
+        The engine is loaded when the first frame is enhanced. `model` is the name of a model or the
+        path of a weights file, such as one from `pipeline adapt`. `capture` is "bicubic", "sensor",
+        or the path of a plan whose capture was measured. Raises InputError if an option is invalid.
         """
         self._execution = check_settings(
             ExecutionSettings, {"engine": engine, "model": model, "batch": batch}
@@ -92,9 +92,9 @@ class Enhancer:
         check_engine(self._execution.engine)
         if self._pairing.capture == "auto":
             raise InputError(
-                "found capture='auto' for frames that arrive one by one, expected \"bicubic\", "
-                '"sensor" or a plan; measure it with `pipeline plan ... --save plan.json`, and '
-                "pass that file"
+                "capture='auto' is not possible for frames that arrive one by one, expected "
+                '"bicubic", "sensor" or a plan; measure the capture with '
+                "`pipeline plan ... --save plan.json`, and pass that file"
             )
         self._engines = EngineCache()
         self._engine: Engine | None = None
@@ -115,15 +115,16 @@ class Enhancer:
 
         `references` are pairs of a time and a picture. An integer is the number of the frame that
         the picture shows, counted from 0, and a float is a time in seconds. `rate` is the number of
-        frames per second. It may be left out if no reference has a time in seconds, and is then 25.
+        frames per second. It defaults to 25, but is required if a reference has a time in seconds.
 
         As in a run, a frame borrows from the nearest reference within `max_ref_distance` seconds
-        and, by default, also from the nearest one on its other side where that is worth the time.
+        and, by default, also from the nearest one on the other side of it in time, where the extra
+        time pays off.
         It never borrows across a scene cut. To find the cuts, frames are read ahead up to the next
         references in reach, and a few frames farther.
 
         Raises InputError (or PairingError) if references, frames or the engine cannot be used, and
-        StageError if the engine fails. The form and times of the references are checked at once,
+        StageError if the engine fails. The references' forms and times are checked immediately, and
         everything else while the frames are enhanced.
         """
         pairs = check_pairs(references)
@@ -135,10 +136,10 @@ class Enhancer:
     def frame(
         self, frame: Picture, references: Sequence[NDArray[Any] | Tensor] | NDArray[Any] | Tensor
     ) -> Picture:
-        """Return one enhanced frame, which borrows from one reference or several.
+        """Return one enhanced frame, which borrows from one or several references.
 
-        All references have the same weight. The first one determines the size of the result if the
-        options leave it open. Raises InputError (or PairingError) if the frame, the references or
+        All references have the same weight. The first one determines the size of the result unless
+        the options do. Raises InputError (or PairingError) if the frame, the references or
         the engine cannot be used, and StageError if the engine fails.
         """
         single = isinstance(references, np.ndarray) or is_tensor(references)
@@ -221,14 +222,14 @@ class _VideoCall:
         height, width = pixels.shape[:2]
         if (width, height, depth) != (lr.width, lr.height, lr.bit_depth):
             raise InputError(
-                f"found {width}x{height} in {depth} bits as {name}, expected "
-                f"{lr.width}x{lr.height} in {lr.bit_depth} bits, like frame 0; start another call "
-                "of `video` where the frames change"
+                f"{name} is {width}x{height} with {depth} bits, expected {lr.width}x{lr.height} "
+                f"with {lr.bit_depth} bits, like frame 0; call `video` again for frames of another "
+                "size or depth"
             )
 
     def add(self, pixels: Pixels, form: Form) -> Iterator[Any]:
         """Add the next frame, and yield the enhanced frames of full batches."""
-        # a copy, because readers of video often reuse one array for all frames
+        # a copy, because video readers often reuse one array for all frames
         self._waiting.append((pixels.copy(), form))
         yield from self._pair(self._arriving.add(pixels))
 
@@ -238,7 +239,7 @@ class _VideoCall:
         yield from self._enhance_batch()
 
     def _pair(self, choices: Iterable[ReferenceChoice]) -> Iterator[Any]:
-        """Pair the waiting frames that `choices` are for, and yield the results of full batches."""
+        """Pair the next waiting frames with their choices, and yield the frames of full batches."""
         for choice in choices:
             pixels, form = self._waiting.popleft()
             self._paired.append(self._pairer.pair(choice, pixels, self._interval))

@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 Picture = TypeVar("Picture", bound="NDArray[Any] | Tensor")
 
 EXPECTED = (
-    "an array of H x W x 3 RGB, or a tensor of 3 x H x W or H x W x 3 RGB, in uint8, uint16 or "
+    "an H x W x 3 RGB array, or a 3 x H x W or H x W x 3 RGB tensor, in uint8, uint16 or "
     "floating point from 0 to 1"
 )
 _DEEPEST = 65535  # floating-point pictures are converted to 16 bits
-# Floating-point values beyond these limits are not an overshoot of 0 to 1, but another range.
+# Floating-point values beyond these limits are no overshoot, but have a range other than 0 to 1.
 _LEAST, _MOST = -1.0, 2.0
 
 
 @dataclass(frozen=True)
 class Form:
-    """The form in which a program passed a picture, and in which it gets the result."""
+    """The form in which a program passes a picture and receives the result."""
 
     dtype: Any
     device: Any
-    """The device of a tensor; None for an array."""
+    """The device of a tensor, or None for an array."""
     is_planar: bool
-    """Whether it is 3 x H x W, not H x W x 3."""
+    """Whether the layout is 3 x H x W rather than H x W x 3."""
 
     def restore(self, pixels: Pixels) -> Any:
         """Return pixels (H x W x 3) as an array or a tensor of this form."""
@@ -45,7 +45,7 @@ class Form:
 
         import torch
 
-        # PyTorch computes hardly anything with uint16
+        # PyTorch supports hardly any operation on uint16
         wide = pixels if self.dtype == torch.uint8 else pixels.astype(np.int32)
         tensor = torch.from_numpy(wide).to(self.device)
         if self.is_planar:
@@ -64,8 +64,8 @@ def is_tensor(picture: object) -> TypeGuard[Tensor]:
 def find_form(picture: object, name: str) -> tuple[Form, tuple[int, int]]:
     """Return the form of a picture, and its height and width.
 
-    Raises InputError, which calls the picture `name`, if its type, shape or data type is not
-    supported.
+    `name` names the picture in error messages. Raises InputError if its type, shape or data type is
+    not supported.
     """
     if is_tensor(picture):
         shape = tuple(picture.shape)
@@ -93,7 +93,7 @@ def find_form(picture: object, name: str) -> tuple[Form, tuple[int, int]]:
         kind = "an array" if form.device is None else "a tensor"
         size = " x ".join(map(str, shape)) or "a single number"
         raise InputError(
-            f"found {kind} of {size} in {picture.dtype} as {name}, expected {EXPECTED}; "
+            f"found {kind} of {size} ({picture.dtype}) as {name}, expected {EXPECTED}; "
             f"{_advise(shape)}"
         )
     return form, (shape[1], shape[2]) if form.is_planar else (shape[0], shape[1])
@@ -103,17 +103,18 @@ def _advise(shape: tuple[int, ...]) -> str:
     if len(shape) == 4:
         return "pass the pictures of a batch one by one"
     if len(shape) == 3 and 4 in (shape[0], shape[2]):
-        return "leave out the transparency"
+        return "remove the alpha channel"
     if len(shape) == 2:
-        return "repeat grey three times, as in numpy.dstack([grey] * 3)"
-    return "convert it to one of these"
+        return "repeat the grey channel three times, as in numpy.dstack([grey] * 3)"
+    return "convert it to one of these forms"
 
 
 def read_pixels(picture: object, name: str) -> Pixels:
     """Return a picture as pixels (H x W x 3), which may share the picture's memory.
 
-    Floating-point values are clipped to 0..1 and rounded to 16 bits. Raises InputError, which calls
-    the picture `name`, if its form is not supported or its values are far outside 0..1.
+    Floating-point values are clipped to 0..1 and rounded to 16 bits. `name` names the picture in
+    error messages. Raises InputError if its form is not supported, or its values are far outside
+    0..1.
     """
     form, _ = find_form(picture, name)
     if is_tensor(picture):

@@ -24,29 +24,29 @@ from pipeline.schema.plan import Plan, ReferencePlan
 from pipeline.schema.settings import ExecutionSettings, PairingSettings
 
 USUAL_RATE = Fraction(25)
-"""Frames per second if the caller states no rate and no reference has a time in seconds."""
+"""Frames per second if the caller gives no rate and no reference has a time in seconds."""
 LEAST_RATE, MOST_RATE = 0.01, 1000.0
 _LARGEST_DIVISOR = 1001  # as in 30000/1001
 
 
 @dataclass(frozen=True)
 class GivenReferences:
-    """The reference pictures that a program passes, in order of time."""
+    """The reference pictures from a program, in order of time."""
 
     times: References
-    """The pts of each is its position in `pictures`."""
+    """The references' times; the pts of a reference is its position in `pictures`."""
     pictures: list[Any]
     names: list[str]
-    """What error messages call each picture."""
+    """The name of each picture in error messages."""
 
     def get(self, pts: int) -> Pixels:
-        """Return the picture at a position as uint8 or uint16 H x W x 3 RGB."""
+        """Return the picture at position `pts` as uint8 or uint16, H x W x 3 RGB."""
         return read_pixels(self.pictures[pts], self.names[pts])
 
     def sizes(self) -> list[tuple[int, int]]:
         """Return the height and width of each picture.
 
-        Raises InputError if the form of one is not supported.
+        Raises InputError if a picture's form is not supported.
         """
         return [find_form(p, name)[1] for p, name in zip(self.pictures, self.names, strict=True)]
 
@@ -61,8 +61,8 @@ def parse_rate(rate: float | Fraction | None, references: Iterable[Any]) -> Frac
         timed = [pair[0] for pair in references if not isinstance(pair[0], Integral)]
         if timed:
             raise InputError(
-                f"found a reference at {timed[0]} seconds but no rate, expected the number of "
-                "frames per second; add rate=25, or give the numbers of frames as integers"
+                f"found a reference at {timed[0]} seconds, but no frame rate; pass the frames per "
+                "second, as in rate=25, or give frame numbers as integers"
             )
         return USUAL_RATE
 
@@ -89,15 +89,15 @@ def check_pairs(references: Iterable[Any]) -> list[tuple[Any, Any]]:
         if not is_time or (isinstance(when, Integral) and when < 0):
             found = f"{when!r} as the time of" if is_pair else f"{type(pair).__name__} as"
             raise InputError(
-                f"found {found} reference {number}, expected a pair: the number of a frame "
-                "(0, 1, ...) or a finite time in seconds (float), and a picture; try [(0, picture)]"
+                f"found {found} reference {number}, expected a pair of a frame number (0, 1, ...) "
+                "or a finite time in seconds (float), and a picture; try [(0, picture)]"
             )
         pairs.append((when, pair[1]))
 
     if not pairs:
         raise InputError(
             "found no references, expected at least one; pass a sharp picture of what the frame "
-            "shows, for a video with its time, as in [(0, picture)]"
+            "shows, or for a video, pairs of a time and a picture, as in [(0, picture)]"
         )
     return pairs
 
@@ -114,9 +114,9 @@ def order_references(pairs: list[tuple[Any, Any]], rate: Fraction) -> GivenRefer
 
 
 def _find_seconds(when: Any, rate: Fraction) -> float:
-    """Return the time in seconds that `when` means: a frame's number, or a time in seconds.
+    """Return the time in seconds for `when`, which is a frame number or a time in seconds.
 
-    A time to which a frame's time rounds, with three decimals, becomes exactly the frame's.
+    A time that equals a frame's time rounded to three decimals becomes exactly the frame's.
     """
     if isinstance(when, Integral):
         return float(int(when) / rate)
@@ -125,7 +125,7 @@ def _find_seconds(when: Any, rate: Fraction) -> float:
 
 
 def check_overlap(times: References, end: float, reach: float) -> None:
-    """Raise PairingError if all references are over `reach` seconds before or after the frames.
+    """Raise PairingError if all references are over `reach` seconds away from the frames.
 
     The first frame is at 0 seconds, and the last one at `end` seconds.
     """
@@ -133,8 +133,8 @@ def check_overlap(times: References, end: float, reach: float) -> None:
     if last < -reach or first > end + reach:
         raise PairingError(
             f"found references from {first:g} to {last:g} s for frames from 0 to {end:g} s, "
-            f"expected one within {reach:g} s of a frame; count frames and seconds from 0 at the "
-            "first frame, or raise max_ref_distance"
+            f"expected at least one within {reach:g} s of a frame; count frames and seconds from "
+            "the first frame, which is at 0, or raise max_ref_distance"
         )
 
 
@@ -162,7 +162,8 @@ def plan_frames(
         if not has_same_aspect(lr, reference, 0):
             raise PairingError(
                 f"found a reference of {reference.width}x{reference.height} for frames of "
-                f"{width}x{height}, expected the same proportions; crop it to what the frames show"
+                f"{width}x{height}, expected the same proportions; crop the reference to what "
+                "the frames show"
             )
     size = choose_size(lr, references[0], pairing)
 

@@ -22,11 +22,11 @@ from pipeline.schema.frame_size import match_pixel_aspect
 from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import dump_plan, plan_lines
 
-_LISTED_DIFFERENCES = 3  # that an error message lists; it only counts the others
+_LISTED_DIFFERENCES = 3  # an error message lists at most this many, and counts the rest
 
 
 def promised_frames(plan: Plan) -> FrameIndex:
-    """Return the index of the frames that the output must have, as listed in the plan."""
+    """Return an index of the frames that the output must have according to the plan."""
     return FrameIndex(
         pts=plan.reference_map.in_order().pts,
         keys=[],
@@ -88,18 +88,18 @@ def finish(
 ) -> str:
     """Join the segments, verify the output and publish it; return the path or URL of its plan.
 
-    `make_record` returns the record of the run up to the moment of the call, for the plan beside
-    the output. Everything is first written to the run folder, and nothing appears beside the output
-    before everything is verified. Raises StageError if a step fails, VerificationError if the
-    output differs from the plan, ChangedInputError if a recording is not the planned one, and
-    InputError if an output appeared during the run.
+    `make_record` returns the record of the run so far, which is added to the published plan.
+    Everything is written to the run folder first, and nothing is published before everything is
+    verified. Raises StageError if a step fails, VerificationError if the output differs from the
+    plan, ChangedInputError if a recording changed since it was planned, and InputError if an output
+    appeared during the run.
     """
     plan, output = ledger.plan, ledger.output
     # FFmpeg chooses the container from the suffix
     finished = ledger.folder.path / f"assembled{output.suffix}"
     files = ledger.committed_files()
     sources = UnchangedSources(plan)
-    sources.check()  # the sound and other streams are copied from the input
+    sources.check()  # audio and other streams are copied from the input
 
     try:
         with _resumable("assemble"):
@@ -113,8 +113,8 @@ def finish(
         rest = len(found) - _LISTED_DIFFERENCES
         more = f" and {rest} more" if rest > 0 else ""
         raise VerificationError(
-            f"found that the finished output differs from its plan: {listed}{more}, expected no "
-            "difference; try another container or encoder, or report it"
+            f"the finished output differs from its plan: {listed}{more}; try another container or "
+            "encoder, or report the problem"
         )
 
     with _resumable("publish"):
@@ -145,8 +145,8 @@ def _upload(ledger: Ledger, finished: Path, plan: Plan, *, force: bool) -> None:
     url = plan.output_url
     if not force and transfer.find_file(url) is not None:
         raise InputError(
-            f"found {redact_url(url)}, which appeared during the run, expected no output there; "
-            "move it elsewhere, or try --force to replace it"
+            f"another output appeared at {redact_url(url)} during the run; move it elsewhere, or "
+            "try --force to replace it"
         )
     ledger.announce_output(finished)
     transfer.write_bytes(locate_plan(ledger), dump_plan(plan).encode())
@@ -163,5 +163,5 @@ def _resumable(stage: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise StageError(
-            f"{stage}: {first_line(error)}; the segments are kept, run the same command again"
+            f"{stage}: {first_line(error)}; the segments are kept; run the same command again"
         ) from error

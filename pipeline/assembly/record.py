@@ -1,4 +1,4 @@
-"""Make the record of a run for the plan beside its output: command, speed, versions."""
+"""Make the record of a run (command, speed, versions) for the plan beside its output."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PACKAGES = (
 
 
 def format_command(settings: InputSettings) -> str:
-    """Return the command line of a run with these settings, which may be of any option groups."""
+    """Return the command line of a run with these settings, which may be of any option group."""
     values = settings.model_dump(mode="json", exclude_unset=True, exclude_none=True)
     words = ["pipeline", "run", settings.input]
     for field in sorted(list_options(*OPTION_GROUPS), key=attrgetter("name")):
@@ -46,7 +46,7 @@ def format_command(settings: InputSettings) -> str:
 
 
 def read_command(command: str) -> dict[str, str]:
-    """Map the names of settings to the values of the options in a command from `format_command`."""
+    """Return the settings in a command line from `format_command`, as a map from name to value."""
     spellings = {
         spelling: field
         for field in list_options(*OPTION_GROUPS)

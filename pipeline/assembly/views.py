@@ -1,4 +1,4 @@
-"""Join segments of views into the output's layout, and check that the output is complete."""
+"""Join the segments of a light field in the output's layout, and check the result."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def join_views(plan: Plan, source: LightField, files: Sequence[Path], finished: 
 def _match_cameras(
     plan: Plan, source: Grid, files: Sequence[Path], grid: Grid
 ) -> list[tuple[VideoClip, FrameIndex, list[Path], str]]:
-    """Return each camera's recording, index of frames, segment files and output name."""
+    """Return each camera's recording, frame index, segment files and output name."""
     cameras = []
     for position, view in enumerate(source.views):
         first = source.number(position, 0)
@@ -110,7 +110,7 @@ def _write_frames(
 
 
 class SheetVideo(SheetSink):
-    """Writes a video whose frames contain all views, with the input's times and other streams."""
+    """Writes a video in which each frame contains all views, with the input's times and streams."""
 
     def __init__(
         self, source: LightField, grid: Grid, out: Path, size: tuple[int, int], bits: int
@@ -131,7 +131,7 @@ class SheetVideo(SheetSink):
         self._writer.write(sheet, self._times.sheet_pts(moment))
 
     def close(self) -> None:
-        """Finish the video, and add the other streams of the input."""
+        """Finish the video, and add the input's other streams."""
         super().close()
         self._writer.close()
         join_segments(self._clip, [self._part], self._out, self._encoding)

@@ -39,7 +39,7 @@ class DecodeStage:
         self._instants: Source | None = None
         edits = None
         if plan.reference.trusted is not None:
-            # the frames of the input at the instants of key frames, which may be in other segments
+            # the input's frames at the instants of key frames, which may be in other segments
             self._instants = open_frames(plan.input, cache=1, threads=threads, apart=True)
             edits = EditedFrames(plan, self._instants, self._references)
         self._pairer = FramePairer(plan, self._references, borrow=borrow, edits=edits)
@@ -52,16 +52,16 @@ class DecodeStage:
             self._instants.close()
 
     def batches(self, task: SegmentTask) -> Generator[Batch]:
-        """Yield the segment's frames in batches of at most `plan.batch`.
+        """Yield the segment's frames in batches of at most `plan.batch` frames.
 
-        Raises StageError if the frames of the input are not those in the plan, and
-        ChangedInputError if the input or the reference changed since it was planned.
+        Raises StageError if the input's frames are not those in the plan, and ChangedInputError if
+        the input or the reference has changed since it was planned.
         """
         self._sources.check()
         try:
             yield from self._read_batches(task)
         except Exception:
-            self._sources.check()  # a changed file explains any other error
+            self._sources.check()  # if a file has changed, report that instead
             raise
 
     def _read_batches(self, task: SegmentTask) -> Generator[Batch]:
@@ -86,12 +86,11 @@ class DecodeStage:
             if done == len(expected) or frame.pts != expected[done]:
                 due = "the end" if done == len(expected) else f"pts {expected[done]}"
                 raise StageError(
-                    f"found a frame at pts {frame.pts}, expected {due} according to the plan; make "
-                    "a new plan"
+                    f"found a frame at pts {frame.pts}, but the plan expects {due}; make a new plan"
                 )
 
-            # A full batch leaves only when the next frame has arrived: the encoder commits the
-            # segment with its last batch, which must wait until the reader ends without error.
+            # Pass a full batch on only when the next frame has arrived: the encoder commits the
+            # segment with its last batch, which must wait until the reader has ended without error.
             if len(entries) == plan.batch:
                 yield make_batch(task, entries, concealed, last=False)
                 entries = []
@@ -110,8 +109,8 @@ class DecodeStage:
 
         if not entries or done != segment.frames or done != len(expected):
             raise StageError(
-                f"found a frame count of {done}, expected {segment.frames}; the input may be "
-                "truncated: try --on-error conceal"
+                f"found {done} frames, expected {segment.frames}; if the input is truncated, try "
+                "--on-error conceal"
             )
         # the encoder commits the segment with this batch
         self._sources.check()
@@ -126,10 +125,10 @@ def _request_planes(plan: Plan) -> dict[str, PlaneFormat]:
 
 
 def _find_interval(plan: Plan, pts: Sequence[int]) -> float:
-    """Return the time between two LR frames in seconds, from the frame rate if that is known.
+    """Return the interval between LR frames in seconds, from the frame rate if that is known.
 
-    Otherwise, it is the mean between the `pts` of a segment, or 1 for a single frame. It depends
-    only on the plan, as the weights of references must.
+    Otherwise, it is the mean interval between the `pts` of a segment, or 1 for a single frame. It
+    depends only on the plan, as the weights of references must.
     """
     if plan.input.frame_rate:
         return float(1 / plan.input.frame_rate)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from pipeline.pixels import Pixels, as_pixels
 
-# Powers of ten by which a reference weighs less per grid step of distance. On lytro_stegosaurus at
-# x8, each step costs the network half a dB.
+# The weight of a reference falls by this power of ten with each grid step of distance. On
+# lytro_stegosaurus at x8, each step costs the network half a dB.
 STEP_DECADES = 0.1
 SMOOTHING_PIXELS = 3.0  # LR pixels over which errors are averaged before results are compared
-ERROR_FLOOR = 0.004  # full scale = 1; smaller errors are taken for rounding and noise
+ERROR_FLOOR = 0.004  # of full scale; smaller errors are attributed to rounding and noise
 WEIGHT_POWER = 2.0
 
 
@@ -24,10 +24,10 @@ def fuse_results(
 ) -> Pixels:
     """Return the mean of the results (H x W x 3), weighted by how well they agree with `lr`.
 
-    `weights` has a further factor for each result, larger for a nearer reference. Each result is
-    reduced to the size of the LR frame (h x w x 3) and compared with it, the only evidence of the
-    true scene. Where one result is wrong, the others prevail; where all agree, their errors average
-    out.
+    `weights` has an additional factor for each result, larger for a nearer reference. Each result
+    is reduced to the size of the LR frame (h x w x 3) and compared with it, because that frame is
+    the only evidence of the true scene. Where one result is wrong, the others prevail; where all
+    agree, their errors average out.
     """
     if len(results) == 1:
         return results[0]

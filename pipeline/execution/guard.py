@@ -1,4 +1,4 @@
-"""Remove from borrowed detail what the LR frame contradicts: noise of a reference, and ghosts."""
+"""Remove what the LR frame contradicts from borrowed detail: ghosts, and a reference's noise."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pipeline.pairing.noise import Noise
 from pipeline.pairing.upsample import upsample
 from pipeline.pixels import Pixels, as_pixels
 
-# Standard deviations in pixels of the Gaussians that separate the bands of detail.
+# Standard deviations, in pixels, of the Gaussians that separate the bands of detail.
 _SIGMAS = (0.8, 1.6, 3.2)
-_WINDOW = (7, 7)  # pixels; size of the windows in which the energy of a band is measured
+_WINDOW = (7, 7)  # pixels; windows in which the energy of a band is measured
 _TINY = 1e-6
 
-# A uniform part of an LR frame: no channel changes by more than one level of 255 within 15 x 15 LR
-# pixels. Compressed recordings of real scenes have few such parts, and little detail in them.
+# An LR frame is uniform where no channel varies by more than one level of 255 within 15 x 15 LR
+# pixels. Compressed recordings of real scenes have few such parts, with little detail in them.
 _UNIFORM_LEVELS = 1.0
 _UNIFORM_SIDE = 15
-_GHOST_SIDE = 7  # LR pixels; size of the windows in which energies are compared
+_GHOST_SIDE = 7  # LR pixels; side of the windows in which energies are compared
 _ROUNDING = 0.35  # energy of the rounding errors of a reduced frame, in squared levels of 255
-# Share of a ghost's energy that is left when it is reduced to the LR size: least of all that were
-# measured with unrelated photographs, texts, stripes and noise at x2, x4 and x8.
+# Share of a ghost's energy that remains when it is reduced to the LR size: the lowest measured with
+# unrelated photographs, texts, stripes and noise at x2, x4 and x8.
 _REDUCED_SHARE = 0.015
 
 Detail = NDArray[np.float32]
@@ -34,9 +34,9 @@ Detail = NDArray[np.float32]
 def remove_noise(sr: Pixels, plain: Pixels, noise: Noise) -> Pixels:
     """Return `sr` with each band of its detail reduced by the share that noise explains.
 
-    `sr`, and `plain`, the same frame without a reference, are uint8 or uint16 H x W x 3 RGB. The
-    factor is Wiener's, 1 - noise / energy, in windows of 7 x 7 pixels. Edges that are stronger than
-    the noise remain; where there is only noise, the result is the plain frame.
+    `sr` and `plain` (the same frame without a reference) are uint8 or uint16 H x W x 3 RGB. The
+    factor is a Wiener filter's, 1 - noise / energy, in windows of 7 x 7 pixels. Edges that are
+    stronger than the noise remain; where there is only noise, the result is the plain frame.
     """
     top = float(np.iinfo(sr.dtype).max)
     detail = sr.astype(np.float32) - plain.astype(np.float32)
@@ -55,10 +55,10 @@ def remove_ghosts(sr: Pixels, lr: Pixels) -> Pixels:
     """Return `sr` without the detail that a uniform LR frame contradicts.
 
     `sr` (H x W) and `lr` (h x w) are uint8 or uint16 RGB. Where the LR frame is uniform, true
-    detail, such as a fine texture, is uniform too once it is reduced. Detail that leaves a trace
-    there comes from something that the LR frame does not show. It is scaled by 1 - ghosts / detail,
-    a ratio of energies in windows of 7 x 7 LR pixels. A trace is assumed to be what is left of a
-    ghost with 1 / 0.015 times its energy. Other parts of the frame remain unchanged.
+    detail, such as a fine texture, leaves no trace when it is reduced. Detail that does leave a
+    trace there comes from something that the LR frame does not show. Such detail is scaled by
+    1 - ghosts / detail, a ratio of energies in windows of 7 x 7 LR pixels. A ghost is assumed to
+    have 1 / 0.015 times the energy of its trace. Other parts of the frame remain unchanged.
     """
     level = float(np.iinfo(sr.dtype).max) / 255
     uniform = _find_uniform(lr, level)
@@ -85,7 +85,7 @@ def remove_ghosts(sr: Pixels, lr: Pixels) -> Pixels:
 
 
 def _find_uniform(lr: Pixels, level: float) -> NDArray[np.bool_]:
-    """Return the h x w pixels around which a frame is uniform."""
+    """Return an h x w mask of the pixels around which a frame is uniform."""
     window = np.ones((_UNIFORM_SIDE, _UNIFORM_SIDE), np.uint8)
     span = cv2.dilate(lr, window).astype(np.int32) - cv2.erode(lr, window)
     uniform: NDArray[np.bool_] = span.max(axis=2) <= _UNIFORM_LEVELS * level
@@ -93,13 +93,13 @@ def _find_uniform(lr: Pixels, level: float) -> NDArray[np.bool_]:
 
 
 def _measure_energy(difference: Detail) -> Detail:
-    """Return the mean square of an h x w x 3 difference in the window around each pixel."""
+    """Return the mean square (h x w) of an h x w x 3 difference in the window around each pixel."""
     squared = np.mean(difference * difference, axis=2)
     return np.asarray(cv2.blur(squared, (_GHOST_SIDE, _GHOST_SIDE)), np.float32)
 
 
 def _split_bands(detail: Detail) -> Iterator[Detail]:
-    """Yield the bands of a picture, from fine to coarse, whose sum is the picture."""
+    """Yield the bands of a picture from fine to coarse; their sum is the picture."""
     finer = detail
     for sigma in _SIGMAS:
         coarser = np.asarray(cv2.GaussianBlur(detail, (0, 0), sigma), np.float32)
@@ -110,7 +110,7 @@ def _split_bands(detail: Detail) -> Iterator[Detail]:
 
 @lru_cache(maxsize=1)
 def _band_gains() -> tuple[float, ...]:
-    """Return the energy that white noise of unit energy has in each band."""
+    """Return the energy of unit white noise in each band."""
     impulse = np.zeros((65, 65), np.float32)
     impulse[32, 32] = 1
     return tuple(float(np.square(band).sum()) for band in _split_bands(impulse))

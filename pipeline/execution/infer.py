@@ -25,14 +25,14 @@ Enhance = Callable[[Plan, Engine, Batch], Enhanced]
 
 
 def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
-    """Return a batch's frames: enhanced with references, given, or up-sampled plainly.
+    """Return a batch's frames, each enhanced with references, given, or up-sampled bicubically.
 
-    The frames have the size of the output. The guards work before the frames are resized to it, at
-    the network's scale: there, each LR pixel covers a whole number of pixels, so a frame can be
-    reduced exactly to compare it with the LR frame, and what is removed is gone at any size. At the
-    output's scale, an LR pixel may cover 1.5 pixels, or only one, which leaves nothing to compare.
-    Only the detail is resized, so a frame without detail is plain up-sampling at every size.
-    Planes are complete when they are decoded.
+    The frames have the size of the output. The guards run at the network's scale, before the frames
+    are resized: there, each LR pixel covers a whole number of pixels, so a frame can be reduced
+    exactly and compared with the LR frame. At the output's scale, an LR pixel may cover 1.5 pixels,
+    or only one, which leaves nothing to compare. Only detail is resized, so a frame without
+    borrowed detail is bicubic up-sampling at every size. Frames decoded as planes are complete, and
+    pass unchanged.
     """
     if plan.planes:
         return Enhanced(batch.task, batch.pts, list(batch.lr), batch.concealed, batch.last)
@@ -82,8 +82,8 @@ def _fuse_views(
 ) -> Iterator[Pixels]:
     """Yield the SR frames of a group, each fused from one result per reference.
 
-    References from several viewpoints hide different parts of the scene, so each is used alone and
-    the results are fused. For a clip, the network itself weighs the references.
+    Different parts of the scene are hidden in references from different viewpoints, so each is used
+    alone and the results are fused. For a clip, the network itself weighs the references.
     """
     results = [_run_engine(engine, lr, [ref], None, kernel) for ref in group.refs]
     for number, weights in enumerate(group.weights):

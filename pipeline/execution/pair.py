@@ -1,6 +1,6 @@
 """Pair LR frames with their references on the network's grid, and combine them into batches.
 
-Decoded frames and frames that a program passes as arrays are paired in the same way.
+Decoded frames are paired in the same way as frames that a program passes as arrays.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.schema.reference_map import ReferenceChoice
 
 
 class ReferencePictures(Protocol):
-    """The pictures of a reference by pts."""
+    """The pictures of a reference, by pts."""
 
     def get(self, pts: int) -> Pixels:
         """Return the picture at exactly `pts` as uint8 or uint16 H x W x 3 RGB."""
@@ -36,21 +36,21 @@ class ReferencePictures(Protocol):
 
 @dataclass(frozen=True)
 class PairedFrame:
-    """An LR frame and its references, the best first."""
+    """An LR frame and its references, best first."""
 
     pts: int
     lr: Pixels
     references: list[Pixels] = field(default_factory=list)
     weights: NDArray[np.float32] | None = None
-    """The weight of each reference; None without references."""
+    """The weight of each reference, or None without references."""
     given: Pixels | None = None
     alpha: Plane | None = None
     noise: Noise | None = None
-    """The noise of the references that the LR frame does not show; None if there is little."""
+    """Noise of the references that exceeds the LR frame's; None if the excess is small."""
 
 
 class FramePairer:
-    """Pairs LR frames with the references that a plan chooses for them."""
+    """Pairs LR frames with the references chosen in a plan."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class FramePairer:
         borrow: bool = True,
         edits: EditedFrames | None = None,
     ) -> None:
-        """Pair by a plan; `edits` carries what was edited in trusted key frames to the frames."""
+        """Pair frames by a plan; `edits` applies the edits of trusted key frames to LR frames."""
         self._plan = plan
         self._edits = edits
         trusted = plan.reference.trusted
@@ -77,8 +77,8 @@ class FramePairer:
     def pair(self, choice: ReferenceChoice, lr: Pixels, interval: float) -> PairedFrame:
         """Pair an LR frame with its references, or with the HR frame that is given for it.
 
-        A frame without references is returned alone. `interval` is the time between two LR frames
-        in seconds.
+        A frame without references is returned alone. `interval` is the time between LR frames in
+        seconds.
         """
         pts, plan = choice.pts, self._plan
         given = self._find_given(choice, lr)
@@ -98,14 +98,14 @@ class FramePairer:
             lr,
             [self._fit_reference(number, lr) for number in numbers],
             _weigh_choice(choice, plan.reference.select, interval),
-            # grain and texture that were painted into a key frame are no noise
+            # grain and texture that were painted into a key frame are not noise
             noise=None if self._trusted else self._find_noise(numbers, lr),
         )
 
     def _find_given(self, choice: ReferenceChoice, lr: Pixels) -> Pixels | None:
-        """Return the picture that is the output of a frame as it is; None if there is none.
+        """Return the picture that becomes a frame's output unchanged, or None if there is none.
 
-        It is the HR view of a light field, or a trusted key frame, which may have another size.
+        It is an HR view of a light field, or a trusted key frame, which is resized if necessary.
         """
         plan = self._plan
         if choice.why == "given":
@@ -119,8 +119,8 @@ class FramePairer:
         return resize_picture(key, plan.height, plan.width)
 
     def _read_references(self, numbers: Sequence[int]) -> list[Pixels]:
-        """Return frames of the reference, and keep them for the next LR frame."""
-        # free the others before decoding the next: an 8K frame takes 100 MB
+        """Return frames of the reference, and keep only these for the next LR frame."""
+        # free the others before decoding more: an 8K frame takes 100 MB
         self._kept = {ref: self._kept[ref] for ref in numbers if ref in self._kept}
         self._recoloured = {
             ref: self._recoloured[ref] for ref in self._kept.keys() & self._recoloured.keys()
@@ -137,12 +137,12 @@ class FramePairer:
         return self._fitter.fit(self._recoloured[ref_pts], lr)
 
     def _find_noise(self, numbers: Sequence[int], lr: Pixels) -> Noise | None:
-        """Return the noise of the noisiest reference, less what `lr` shows; None if it is small."""
+        """Return how much noisier the noisiest reference is than `lr`, or None if hardly."""
         noisiest = max((self._measure(ref) for ref in numbers), key=attrgetter("coarse"))
         return find_excess_noise(noisiest, lr, self._plan.scale)
 
     def _measure(self, ref_pts: int) -> Noise:
-        """Return the noise of a kept reference frame; each frame is measured only once."""
+        """Return the noise of a kept reference frame, measuring each frame only once."""
         if ref_pts not in self._noise:
             reference = self._kept[ref_pts]
             height, _ = self._plan.network_size
@@ -154,13 +154,13 @@ class FramePairer:
 def _weigh_choice(choice: ReferenceChoice, select: str, interval: float) -> NDArray[np.float32]:
     """Return the weight of each reference of a frame.
 
-    It depends on the distance in grid steps or frames; references chosen by content weigh the same.
+    It depends on the distance in grid steps or frames, but is 1 for references chosen by content.
     """
     if choice.views is not None:
         steps = [choice.views.steps or 0.0, *choice.views.also_steps]
         return weigh_references(steps, STEP_DECADES)
 
-    # a reference that was chosen because it looks alike is not worse for being far away in time
+    # a reference chosen because it looks alike is no worse for being far away in time
     if select == "content" or choice.seconds is None or not choice.also_seconds:
         return np.ones(len(choice.references), np.float32)
     frames = [abs(each) / interval for each in (choice.seconds, *choice.also_seconds)]
@@ -170,7 +170,7 @@ def _weigh_choice(choice: ReferenceChoice, select: str, interval: float) -> NDAr
 def make_batch(
     task: SegmentTask, entries: Sequence[PairedFrame], concealed: Sequence[int], *, last: bool
 ) -> Batch:
-    """Combine paired frames into a batch. `concealed` has the pts of frames that were replaced."""
+    """Combine paired frames into a batch; `concealed` lists the pts of replaced corrupt frames."""
     numbered = list(enumerate(entries))
     return Batch(
         task=task,

@@ -14,18 +14,18 @@ from pipeline.pixels import Pixels, as_pixels
 
 
 def resize_plane(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Return a plane (float32 h x w) at height x width, filtered with Lanczos's kernel of radius 3.
+    """Return a plane (float32 h x w) at height x width, resized with a Lanczos kernel of radius 3.
 
-    Pillow widens the kernel where it reduces, so that nothing aliases, and sums in double precision
-    without threads, so that the bits are the same on every machine. The kernel keeps more of the
-    finest detail than a bicubic one.
+    Pillow widens the kernel when it reduces, so that nothing aliases, and sums in double precision
+    without threads, so that the bits are the same on every machine. The Lanczos kernel keeps more
+    of the finest detail than a bicubic one.
     """
     picture = Image.fromarray(np.ascontiguousarray(plane, np.float32))
     return np.array(picture.resize((width, height), Image.Resampling.LANCZOS), np.float32)
 
 
 def resize_picture(picture: Pixels, height: int, width: int) -> Pixels:
-    """Return a picture (uint8 or uint16 h x w x 3) at height x width; unchanged if it fits."""
+    """Return a picture (uint8 or uint16 h x w x 3), resized to height x width if necessary."""
     if picture.shape[:2] == (height, width):
         return picture
     top = float(np.iinfo(picture.dtype).max)
@@ -39,9 +39,9 @@ def resize_picture(picture: Pixels, height: int, width: int) -> Pixels:
 def fit_result(sr: Pixels, lr: Pixels, height: int, width: int) -> Pixels:
     """Return a result of the network (H x W x 3) at the output's height x width.
 
-    Only its detail, the difference from the plain up-sampling of `lr` (h x w x 3), is resized and
-    added to the plain up-sampling at the output's size. Where the network borrows nothing, the
-    output is therefore exactly that of a frame without a reference.
+    Only its detail, `sr` minus the bicubic up-sampling of `lr` (h x w x 3), is resized and added to
+    the bicubic up-sampling at the output's size. Where the network borrows nothing, the output is
+    therefore exactly that of a frame without a reference.
     """
     if sr.shape[:2] == (height, width):
         return sr
@@ -55,7 +55,7 @@ def fit_result(sr: Pixels, lr: Pixels, height: int, width: int) -> Pixels:
         added = resize_plane(np.asarray(detail, np.float32), height, width)
         made[..., channel] = np.clip(np.rint(plain[..., channel] + added), 0, top)
 
-    # Pillow uses one core, on which a plane takes longer than the whole frame on a GPU
+    # Pillow uses a single core, which takes longer for a plane than a GPU does for the whole frame
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(add_detail, range(3)))
     return made

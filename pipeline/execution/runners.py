@@ -25,12 +25,12 @@ Runner = Literal["inline", "ray"]
 
 @dataclass(frozen=True)
 class ExecutionReport:
-    """Which runner and engine ran the segments of an input, and how long each stage was busy."""
+    """The runner and engine that ran an input's segments, and how long each stage was busy."""
 
     runner: Runner
     engine: EngineInfo
     busy: dict[str, float]
-    """Busy seconds of each stage, summed over the workers; empty if every segment was resumed."""
+    """Busy seconds of each stage, summed over the workers; empty if no segment was left to run."""
 
 
 def count_gpus(environment: Mapping[str, str] = os.environ) -> int:
@@ -46,7 +46,7 @@ def count_gpus(environment: Mapping[str, str] = os.environ) -> int:
 def choose_runner(requested: str, address: str | None) -> tuple[Runner, str]:
     """Return the runner for `requested` (auto, inline or ray), and the reason for the choice.
 
-    Raises InputError if Ray is requested or a cluster's address is set on a system other than
+    Raises InputError if Ray is requested, or the address of a cluster is set, but the system is not
     Linux.
     """
     if requested == "inline":
@@ -80,7 +80,7 @@ def run_inline(
 ) -> ExecutionReport:
     """Run the missing segments in this process.
 
-    If a segment fails, raises its PipelineError; committed segments stay committed.
+    Raises the PipelineError of a segment that fails; committed segments stay committed.
     """
     plan = ledger.plan
     before = count_committed_frames(ledger)
@@ -97,8 +97,8 @@ def run_tasks(
 ) -> Iterator[SegmentRecord]:
     """Run segments on a worker, and yield the record of each once it is committed.
 
-    `before` frames were done earlier. If a segment fails, its PipelineError is raised after the
-    records of the segments before it.
+    `before` is the number of frames done earlier, for the progress. If a segment fails, its
+    PipelineError is raised after the records of the segments before it.
     """
     segments = {worker.submit(task): task.segment.index for task in tasks}
     pending = set(segments)

@@ -12,7 +12,8 @@ from pipeline.schema.plan import SegmentRecord
 class StreamStage:
     """Writes the frames of segments in order, and nothing more after a failure.
 
-    It checks what can be checked of a stream: that every frame of the plan was written, in order.
+    A stream cannot be read back, so the only check is that all frames of the plan were written in
+    order.
     """
 
     def __init__(self, writer: RawStreamWriter) -> None:
@@ -25,28 +26,30 @@ class StreamStage:
     def write(self, frame: Pixels, pts: int, segment: int) -> None:
         """Write one H x W x 3 frame.
 
-        Raises StageError after a failure, or if the frame is not later than the one before it.
+        Raises StageError if an earlier segment failed, or if the frame is not later than the
+        previous one.
         """
         self.position.move_to(pts)
         if self._is_broken:
             raise StageError("the stream ended before this segment, because an earlier one failed")
         if self._last is not None and pts <= self._last:
-            raise StageError(f"found pts {pts} after {self._last}, expected a later one")
+            raise StageError(
+                f"found a frame at pts {pts} after pts {self._last}, expected a later frame"
+            )
         self._writer.write(frame)
         self._pts.append(pts)
         self._last = pts
 
     def conceal(self, pts: tuple[int, ...]) -> None:
-        """Do nothing: a stream has no record of corrupt frames that were replaced."""
+        """Do nothing, because a stream has no record of replaced corrupt frames."""
 
     def finish(self, task: SegmentTask) -> SegmentRecord:
-        """Return the record of a segment. Raises StageError unless its frames are the plan's."""
+        """Return a segment's record. Raises StageError if its frames are not those in the plan."""
         planned = list(task.choices.pts)
         if self._pts != planned:
             raise StageError(
-                "found other frames in the stream than in the plan (written: "
-                f"{len(self._pts)}, planned: {len(planned)}), expected the same ones in order; "
-                "try -o FILE"
+                f"the frames in the stream are not those in the plan (written: {len(self._pts)}, "
+                f"planned: {len(planned)}); try -o FILE"
             )
         record = SegmentRecord(
             segment=task.segment.index,
@@ -61,5 +64,5 @@ class StreamStage:
         return record
 
     def abandon(self) -> None:
-        """Write nothing more: a stream with a gap would look complete."""
+        """Write nothing more, because a stream with a gap would look complete."""
         self._is_broken = True

@@ -1,7 +1,7 @@
-"""What travels between the stages of a segment: its task, decoded batches and enhanced frames.
+"""The data that passes between the stages of a segment: task, decoded batches, enhanced frames.
 
-`worker.py` connects the stages with queues. Only uint8 and uint16 frames pass through them: a 4K
-frame takes 25 MB as uint8, and would take 100 MB as float32.
+`worker.py` connects the stages with queues, which carry only uint8 and uint16 frames: a 4K frame
+takes 25 MB as uint8, and would take 100 MB as float32.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pipeline.schema.reference_map import ReferenceMap
 
 @dataclass(frozen=True)
 class SegmentTask:
-    """A segment and the references chosen for its frames: all that a worker needs to run it."""
+    """A segment, and the references chosen for its frames."""
 
     segment: Segment
     choices: ReferenceMap
 
 
 def plan_header(plan: Plan) -> Plan:
-    """Return the plan without its segments and reference map, which travel in the tasks.
+    """Return the plan without its segments and reference map, which the tasks contain.
 
     The recordings' paths become absolute, because an actor's working directory is not the driver's.
     """
@@ -64,9 +64,9 @@ class ReferenceGroup:
     frames: list[int]
     """Positions of the frames in the batch, in order."""
     refs: list[Pixels]
-    """K arrays M x H x W x 3 RGB, in each frame's order of references: the best first."""
+    """K arrays of M x H x W x 3 RGB, ordered so that each frame's best reference comes first."""
     weights: NDArray[np.float32]
-    """M x K weights, 1 for the nearest reference of a frame and less for those farther away."""
+    """M x K weights: 1 for the nearest reference of a frame, and less for more distant ones."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ class Batch:
     lr: Pixels
     """uint8 or uint16 N x h x w x 3 RGB, or enlarged planes if the plan has `planes`."""
     groups: list[ReferenceGroup]
-    """The frames that borrow, grouped by their number of references."""
+    """The frames with references, grouped by their number of references."""
     given: dict[int, Pixels]
-    """H x W x 3 RGB frames that the reference provides, by position; they pass unchanged."""
+    """H x W x 3 RGB frames that the reference provides, by position; they are output unchanged."""
     alpha: dict[int, Plane]
-    """Alpha (h x w) of each frame, by position; empty if the input or the output has none."""
+    """Alpha (h x w) of each frame, by position; empty if the input or the output has no alpha."""
     noise: dict[int, Noise]
-    """Noise of the frames' references that must not be borrowed, by position."""
+    """Noise of the frames' references, by position, that must not be borrowed."""
     concealed: tuple[int, ...]
     """LR pts of corrupt frames that were replaced."""
     last: bool
@@ -104,13 +104,13 @@ class Enhanced:
 
 
 class StagePosition:
-    """The frame that a stage is working on, and since when, for errors and the watchdog."""
+    """The frame that a stage is working on, and its start time, for errors and the watchdog."""
 
     def __init__(self) -> None:
         self.pts: int | None = None
         """LR pts of the current frame."""
         self.since = time.monotonic()
-        """Time on the monotonic clock when the work on that frame began."""
+        """Time on the monotonic clock when work on that frame began."""
 
     def move_to(self, pts: int) -> None:
         """Record that the stage starts the frame at `pts`."""
@@ -119,7 +119,7 @@ class StagePosition:
 
 
 class StageClock:
-    """The busy seconds of each stage; several threads may add to them."""
+    """The busy seconds of each stage, to which several threads may add."""
 
     def __init__(self) -> None:
         self._seconds = {"decode": 0.0, "infer": 0.0, "encode": 0.0}

@@ -1,8 +1,8 @@
 """A worker that runs segments through three threads: decode, infer and encode.
 
-Bounded queues connect the threads. An error travels down the queues in order, so that every
-segment before it is still committed. Every wait on a queue also watches the stop event, so that no
-stage can block another forever.
+Bounded queues connect the threads. An error passes through the queues in order, so that all earlier
+segments are still committed. Every wait on a queue also watches the stop event, so that no stage
+can block another forever.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from pipeline.schema.plan import Plan, SegmentRecord
 logger = logging.getLogger(__name__)
 
 THREAD_PREFIX = "pipeline-"
-DECODE_TIMEOUT_SECONDS = 120.0  # longest wait for a frame: PyAV's threads sometimes hang
+DECODE_TIMEOUT_SECONDS = 120.0  # longest wait for a frame, because PyAV's threads sometimes hang
 _POLL_SECONDS = 0.1
-_QUEUE_DEPTH = 2  # batches; enough to overlap the stages, and 100 MB each for four 4K frames
+_QUEUE_DEPTH = 2  # batches: enough to overlap the stages; a batch of four 4K frames takes 100 MB
 
 Item = TypeVar("Item")
 
@@ -73,7 +73,7 @@ class Channel(Generic[Item]):
 
 @dataclass(frozen=True)
 class Failure:
-    """The failure of a segment in a stage; it replaces the segment's remaining batches."""
+    """The failure of a segment in a stage, which replaces the segment's remaining batches."""
 
     task: SegmentTask
     error: PipelineError
@@ -82,7 +82,7 @@ class Failure:
 def wrap_error(
     stage: str, task: SegmentTask, position: StagePosition, error: Exception
 ) -> PipelineError:
-    """Return a one-line StageError that states the stage, the segment and the LR pts.
+    """Return a one-line StageError that names the stage, the segment and the LR pts.
 
     A ChangedInputError is returned unchanged, because no stage failed.
     """
@@ -95,7 +95,7 @@ def wrap_error(
 
 
 class Decoder(Protocol):
-    """The interface of `DecodeStage`, which may run in this process or in another."""
+    """The interface of `DecodeStage`, whose work may be done in another process."""
 
     position: StagePosition
 
@@ -107,7 +107,7 @@ class Decoder(Protocol):
 
 
 class Encoder(Protocol):
-    """The interface of `EncodeStage`, which may run in this process or in another."""
+    """The interface of `EncodeStage`, whose work may be done in another process."""
 
     position: StagePosition
 
@@ -125,9 +125,9 @@ class Encoder(Protocol):
 
 
 class SegmentWorker:
-    """Runs segments in order; one is decoded while those before it are enhanced and encoded.
+    """Runs segments in order; one is decoded while earlier ones are enhanced and encoded.
 
-    `stages` replaces the decoder and the encoder, and `enhance` the step between them.
+    `stages` replaces the decoder and the encoder, and `enhance` replaces the step between them.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class SegmentWorker:
         return self._broken is not None
 
     def submit(self, task: SegmentTask) -> Future[SegmentRecord]:
-        """Queue a segment. The future returns its record once committed, or raises its error."""
+        """Queue a segment. The future holds its record once it is committed, or its error."""
         future: Future[SegmentRecord] = Future()
         with self._lock:
             if self._broken is not None or self._stop.is_set():
@@ -196,7 +196,7 @@ class SegmentWorker:
     def stop(self, timeout: float = 2.0) -> bool:
         """Stop the stages and cancel uncommitted segments; return False if a thread still runs.
 
-        Waits at most `timeout` seconds, because native code (a frame in the network) cannot be
+        Waits at most `timeout` seconds, because native code (such as the network) cannot be
         interrupted.
         """
         self._stop.set()
@@ -268,7 +268,7 @@ class SegmentWorker:
                 self._decoded.put(batch)
                 if batch.last:
                     return
-                # waiting for a full queue is not the decoder's fault
+                # do not count the wait for a full queue against the decoder
                 self._decoder.position.since = time.monotonic()
 
     def _check_decoder(self) -> None:
@@ -277,8 +277,8 @@ class SegmentWorker:
         if task is None or time.monotonic() - position.since < self._decode_timeout:
             return
         hung = StageError(
-            f"found no frame for {self._decode_timeout:g} s, expected the next one: the decoder "
-            "hangs; run the same command again"
+            f"the decoder hangs: it returned no frame for {self._decode_timeout:g} s; run the same "
+            "command again"
         )
         self._fail_all(wrap_error("decode", task, position, hung))
         self._stop.set()

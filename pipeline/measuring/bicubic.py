@@ -1,4 +1,4 @@
-"""Up-sample a plan's input plainly, to measure what the result gains over plain up-sampling."""
+"""Up-sample a plan's input bicubically, to measure how much better the result is."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pipeline.schema.plan import Plan
 
 
 class Upsampling:
-    """The frames of a plan's input, enlarged bicubically; there are none without a plan.
+    """The bicubically enlarged frames of a plan's input; without a plan, there are none.
 
-    If the reference is trusted, they are edited like its key frames before that.
+    If the reference is trusted, the frames are first edited like its key frames.
     """
 
     def __init__(self, plan: Plan | None, source: Pictures | None) -> None:
@@ -24,7 +24,7 @@ class Upsampling:
         self._source = source
 
     def get(self, number: int) -> Pixels | None:
-        """Return the enlarged frame of entry `number` in the reference map, as H x W x 3 RGB.
+        """Return the enlarged frame for entry `number` of the reference map, as H x W x 3 RGB.
 
         The result is None without a plan, or if the frame cannot be read.
         """
@@ -41,7 +41,7 @@ class Upsampling:
 def open_upsampling(plan: Plan | None) -> Iterator[Upsampling]:
     """Yield the enlarged frames of a plan's input.
 
-    There are none without a plan, or if the input's files are gone or have changed since planning.
+    There are none without a plan, or if the input's files are missing or changed after planning.
     """
     if plan is None or not _is_unchanged(plan):
         yield Upsampling(None, None)

@@ -1,4 +1,4 @@
-"""Measure a result against its ground truth, frame by frame, matched by presentation time."""
+"""Measure a result against its ground truth, with frames matched by presentation time."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class WorstFrame(Model):
 
 
 class Evaluation(Model):
-    """Means over the compared frames: PSNR in dB and SSIM with data range 1, for RGB and luma.
+    """Means over the compared frames: PSNR in dB, and SSIM with data range 1.
 
-    `psnr_y` and `ssim_y` are for BT.601 luma.
+    `psnr` and `ssim` are for RGB, `psnr_y` and `ssim_y` for BT.601 luma.
     """
 
     frames: int
@@ -46,11 +46,11 @@ class Evaluation(Model):
     ssim_y: float
     worst: WorstFrame
     vmaf: float | None = None
-    """Mean VMAF, 0 to 100; None unless --vmaf is set."""
+    """Mean VMAF (0 to 100), or None unless --vmaf is set."""
     left_out: int = Field(default=0, exclude=True)
-    """Number of frames that the means leave out, because the reference provides them."""
+    """Number of frames excluded from the means, because the reference provides them."""
     bicubic: BicubicQuality | None = Field(default=None, exclude=True)
-    """Quality of plain up-sampling; None without a plan, or if its input can no longer be read."""
+    """Quality of bicubic up-sampling; None without a plan, or if its input cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ class FrameQuality:
     psnr_y: float
     ssim_y: float
     bicubic: BicubicQuality | None = None
-    """The quality of plain up-sampling; None without the input."""
+    """The quality of bicubic up-sampling; None if the input cannot be read."""
 
 
 def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
     """Return a function that maps a frame of `clip` to its time in seconds.
 
-    For stills that are compared with a video, these are their own times if they are known, or else
-    times at the video's frame rate.
+    Stills that are compared with a video have their own times, if known, or else times at the
+    video's frame rate.
     """
     if isinstance(clip, Stills) and isinstance(other, VideoClip):
         if times := clip.times:
@@ -83,7 +83,7 @@ def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
 
 @dataclass(frozen=True)
 class FramePair:
-    """A frame of the result and its ground truth, each uint8 or uint16 H x W x 3 RGB."""
+    """A frame of the result and its ground truth, both uint8 or uint16 H x W x 3 RGB."""
 
     frame: int
     pts: int
@@ -94,9 +94,9 @@ class FramePair:
 def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
     """Yield each frame of `sr` with the frame of `ground_truth` at the same time.
 
-    A result that covers a part of the ground truth (--start, --end) is compared with that part.
-    Raises PairingError if the sizes differ or if a frame of the result has no partner, and
-    InputError if the result is a folder of upright or EXR pictures, which cannot be compared.
+    The result may cover only a part of the ground truth (--start, --end). Raises PairingError if
+    the sizes differ or a frame of the result has no partner, and InputError if the result is a
+    folder of EXR or rotated pictures, which cannot be compared.
     """
     check_comparable(Path(sr), "an evaluation")
     result = probe(sr)
@@ -121,7 +121,7 @@ def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
         if partner is None or truth_time(partner) > at + TOLERANCE:
             raise PairingError(
                 f"found no frame at {float(at):.3f} s in {ground_truth}, expected one for every "
-                f"frame of {sr}; pass the original with the same timestamps"
+                f"frame of {sr}; pass an original with the same timestamps"
             )
         yield FramePair(number, frame.pts, frame.rgb, partner.rgb)
 
@@ -135,8 +135,8 @@ def measure_frames(
 ) -> Iterator[FrameQuality]:
     """Yield the quality of each frame of `sr` whose number is not in `skip`.
 
-    With the `plan` of `sr`, the quality of plain up-sampling is included if the input can be read.
-    Raises the same errors as `read_pairs`.
+    With the `plan` of `sr`, the quality of bicubic up-sampling is included if the input can be
+    read. Raises the same errors as `read_pairs`.
     """
     from crossnetpp.metrics import measure_quality  # imports torch
 
@@ -163,9 +163,9 @@ def measure_vmaf(
 ) -> float:
     """Return the mean VMAF of the frames of `sr` whose numbers are not in `skip`.
 
-    VMAF takes motion into account, so all frames are measured. Raises InputError if there is no
-    program that measures VMAF or if the frames are too small for it, StageError if the program
-    fails, and the same errors as `read_pairs`.
+    VMAF takes motion into account, so all frames are measured. Raises InputError if no program that
+    measures VMAF is found or the frames are too small for it, StageError if the program fails, and
+    the same errors as `read_pairs`.
     """
     from pipeline.measuring import vmaf
 
@@ -183,7 +183,7 @@ def measure_vmaf(
 
 
 def summarise_frames(frames: list[FrameQuality], *, left_out: int = 0) -> Evaluation:
-    """Return the means and the worst frame; raises PairingError if the list is empty."""
+    """Return the means and the worst frame. Raises PairingError if the list is empty."""
     if not frames:
         raise PairingError(
             "found no frame to compare, expected at least one; "
@@ -213,9 +213,9 @@ def evaluate(
 ) -> Evaluation:
     """Return the quality of the recording at `sr` against the one at `ground_truth`.
 
-    The means leave out the frames whose numbers are in `skip`. With the `plan` of `sr`, plain
-    up-sampling is measured, too, if the input can be read. Raises PairingError if no frame is left,
-    and the same errors as `read_pairs`.
+    Frames whose numbers are in `skip` are excluded. With the `plan` of `sr`, bicubic up-sampling is
+    also measured if the input can be read. Raises PairingError if no frame is left, and the same
+    errors as `read_pairs`.
     """
     check_comparable(Path(sr), "an evaluation")
     total = len(scan(probe(str(sr)), distinct=False).pts) - len(skip)

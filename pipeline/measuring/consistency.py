@@ -1,8 +1,8 @@
 """Measure how well the views of a light field fit each other, using its ground truth.
 
-There are three measures: the PSNR of epipolar pictures (one line of pixels from every view in a row
-or column of the grid), the difference between a view and its neighbour, warped onto it with the
-flow of the ground truth, and the flicker from view to view.
+There are three measures: the PSNR of epipolar images (one line of pixels from every view in a row
+or column of the grid), the difference between a view and a neighbour that is warped onto it with
+the ground truth's optical flow, and the flicker from view to view.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pipeline.lightfield.parallax import reduce_to_grey
 from pipeline.lightfield.reader import ViewReader
 from pipeline.schema.clip import Grid, LightField
 
-NEIGHBOURS = 16  # greatest number of pairs of neighbouring views for the warping error
-FLOW_TOLERANCE = 0.5  # pixels by which the flow there and back may miss its start
+NEIGHBOURS = 16  # most pairs of neighbouring views that are used for the warping error
+FLOW_TOLERANCE = 0.5  # pixels by which following the flow there and back may miss the start
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class ViewPair:
 def measure_consistency(
     pair: ViewPair, given: tuple[tuple[int, int], ...]
 ) -> tuple[float | None, float | None, float | None]:
-    """Return the PSNR in dB of the epipolar pictures, and the warping errors of result and truth.
+    """Return the PSNR (dB) of epipolar images, and the warping errors (0..255) of result and truth.
 
-    All are means at the first moment. Epipolar pictures leave out the `given` views. A figure is
-    None if there is nothing to measure.
+    All are means at the first moment. Epipolar images leave out the `given` views. A figure is None
+    if there is nothing to measure.
     """
     grid, _ = pair.grids()
     epis: list[float] = []
@@ -87,9 +87,9 @@ def measure_consistency(
 def _read_views(
     pair: ViewPair, places: list[tuple[int, int]]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield result and truth of the views at `places` (row, column), as H x W x 3 RGB in 0..255.
+    """Yield the result and truth of each view at `places` (row, column), at the first moment.
 
-    The views are those at the first moment.
+    Both are float32 H x W x 3 RGB in 0..255.
     """
     readers = ViewReader(pair.result), ViewReader(pair.truth)
     try:
@@ -108,9 +108,10 @@ def _read_views(
 def _measure_epi_psnr(
     pair: ViewPair, places: list[tuple[int, int]], *, vertical: bool
 ) -> list[float]:
-    """Return the PSNR in dB of each epipolar picture of a line of views.
+    """Return the PSNR in dB of each epipolar image of a line of views.
 
-    There is one for each column of pixels if the line is `vertical`, and else for each row.
+    A `vertical` line has one image for each column of pixels, and a horizontal line one for each
+    row.
     """
     axis = 0 if vertical else 1
     total: Any = 0.0
@@ -124,7 +125,7 @@ def _measure_epi_psnr(
 def measure_flicker(pair: ViewPair) -> float | None:
     """Return the largest change (0..255) of a channel's mean error between neighbouring views.
 
-    The views are those at the first moment. The result is None if none are neighbours.
+    Only the first moment is measured. The result is None if no views are neighbours.
     """
     grid, _ = pair.grids()
     places = [(view.row, view.col) for view in grid.views]
@@ -170,7 +171,7 @@ def _measure_warp_errors(
     there = dis.calc(planes[0], planes[1], None)
     back = dis.calc(planes[1], planes[0], None)
 
-    # compare only pixels whose flow stays inside the picture and leads back to the start
+    # compare only pixels whose flow stays inside the picture and returns to the start
     height, width = planes[0].shape
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
     at = grid + there

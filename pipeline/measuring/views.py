@@ -1,6 +1,6 @@
-"""Measure enhanced light fields: per view, by distance to the reference, and their consistency.
+"""Measure enhanced light fields: per view, by distance to the reference, and for consistency.
 
-The means of quality leave out the given views, unless the reference provides all views.
+Given views do not count towards the mean quality, unless the reference provides all views.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ViewQuality(Model):
     row: int
     col: int
     steps: float | None
-    """Distance to the reference in grid steps; None if it is not known or the view is given."""
+    """Distance to the reference in grid steps; None if it is unknown or the view is given."""
     psnr: float
     ssim: float
     psnr_y: float
@@ -55,7 +55,7 @@ class ViewQuality(Model):
 
 
 class DistanceQuality(Model):
-    """The mean PSNR in dB over the views at the same (rounded) distance from their reference."""
+    """The mean PSNR in dB of the views at the same (rounded) distance from their reference."""
 
     steps: float
     views: int
@@ -63,9 +63,9 @@ class DistanceQuality(Model):
 
 
 class LightFieldQuality(Model):
-    """The fields of `evaluate --json` for light fields; means of quality leave out given views.
+    """The fields of `evaluate --json` for light fields.
 
-    PSNR is in dB.
+    PSNR is in dB. Given views do not count towards the mean quality.
     """
 
     frames: int
@@ -77,19 +77,19 @@ class LightFieldQuality(Model):
     given: tuple[tuple[int, int], ...]
     by_distance: tuple[DistanceQuality, ...]
     epi_psnr: float | None
-    """Mean PSNR over the horizontal and vertical epipolar pictures."""
+    """Mean PSNR of the horizontal and vertical epipolar images."""
     warp_error: float | None
-    """Mean absolute difference (0..255) between a view and a neighbour that is warped onto it."""
+    """Mean absolute difference (0..255) between a view and a neighbour warped onto it."""
     warp_error_truth: float | None
-    """The same in the ground truth, where only noise and errors of the flow cause differences."""
+    """The same for the ground truth, where only noise and flow errors cause differences."""
     flicker: float | None
     """Largest change (0..255) of a channel's mean error between neighbouring views, including given
     ones: the flicker of a sweep through the views."""
     views: tuple[ViewQuality, ...]
     left_out: int = Field(default=0, exclude=True)
-    """Number of frames that the means leave out, because the reference provides them."""
+    """Number of frames excluded from the means, because the reference provides them."""
     bicubic: BicubicQuality | None = Field(default=None, exclude=True)
-    """Quality of plain up-sampling; None without a plan, or if its input can no longer be read."""
+    """Quality of bicubic up-sampling; None without a plan, or if its input cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class _MeasuredFrame:
 
 @dataclass
 class _MeasuredView:
-    """The quality of each frame of one view, and of its plain up-sampling."""
+    """The quality of each frame of one view, and of its bicubic up-sampling."""
 
     frames: list[Quality] = field(default_factory=list)
     bicubic: list[BicubicQuality | None] = field(default_factory=list)
@@ -118,9 +118,9 @@ def evaluate_light_field(
 ) -> LightFieldQuality:
     """Return the quality of a light field against the one at `ground_truth`.
 
-    The means of quality leave out the given views, which the plan lists or, without a plan, the
-    sidecar. Raises PairingError if there is no light field at `ground_truth`, or if it does not
-    match the views.
+    Given views, which the plan or else the sidecar lists, do not count towards the mean quality.
+    Raises PairingError if there is no light field at `ground_truth`, or if it does not match the
+    views.
     """
     truth = open_light_field(ground_truth, grid_settings)
     if truth is None:
@@ -154,9 +154,9 @@ def evaluate_views(
     """Return the quality of the light field `result` against `truth`.
 
     `places` maps views to their distances from the reference, None for given views. `skipped` holds
-    the (row, column, moment) of further frames that the means of quality leave out; if no frame
-    would be left, all are measured. With the `plan` of the result, plain up-sampling is measured,
-    too. Raises PairingError if the sizes differ, or if the truth lacks a view or frame.
+    the (row, column, moment) of further frames that do not count towards the mean quality; if no
+    frame would be left, all are measured. With the `plan` of the result, bicubic up-sampling is
+    also measured. Raises PairingError if the sizes differ, or if the truth lacks a view or frame.
     """
     pair = ViewPair(result, truth)
     pair.check()
@@ -203,7 +203,7 @@ def evaluate_views(
 def _list_compared(
     result: LightField, given: Set[tuple[int, int]], skipped: Set[tuple[int, int, int]]
 ) -> list[tuple[int, int, int]]:
-    """Return the (row, column, moment) of the frames that the means of quality include."""
+    """Return the (row, column, moment) of the frames that count towards the mean quality."""
     return [
         (view.row, view.col, moment)
         for view in result.grid.views
@@ -282,7 +282,7 @@ def format_quality(found: LightFieldQuality) -> str:
     """Return the figures as several lines of text."""
     worst = found.worst
     lines = [
-        f"{count_items(len(found.views), 'view')}, {len(found.given)} given left out of the means",
+        f"{count_items(len(found.views), 'view')}; not in the means: {len(found.given)} given",
         f"RGB   PSNR {found.psnr:.2f} dB   SSIM {found.ssim:.4f}",
         f"luma  PSNR {found.psnr_y:.2f} dB   SSIM {found.ssim_y:.4f}",
         f"worst view ({worst.row}, {worst.col}): {worst.psnr:.2f} dB",
@@ -302,5 +302,5 @@ def format_quality(found: LightFieldQuality) -> str:
             f"{found.warp_error_truth:.2f})"
         )
     if found.flicker is not None:
-        lines.append(f"brightness changes by at most {found.flicker:.2f} of 255 from view to view")
+        lines.append(f"brightness error changes by up to {found.flicker:.2f} of 255 between views")
     return "\n".join(lines)

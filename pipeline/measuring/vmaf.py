@@ -1,4 +1,4 @@
-"""Measure the VMAF of 8- and 16-bit recordings, and raise the errors of this package."""
+"""Measure the VMAF of 8- and 16-bit recordings, with this package's errors."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["LEAST_SIDE", "Vmaf", "find_program", "require_program"]
 
 
 def require_program() -> str:
-    """Return the program that measures VMAF; raises InputError if there is none."""
+    """Return the path of a program that measures VMAF. Raises InputError if there is none."""
     found = find_program()
     if found is None:
         raise InputError(
-            "found no ffmpeg program with the filter libvmaf, expected one for VMAF; "
-            "try `pip install imageio-ffmpeg`, which contains one"
+            "found no ffmpeg program with the libvmaf filter, which VMAF needs; try "
+            "`pip install imageio-ffmpeg`, which contains one"
         )
     return found
 
@@ -54,7 +54,7 @@ class Vmaf(vmaf.Vmaf):
             raise StageError(str(error)) from error
 
     def scores(self) -> list[float]:
-        """Return the VMAF (0 to 100) of each pair; raises StageError if the program fails."""
+        """Return the VMAF (0 to 100) of each pair. Raises StageError if the program fails."""
         try:
             return super().scores()
         except vmaf.VmafError as error:

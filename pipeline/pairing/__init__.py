@@ -1,1 +1,1 @@
-"""Choose the reference of each frame or view, and fit it to the output."""
+"""Choose the references of each frame or view, and fit them to the network's frames."""

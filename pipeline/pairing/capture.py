@@ -24,11 +24,11 @@ from pipeline.schema.plan import Plan, ReferencePlan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 
 MOST_PAIRS = 6
-FEWEST_PAIRS = 2  # even if they have more pixels than MOST_PIXELS
-MOST_PIXELS = 100_000_000  # of all references together
-MOST_WIDTH, MOST_HEIGHT = 2560, 1440  # of the part of the network's frame that is measured
-LEAST_SEEN = 64  # pixels; least width and height of that part
-DIGITS = 5  # decimals of stored weights; more would depend on the processor
+FEWEST_PAIRS = 2  # even if their references exceed MOST_PIXELS
+MOST_PIXELS = 100_000_000  # in all references together
+MOST_WIDTH, MOST_HEIGHT = 2560, 1440  # of the measured part of the network's frame
+LEAST_SEEN = 64  # smallest width and height of that part, in pixels
+DIGITS = 5  # decimal places of stored weights; further ones depend on the processor
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class MeasuredCapture:
     """None for the bicubic kernel and unchanged colours."""
     note: str
     fits_db: float | None = None
-    """PSNR of LR against HR reduced by the best kernel, even if the plan does not use that kernel;
-    None if nothing was measured."""
+    """PSNR in dB between LR and HR reduced by the best kernel, even if the plan does not use that
+    kernel; None if nothing was measured."""
 
 
 def measure_capture(
@@ -50,7 +50,7 @@ def measure_capture(
     scale: int,
     size: tuple[int, int],
 ) -> MeasuredCapture:
-    """Measure the reduction from HR to LR, and the change of colours, at a few common instants.
+    """Measure how HR was reduced to LR, and how colours differ, at a few common instants.
 
     `size` is the height and width of the network's frames.
     """
@@ -61,8 +61,8 @@ def measure_capture(
     if not chosen:
         return MeasuredCapture(
             None,
-            "capture: no reference shows the instant of a frame, so nothing is measured and the "
-            "bicubic kernel is assumed",
+            "capture: no reference shows the same instant as a frame, so nothing is measured and "
+            "the bicubic kernel is assumed",
         )
 
     numbers = [(c.pts, c.ref_pts) for c in chosen if c.ref_pts is not None]
@@ -75,7 +75,7 @@ def measure_capture(
 
     found = refuse_wide_kernel(estimate_capture([pair for _, pair in pairs], scale))
     if reference.trusted is not None:
-        found = replace(found, colour=None)  # the input gets the colours of the key frames
+        found = replace(found, colour=None)  # the input is given the colours of the key frames
     kind = "view" if isinstance(lr, LightField) else "key frame"
     used = tuple(pairs[number][0] for number in found.pairs)
     note = f"capture: {describe_estimate(found, kind)}"
@@ -89,7 +89,7 @@ def list_common_instants(
 ) -> list[ReferenceChoice]:
     """Return the choices whose reference shows the same view at the same time, sorted by pts.
 
-    Of several frames with the same reference, only the nearest in time is included.
+    If several frames have the same reference, only the nearest in time is included.
     """
     half = _find_tolerance(lr, choices)
     found: dict[int, ReferenceChoice] = {}
@@ -111,15 +111,15 @@ def _is_common(choice: ReferenceChoice, half: float) -> bool:
 
 
 def _find_tolerance(lr: Recording, choices: ReferenceMap) -> float:
-    """Return the distance in seconds below which a frame and its reference show one instant.
+    """Return the distance in seconds below which a frame and its reference show the same instant.
 
-    For a clip, it is half the median interval between its frames. A single frame has no interval,
-    and a light field has exact times: their references must have the same time.
+    For a clip, it is half the median interval between frames. It is SAME_INSTANT for a single
+    frame, which has no interval, and for light fields, whose times are exact.
     """
     if isinstance(lr, LightField):
         return SAME_INSTANT
     half = find_half_interval([lr.seconds(pts) for pts in choices.pts])
-    return max(SAME_INSTANT, round(half, 6))  # the map's distances are rounded alike
+    return max(SAME_INSTANT, round(half, 6))  # the map's distances have 6 decimals, too
 
 
 def fit_pair(
@@ -127,10 +127,10 @@ def fit_pair(
 ) -> PicturePair | None:
     """Return the part of an LR frame that its reference shows, and the same part of the reference.
 
-    Both are cropped to their middle if they are large. The reference is on the network's grid, so
-    it is `scale` times as large as the LR part, and has its own colours. If it has another field of
+    Large parts are cropped to their middle. The reference is returned on the network's grid, so it
+    is `scale` times as large as the LR part, and keeps its own colours. If it has another field of
     view, it is aligned more closely than in a run, where the network follows motion. The result is
-    None if the part is narrower or lower than LEAST_SEEN.
+    None if the part's width or height is below LEAST_SEEN.
     """
     same = match_depth(ref, lr)
     fitted, seen = fit_to_grid(same, *size, reference.affine)
@@ -150,7 +150,7 @@ def fit_pair(
 
 
 def _grade_pair(pair: PicturePair) -> PicturePair:
-    """Return a pair in which LR has the grade of HR, so that the kernel alone differs."""
+    """Return a pair in which LR has the grade of HR, so that only the kernel is left to measure."""
     small, large = pair
     reduced = cv2.resize(large, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_AREA)
     grade = estimate_grade(small, as_pixels(reduced))
@@ -162,11 +162,11 @@ def _grade_pair(pair: PicturePair) -> PicturePair:
 
 
 def refine_map(lr: Pixels, fitted: Pixels, affine: Affine, scale: int) -> Affine:
-    """Return a map from the network's to reference pixels that fits `lr` better than `affine`.
+    """Return a map from network pixels to reference pixels that fits `lr` better than `affine`.
 
-    `fitted` is the reference on the network's grid as `affine` maps it. The enhanced correlation
-    coefficient is maximised (Evangelidis and Psarakis 2008). The result is `affine` itself if that
-    does not converge.
+    `fitted` is the reference on the network's grid, as mapped by `affine`. The map maximises the
+    enhanced correlation coefficient (Evangelidis and Psarakis 2008). If the search does not
+    converge, the result is `affine`.
     """
     small = cv2.resize(fitted, (lr.shape[1], lr.shape[0]), interpolation=cv2.INTER_AREA)
     near, far = (
@@ -180,7 +180,7 @@ def refine_map(lr: Pixels, fitted: Pixels, affine: Affine, scale: int) -> Affine
     except cv2.error:  # no convergence
         return affine
 
-    # from LR pixels to the network's pixels, half-pixel centres on both grids
+    # from LR pixels to network pixels, with half-pixel centres on both grids
     middle = (scale - 1) / 2
     grow = np.array([[scale, 0, middle], [0, scale, middle], [0, 0, 1]])
     closer = grow @ np.vstack((np.asarray(found, np.float64), [0, 0, 1])) @ np.linalg.inv(grow)
@@ -189,7 +189,7 @@ def refine_map(lr: Pixels, fitted: Pixels, affine: Affine, scale: int) -> Affine
 
 
 def _keep_middle(first: int, end: int, most: int, scale: int) -> tuple[int, int]:
-    """Return (start, end) of the middle of a range: multiples of `scale`, at most `most` apart."""
+    """Return (start, end) of a range's middle: multiples of `scale`, at most `most` apart."""
     spare = max(end - first - most, 0) // 2
     return -(-(first + spare) // scale) * scale, (end - spare) // scale * scale
 
@@ -220,7 +220,8 @@ def _store_estimate(found: CaptureEstimate, pairs: tuple[int, ...]) -> Capture:
 def _balance_term(term: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return a term of a kernel (rows and columns, 2 x 4s at scale s) with balanced weights.
 
-    The product of rows and columns is unchanged, and the largest weight is as large in both.
+    The product of rows and columns is unchanged, and the largest weights of both have the same
+    magnitude.
     """
     rows, columns = (weights[np.abs(weights).argmax()] for weights in term.astype(np.float64))
     root = np.sqrt(abs(rows * columns))
@@ -243,7 +244,7 @@ def _store_transform(transform: ColourTransform) -> ColourChange:
 
 
 def _stack_terms(capture: Capture) -> NDArray[np.float64]:
-    """Return the rows and columns of each term of a kernel, scaled so that the kernel sums to 1.
+    """Return the row and column weights of each term of a kernel, normalised to sum 1.
 
     The shape is (1 or 2 terms) x 2 x 4s at scale s.
     """
@@ -254,7 +255,7 @@ def _stack_terms(capture: Capture) -> NDArray[np.float64]:
 
 
 def make_taps(capture: Capture | None) -> Taps | None:
-    """Return the kernel of a plan's capture in an engine's format; None for the bicubic kernel."""
+    """Return a capture's kernel in the engines' format, or None for the bicubic kernel."""
     if capture is None or capture.source == "bicubic":
         return None
     terms = _stack_terms(capture)
@@ -264,13 +265,13 @@ def make_taps(capture: Capture | None) -> Taps | None:
 
 
 def join_capture(capture: Capture) -> NDArray[np.float64]:
-    """Return the kernel of a plan's capture as one matrix (4s x 4s at scale s) with sum 1."""
+    """Return a capture's kernel as one matrix (4s x 4s at scale s) with sum 1."""
     terms = _stack_terms(capture)
     return np.asarray(np.einsum("ti,tj->ij", terms[:, 0], terms[:, 1]), np.float64)
 
 
 def make_transform(capture: Capture | None) -> ColourTransform | None:
-    """Return the transform from the reference's colours to the input's; None if none is needed."""
+    """Return the transform from the reference's colours to the input's, or None if not needed."""
     if capture is None or capture.colour is None:
         return None
     return ColourTransform(np.array(capture.colour.curves), np.array(capture.colour.matrix))
@@ -287,14 +288,14 @@ class ReferenceFitter:
     def convert(self, picture: Pixels) -> Pixels:
         """Return a reference (H' x W' x 3) in the input's colours.
 
-        It is returned unchanged if the colours agreed or were not measured.
+        The picture itself is returned if the colours agreed or were not measured.
         """
         return picture if self._transform is None else transform_picture(picture, self._transform)
 
     def fit(self, converted: Pixels, lr: Pixels) -> Pixels:
         """Return a converted reference at the network's size, with an LR frame's depth and colours.
 
-        Its colours are matched to the frame's only if the plan says so.
+        The colours are matched only if the plan says so.
         """
         return prepare_reference(
             converted,
@@ -309,7 +310,7 @@ def describe_estimate(found: CaptureEstimate, kind: str) -> str:
     """Return a sentence about an estimate from pictures of a `kind`, such as "view"."""
     count = len(found.pairs)
     if found.fits_db is None or found.bicubic_db is None:
-        text = f"nothing is measured, as {found.reason}, and the bicubic kernel is assumed"
+        text = f"nothing is measured, because {found.reason}; the bicubic kernel is assumed"
     else:
         text = f"measured at {count} {kind}{'s' if count > 1 else ''}, "
         if found.taps is None:
@@ -318,7 +319,7 @@ def describe_estimate(found: CaptureEstimate, kind: str) -> str:
             right, down = found.shift
             text += (
                 f"kernel {found.width:.1f} LR pixels wide, shifted by ({right:.2f}, {down:.2f}) "
-                f"pixels, fits the input by {found.fits_db:.1f} dB (bicubic "
+                f"pixels, fits the input to {found.fits_db:.1f} dB (bicubic "
                 f"{found.bicubic_db:.1f} dB)"
             )
     if found.colour is not None:

@@ -15,19 +15,19 @@ from pipeline.pairing.choose_further import (
 from pipeline.pairing.rules import FrameRules, References, Similarity
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap, Why
 
-# Gain in normalised correlation required to switch from the reference in use to another.
+# Gain in normalised correlation that is required to switch to another reference.
 LIKENESS_MARGIN = 0.01
-# The required gain is at most SHARE_OF_LACK times the difference between 1 and the correlation of
-# the reference in use: in a slow scene, even a frame's own picture gains little. A gain of
-# SAME_LIKENESS or less is never enough, because the two references look the same.
+# The required gain is at most SHARE_OF_LACK times 1 minus the correlation of the current reference,
+# because in a slow scene, even a picture of the frame itself gains little. A gain of SAME_LIKENESS
+# or less is never enough, because the two references then look the same.
 SAME_LIKENESS = 0.0005
 SHARE_OF_LACK = 0.3
-# Normalised correlation below which two pictures hardly show the same scene. The threshold is low
-# because pictures with different fields of view correlate only a little.
+# Normalised correlation below which two pictures can hardly show the same scene. It is low, because
+# pictures with different fields of view correlate only weakly.
 LEAST_LIKENESS = 0.0
 # Reduction of a reference's score per second of distance from the LR frame.
 LIKENESS_PER_SECOND = 0.01
-# The reference in use is kept only if it is farther than the nearest one by at most this share of
+# The current reference is kept only if it is farther than the nearest one by at most this share of
 # its own distance.
 NEARLY_AS_NEAR = 0.1
 
@@ -37,9 +37,9 @@ def choose_by_time(
 ) -> ReferenceMap:
     """Choose the references nearest in time for each LR frame.
 
-    Candidates are the references in the frame's scene within `rules.max_distance`. The reference in
-    use is kept unless another is nearer by more than a margin. Of two references that are equally
-    near, the earlier one wins. `choose_further_by_time` adds further references.
+    Candidates are the references in the frame's scene within `rules.max_distance`. The reference of
+    the previous frame is kept unless another is nearer by more than a margin. If two references are
+    equally near, the earlier one wins. `choose_further_by_time` adds further references.
     """
     return ReferenceMap(iterate_by_time(lr_pts, lr_seconds, references, rules))
 
@@ -49,8 +49,8 @@ def iterate_by_time(
 ) -> Iterator[ReferenceChoice]:
     """Yield the choices that `choose_by_time` returns, one LR frame after another.
 
-    A choice depends only on the cuts up to the last reference that can serve the frame, so later
-    cuts may be appended to `rules.cuts` during the iteration.
+    A choice depends only on cuts up to the last reference that the frame can use, so later cuts may
+    be appended to `rules.cuts` during the iteration.
     """
     current: int | None = None
     for pts, at in zip(lr_pts, lr_seconds, strict=True):
@@ -175,7 +175,7 @@ def _find_scene(at: float, references: References, rules: FrameRules) -> tuple[i
 def _find_nearest(at: float, seconds: Sequence[float], first: int, last: int) -> int | None:
     """Return the index in [first, last) of the time nearest to `at`, or None if the range is empty.
 
-    In a tie the earlier time wins.
+    In a tie, the earlier time wins.
     """
     if first >= last:
         return None
@@ -188,7 +188,7 @@ def _find_nearest(at: float, seconds: Sequence[float], first: int, last: int) ->
 
 
 def _explain_none(at: float, references: References, rules: FrameRules) -> Why:
-    """Return the reason why no reference serves the frame at `at` seconds."""
+    """Return the reason why the frame at `at` seconds has no reference."""
     nearest = _find_nearest(at, references.seconds, 0, len(references.seconds))
     if nearest is not None and abs(references.seconds[nearest] - at) <= rules.max_distance:
         return "cut"

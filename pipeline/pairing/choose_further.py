@@ -1,4 +1,4 @@
-"""Choose further references of an LR frame, which show what its first reference does not."""
+"""Choose further references of an LR frame, to show what its first reference does not."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 
 from pipeline.pairing.rules import FrameRules, References, Similarity
 
-# Unless the user sets the number of references, a second one has to be worth its time. These limits
-# are in intervals between frames of the input.
+# Unless the user sets the number of references, a second one has to be worth its time. The limits
+# below are in frame intervals of the input.
 # If the first reference is nearer than this, it shows the frame's own instant, and another one can
 # add nothing. Frames of a second camera are at most half an interval away, whatever their phase.
 SAME_INSTANT = 0.75
-# Two references that are closer together than this are neighbours in a second camera's recording,
-# and show nearly the same. Key frames are farther apart.
+# Two references that are closer together than this are neighbouring frames of a second camera, and
+# show nearly the same. Key frames are farther apart.
 ADJACENT = 3.5
 # If the second reference is farther than the first by more than this, its weight is below a third.
-# It then gains about 0.02 dB (the bundled clip at x4, every 15th frame a key frame), and costs 0.6
-# of the time that a frame with one reference takes.
+# It then gains about 0.02 dB (on the bundled clip at x4, with every 15th frame a key frame), and
+# takes 0.6 times as long as a frame with one reference.
 MOST_FARTHER = 10.5
 
 # Correlation above which a reference is a copy of another one.
 COPY_LIKENESS = 0.9995
-# The difference between 1 and the correlation of a further reference may be LACK_RATIO times that
-# of the best one, plus LACK_MARGIN, without which a still scene would have no further reference.
+# The lack of a reference is 1 minus its correlation. That of a further reference may be LACK_RATIO
+# times that of the best one plus LACK_MARGIN, which allows further references in still scenes.
 LACK_RATIO = 2.0
 LACK_MARGIN = 0.02
 # Gain in correlation required to replace a further reference of the previous frame.
@@ -36,11 +36,12 @@ KEPT_MARGIN = 0.01
 def choose_further_by_time(
     at: float, best: int, scene: tuple[int, int], references: References, rules: FrameRules
 ) -> list[int]:
-    """Return the indices of further references for the frame at `at` seconds, the nearest first.
+    """Return the indices of further references for the frame at `at` seconds, nearest first.
 
-    `best` is the index of its first reference, and `scene` the index range of its scene. The
-    nearest one on the other side of the frame is preferred; it is the only one unless `rules.count`
-    is more than 2. If `rules.count` is None, it is included only where it is worth its time.
+    `best` is the index of the frame's first reference, and `scene` is the index range of the
+    references in its scene. The nearest reference on the other side of the frame is preferred, and
+    is the only one unless `rules.count` is above 2. If `rules.count` is None, it is included only
+    where it is worth its time.
     """
     if rules.count == 1:
         return []
@@ -61,9 +62,9 @@ def choose_further_by_time(
 def _list_near(
     at: float, best: int, scene: tuple[int, int], references: References, rules: FrameRules
 ) -> list[int]:
-    """Return the indices of references in reach other than `best`, the nearest first.
+    """Return the indices of references in reach other than `best`, nearest first.
 
-    On each side of the frame, no more are included than `rules.count` can require.
+    On each side of the frame, only as many are included as `rules.count` can require.
     """
     first, last = scene
     here = bisect_left(references.seconds, at, first, last)
@@ -81,7 +82,7 @@ def _list_near(
 def _is_worthwhile(nearest: float, second: float, rules: FrameRules) -> bool:
     """Return whether a second reference, on the other side of the frame, is worth its time.
 
-    `nearest` and `second` are the distances of both references from the frame in seconds.
+    `nearest` and `second` are the references' distances from the frame in seconds.
     """
     interval = rules.interval
     return (
@@ -92,7 +93,7 @@ def _is_worthwhile(nearest: float, second: float, rules: FrameRules) -> bool:
 
 
 class FurtherByContent:
-    """Chooses further references by similarity, with a preference for those of the last frame."""
+    """Chooses further references by similarity, preferring those of the previous frame."""
 
     def __init__(self, rules: FrameRules, among: Similarity | None) -> None:
         self._rules = rules
@@ -102,13 +103,13 @@ class FurtherByContent:
     def choose(
         self, best: int, first: int, likeness: NDArray[np.float32], distance: float | None
     ) -> list[int]:
-        """Return the indices of further references, the most similar first.
+        """Return the indices of further references, most similar first.
 
-        `likeness` is the similarity of each reference, from index `first` on, to the frame.
-        `distance` is that of `best` from the frame in seconds, or None without times. References
-        that nearly equal one already chosen are left out, and so are those that are much less
-        similar than `best`. If the user did not set their number, at most one is chosen, and none
-        if `best` shows the frame's instant.
+        `likeness` holds the similarity to the frame of each reference from index `first` on.
+        `distance` is the distance of `best` from the frame in seconds, or None without times.
+        References that nearly equal one already chosen, or are much less similar than `best`, are
+        left out. If `rules.count` is None, at most one is chosen, and none if `best` shows the
+        frame's instant.
         """
         count = 2 if self._rules.count is None else self._rules.count
         same_instant = distance is not None and distance < SAME_INSTANT * self._rules.interval

@@ -1,8 +1,8 @@
 """Choose the frames that would help most as references of a recording.
 
 A set of key frames is rated by the sum, over all frames, of the likeness to the most similar key
-frame of the same scene. The choice of references by content compares the same likeness. The sum is
-submodular: adding the frame that gains most, again and again, reaches at least 63 % of the best sum
+frame of the same scene. The choice of references by content uses the same likeness. The sum is
+submodular, so repeatedly adding the frame that gains most reaches at least 63 % of the best sum
 (Nemhauser, Wolsey and Fisher 1978), apart from the rule that every scene gets a key frame.
 """
 
@@ -24,21 +24,21 @@ from pipeline.pairing.cuts import Survey
 from pipeline.pairing.thumbnails import correlate_thumbnails
 from pipeline.pixels import Pixels, high_byte
 
-# Approximate limit on the frames that are compared with each other. In a longer recording, the
-# sharpest frame of each small group represents the group.
+# Approximate limit on the number of frames that are compared with each other. In a longer
+# recording, each small group is represented by its sharpest frame.
 MOST_COMPARED = 4096
-# Reduction of the score of a key frame that has no detail, unlike the sharpest frame nearby. With
-# half the sharpness of that frame, a key frame serves as if it were five seconds farther away.
+# Reduction of a key frame's score if it has no detail, unlike the sharpest frame nearby. A key
+# frame with half that frame's sharpness counts as if it were five seconds farther away.
 SOFTNESS = 0.1
 NEARBY = 0.5  # seconds
-ROUNDING = 1e-6  # seconds; a frame that precedes a part by less than this belongs to it
+ROUNDING = 1e-6  # seconds; a frame that precedes a part by less than this belongs to the part
 
 Score = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Wish:
-    """How many key frames to choose.
+    """The requested number of key frames.
 
     Without `count` and `every`, key frames are added as long as each raises the mean likeness by
     LIKENESS_MARGIN or more.
@@ -47,11 +47,11 @@ class Wish:
     count: int | None = None
     """Greatest number of key frames."""
     every: float | None = None
-    """Seconds; scenes are divided into parts of about this length, and each gets one key frame."""
+    """Approximate length, in seconds, of the parts of a scene that get one key frame each."""
 
 
 def measure_sharpness(rgb: Pixels) -> float:
-    """Return the variance of the Laplacian of a frame (H x W x 3 RGB), which blur lowers."""
+    """Return the variance of the Laplacian of a frame (H x W x 3 RGB), which is lower with blur."""
     gray = cv2.cvtColor(high_byte(rgb), cv2.COLOR_RGB2GRAY)
     return float(cv2.Laplacian(gray, cv2.CV_32F).var())
 
@@ -64,7 +64,7 @@ def note_sharpness(frames: Iterable[Frame], found: array[float]) -> Iterator[Fra
 
 
 def list_scenes(pts: Sequence[int], cuts: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the range (first, end) of positions in `pts` of every scene."""
+    """Return each scene as a range (first, end) of positions in `pts`."""
     bounds = {0, len(pts), *(bisect_left(pts, cut) for cut in cuts)}
     return list(pairwise(sorted(bounds)))
 
@@ -74,8 +74,8 @@ def choose_key_frames(
 ) -> list[int]:
     """Return the positions in `look.pts` of the key frames, in ascending order.
 
-    Every scene, or every part of a scene if `wish.every` is set, gets one. If `wish.count` is
-    smaller than their number, those that gain most get one.
+    Every scene, or every part of a scene if `wish.every` is set, gets a key frame. If `wish.count`
+    is too small for that, the scenes or parts that gain most get one.
     """
     parts = list_parts(list_scenes(look.pts, look.cuts), seconds, wish.every)
     scenes = _score_scenes(look, seconds, sharpness, parts)
@@ -99,8 +99,8 @@ def list_parts(
 ) -> list[list[tuple[int, int]]]:
     """Return the parts of each scene as ranges (first, end) of frames.
 
-    If `every` is None, each scene is one part. Otherwise it is divided into parts that last equally
-    long, about `every` seconds; parts without a frame are left out.
+    If `every` is None, each scene is one part. Otherwise, it is divided into parts of equal length,
+    about `every` seconds; parts without a frame are left out.
     """
     if every is None:
         return [[scene] for scene in scenes]
@@ -117,16 +117,16 @@ def list_parts(
 
 @dataclass
 class _Scene:
-    """The compared frames of a scene, and how well each serves the others as a key frame."""
+    """The compared frames of a scene, and how well each would serve the others as a key frame."""
 
     frames: NDArray[np.int64]
     """Positions of the compared frames in the recording."""
     starts: NDArray[np.int64]
-    """Row at which each part of the scene begins."""
+    """Row of `score` at which each part of the scene begins."""
     weights: NDArray[np.float32]
     """Number of frames that each compared frame represents."""
     score: Score
-    """Score of each compared frame (row) as the key frame of each (column)."""
+    """Score of each compared frame (row) as a key frame for each compared frame (column)."""
 
     def __post_init__(self) -> None:
         self._served = np.zeros(len(self.frames), np.float32)
@@ -136,7 +136,7 @@ class _Scene:
 
     @property
     def gain(self) -> float:
-        """What the best further key frame adds to the sum of scores; -1 if no frame is left."""
+        """Gain in the sum of scores from the best further key frame, or -1 if no frame is left."""
         return float(self._gains.max())
 
     @property
@@ -146,7 +146,7 @@ class _Scene:
 
     @property
     def part_gain(self) -> float:
-        """What the best frame of a part without a key frame adds; -1 if there is no such part."""
+        """Gain from the best frame in parts without a key frame, or -1 if there are none."""
         return float(self._part_gains.max())
 
     @property
@@ -155,11 +155,11 @@ class _Scene:
         return bool(self._open.any())
 
     def pick(self) -> int:
-        """Choose the frame that adds most as a key frame, and return its position."""
+        """Make the frame that gains most a key frame, and return its position."""
         return self._pick_row(int(self._gains.argmax()))
 
     def pick_in_part(self) -> int:
-        """Choose the best frame in the parts without a key frame, and return its position."""
+        """Make the best frame of the parts without a key frame one, and return its position."""
         part = int(self._part_gains.argmax())
         first = int(self.starts[part])
         last = int(self.starts[part + 1]) if part + 1 < len(self.starts) else len(self.frames)
@@ -196,7 +196,7 @@ def _score_scene(
     parts: Sequence[tuple[int, int]],
     step: int,
 ) -> _Scene:
-    """Take the sharpest of every `step` frames of a scene, and compare these with each other."""
+    """Compare the frames of a scene with each other, one (the sharpest) for every `step` frames."""
     first, last = parts[0][0], parts[-1][1]
     clear = np.asarray(sharpness[first:last], np.float64)
     frames: list[int] = []
@@ -223,7 +223,7 @@ def _score_scene(
 
 
 def compare_nearby(sharpness: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the sharpness of each frame as a share of the greatest within NEARBY seconds."""
+    """Return the sharpness of each frame relative to the greatest within NEARBY seconds."""
     first = np.searchsorted(at, at - NEARBY)
     last = np.searchsorted(at, at + NEARBY, side="right")
     most = [sharpness[a:b].max() for a, b in zip(first.tolist(), last.tolist(), strict=True)]
@@ -232,9 +232,9 @@ def compare_nearby(sharpness: NDArray[np.float64], at: NDArray[np.float64]) -> N
 
 
 def measure_likeness(look: Survey, key_frames: Sequence[int]) -> float:
-    """Return the mean likeness, 0 to 1, of all frames to the most similar key frame of their scene.
+    """Return the mean likeness (0 to 1) of all frames to the most similar key frame of their scene.
 
-    It is 0 for the frames of a scene without a key frame.
+    Frames of a scene without a key frame count as 0.
     """
     total = 0.0
     for first, last in list_scenes(look.pts, look.cuts):

@@ -1,7 +1,7 @@
 """Choose the HR view of each LR view from positions and times, without reading pixels.
 
 Candidates are ranked by time, then by Euclidean distance in grid steps (between camera centres, if
-known). In a tie a candidate in the same row wins, then one in the same column, then the first.
+known). In a tie, a candidate in the same row wins, then one in the same column, then the first.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from pipeline.schema.reference_map import ReferenceChoice, ViewChoice, Why
 
-# Seconds within which a frame and its reference show the same instant: the reference of the frame's
-# own view is then its HR original.
+# Seconds within which a frame and its reference show the same instant. A reference of the frame's
+# own view is then the frame's HR original.
 SAME_INSTANT = 1e-3
 # Greatest distance in grid steps at which the published networks were trained and tested: from
 # (0, 0) to (7, 7).
@@ -22,14 +22,14 @@ TRAINED_STEPS = 9.9
 
 @dataclass(frozen=True)
 class CameraPosition:
-    """A camera position in grid steps: x along columns, y along rows."""
+    """A camera position in grid steps: x counts columns, y counts rows."""
 
     x: float
     y: float
     row: int | None = None
-    """Row of the view; None for a camera outside the grid."""
+    """Row of the view, or None for a camera that is not a view of the grid."""
     col: int | None = None
-    """Column of the view; None for a camera outside the grid."""
+    """Column of the view, or None for a camera that is not a view of the grid."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Candidate:
     place: CameraPosition
     numbers: Sequence[int]
     seconds: Sequence[float] | None
-    """Frame times in ascending order; None for a view that serves all times."""
+    """Frame times in ascending order, or None for a view that may be used at all times."""
     timed: bool = True
     """False if the input has several moments and it is unknown which one this view shows."""
     own_view_only: bool = False
-    """Whether the view is vignetted and so serves only the LR view at its own position."""
+    """Whether the view is vignetted, so that only the LR view at its own position may use it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ViewTarget:
     moment: int
     seconds: float
     empty: bool = False
-    """Whether the frame shows nothing and so borrows from no other view."""
+    """Whether the frame shows nothing, so that it borrows from no other view."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class ViewRules:
     seconds: float = 2.0
     """Greatest distance in seconds between a frame and its reference."""
     same_time: float = 0.0
-    """Seconds by which a candidate may be farther in time than the nearest, but rank as high."""
+    """Seconds by which a candidate may be farther in time than the nearest and rank equally."""
     whole: bool = True
-    """Whether references have the output's size, so that given views can pass through."""
+    """Whether references have the size of the network's frames, so given views can pass through."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def choose_view(
     if not near:
         return ReferenceChoice(target.number, None, None, "too far", views=nothing)
 
-    # vignetted views serve other positions only if every candidate is vignetted
+    # vignetted views may be used at other positions only if every candidate is vignetted
     if not all(candidate.own_view_only for candidate in candidates):
         excluded = [c.own_view_only and not _is_same_view(here, c.place) for c in candidates]
         near = [found for found in near if not excluded[found.index]]
@@ -137,7 +137,7 @@ def choose_view(
 
 
 def _find_nearest_frame(target: ViewTarget, index: int, candidate: Candidate) -> _NearestFrame:
-    """Return the candidate's frame that is nearest in time to the target, the earlier in a tie."""
+    """Return the candidate's frame nearest in time to the target; in a tie, the earlier one."""
     here = target.place
     there = candidate.place
     steps = ((here.x - there.x) ** 2 + (here.y - there.y) ** 2) ** 0.5

@@ -56,9 +56,9 @@ def plan_references(
 
     `size` is the height and width of the network's frames.
 
-    One pass over the input finds scene cuts. The whole reference is decoded only if the choice by
-    content, the times of its pictures or the estimate of the offset needs it; otherwise at most a
-    few of its frames are, to compare fields of view. Raises PairingError if no frame of the
+    One pass over the input finds scene cuts. The whole reference is decoded only to choose by
+    content, to find the times of its pictures, or to estimate the offset; otherwise, only a few of
+    its frames are decoded, to compare fields of view. Raises PairingError if no frame of the
     reference can be decoded, if the settings need times or an offset that cannot be found, if
     keyframes.json contradicts the pictures, or if no reference is near the input in time.
     """
@@ -71,8 +71,8 @@ def plan_references(
     ref_pts = ref_look.pts if ref_look is not None else scan(ref, distinct=False).pts
     if not ref_pts:
         raise PairingError(
-            f"found no frame of {ref.path} that can be decoded, expected an intact reference; "
-            "copy it again"
+            f"no frame of the reference {ref.path} can be decoded; copy it again, or pass another "
+            "reference"
         )
 
     clock = ReferenceClock(0.0, 1.0)
@@ -123,18 +123,18 @@ def plan_references(
 
 @dataclass(frozen=True)
 class _Seen:
-    """The reference with the times of its pictures, and one survey of each recording."""
+    """The reference with the times of its pictures, and the surveys of both recordings."""
 
     ref: Clip
     lr_look: Survey
     ref_look: Survey | None
     """None if no decision needs the pictures of the reference."""
     lr_whole: Survey
-    """That of the whole input if --ref-offset auto compares pictures, else `lr_look`."""
+    """A survey of the whole input if --ref-offset auto compares pictures, else `lr_look`."""
     heard: tuple[float, float] | None
-    """Offset and drift of the sound tracks; None if they were not compared or do not match."""
+    """Offset and drift between the audio tracks; None if not compared, or if they do not match."""
     source: str
-    """Where the times of several pictures come from; empty for other references."""
+    """Where the pictures' times come from; empty if the reference is not several pictures."""
 
 
 def _look_at_both(
@@ -180,7 +180,7 @@ def _look_at_both(
 
     lr_whole = lr_look
     if compared and heard is None and settings.ref_offset == "auto" and _is_part(lr, index):
-        # a part may be too short to stand out
+        # a part may be too short for an offset to stand out
         with progress.step("looking at the whole input") as count:
             frames = read(lr, on_error="conceal")
             lr_whole = survey_frames(frames, cuts=False, count=count)
@@ -194,10 +194,10 @@ def _look_at_both(
         aspect = adopt_pixel_aspect(lr, ref, turns)
         ref = ref.model_copy(update={"sample_aspect_ratio": aspect})
     if not _is_timed(ref):
-        lr_look = replace(lr_look, cuts=())  # pictures without times are on no side of a cut
+        lr_look = replace(lr_look, cuts=())  # pictures without times are on neither side of a cut
 
     if source is None and isinstance(ref, Stills) and len(ref.files) > 1:
-        source = "their names state no times; matched by content"
+        source = "their names contain no times; matched by content"
     if source is not None and isinstance(ref, Stills):
         source += describe_unused_sidecar(lr, ref, sidecar)
     return _Seen(ref, lr_look, ref_look, lr_whole, heard, source or "")
@@ -208,15 +208,15 @@ def _is_part(lr: Clip, index: FrameIndex) -> bool:
 
 
 def _is_timed(ref: Clip) -> bool:
-    """Return whether the reference has times and, unlike a single picture, a choice of frames."""
+    """Return whether the reference has times and is not a single picture."""
     return ref.has_times and (isinstance(ref, VideoClip) or len(ref.files) > 1)
 
 
 def _choose_selection(settings: PairingSettings, timed: bool) -> Literal["time", "content"]:
     if settings.select == "time" and not timed:
         raise PairingError(
-            "found references without times, expected a video or several stills with times in EXIF "
-            "or file names for --select time; try --select content"
+            "the reference has no times, but --select time needs a video, or several stills with "
+            "times in EXIF or file names; try --select content"
         )
     if settings.select == "content" or not timed:
         return "content"
@@ -224,9 +224,9 @@ def _choose_selection(settings: PairingSettings, timed: bool) -> Literal["time",
 
 
 class _Similarity:
-    """The similarity of pictures to references: the correlation of their thumbnails.
+    """The similarity of pictures to references, which is the correlation of their thumbnails.
 
-    It is 0 for a picture without a thumbnail.
+    A picture without a thumbnail has similarity 0.
     """
 
     def __init__(
@@ -262,8 +262,8 @@ def _find_positions(known: Sequence[int], wanted: Sequence[int]) -> NDArray[np.i
 def _pick_closest_pairs(choices: ReferenceMap) -> list[tuple[int, int]]:
     """Return the pts of a few frames, spread over the clip, and of their references.
 
-    If times are known, these pairs are among the closest in time, so that camera motion is hardly
-    mistaken for another field of view.
+    If times are known, these pairs are among the closest in time, so that camera motion is unlikely
+    to be mistaken for another field of view.
     """
     paired = np.fromiter((i for i, c in enumerate(choices) if c.ref_pts is not None), np.int64)
     if not len(paired):
@@ -286,13 +286,13 @@ def _write_notes(choices: ReferenceMap, lr: Survey) -> list[str]:
     if far:
         notes.append(
             f"frames that borrow from more than {FAR:g} s away: {len(far)} of {len(choices)}, "
-            f"the farthest from {max(far):.2f} s; expect less detail there"
+            f"from up to {max(far):.2f} s away; expect less detail there"
         )
     without = Counter(c.why for c in choices if c.ref_pts is None)
     if without:
         reasons = ", ".join(f"{count} {why}" for why, count in without.most_common())
         notes.append(
             f"frames without a reference: {sum(without.values())} of {len(choices)} ({reasons}), "
-            "up-sampled plainly"
+            "up-sampled bicubically"
         )
     return notes

@@ -17,9 +17,9 @@ from pipeline.recording import scan
 from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.settings import PairingSettings
 
-# Seconds above which a still's time is a date (1973 or later), not a time since a start.
+# Seconds above which a still's time is a date (1973 or later) rather than a time since some start.
 CALENDAR = 1e8
-# Seconds by which times in names may differ from those of frames, because names state milliseconds.
+# Seconds by which a time in a name, in whole milliseconds, may differ from its frame's time.
 ROUNDED = 0.001 + 1e-9
 
 
@@ -33,9 +33,9 @@ class ReferenceClock:
 
 
 def snap_to_frames(lr: Clip, ref: Clip) -> Clip:
-    """Return the reference with exact times where the names of its pictures round those of frames.
+    """Return the reference with exact times where its pictures' names contain rounded frame times.
 
-    The picture of a frame then has the same time whether its name states that time or the frame's
+    The picture of a frame then has the same time whether its name contains that time or the frame's
     number.
     """
     if not isinstance(lr, VideoClip) or not isinstance(ref, Stills) or not ref.times:
@@ -48,7 +48,7 @@ def snap_to_frames(lr: Clip, ref: Clip) -> Clip:
 
 
 def snap_times(lr: Clip, seconds: Sequence[float]) -> tuple[float, ...]:
-    """Return the times in seconds; those that round a frame's time are replaced by that time."""
+    """Return times in seconds, with each rounded frame time replaced by the frame's exact time."""
     times = np.array([lr.seconds(pts) for pts in scan(lr, distinct=False).pts])
     values = np.array(seconds)
     after = np.searchsorted(times, values).clip(max=len(times) - 1)
@@ -59,7 +59,7 @@ def snap_times(lr: Clip, seconds: Sequence[float]) -> tuple[float, ...]:
 
 
 def _find_first_calendar_time(clip: Clip) -> float | None:
-    """Return the earliest time of stills whose times are dates (EXIF), or None for other clocks."""
+    """Return the earliest time of stills whose times are dates (EXIF), or None for other times."""
     if not isinstance(clip, Stills) or not clip.times:
         return None
     first = min(clip.times)
@@ -72,9 +72,9 @@ def _find_calendar_start(lr: Clip, ref: Clip) -> float | None:
 
 
 def needs_estimated_offset(lr: Clip, ref: Clip, settings: PairingSettings) -> bool:
-    """Return whether the offset must be estimated, from sound or pictures.
+    """Return whether the offset must be estimated from sound or pictures.
 
-    This is so with --ref-offset auto, or if only the reference has dates and no offset is given.
+    It must with --ref-offset auto, or if only the reference has dates and no offset is given.
     """
     unknown = settings.ref_offset is None and _find_calendar_start(lr, ref) is not None
     return unknown or settings.ref_offset == "auto"
@@ -90,10 +90,10 @@ def align_clocks(
 ) -> ReferenceClock:
     """Return the offset and drift: from the settings, estimated, or guessed for photographs.
 
-    `heard` is the offset and drift of the sound tracks, if they match. `ref_look` may be None if
-    `heard` is known, or if nothing has to be estimated. If only the reference has dates, its times
-    are counted from its first photograph. Raises PairingError if --ref-offset is auto and no offset
-    stands out.
+    `heard` is the offset and drift between the audio tracks, if they match. `ref_look` may be None
+    if `heard` is given, or if nothing has to be estimated. If only the reference has dates, its
+    times are counted from its first photograph. Raises PairingError if --ref-offset is auto and no
+    offset stands out.
     """
     first = _find_calendar_start(lr, ref)
     start = 0.0 if first is None else -first
@@ -117,8 +117,8 @@ def align_clocks(
         if settings.ref_offset == "auto":
             raise
         guess = (
-            "the first photograph is assumed to have been taken at the input's start; if not, try "
-            "--ref-offset"
+            "the first photograph is assumed to have been taken at the input's start; if it was "
+            "not, use --ref-offset"
         )
         return ReferenceClock(start + lr.seconds(lr_look.pts[0]), 1.0, (guess,))
     offset = round(offset, 6)
@@ -127,9 +127,9 @@ def align_clocks(
 
 
 def _write_shift_notes(offset: float, drift: float, source: str = "") -> tuple[str, ...]:
-    """Return a note about the offset and drift, or none if the clocks agree.
+    """Return a note about the offset and drift, or nothing if the clocks agree.
 
-    `source` is a clause about what matches, if the offset was estimated.
+    If the offset was estimated, `source` is a clause that says what matches.
     """
     if not offset and drift == 1.0:
         return ()
@@ -139,9 +139,9 @@ def _write_shift_notes(offset: float, drift: float, source: str = "") -> tuple[s
 
 
 def compare_sound(lr: Clip, ref: Clip, settings: PairingSettings) -> tuple[float, float] | None:
-    """Return the offset and drift between the sound tracks.
+    """Return the offset and drift between the audio tracks.
 
-    The result is None unless --ref-offset is auto and both recordings have sound that matches.
+    The result is None unless --ref-offset is auto and both recordings have matching audio.
     """
     if settings.ref_offset != "auto":
         return None
@@ -153,14 +153,14 @@ def compare_sound(lr: Clip, ref: Clip, settings: PairingSettings) -> tuple[float
 def check_shared_time(
     lr: Sequence[float], times: Sequence[float], reach: float, source: str = ""
 ) -> None:
-    """Raise PairingError if all references are over `reach` seconds before or after the input.
+    """Raise PairingError if all references are over `reach` seconds away from the input.
 
-    All times are in seconds and ascending. `source` says where those of the references come from.
+    All times are in seconds and ascending. `source` says where the references' times come from.
     """
     if times[-1] < lr[0] - reach or times[0] > lr[-1] + reach:
         origin = f" ({source})" if source else ""
         raise PairingError(
-            f"found references from {times[0]:.2f} to {times[-1]:.2f} s{origin} and an input from "
+            f"found references from {times[0]:.2f} to {times[-1]:.2f} s{origin}, but an input from "
             f"{lr[0]:.2f} to {lr[-1]:.2f} s, expected them to overlap; "
             "try --ref-offset SECONDS or --ref-offset auto"
         )

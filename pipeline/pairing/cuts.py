@@ -1,4 +1,4 @@
-"""Find the scene cuts of a recording and make a thumbnail of every frame, in one pass."""
+"""Find the scene cuts of a recording, and make a thumbnail of every frame, in one pass."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from pipeline.media.read.frames import Frame
 from pipeline.pairing.thumbnails import THUMBNAIL, Thumbnails, correlate_thumbnails, make_thumbnail
 from pipeline.pixels import Pixels, high_byte
 
-CUT_WIDTH = 256  # pixels; width of the pictures for cut detection
-# Correlation of the frames around an apparent cut above which it is a flash or a frozen picture.
+CUT_WIDTH = 256  # width in pixels of the pictures for cut detection
+# Correlation of the frames around an apparent cut above which it is only a flash or a freeze.
 SAME_SHOT = 0.9
 LEAST_CHANGE = 0.3
-# At a cut the correlation falls by at least LEAST_CHANGE, and by SUDDEN times as much as nearby. It
+# At a cut, the correlation falls by at least LEAST_CHANGE, and SUDDEN times as far as nearby. It
 # falls by 0.43 or more between hand-held clips, and by at most 0.13 within them. When something
-# crosses the picture it falls by 0.46, but also by 0.29 in the frame before or after.
+# crosses the picture, it falls by 0.46, but also by 0.29 in the frame before or after.
 SUDDEN = 2.5
-_AROUND = 3  # frames before and after a cut that are compared with it
-_REMEMBERED = 16  # frames; the detector reports a cut a few frames late
+_AROUND = 3  # frames before and after a possible cut that are compared with it
+_REMEMBERED = 16  # stored thumbnails; the detector reports a cut a few frames late
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over a recording found."""
+    """The results of one pass over a recording."""
 
     pts: Sequence[int]
     thumbnails: Thumbnails
-    """Pictures with zero mean and unit length, so that their products are normalised correlations;
-    none if they were not requested."""
+    """Thumbnails with zero mean and unit norm, so that their dot products are normalised
+    correlations; empty if they were not requested."""
     cuts: tuple[int, ...]
     """Pts of the first frame after each scene cut; empty if cuts were not requested."""
 
@@ -49,8 +49,8 @@ def survey_frames(
 ) -> Survey:
     """Return the pts of `frames` and, if requested, their thumbnails and scene cuts.
 
-    Frames are first rotated counter-clockwise by `turns` quarter turns. `count` receives the number
-    of frames so far.
+    Frames are first rotated counter-clockwise by `turns` quarter turns. `count` is called with the
+    number of frames so far.
     """
     finder = CutFinder() if cuts else None
     pts = array("q")
@@ -69,7 +69,7 @@ def survey_frames(
 
 
 def shrink_frame(rgb: Pixels, turns: int = 0) -> NDArray[np.uint8]:
-    """Return a frame (H x W x 3) reduced to CUT_WIDTH, then rotated by `turns` quarter turns."""
+    """Return a frame (H x W x 3) resized to CUT_WIDTH, then rotated by `turns` quarter turns."""
     height, width = rgb.shape[:2]
     size = (CUT_WIDTH, max(THUMBNAIL[1], round(CUT_WIDTH * height / width)))
     small = cv2.resize(high_byte(rgb), size, interpolation=cv2.INTER_AREA)
@@ -80,15 +80,15 @@ class CutFinder:
     """Finds cuts with PySceneDetect's adaptive detector and the correlation of neighbouring frames.
 
     The detector compares each change with the changes around it, so steady camera motion is not a
-    cut. It misses cuts between shaky shots of similar colours, so a sudden loss of correlation is
-    treated as a cut, too. A cut after which the same shot continues is dropped.
+    cut. It misses cuts between shaky shots of similar colours, so a sudden loss of correlation also
+    counts as a cut. A cut after which the same shot continues is dropped.
     """
 
     def __init__(self) -> None:
         from scenedetect import FrameTimecode
         from scenedetect.detectors import AdaptiveDetector
 
-        # frames are counted, not timed: the rate only makes the library's time codes valid
+        # frames are counted, not timed; the library's timecodes just need some frame rate
         self._timecode = FrameTimecode
         self._detector = AdaptiveDetector(min_scene_len=2)
         self._pictures: deque[NDArray[np.float16]] = deque(maxlen=_REMEMBERED)
@@ -97,16 +97,16 @@ class CutFinder:
 
     @property
     def settled(self) -> int:
-        """The number of frames, from the first on, at which no further cut can be found."""
+        """The number of frames, from the first on, among which no further cut can be found."""
         return max(0, self._frames - _AROUND)
 
     @property
     def found(self) -> list[int]:
-        """The numbers of the first frames after the cuts that have been found so far."""
+        """The number of the first frame after each cut found so far."""
         return sorted(self._found)
 
     def add(self, rgb: NDArray[np.uint8], picture: NDArray[np.float16]) -> None:
-        """Add the next frame, as `shrink_frame` returns it, with its thumbnail."""
+        """Add the next frame, shrunk by `shrink_frame`, and its thumbnail."""
         at = self._timecode(self._frames, fps=30.0)
         bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
         self._pictures.append(picture)
@@ -115,7 +115,7 @@ class CutFinder:
         self._check_correlation(self._frames - 1 - _AROUND)
 
     def cuts(self) -> list[int]:
-        """Return the numbers of the first frames after all cuts. Call it after the last `add`."""
+        """Return the number of the first frame after each cut. Call it after the last `add`."""
         end = self._timecode(max(self._frames - 1, 0), fps=30.0)
         self._add_cuts(int(cut.frame_num) for cut in self._detector.post_process(end))
         for cut in range(self._frames - _AROUND, self._frames):
@@ -123,7 +123,7 @@ class CutFinder:
         return self.found
 
     def _measure_change(self, number: int, since: int) -> float:
-        """Return 1 minus the correlation of two remembered frames, 0 to 2."""
+        """Return 1 minus the correlation of two stored thumbnails (0 to 2)."""
         first = self._frames - len(self._pictures)
         a, b = self._pictures[number - first], self._pictures[since - first]
         return 1.0 - float(correlate_thumbnails(a[None], b[None])[0, 0])
@@ -133,7 +133,7 @@ class CutFinder:
         for cut in cuts:
             if not 0 < cut < self._frames:
                 continue
-            # across a flash, a frozen or a lost frame, the shot continues one frame later
+            # the shot continues one frame after a flash, or a frozen or lost frame
             pairs = [(min(cut + 1, self._frames - 1), cut - 1), (cut, max(cut - 2, oldest))]
             if all(self._measure_change(after, before) > 1 - SAME_SHOT for after, before in pairs):
                 self._found.add(cut)

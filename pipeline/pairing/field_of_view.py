@@ -25,13 +25,13 @@ from pipeline.recording import open_frames
 from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.reference_map import ReferenceChoice
 
-COMPARED_PAIRS = 3  # pictures of the input that are compared with their references
+COMPARED_PAIRS = 3  # frames that are compared with their references
 LEAST_ZOOM = 0.1  # smallest share of a reference's width in which the whole input may appear
-MOST_DEVIATION = 0.03  # share of the picture by which estimates of several pairs may differ
+MOST_DEVIATION = 0.03  # share of the picture by which the estimates of pairs may differ
 
 
 def list_pairs(choices: Iterable[ReferenceChoice]) -> list[tuple[int, int]]:
-    """Return the pts of each frame that has a reference, with the pts of that reference."""
+    """Return the pts of each frame with a reference, and of that reference."""
     return [(choice.pts, choice.ref_pts) for choice in choices if choice.ref_pts is not None]
 
 
@@ -43,11 +43,11 @@ def choose_map(
     *,
     turns: int = 0,
 ) -> tuple[Affine | None, list[str]]:
-    """Return the map from the network's to stored reference pixels, and notes for the user.
+    """Return the map from network pixels to stored reference pixels, and notes for the user.
 
     The map is None if the reference only has to be scaled. `pairs` holds the pts of the frames to
     compare and of their references; if it is empty, only the proportions are compared. `size` is
-    the height and width of the network's frames. The reference is first rotated
+    the height and width of the network's frames. For the comparison, the reference is rotated
     counter-clockwise by `turns` quarter turns.
     """
     height, width = swap_size(ref, turns)
@@ -58,7 +58,7 @@ def choose_map(
     affine = estimate_field_of_view(pictures, *size) if pictures else None
     notes = []
     if affine is not None:
-        notes.append("the reference has another field of view; it is warped onto the output")
+        notes.append("the reference has another field of view and is warped onto the output")
     elif not has_same_aspect(lr, ref, turns):
         affine = make_inscribed_map(lr, ref, turns, size)
         shown = "views" if isinstance(lr, LightField) else "input"
@@ -67,11 +67,11 @@ def choose_map(
             "its middle is assumed to show the same scene"
         )
     elif (height, width) != size:
-        effect = ": given views do not pass through untouched" if isinstance(lr, LightField) else ""
+        effect = ", so given views are changed" if isinstance(lr, LightField) else ""
         notes.append(f"the reference of {width}x{height} is scaled to {size[1]}x{size[0]}{effect}")
 
     if turns:
-        notes.append(f"the reference is turned by {90 * turns} degrees to match the stored input")
+        notes.append(f"the reference is rotated by {90 * turns} degrees to match the stored input")
         affine = turn_map(affine or make_scaling_map(size, (height, width)), ref, turns)
     return affine, notes + _describe_noise(pictures, affine, size)
 
@@ -79,7 +79,7 @@ def choose_map(
 def _describe_noise(
     pictures: Sequence[tuple[Pixels, Pixels]], affine: Affine | None, size: tuple[int, int]
 ) -> list[str]:
-    """Return a note if a reference has noise that the input does not show, else no note."""
+    """Return a note about noise of the references that the input does not show, if any."""
     found = [
         find_excess_noise(
             measure_noise(ref, find_step(affine, ref.shape[0], size[0])), lr, size[0] // lr.shape[0]
@@ -91,22 +91,22 @@ def _describe_noise(
         return []
     return [
         f"the reference has noise of about {worst:.0f} levels that the input does not show; it "
-        "is removed from what is borrowed"
+        "is removed from the borrowed detail"
     ]
 
 
 def read_pairs(
     lr: Recording, ref: Recording, pairs: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], tuple[Pixels, Pixels]]:
-    """Return the frames and their references by their pts, without pairs with a corrupt picture."""
-    # one recording after the other, because the index of a long one needs much memory
+    """Return the pictures of each pair of pts, without pairs in which one is corrupt."""
+    # one recording after the other, because the index of a long recording needs much memory
     small = _read_frames(lr, [pts for pts, _ in pairs])
     large = _read_frames(ref, [pts for _, pts in pairs])
     return {(a, b): (small[a], large[b]) for a, b in pairs if a in small and b in large}
 
 
 def _read_frames(recording: Recording, wanted: Sequence[int]) -> dict[int, Pixels]:
-    """Return the wanted frames by pts, without the corrupt ones."""
+    """Return the wanted frames by pts, without corrupt ones."""
     found = {}
     with closing(open_frames(recording, apart=True)) as reader:
         for pts in wanted:
@@ -119,12 +119,12 @@ def _read_frames(recording: Recording, wanted: Sequence[int]) -> dict[int, Pixel
 def estimate_field_of_view(
     pairs: Sequence[tuple[Pixels, Pixels]], height: int, width: int
 ) -> Affine | None:
-    """Return the map from the network's to reference pixels, or None for plain scaling.
+    """Return the map from network pixels to reference pixels, or None for plain scaling.
 
-    Each pair is an LR frame and its reference; `height` and `width` are those of the network's
+    Each pair is an LR frame and its reference; `height` and `width` are the size of the network's
     frames. SIFT matches (Lowe 2004) yield a similarity transform per pair. The result is the median
     of these transforms. It is None if too few are found, if they disagree, or if the median differs
-    so little from plain scaling that the network compensates for it.
+    so little from plain scaling that the network can compensate for it.
     """
     found = []
     for lr, ref in pairs:
@@ -137,7 +137,7 @@ def estimate_field_of_view(
     middle = np.median(np.stack(found), axis=0)
     apart = np.abs(np.stack(found) - middle).max(0)
     size = [pairs[0][1].shape[1], pairs[0][1].shape[0]]
-    # with a moving camera the position of a still changes in every frame: no map fits all
+    # with a moving camera, a still has another position in every frame, so no map fits all
     if apart[:, :2].max() > 0.05 * abs(middle[0, 0]) or (apart[:, 2] / size).max() > (
         MOST_DEVIATION
     ):
@@ -147,7 +147,7 @@ def estimate_field_of_view(
     stretch = abs(plain[0, 0] / plain[1, 1] - 1)
     if abs(zoom - 1) < 0.06 and shift.max() < 0.15 and stretch < 0.03:
         return None
-    # from pixels of the LR frame to pixels of the network's, half-pixel centres on both grids
+    # from network pixels to LR pixels, with half-pixel centres on both grids
     scale = width / pairs[0][0].shape[1]
     to_lr = np.array(
         [[1 / scale, 0, 0.5 / scale - 0.5], [0, 1 / scale, 0.5 / scale - 0.5], [0, 0, 1]]
@@ -163,7 +163,7 @@ def _make_scaling_matrix(lr: Pixels, ref: Pixels) -> NDArray[np.float64]:
 
 
 def _estimate_similarity(lr: Pixels, ref: Pixels) -> NDArray[np.float64] | None:
-    """Return the 2 x 3 similarity from LR to reference pixels; None if none is plausible."""
+    """Return the 2 x 3 similarity from LR to reference pixels, or None if none is plausible."""
     shrink = lr.shape[1] / ref.shape[1]
     small = cv2.resize(high_byte(ref), None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     sift = cv2.SIFT.create(nfeatures=2000, contrastThreshold=0.02)
@@ -179,11 +179,11 @@ def _estimate_similarity(lr: Pixels, ref: Pixels) -> NDArray[np.float64] | None:
         return None
     from_lr = np.array([points_lr[m.queryIdx].pt for m in good], np.float32)
     to_ref = np.array([points_ref[m.trainIdx].pt for m in good], np.float32)
-    cv2.setRNGSeed(1)  # RANSAC draws from OpenCV's global generator; the plan is deterministic
+    cv2.setRNGSeed(1)  # RANSAC uses OpenCV's global generator, but plans are deterministic
     matrix, inliers = cv2.estimateAffinePartial2D(from_lr, to_ref, ransacReprojThreshold=2.0)
     if matrix is None or int(inliers.sum()) < max(20, 0.4 * len(good)):
         return None
-    # if many points match a single one, they agree on a map that shrinks everything to it
+    # many points that match a single one agree on a map that shrinks everything to it
     if abs(matrix[0, 0]) < LEAST_ZOOM or abs(matrix[0, 1]) > 0.1 * abs(matrix[0, 0]):
         return None
     grow = np.array([[1 / shrink, 0, 0.5 / shrink - 0.5], [0, 1 / shrink, 0.5 / shrink - 0.5]])

@@ -10,14 +10,14 @@ from pipeline.pixels import Pixels, as_pixels, match_depth
 
 Affine = tuple[float, float, float, float, float, float]
 
-PATCH = (64, 36)  # width and height of the reduced pictures whose colours are compared
+PATCH = (64, 36)  # width and height to which pictures are reduced to compare their colours
 # Correlation of the reduced pictures below which colours cannot be compared.
 LEAST_AGREEMENT = 0.7
-LEAST_SEEN = 64  # pixels of the reduced picture that a reference must cover
-LEAST_SHARE = 250  # of 255; mean of the mask above which a row or column is visible
+LEAST_SEEN = 64  # pixels of the reduced picture that the reference must cover
+LEAST_SHARE = 250  # of 255; mean of the mask above which a row or column counts as covered
+# A reference stays unchanged if its contrast differs by less than LEAST_GAIN (natural logarithm)
+# and its brightness by less than LEAST_SHIFT (of full scale), because motion alone causes as much.
 LEAST_GAIN = 0.08
-# A reference stays unchanged if its contrast (LEAST_GAIN, natural logarithm) and its brightness
-# (LEAST_SHIFT, full scale = 1) differ by less than this, because motion alone causes as much.
 LEAST_SHIFT = 5 / 255
 
 
@@ -32,10 +32,10 @@ def prepare_reference(
 ) -> Pixels:
     """Return `ref` (H' x W' x 3 RGB) as height x width x 3 with the bit depth and colours of `lr`.
 
-    `affine` maps pixels of the result to reference pixels. Where a pixel maps outside the
-    reference, the result is the up-sampled `lr`, so that no false detail can be borrowed. A
-    reference that already fits is returned unchanged. Colours are matched only if `match_colour` is
-    true and the pictures show the same scene.
+    `affine` maps pixels of the result to reference pixels; None scales the reference. Where a pixel
+    maps outside the reference, the result is the up-sampled `lr`, so that no false detail can be
+    borrowed. A reference that already fits is returned unchanged. Colours are matched only if
+    `match_colour` is true and the pictures show the same scene.
     """
     fitted, seen = fit_to_grid(match_depth(ref, lr), height, width, affine)
     if match_colour:
@@ -49,11 +49,11 @@ def prepare_reference(
 def fit_to_grid(
     ref: Pixels, height: int, width: int, affine: Affine | None
 ) -> tuple[Pixels, NDArray[np.uint8] | None]:
-    """Return a reference (H' x W' x 3) on a grid of height x width, and a mask of what it covers.
+    """Return a reference (H' x W' x 3) on a height x width grid, and a mask of what it covers.
 
     `affine` maps pixels of the grid to reference pixels; None scales the reference to the grid. The
-    mask (height x width) is 255 inside the reference, less a border of 2 pixels, and 0 elsewhere.
-    It is None if the reference covers the whole grid.
+    mask (height x width) is 255 inside the reference, except for a border of 2 pixels, and 0
+    elsewhere. It is None if the reference covers the whole grid.
     """
     if affine is None:
         if ref.shape[:2] == (height, width):
@@ -66,7 +66,7 @@ def fit_to_grid(
     step = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     source = ref
     if step > 1.5:
-        # the grid is coarser than the reference: reduce first, or fine detail turns into noise
+        # the grid is coarser than the reference, so reduce first, or fine detail would alias
         size = (round(ref.shape[1] / step), round(ref.shape[0] / step))
         scaling = np.diag([size[0] / ref.shape[1], size[1] / ref.shape[0]])
         source = _cast_pixels(cv2.resize(ref, size, interpolation=cv2.INTER_AREA), ref)
@@ -88,8 +88,8 @@ def find_seen_part(
 ) -> tuple[int, int, int, int] | None:
     """Return (top, left, bottom, right) of the part of a grid that a reference covers.
 
-    Bottom and right are exclusive. `seen` is the mask of `fit_to_grid`, and `size` the height and
-    width of the grid. The result is None if no row or no column is covered.
+    Bottom and right are exclusive. `seen` is the mask from `fit_to_grid`, and `size` is the height
+    and width of the grid. The result is None if no row or no column is covered.
     """
     if seen is None:
         return 0, 0, *size
@@ -106,8 +106,8 @@ def _cast_pixels(array: object, like: Pixels) -> Pixels:
 def _match_colour(ref: Pixels, lr: Pixels, seen: NDArray[np.uint8] | None) -> Pixels:
     """Return `ref` with the mean and contrast of `lr` in each channel.
 
-    The pictures are compared where `seen` is set, at a small size at which motion hardly matters.
-    If they overlap too little, do not show the same scene, or differ no more than motion explains,
+    The pictures are compared where `seen` is set, at a size so small that motion hardly matters. If
+    they overlap too little, do not show the same scene, or differ no more than motion explains,
     `ref` is returned unchanged.
     """
     limit = float(np.iinfo(ref.dtype).max)
@@ -138,10 +138,10 @@ def _shrink(image: Pixels, limit: float) -> NDArray[np.float64]:
 def _fit_line(
     ref: NDArray[np.float64], lr: NDArray[np.float64]
 ) -> tuple[float, float, float] | None:
-    """Return (gain, shift, difference of means) from `ref` to `lr`; None for unlike pictures.
+    """Return (gain, shift, difference of means) from `ref` to `lr`, or None for unlike pictures.
 
-    The gain is 0.25 to 4. Twice, the worst-fitting fifth of the pixels, where something moved, is
-    left out.
+    The gain is limited to 0.25..4. The worst-fitting fifth of the pixels, where something probably
+    moved, is left out twice.
     """
     spread = float(ref.std() * lr.std())
     if spread < 1e-5 or float(((ref - ref.mean()) * (lr - lr.mean())).mean()) < (

@@ -1,4 +1,4 @@
-"""Maps between the pixel grids of the input, the reference and the network's frames."""
+"""Compute maps between the pixel grids of the input, the reference and the network's frames."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LEAST_STRETCH = 0.03
 
 
 def count_quarter_turns(lr: Recording, ref: Recording) -> int:
-    """Return the counter-clockwise quarter turns, 0 to 3, from stored `ref` to stored `lr` frames.
+    """Return the counter-clockwise quarter turns (0 to 3) from stored `ref` to stored `lr` frames.
 
-    Both are stored in the orientation of their sensors. A phone held upright marks its video for
-    rotation at display; the output keeps the input's stored orientation and its mark.
+    Both are stored in the orientation of their sensors. A phone held upright marks its video to be
+    rotated for display; the output keeps the input's stored orientation and this mark.
     """
     return round((ref.rotation - lr.rotation) / 90) % 4
 
@@ -57,10 +57,10 @@ def _compute_display_aspect(recording: Recording, turns: int) -> float:
 
 
 def adopt_pixel_aspect(lr: Recording, ref: Recording, turns: int) -> Fraction:
-    """Return the pixel aspect of a reference that consists of enlarged frames of the input.
+    """Return the pixel aspect ratio of a reference that consists of enlarged frames of the input.
 
-    Pictures do not state the aspect of their pixels. If such a reference has the proportions of the
-    stored frames, its pixels have the input's aspect; otherwise another program made them square.
+    Picture files do not contain it. If such a reference has the proportions of the stored frames,
+    its pixels have the input's aspect ratio; otherwise, another program made them square.
     """
     height, width = swap_size(ref, turns)
     if abs(width / height / (lr.width / lr.height) - 1) >= LEAST_STRETCH:
@@ -69,17 +69,17 @@ def adopt_pixel_aspect(lr: Recording, ref: Recording, turns: int) -> Fraction:
 
 
 def make_scaling_map(size: tuple[int, int], ref_size: tuple[int, int]) -> Affine:
-    """Return the plain scaling from a frame's to reference pixels; sizes are (height, width)."""
+    """Return the plain scaling from frame pixels to reference pixels; sizes are (height, width)."""
     down = ref_size[0] / size[0]
     across = ref_size[1] / size[1]
     return across, 0.0, 0.5 * across - 0.5, 0.0, down, 0.5 * down - 0.5
 
 
 def make_inscribed_map(lr: Recording, ref: Recording, turns: int, size: tuple[int, int]) -> Affine:
-    """Return the unstretched map from the network's pixels to the middle of the rotated reference.
+    """Return the map from network pixels to the middle of the rotated reference, unstretched.
 
-    The input's picture is as large as fits inside the reference's: a 16:9 video is usually cropped
-    from a sensor with 4:3 proportions.
+    The input's picture is assumed to be the largest that fits inside the reference's: a 16:9 video
+    is usually cropped from a 4:3 sensor.
     """
     height, width = swap_size(ref, turns)
     ratio = _compute_display_aspect(ref, turns) / _compute_display_aspect(lr, 0)
@@ -89,7 +89,7 @@ def make_inscribed_map(lr: Recording, ref: Recording, turns: int, size: tuple[in
 
 
 def turn_map(affine: Affine, ref: Recording, turns: int) -> Affine:
-    """Return the map to stored reference pixels for a map to rotated ones."""
+    """Return a map to rotated reference pixels as a map to stored reference pixels."""
     height = ref.height
     width = ref.width
     backward = {

@@ -1,4 +1,4 @@
-"""Views and frames that the reference provides and that pass through to the output."""
+"""List and check the views and frames that the reference provides for the output."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 
-# Correlation with the LR view below which a picture is misplaced. Even a shift by one LR pixel
-# lowers the correlation below this.
+# A picture whose correlation with its LR view is below this is misplaced. Even a shift by one LR
+# pixel is enough for that.
 ALIKE = 0.95
-OTHER_COLOUR = 0.04  # greatest difference of mean colours that is hardly visible (full scale = 1)
+OTHER_COLOUR = 0.04  # of full scale; smaller differences in mean colour are hardly visible
 
 
 def demote_misplaced_views(
     lr: LightField, ref: Recording, choices: list[ReferenceChoice]
 ) -> tuple[list[ReferenceChoice], list[str]]:
-    """Return the choices, and notes about given views that do not match.
+    """Return the choices, and a note if a given view does not match the input.
 
-    Only the first given view is compared. If it is misplaced, no view stays given: all of them
-    become ordinary references. HR views of a light field are not checked.
+    Only the first given view is compared. If it is misplaced, all given views become ordinary
+    references. HR views of a light field are not checked.
     """
     first = next((choice for choice in choices if choice.why == "given"), None)
     if first is None or isinstance(ref, LightField):
@@ -47,13 +47,13 @@ def demote_misplaced_views(
     if likeness < ALIKE:
         return [replace(c, why="nearest") if c.why == "given" else c for c in choices], [
             f"the picture given for view {place} does not match that view (correlation "
-            f"{likeness:.2f}), so it serves as a reference and does not pass through"
+            f"{likeness:.2f}), so it is only used as a reference and does not pass through"
         ]
     if apart > OTHER_COLOUR:
         return choices, [
             f"the colours of the picture given for view {place} differ from that view's by "
-            f"{100 * apart:.0f} % and pass through; to use the picture only as a reference, pass "
-            "its position with --ref-position X,Y"
+            f"{100 * apart:.0f} %, but appear in the output; to use the picture only as a "
+            "reference, pass its position with --ref-position X,Y"
         ]
     return choices, []
 
@@ -61,9 +61,9 @@ def demote_misplaced_views(
 def compare_pictures(lr: Pixels, hr: Pixels) -> tuple[float, float]:
     """Return the correlation and the colour difference of `lr` (h x w x 3) and the reduced `hr`.
 
-    `hr` is reduced to the size of `lr`. The correlation is that of grey pictures, and 1 if either
-    has no contrast. The colour difference, 0 to 1, is the largest difference between the means of a
-    channel.
+    `hr` is reduced to the size of `lr`. The correlation is computed in grey, and is 1 if either
+    picture has no contrast. The colour difference (0 to 1) is the largest difference between the
+    means of a channel.
     """
     size = (lr.shape[1], lr.shape[0])
     small = cv2.resize(hr, size, interpolation=cv2.INTER_AREA)
@@ -81,9 +81,9 @@ def _scale_to_unit(rgb: Pixels) -> NDArray[np.float64]:
 def list_view_steps(plan: Plan) -> dict[tuple[int, int], float | None]:
     """Return the grid steps from each view (row, col) to its reference; None for given views.
 
-    A view that is given only at some moments has the steps of the others. If the steps change over
-    time, the last ones are returned. Views that never have a reference are left out, and so are
-    given views that lack one at other moments.
+    A view that is given only at some moments has the steps of the other moments. If the steps
+    change over time, the last ones are returned. Views that never have a reference are left out, as
+    are given views that have none at other moments.
     """
     given: dict[tuple[int, int], float | None] = {}
     found: dict[tuple[int, int], float | None] = {}
@@ -113,7 +113,7 @@ def list_given_moments(plan: Plan) -> frozenset[tuple[int, int, int]]:
 def list_given_frames(plan: Plan) -> frozenset[int]:
     """Return the numbers of the given frames.
 
-    In a video, these are all frames with a reference of the same time.
+    In a video, these are all frames with a reference at the same time.
     """
     return frozenset(
         number
@@ -129,9 +129,9 @@ def list_given_frames(plan: Plan) -> frozenset[int]:
 
 
 def list_left_out(plan: Plan) -> frozenset[int]:
-    """Return the numbers of the frames that are left out when figures of quality are averaged.
+    """Return the numbers of the frames that do not count towards the mean quality.
 
-    These are the given frames, or none if every frame is given.
+    These are the given frames, or none if all frames are given.
     """
     given = list_given_frames(plan)
     return given if len(given) < len(plan.reference_map) else frozenset()

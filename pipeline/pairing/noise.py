@@ -1,8 +1,8 @@
 """Measure the noise and grain of a reference, which must not be borrowed as detail.
 
-Noise is what a reference shows in its flattest areas and the LR picture does not. Natural texture
-has more contrast per pixel in the LR picture than in the reference, because contrast falls with
-frequency. Noise has less contrast in the LR picture, because reduction averages it.
+Noise is contrast in the flattest areas of a reference that the LR picture does not show. Natural
+texture has more contrast per pixel in the LR picture than in the reference, because contrast falls
+with frequency. Noise has less contrast in the LR picture, because reduction averages it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BLOCK = 16  # pixels
 _FLATTEST = 0.1  # share of the blocks
 _FEWEST_BLOCKS = 12
 
-# Photographs without noise may reach these values, in levels of 255: see tests/pipeline/pairing.
+# Photographs without noise may reach these values, in levels of 255 (see tests/pipeline/pairing).
 _LEAST_FINE = 2.0
 _LEAST_COARSE = 3.0
 
@@ -35,13 +35,13 @@ class Noise:
     """Standard deviations of noise in levels of 255, at the network's resolution."""
 
     fine: float
-    """Of white noise with the same differences between neighbouring pixels."""
+    """That of white noise with the same differences between neighbouring pixels."""
     coarse: float
-    """The same at half the size, doubled: equal to `fine` for white noise, larger for grain."""
+    """Twice the same at half the size: equal to `fine` for white noise, and larger for grain."""
 
 
 def find_step(affine: Affine | None, ref_height: int, height: int) -> float:
-    """Return the distance in reference pixels between neighbouring pixels of the network's grid.
+    """Return the distance, in reference pixels, between neighbouring pixels of the network's grid.
 
     `affine` maps the grid to reference pixels; None scales the reference to `height` rows.
     """
@@ -51,8 +51,8 @@ def find_step(affine: Affine | None, ref_height: int, height: int) -> float:
 def measure_noise(ref: Pixels, step: float) -> Noise:
     """Return the contrast, from noise or texture, in the flattest areas of a reference.
 
-    `ref` is uint8 or uint16 H x W x 3 RGB, and `step` the result of `find_step`. Both values are 0
-    if the reference is too small or too clipped to measure.
+    `ref` is uint8 or uint16 H x W x 3 RGB, and `step` is the result of `find_step`. A value is 0 if
+    the reference is too small or too clipped to measure it.
     """
     luma = _read_luma(ref)
     if step != 1:
@@ -70,7 +70,7 @@ def find_excess_noise(noise: Noise, lr: Pixels, scale: int) -> Noise | None:
     The result is None if that part is small, or if the LR picture is too small or too clipped to
     measure. `lr` is uint8 or uint16 h x w x 3 RGB; `scale` is the network's scale.
     """
-    # most references have little noise, so their frames need not be measured
+    # most references have little noise, so the LR picture need not be measured
     if noise.fine < _LEAST_FINE and noise.coarse < _LEAST_COARSE:
         return None
 
@@ -78,7 +78,7 @@ def find_excess_noise(noise: Noise, lr: Pixels, scale: int) -> Noise | None:
     if texture is None:
         return None
     fine = math.sqrt(max(0.0, noise.fine**2 - texture**2))
-    # at scale 2, the reference at half the size has the LR picture's pixels: nothing to compare
+    # at scale 2, the reference at half the size has the same pixels as LR, so there is no evidence
     coarse = math.sqrt(max(0.0, noise.coarse**2 - (2 * texture) ** 2)) if scale > 2 else fine
     if fine < _LEAST_FINE and coarse < _LEAST_COARSE:
         return None
@@ -93,8 +93,8 @@ def _read_luma(pixels: Pixels) -> NDArray[np.float32]:
 def _measure_flattest(luma: NDArray[np.float32]) -> float | None:
     """Return the standard deviation of white noise that has the contrast of the flattest blocks.
 
-    Clipped blocks are left out. The result is None if the picture has too few blocks, or only
-    clipped ones.
+    Clipped blocks are left out. The result is None if the picture has too few blocks, or if all of
+    them are clipped.
     """
     response = np.abs(cv2.filter2D(luma, -1, _MASK))
     clipped = ((luma < 4) | (luma > 251)).astype(np.float32)

@@ -15,25 +15,25 @@ from pipeline.pairing.thumbnails import AnyThumbnails
 
 Numbers = NDArray[np.float64]
 
-DENSE = 0.11  # seconds; greatest interval between frames at which motion can be followed (9 fps)
-BLOCK = 30.0  # seconds of a long recording that are matched at once; clocks hardly drift meanwhile
+DENSE = 0.11  # seconds; longest interval between frames at which motion can be followed (9 fps)
+BLOCK = 30.0  # seconds of a long recording matched at once; clocks hardly drift in that time
 MOST_BLOCKS = 24
 LEAST_SHARE = 0.3  # share of the shorter recording that must overlap the other
 LEAST_SAMPLES = 24
-# Least correlation of motion: it is 0.76 to 0.99 between a clip and a crop of it in other colours,
+# Least correlation of motion. It is 0.76 to 0.99 between a clip and a crop of it in other colours,
 # and at most 0.56 between unrelated clips.
 LEAST_MOTION = 0.65
-# Least correlation of pictures minus their mean: it is at least 0.6 for key frames of the same
+# Least correlation of pictures minus their mean. It is at least 0.6 for key frames of the same
 # recording, and at most 0.3 between unrelated clips.
 LEAST_LOOKS = 0.5
-# Least lead of the best offset's correlation over that of any offset more than half a second away
+# Least lead of the best offset's correlation over any offset that is more than half a second away
 # (farther for pictures of a long recording, which change slowly).
 LEAST_LEAD = 0.05
-# Least correlation of the onsets of two sound tracks, and its least lead over other offsets.
+# Least correlation between the onsets in two audio tracks, and its least lead over other offsets.
 LEAST_SOUND = 0.3
 LEAST_SOUND_LEAD = 0.15
 LEAST_SOUND_SECONDS = 2
-SILENCE = 1e-9  # mean square of samples between -1 and 1, which is -90 dB
+SILENCE = 1e-9  # -90 dB, as a mean square of samples between -1 and 1
 MOST_DRIFT = 0.02
 MOST_KEYS = 300
 MOST_FRAMES = 3000  # frames that the coarse search uses; the fine search uses all
@@ -41,7 +41,7 @@ MOST_FRAMES = 3000  # frames that the coarse search uses; the fine search uses a
 
 @dataclass(frozen=True)
 class _Match:
-    """The shift in seconds that aligns two recordings, its correlation and its lead over others."""
+    """The shift in seconds that aligns two recordings, with its correlation and its lead."""
 
     shift: float
     score: float
@@ -51,7 +51,7 @@ class _Match:
 def estimate_offset(
     lr: AnyThumbnails, lr_seconds: Sequence[float], ref: AnyThumbnails, ref_seconds: Sequence[float]
 ) -> tuple[float, float]:
-    """Return (offset, drift): input time = drift x reference time + offset, in seconds.
+    """Return (offset, drift), where input time = drift x reference time + offset, in seconds.
 
     Two videos are matched by their amount of motion over time, which a different field of view or
     colour hardly changes. Sparse pictures such as key frames, and videos whose motion does not
@@ -72,15 +72,15 @@ def estimate_offset(
 
 def _make_overlap_error(reason: str) -> PairingError:
     return PairingError(
-        f"found no overlap between input and reference ({reason}), expected two recordings of the "
-        "same moments; try --ref-offset SECONDS or another reference"
+        f"cannot align the reference with the input ({reason}); check that both show the same "
+        "moments, or try --ref-offset SECONDS"
     )
 
 
 def _match_motion(
     lr: AnyThumbnails, times: Numbers, ref: AnyThumbnails, at: Numbers, step: float
 ) -> tuple[float, float] | None:
-    """Return the offset and drift from the amount of motion; None if no match is certain.
+    """Return the offset and drift from the amount of motion, or None if no match is certain.
 
     Long recordings are matched block by block.
     """
@@ -91,9 +91,9 @@ def _match_motion(
 
 
 def estimate_sound_offset(lr: Loudness, ref: Loudness) -> tuple[float, float] | None:
-    """Return the offset and drift of two sound tracks; None if no match is certain.
+    """Return the offset and drift between two audio tracks, or None if no match is certain.
 
-    They are matched by the moments at which they become louder, which hardly depend on the
+    The tracks are matched by the moments at which they become louder, which hardly depend on the
     microphone's position and level.
     """
     ours = _find_onsets(lr)
@@ -106,10 +106,10 @@ def estimate_sound_offset(lr: Loudness, ref: Loudness) -> tuple[float, float] | 
 
 
 def _find_onsets(sound: Loudness) -> Numbers:
-    """Return the rise in loudness of each window over the one before, minus the mean of all.
+    """Return the rise in loudness from each window to the next, minus the mean of all rises.
 
-    Where the sound becomes quieter, the rise is 0. Loudness is the logarithm of the energy plus
-    that of the background. The result is empty for silence.
+    Where the sound becomes quieter, the rise is 0. Loudness is the logarithm of the energy plus the
+    background's energy. The result is empty for silence.
     """
     levels = np.asarray(sound.levels, np.float64)
     if not len(levels) or levels.max() < SILENCE:
@@ -130,9 +130,9 @@ def _match_series(
     least_score: float,
     least_lead: float = LEAST_LEAD,
 ) -> tuple[float, float] | None:
-    """Return the offset and drift of two series; None if no match is certain.
+    """Return the offset and drift between two series, or None if no match is certain.
 
-    Samples are `step` seconds apart; `start` has the time of each series' first sample.
+    Samples are `step` seconds apart; `start` holds the time of each series' first sample.
     """
 
     def is_sure(match: _Match, samples: int) -> bool:
@@ -164,9 +164,9 @@ def _match_series(
 
 
 def _measure_motion(thumbnails: AnyThumbnails, seconds: Numbers, step: float) -> Numbers:
-    """Return the logarithm of the change in each step of `step` seconds, minus its running mean.
+    """Return the logarithm of the change in each step of `step` seconds, minus its moving average.
 
-    The running mean extends over one second. The result is empty if there are too few steps.
+    The moving average covers one second. The result is empty if there are too few steps.
     """
     steps = [np.linalg.norm(b.astype(np.float32) - a) for a, b in pairwise(thumbnails)]
     path = np.concatenate([[0.0], np.cumsum(np.asarray(steps, np.float64))])
@@ -182,7 +182,7 @@ def _measure_motion(thumbnails: AnyThumbnails, seconds: Numbers, step: float) ->
 
 
 def _correlate_series(whole: Numbers, part: Numbers, step: float, least: int) -> _Match:
-    """Find `part` in `whole` by normalised correlation, with an overlap of `least` samples or more.
+    """Find `part` in `whole` by normalised correlation, with at least `least` overlapping samples.
 
     Samples are `step` seconds apart.
     """
@@ -201,7 +201,7 @@ def _correlate_series(whole: Numbers, part: Numbers, step: float, least: int) ->
 
 
 def _find_peak(scores: Numbers, shifts: Numbers, step: float, *, near: float = 0.5) -> _Match:
-    """Return the best shift, to a fraction of a step, and its lead.
+    """Return the best shift, to a fraction of a step, with its score and lead.
 
     The lead is over all shifts that are more than `near` seconds away from the best.
     """
@@ -216,13 +216,13 @@ def _find_peak(scores: Numbers, shifts: Numbers, step: float, *, near: float = 0
         bend = left - 2 * middle + right
         if np.isfinite(bend) and bend < 0:
             fraction = float(0.5 * (left - right) / bend)
-    # recordings with the same frame rate share one grid
+    # ignore a small fraction, because recordings with the same frame rate share one grid
     fraction = 0.0 if abs(fraction) < 0.15 else float(np.clip(fraction, -0.5, 0.5))
     return _Match(float(shifts[best]) + fraction * step, float(scores[best]), lead)
 
 
 def _is_sure(match: _Match, samples: int, least_score: float, least_lead: float) -> bool:
-    # correlation that the best of many shifts of pure noise reaches
+    # correlation that the best of many shifts reaches for pure noise
     chance = 4.5 / float(np.sqrt(max(samples, 1)))
     return match.score >= max(least_score, min(chance, 0.9)) and match.lead >= least_lead
 
@@ -230,7 +230,7 @@ def _is_sure(match: _Match, samples: int, least_score: float, least_lead: float)
 def _fit_line(points: Numbers) -> tuple[float, float] | None:
     """Return (offset, drift) of a line through points (N x 2: reference and input time).
 
-    The points that agree with Theil and Sen's line (the median of the slopes between all pairs of
+    The points that agree with the Theil-Sen line (whose slope is the median over all pairs of
     points) are fitted by least squares. The result is None if too few agree.
     """
     at, times = points[:, 0], points[:, 1]
@@ -254,8 +254,8 @@ def _match_looks(
 ) -> tuple[float, float]:
     """Return the offset and drift at which the pictures look most alike.
 
-    The coarse search compares the pictures minus the mean of the input's. The drift of a long
-    reference is estimated from its first and last third. Raises PairingError if no offset stands
+    The coarse search subtracts the mean of the input's pictures first. The drift of a long
+    reference is estimated from its first and last thirds. Raises PairingError if no offset stands
     out.
     """
     picked = np.unique(np.linspace(0, len(at) - 1, MOST_KEYS).astype(int))
@@ -290,7 +290,7 @@ def _match_looks(
 
 
 class _Looks:
-    """The correlation of the references with the frames at the same time, for any shift in time."""
+    """The correlation of references with the frames at the same times, for any shift in time."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Open a reference; find the HR views of a light field by their names or layout."""
+"""Open a reference, and find the HR views of a light field by their names or layout."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ def open_reference(
 ) -> Recording:
     """Describe the reference of `lr`: HR views for a light field, otherwise a video or stills.
 
-    With `sandbox`, child processes with limited resources open the reference now and decode it
-    later.
+    With `sandbox`, confined child processes open the reference now and decode it later.
     """
     if not isinstance(lr, LightField):
         return probe(str(Path(path).absolute()), sandbox=sandbox)
@@ -44,9 +43,10 @@ def open_reference(
 def find_hr_views(path: str, settings: ViewSettings, lr: LightField) -> Recording:
     """Describe the HR views: a light field of any layout, or one picture or video.
 
-    Files named like the input's views show those views. A sheet without a sidecar or a layout in
-    its name is read with the layout settings of the input. With --ref-view, only that view of a
-    light field is used. Raises PairingError if a light field of several views does not contain it.
+    Files named like the input's views are assumed to show those views. A sheet with neither a
+    sidecar nor a layout in its name is read with the layout settings of the input. With --ref-view,
+    only that view of a light field is used. Raises PairingError if a light field of several views
+    does not contain it.
     """
     whole = Path(path).absolute()
     if settings.ref_position is not None or not whole.exists():
@@ -65,7 +65,7 @@ def _find_views(whole: Path, settings: ViewSettings, lr: LightField) -> LightFie
             return describe_grid(whole, grid)
     found = open_light_field(whole)
     if found is not None or not whole.is_file() or settings.ref_view is not None:
-        # with --ref-view, a picture shows that one view and is not a sheet, whatever its name
+        # with --ref-view, a picture shows that one view and is not a sheet, whatever its name is
         return found
     place = places.get(whole.stem)
     if place is not None:
@@ -79,9 +79,9 @@ def _find_views(whole: Path, settings: ViewSettings, lr: LightField) -> LightFie
 def _select_view(
     found: LightField, wanted_view: tuple[int, int] | str, lr: LightField
 ) -> LightField | None:
-    """Return the light field with only the wanted view; None if its only view is another.
+    """Return the light field with only the wanted view, or None if its only view is another.
 
-    Raises PairingError if it has several views, none of which is the wanted one.
+    Raises PairingError if the light field has several views, but not the wanted one.
     """
     grid = found.grid
     row, col = find_shown_view(lr, wanted_view) or (None, None)
@@ -95,8 +95,8 @@ def _select_view(
     (top, rows), (left, cols) = grid.rows, grid.cols
     name = wanted_view if isinstance(wanted_view, str) else f"{row},{col}"
     raise PairingError(
-        f"found no view {name} in {found.path}, expected one in rows {top} to {top + rows - 1} and "
-        f"columns {left} to {left + cols - 1}; try another --ref-view ROW,COL"
+        f"found no view {name} in {found.path}; try another --ref-view ROW,COL in rows {top} to "
+        f"{top + rows - 1} and columns {left} to {left + cols - 1}"
     )
 
 
@@ -113,7 +113,7 @@ def find_shown_view(lr: LightField, wanted_view: tuple[int, int] | str) -> tuple
 
 
 def _map_names(lr: LightField) -> dict[str, tuple[int, int]]:
-    """Map the stem of each view's file at the first moment to the row and column of the view."""
+    """Map the stem of each view's first file to the view's row and column."""
     named = {}
     for view in lr.grid.views:
         file = view.clip.path if view.clip is not None else view.files[0] if view.files else None
@@ -136,7 +136,7 @@ def _make_lone_grid(file: Path, place: tuple[int, int]) -> Grid:
 def _find_named_views(
     path: Path, settings: GridSettings, places: Mapping[str, tuple[int, int]]
 ) -> Grid | None:
-    """Return the views in a folder, found by the names of the input's views or by a template.
+    """Return the views in a folder, found by the names of the input's views or a name template.
 
     The result is None if there are no such views.
     """

@@ -1,4 +1,4 @@
-"""References of a clip, the rules by which they may serve a frame, and the result of pairing."""
+"""The references of a clip, the rules for choosing among them, and the result of pairing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.schema.plan import ReferencePlan
 from pipeline.schema.reference_map import ReferenceMap
 
-# (number of a picture, first, last) -> its similarity to references first..last-1, from -1 to 1.
+# (number of a picture, first, last) -> similarities to references first..last-1, from -1 to 1.
 Similarity = Callable[[int, int, int], NDArray[np.float32]]
 
 
@@ -26,16 +26,16 @@ class References:
 
 @dataclass(frozen=True)
 class FrameRules:
-    """Limits on the references that may serve a frame."""
+    """Limits on the references that a frame may use."""
 
     max_distance: float
     """Greatest distance in seconds between a frame and its reference."""
     cuts: Sequence[float] = ()
-    """Times of the first frames after scene cuts; no reference serves a frame across a cut."""
+    """Times in seconds of the first frames after scene cuts, across which nothing is borrowed."""
     margin: float = 0.0
-    """Seconds, half the interval; a reference nearer by more always replaces the one in use."""
+    """Half the frame interval in seconds; a reference nearer by more replaces the current one."""
     count: int | None = None
-    """Most references per frame; None adds a second one only where it is worth its time."""
+    """Most references per frame; with None, a second one is added where it is worth its time."""
 
     @property
     def interval(self) -> float:
@@ -55,9 +55,9 @@ class Paired:
 
 
 def find_half_interval(seconds: Sequence[float]) -> float:
-    """Return half the median interval between ascending times; 0 for fewer than two.
+    """Return half the median interval between ascending times, or 0 for fewer than two.
 
-    That is more than the jitter of time stamps, and less than the interval between two frames.
+    That is more than the jitter of timestamps, but less than the interval between two frames.
     """
     if len(seconds) < 2:
         return 0.0
@@ -65,9 +65,9 @@ def find_half_interval(seconds: Sequence[float]) -> float:
 
 
 def spread_evenly(total: int, most: int) -> list[int]:
-    """Return at most `most` (2 or more) of the numbers 0 to total - 1, evenly spread.
+    """Return at most `most` (2 or more) of the numbers 0 to total - 1, spread evenly.
 
-    Both ends are among them.
+    The first and the last number are included.
     """
     if total <= most:
         return list(range(total))

@@ -1,8 +1,8 @@
 """Plan the second pass, which makes neighbouring views agree.
 
-Every view that is not given is enhanced again, from its HR view and from its neighbours as the
-first pass enhanced them, and the results are fused. Errors that the first pass made in a single
-view are outvoted.
+Every view that is not given is enhanced again, both from its HR view and from its neighbours in the
+first pass's result, and the results are fused. Errors that the first pass made in a single view are
+outvoted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 
-# Fields in which the plan of a first pass equals that of its run.
+# Fields that are equal in the plans of a run and of its first pass.
 COMPARED = (
     *("input", "reference", "reference_map", "capture"),
     *("scale", "engine", "model", "model_sha256"),
@@ -31,7 +31,7 @@ def first_pass_output(output: Path) -> Path:
 
 
 def first_pass_changes(plan: Plan) -> dict[str, object]:
-    """Return the settings in which the first pass differs from the run with this plan."""
+    """Return the settings of the first pass that differ from those of the run with this plan."""
     is_video = isinstance(plan.input, LightField) and plan.input.grid.layout == "video"
     return {
         "output": str(first_pass_output(Path(plan.output))),
@@ -45,7 +45,7 @@ def first_pass_changes(plan: Plan) -> dict[str, object]:
 
 
 def is_first_pass_of(path: Path, plan: Plan) -> bool:
-    """Return whether a plan is at `path`, and is that of a first pass of the run with `plan`."""
+    """Return whether the file at `path` exists and is the plan of a first pass for `plan`."""
     if not path.exists():
         return False
     found = read_plan(path)
@@ -55,14 +55,14 @@ def is_first_pass_of(path: Path, plan: Plan) -> bool:
 def plan_second_pass(plan: Plan) -> Plan:
     """Return the plan with the views of the first pass as its references.
 
-    The HR view that serves a view remains its first reference if that HR view is in the grid: the
-    first pass copied it unchanged. Raises InputError if the first pass left no output.
+    A view's HR view remains its first reference if it is in the grid, because the first pass copied
+    it unchanged. Raises InputError if the output of the first pass is missing.
     """
     first = open_light_field(first_pass_output(Path(plan.output)))
     if first is None or not isinstance(plan.input, LightField):
         raise InputError(
-            f"found no first pass of {plan.output}, expected one before the second pass of "
-            "--consistent; run this input alone"
+            f"the first pass of {plan.output} is missing, although --consistent needs it; run the "
+            "same command again"
         )
     source = plan.input.grid
     choices = ReferenceMap(
@@ -71,7 +71,7 @@ def plan_second_pass(plan: Plan) -> Plan:
     reference = plan.reference.model_copy(update={"clip": first, "affine": None})
     capture = plan.capture
     if capture is not None and capture.colour is not None:
-        # the first pass made the neighbours in the colours of the input
+        # the neighbours from the first pass have the colours of the input
         capture = capture.model_copy(update={"colour": None})
     note = "second pass: enhanced neighbours are further references"
     return plan.model_copy(

@@ -1,8 +1,8 @@
-"""Find when the reference's pictures were taken, from their names and the input's pictures.
+"""Find when the reference's pictures were taken, from their names and from the input's frames.
 
-The names of pictures without certain times may count frames, or state a time of day, or nothing.
-Each possible meaning places the pictures on the input's clock. Thumbnails decide which of these
-placements holds: a picture resembles the frames of its moment more than others.
+If the times of pictures are uncertain, their names may contain frame numbers, times of day, or
+nothing of use. Each possible meaning places the pictures on the input's clock. Thumbnails decide
+which of these placements is right, because a picture resembles frames at its own time most.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from pipeline.pairing.thumbnails import correlate_thumbnails
 from pipeline.recording import scan
 from pipeline.schema.clip import Clip, Stills, VideoClip
 
-# Numbers of the first frame: in FFmpeg's filters, in its picture files, and in film scans.
+# Possible numbers of the first frame: in FFmpeg's filters, in its picture files, and in film scans.
 FIRST_NUMBERS = (0, 1, 1001)
 HOUR = 3600  # seconds; timecodes often start at a full hour
 CALENDAR = 1e8  # seconds from which a number is a date (1973 or later)
 MOST_COMPARED = 64  # pictures
 
-# Names that cameras give to photographs; their numbers count all pictures of the camera.
+# Names that cameras give to photographs, with numbers that count all pictures of the camera.
 CAMERA = re.compile(
     r"(DSC|IMG|_MG|_DSC|P\d{2}|GOPR|DJI|CIMG|PICT|SAM_|HPIM|MVI|PXL)", re.IGNORECASE
 )
 
 # Difference in correlation below which two frames look the same.
 SAME_LOOKS = 0.001
-# Least mean correlation of the pictures with the frames most like them. Below it, the pictures show
-# another field of view, and neither support nor refute a placement.
+# Mean correlation of pictures with the frames most like them, below which the pictures show another
+# field of view, and so neither support nor refute a placement.
 SAME_VIEW = 0.9
-# The pictures support a placement if at most the first share of the frames resembles a picture more
-# than the frame of its moment does, and at least the second share resembles it less.
+# The pictures support a placement if, on average, at most MOST_BETTER of the frames resemble a
+# picture more than the frame at its time does, and at least LEAST_WORSE resemble it less.
 MOST_BETTER = 0.1
 LEAST_WORSE = 0.5
-# The pictures refute a placement if their correlation with the frames of their moments is at least
+# The pictures refute a placement if their correlation with the frames at their times is at least
 # this much lower than with the frames most like them.
 LEAST_LACK = 0.01
 _BLOCK = 4096  # frames that are compared at once
@@ -62,13 +62,13 @@ class Placement:
 
     seconds: tuple[float, ...]
     trust: Trust
-    """A likely placement holds unless the pictures refute it, a possible one if they support it."""
+    """The pictures must not refute a likely placement, and must support a possible one."""
     meaning: str
     """A phrase for notes that says where the times come from."""
     rank: int
-    """Among the placements that hold, those with the lowest rank compete for the best likeness."""
+    """Of the placements that hold, the most alike among those with the lowest rank is chosen."""
     offset_unknown: bool = False
-    """Whether the times are dates, whose offset must first be estimated from the pictures."""
+    """Whether the times are dates, whose offset must be estimated from the pictures first."""
     are_frames: bool = False
     """Whether the pictures are known to be frames of the input."""
 
@@ -95,7 +95,7 @@ def read_sidecar(ref: Clip) -> KeyFrames | None:
 
 
 def are_frames_of(lr: Clip, ref: Clip, stored: KeyFrames | None) -> bool:
-    """Return whether `stored` (keyframes.json) was made for the input and lists a picture."""
+    """Return whether `stored` (keyframes.json) was made for the input and lists any picture."""
     if stored is None or not isinstance(ref, Stills):
         return False
     return stored.fingerprint == lr.fingerprint and _are_listed(stored, ref)
@@ -114,9 +114,9 @@ def list_placements(lr: Clip, ref: Clip, stored: KeyFrames | None) -> list[Place
     """Return a placement for each possible meaning of the names of the reference's pictures.
 
     `stored` is the content of keyframes.json. If it lists frames of the input for the pictures,
-    there is no other placement. If the pictures already have times, the only placement is by the
-    names of the input's pictures, if those have no times. The list is empty for videos and single
-    pictures. Raises PairingError if keyframes.json and the pictures contradict each other.
+    there is no other placement. Pictures that already have times are only placed by the names of
+    the input's pictures, and only if the input has no times. The list is empty for videos and
+    single pictures. Raises PairingError if keyframes.json and the pictures contradict each other.
     """
     if not isinstance(ref, Stills) or len(ref.files) < 2:
         return []
@@ -147,11 +147,12 @@ def _are_listed(stored: KeyFrames, ref: Stills) -> bool:
 
 
 def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placement | None:
-    """Return the placement of the pictures at the frames that keyframes.json states for them.
+    """Return the placement of the pictures at the frames that keyframes.json lists for them.
 
     Pictures that it does not list need times in their names. The result is None if there is no such
     file, if it was made for another recording, or if it lists none of the pictures. Raises
-    PairingError if two pictures show one frame, the input lacks a frame, or a time is missing.
+    PairingError if two pictures show the same frame, if a listed frame is not in the input, or if a
+    time is missing.
     """
     if stored is None or not are_frames_of(lr, ref, stored):
         return None
@@ -161,22 +162,21 @@ def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placem
     listed = [key.pts for key in keys if key is not None]
     if len(set(listed)) < len(listed):
         raise PairingError(
-            f"found two pictures of one frame beside {SIDECAR} in {ref.path}, expected at most one "
-            "picture of each frame; move one of them away"
+            f"{SIDECAR} in {ref.path} lists the same frame for two of the pictures, expected at "
+            "most one picture of each frame; move one of the two elsewhere"
         )
     if not set(listed) <= set(scan(lr, distinct=False).pts):
         raise PairingError(
-            f"found frames in {SIDECAR} in {ref.path} that {lr.path} does not have, expected the "
-            "file that `pipeline keyframes` wrote for this input; make it again, or move it "
-            "elsewhere"
+            f"{SIDECAR} in {ref.path} lists frames that {lr.path} does not have, expected the file "
+            "that `pipeline keyframes` wrote for this input; make it again, or move it elsewhere"
         )
 
     others = [stem for stem, key in zip(stems, keys, strict=True) if key is None]
     named = read_times(others)
     if others and named is None:
         raise PairingError(
-            f"found {others[0]} in {ref.path}, not listed in {SIDECAR}, expected a time in its "
-            f"name; rename it, for example to {others[0]}_12.5s, or move it elsewhere"
+            f"the picture {others[0]} in {ref.path} is not listed in {SIDECAR} and has no time in "
+            f"its name; rename it, for example to {others[0]}_12.5s, or move it elsewhere"
         )
     further = iter(snap_times(lr, named.values) if named else ())
     seconds = tuple(lr.seconds(key.pts) if key is not None else next(further) for key in keys)
@@ -187,7 +187,7 @@ def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placem
 
 
 def _match_names(lr: Stills, ref: Stills) -> list[Placement]:
-    """Return a placement at the input's pictures with the same names or numbers, or none."""
+    """Return a placement at the input's pictures with the same names or numbers, if any."""
     ours = _list_stems(lr)
     theirs = _list_stems(ref)
     counters = read_numbers(theirs)
@@ -205,7 +205,7 @@ def _match_names(lr: Stills, ref: Stills) -> list[Placement]:
     else:
         wanted, places = counters[0], known[0]
         if len(wanted) == len(places) and _is_run(wanted) and _is_run(places):
-            shift = min(places) - min(wanted)  # the counters may begin at different numbers
+            shift = min(places) - min(wanted)  # the two series may start at different numbers
             wanted = [number + shift for number in wanted]
     if min(wanted) < min(places) or max(wanted) > max(places):
         return []
@@ -214,7 +214,7 @@ def _match_names(lr: Stills, ref: Stills) -> list[Placement]:
     if len(theirs) == len(ours) and set(wanted) == set(places):
         trust = "certain"
     elif len(counters) == 1 and _is_run(counters[0]) and wanted[0] == min(places):
-        trust = "possible"  # the numbers may as well count the pictures of the reference alone
+        trust = "possible"  # the numbers may just count the reference's pictures
     order = np.argsort(np.asarray(places, np.float64))
     seconds = np.array([lr.seconds(number) for number in range(len(ours))])
     found = np.interp(wanted, np.asarray(places, np.float64)[order], seconds[order])
@@ -224,12 +224,12 @@ def _match_names(lr: Stills, ref: Stills) -> list[Placement]:
 
 
 def _is_run(numbers: Sequence[float]) -> bool:
-    """Return whether distinct numbers are consecutive in some order, like those of a counter."""
+    """Return whether distinct numbers are consecutive in some order, like a counter's."""
     return max(numbers) - min(numbers) == len(numbers) - 1
 
 
 def _count_frames(pts: Sequence[int], times: Sequence[float], ref: Stills) -> list[Placement]:
-    """Return a placement for each reading of numbers in the names: frame numbers, pts or times."""
+    """Return a placement for each meaning of numbers in names: frame numbers, pts or times."""
     stems = _list_stems(ref)
     columns = read_numbers(stems)
     found = []
@@ -261,7 +261,7 @@ def _count_frames(pts: Sequence[int], times: Sequence[float], ref: Stills) -> li
 
 
 def _read_names(lr: Clip, ref: Stills, times: Sequence[float]) -> list[Placement]:
-    """Return the placements from times in the names: those within the recording, and any dates."""
+    """Return the placements by times in names that lie within the recording, and by dates."""
     found = []
     dates = []
     for reading in read_doubtful_times(_list_stems(ref)):
@@ -294,14 +294,14 @@ def _is_within(seconds: Sequence[float], times: Sequence[float]) -> bool:
 
 
 def _are_frames_apart(seconds: Sequence[float], times: Sequence[float]) -> bool:
-    """Return whether the pictures are so far apart that no two show the same frame."""
+    """Return whether the pictures are too far apart for any two to show the same frame."""
     return bool((np.diff(np.sort(np.asarray(seconds))) > find_half_interval(times)).all())
 
 
 def choose_placement(
     placements: Sequence[Placement], lr: Clip, lr_look: Survey, ref_look: Survey | None
 ) -> Placement | None:
-    """Return the placement that holds; None if the pictures must be matched by their content.
+    """Return the placement that holds, or None if the pictures must be matched by content.
 
     Without `ref_look`, only a certain placement holds.
     """
@@ -313,7 +313,7 @@ def choose_placement(
     held = [each for each in placements if not each.offset_unknown and looks.confirm(each)]
     if held:
         rank = min(each.rank for each in held)
-        # in a tie, the first
+        # in a tie, the first wins
         return max((each for each in held if each.rank == rank), key=looks.rate)
     dates = [each for each in placements if each.offset_unknown]
     aligned = _align_dates(dates[0], lr, lr_look, ref_look) if dates else None
@@ -321,7 +321,7 @@ def choose_placement(
 
 
 def _align_dates(dates: Placement, lr: Clip, lr_look: Survey, ref_look: Survey) -> Placement | None:
-    """Return the placement of dates on the input's clock; None if no offset can be estimated."""
+    """Return the placement of dates on the input's clock, or None if no offset stands out."""
     order = sorted(range(len(ref_look.pts)), key=lambda i: dates.seconds[ref_look.pts[i]])
     try:
         offset, drift = estimate_offset(
@@ -333,7 +333,7 @@ def _align_dates(dates: Placement, lr: Clip, lr_look: Survey, ref_look: Survey) 
     except PairingError:
         return None
     seconds = tuple(each * drift + offset for each in dates.seconds)
-    meaning = f"{dates.meaning}, aligned by their content"
+    meaning = f"{dates.meaning}, aligned by the pictures' content"
     return Placement(seconds, "likely", meaning, dates.rank)
 
 
@@ -353,7 +353,7 @@ class _Looks:
         self._likeness: NDArray[np.float32] = np.concatenate(parts, axis=1)
 
     def confirm(self, placement: Placement) -> bool:
-        """Return whether pictures support a possible placement, or do not refute a likely one."""
+        """Return whether the pictures support a possible or do not refute a likely placement."""
         better = []
         worse = []
         lacking = []
@@ -372,11 +372,11 @@ class _Looks:
 
     @property
     def show_same_view(self) -> bool:
-        """Whether the pictures resemble some frames enough to find their moments."""
+        """Whether the pictures resemble some frames enough to find their times."""
         return float(self._likeness.max(axis=1).mean()) >= SAME_VIEW
 
     def rate(self, placement: Placement) -> float:
-        """Return the mean correlation of the pictures with the frames nearest to them in time.
+        """Return the mean correlation of the pictures with the frames nearest in time.
 
         The result is -1 if no picture can be compared.
         """
@@ -384,7 +384,7 @@ class _Looks:
         return float(np.mean(found)) if found and self.show_same_view else -1.0
 
     def _locate(self, placement: Placement) -> list[tuple[int, int]]:
-        """Return the row of each compared picture and the frame nearest to it in time.
+        """Return the row of each compared picture, and the number of the frame nearest in time.
 
         Pictures that are more than a second away from every frame are left out.
         """

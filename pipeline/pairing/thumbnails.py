@@ -1,4 +1,4 @@
-"""Small grey pictures of all frames of a recording, kept on disk because it may last for hours."""
+"""Thumbnails of all frames of a recording, kept on disk because a recording may last for hours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.errors import StageError
 from pipeline.pixels import Pixels, high_byte
 
-# Width and height: 1.2 kB per frame in float16, 104 MB per hour at 25 fps.
+# Width and height; as float16, this takes 1.2 kB per frame, or 104 MB per hour at 25 fps.
 THUMBNAIL = (32, 18)
 _LENGTH = THUMBNAIL[0] * THUMBNAIL[1]
 _ROW = _LENGTH * np.dtype(np.float16).itemsize
@@ -22,7 +22,7 @@ _BLOCK = 512  # pictures per read when iterating over all of them
 
 
 def make_thumbnail(rgb: Pixels) -> NDArray[np.float16]:
-    """Return H x W x 3 RGB as a small grey picture: 576 float16 with zero mean and unit length."""
+    """Return an H x W x 3 RGB picture as a thumbnail: 576 float16 with zero mean and unit norm."""
     small = cv2.resize(high_byte(rgb), THUMBNAIL, interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32).ravel()
     gray -= gray.mean()
@@ -37,7 +37,7 @@ def correlate_thumbnails(
 
 
 class Thumbnails:
-    """Thumbnails in an unnamed file, indexed like an N x 576 array of float16.
+    """Thumbnails in an unnamed file, indexed like an N x 576 float16 array.
 
     Adding one raises StageError if there is no folder for temporary files, or no space in it.
     """
@@ -74,7 +74,7 @@ class Thumbnails:
         breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
         for run, place in zip(
             np.split(wanted, breaks), np.split(found, breaks), strict=True
-        ):  # adjacent pictures are read at once
+        ):  # read consecutive thumbnails together
             if len(run) and self._file is not None:
                 self._file.seek(int(run[0]) * _ROW)
                 data = self._file.read(len(run) * _ROW)
@@ -85,18 +85,18 @@ class Thumbnails:
         return iter(self.picked(range(len(self))))
 
     def picked(self, numbers: Sequence[int] | NDArray[np.int64]) -> Picked:
-        """Return a lazy view of the thumbnails with these numbers, in that order."""
+        """Return a lazy view of the thumbnails with these numbers, in this order."""
         return Picked(self, np.asarray(numbers, np.int64))
 
     def _make_error(self, why: str) -> StageError:
         return StageError(
-            f"cannot write thumbnails to the folder for temporary files ({why}), expected 0.1 GB "
-            "of space per hour of the recording; free some space, or set TMPDIR to another folder"
+            f"cannot write thumbnails to the folder for temporary files ({why}), which needs "
+            "0.1 GB per hour of the recording; free some space, or set TMPDIR to another folder"
         )
 
 
 class Picked:
-    """A selection of thumbnails in any order, indexed like an N x 576 array of float16."""
+    """A selection of thumbnails in any order, indexed like an N x 576 float16 array."""
 
     def __init__(self, thumbnails: Thumbnails, numbers: NDArray[np.int64]) -> None:
         self._thumbnails = thumbnails

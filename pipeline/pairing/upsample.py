@@ -1,4 +1,4 @@
-"""Plain up-sampling, for frames without a reference."""
+"""Bicubic up-sampling, for frames without a reference."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pipeline.schema.clip import LightField
 from pipeline.schema.reference_map import ReferenceChoice
 
 REACH = 128  # greatest motion that the network follows, in pixels at the output's size
-_LISTED = 4  # greatest number of positions that a note lists
+_LISTED = 4  # most positions that a note lists
 
 
 def write_view_notes(
@@ -25,7 +25,7 @@ def write_view_notes(
 ) -> list[str]:
     """Return the notes about a light field's grid and references.
 
-    `size` is the output's height and width, `to` its layout.
+    `size` is the height and width of the network's frames, and `to` is the output's layout.
     """
     shown = _name_frames(lr)
     notes = []
@@ -36,33 +36,33 @@ def write_view_notes(
     given = sum(choice.why == "given" for choice in choices)
     if given:
         how = (
-            "they replace enhanced ones, with the same encoding"
+            "they replace the enhanced ones, with the same encoding"
             if is_joined_by_packets(lr, to)
-            else "they pass through untouched"
+            else "they pass through unchanged"
         )
         notes.append(f"given {shown}: {given} of {len(choices)}; {how}")
     if seen.dark:
         notes.append(
             f"dark views: {len(seen.dark)} ({_format_positions(seen.dark)}); no other view borrows "
-            "from them, and --crop-grid leaves them out"
+            "from them; use --crop-grid to leave them out"
         )
     if seen.transparent:
-        notes.append("the views' transparency only marks where they show something: it is dropped")
+        notes.append("the views' transparency only marks where they show something and is dropped")
     if any(choice.why == "dark" for choice in choices):
         notes.append(
             f"views that show nothing: {len(seen.empty)} ({_format_positions(seen.empty)}), "
-            "up-sampled plainly"
+            "up-sampled bicubically"
         )
     without = sum(choice.ref_pts is None and choice.why != "dark" for choice in choices)
     if without:
         notes.append(
             f"{shown} without a reference near in time: {without} of {len(choices)}, up-sampled "
-            "plainly"
+            "bicubically"
         )
     counts = {view.frames for view in lr.grid.views}
     if len(counts) > 1:
         notes.append(
-            f"cameras have {min(counts)} to {max(counts)} frames; each keeps its own count"
+            f"the cameras have {min(counts)} to {max(counts)} frames; each keeps its own number"
         )
     return [*_write_shift_notes(lr, choices, size), *notes]
 
@@ -78,21 +78,21 @@ def _write_shift_notes(
     if far:
         notes.append(
             f"{shown} that borrow from farther than the networks were trained for "
-            f"({TRAINED_STEPS:g} steps): {len(far)}, the farthest from {max(far):.1f} steps; "
+            f"({TRAINED_STEPS:g} steps): {len(far)}, from up to {max(far):.1f} steps away; "
             "expect less detail there"
         )
     if parallax.disparity is not None and steps:
         most = max(abs(value) for value in parallax.disparity) * max(steps) * size[0] / lr.height
         if most > REACH:
             notes.append(
-                f"views shift by up to {most:.0f} pixels against their reference, but the network "
-                f"follows about {REACH}: try nearer HR views"
+                f"views are shifted by up to {most:.0f} pixels from their reference, but the "
+                f"network follows about {REACH}; try nearer HR views"
             )
     return notes
 
 
 def _name_frames(lr: LightField) -> str:
-    """Return what the frames of a light field are called in notes."""
+    """Return the term for the frames of a light field in notes."""
     return "views" if lr.grid.moments == 1 else "frames of views"
 
 

@@ -37,9 +37,9 @@ def plan_view_references(
 ) -> Paired:
     """Choose reference views for every frame of a light field.
 
-    `size` is the output's height and width, `to` its layout. Raises PairingError if the settings do
-    not state the position of a single reference camera, or if the pictures of a reference cannot be
-    assigned to views.
+    `size` is the height and width of the network's frames, and `to` is the output's layout. Raises
+    PairingError if the settings lack the position of a single reference camera, or if the pictures
+    of a reference cannot be assigned to views.
     """
     seen = find_dark_views(lr)
     candidates = [
@@ -61,7 +61,7 @@ def plan_view_references(
     )
 
     choices = [choose_view(target, candidates, limits) for target in targets]
-    # the HR views of a light field have the field of view of the LR views
+    # the HR views of a light field have the same field of view as the LR views
     pairs = [] if isinstance(ref, LightField) else _pick_nearest_pairs(choices)
     affine, notes = choose_map(lr, ref, pairs, size)
     if affine is not None:
@@ -71,8 +71,9 @@ def plan_view_references(
     notes += given_notes
     if not all(candidate.timed for candidate in candidates):
         notes.append(
-            f"it is unknown which of the input's {lr.grid.moments} moments the reference shows: it "
-            "serves all and passes through at none; name its folder or file after the moment"
+            f"it is unknown which of the input's {lr.grid.moments} moments the reference shows, so "
+            "it is used for all and passes through at none; name its folder or file after the "
+            "moment"
         )
 
     reference = ReferencePlan(
@@ -97,9 +98,9 @@ def check_view_options(
         given.append("select")
     if given:
         raise InputError(
-            f"found --{given[0].replace('_', '-')} for {lr.path}, which is not a light field, "
-            "expected views such as view_00_00.png, or a sheet with --layout and --grid; "
-            "leave the option out"
+            f"--{given[0].replace('_', '-')} applies only to light fields, and {lr.path} is not "
+            "recognised as one; leave the option out, name the views like view_00_00.png, or pass "
+            "a sheet with --layout and --grid"
         )
 
 
@@ -111,8 +112,8 @@ def _check_light_field_options(settings: ViewSettings, part: InputSettings) -> N
     ):
         if given:
             raise InputError(
-                f"found {name} for a light field, expected --select view or auto, and whole "
-                "recordings that started together; leave the option out"
+                f"{name} cannot be used for light fields, whose references are chosen by view and "
+                "whose recordings are enhanced as a whole; leave the option out"
             )
 
 
@@ -144,15 +145,16 @@ def _list_candidates(lr: LightField, ref: Recording, settings: ViewSettings) -> 
 
 
 def _make_lone_candidate(lr: LightField, ref: Clip, settings: ViewSettings) -> Candidate:
-    """Return the candidate for a single reference camera, at the position in the settings.
+    """Return the candidate for a single reference camera at the position in the settings.
 
-    Raises PairingError if there are several pictures, or no such position.
+    Raises PairingError if the reference is several pictures, or if the settings have no position in
+    or beside the grid.
     """
     if isinstance(ref, Stills) and len(ref.files) > 1:
         raise PairingError(
             f"found {len(ref.files)} pictures in {ref.path} whose names contain no row and column, "
-            "expected HR views named like the input's; rename them, or pass one "
-            "picture and --ref-view"
+            "expected HR views named like the input's; rename the pictures, or pass one of them "
+            "with --ref-view"
         )
     place = _find_camera_position(lr, settings)
     index = scan(ref)
@@ -171,9 +173,8 @@ def _find_camera_position(lr: LightField, settings: ViewSettings) -> CameraPosit
         return CameraPosition(*settings.ref_position)
     if settings.ref_view is None:
         raise PairingError(
-            f"found one reference for {len(grid.views)} views, expected an option that states "
-            "which view it shows; try --ref-view ROW,COL, --ref-view center, or --ref-position X,Y "
-            "in grid steps"
+            f"found one reference for {len(grid.views)} views, but not which view it shows; try "
+            "--ref-view ROW,COL, --ref-view center, or --ref-position X,Y in grid steps"
         )
     (top, rows), (left, cols) = grid.rows, grid.cols
     shown = find_shown_view(lr, settings.ref_view)
@@ -186,14 +187,13 @@ def _find_camera_position(lr: LightField, settings: ViewSettings) -> CameraPosit
     if top <= row < top + rows and left <= col < left + cols:
         return CameraPosition(float(col), float(row), row, col)
     raise PairingError(
-        f"found --ref-view {row},{col} for rows {top} to {top + rows - 1} and columns {left} to "
-        f"{left + cols - 1}, expected a view in this grid; for a camera outside it, try "
-        "--ref-position X,Y"
+        f"--ref-view {row},{col} is outside the grid (rows {top} to {top + rows - 1}, columns "
+        f"{left} to {left + cols - 1}); for a camera outside the grid, try --ref-position X,Y"
     )
 
 
 def _pick_nearest_pairs(choices: list[ReferenceChoice]) -> list[tuple[int, int]]:
-    """Return the numbers of a few frames and of their references, nearest on the grid first."""
+    """Return the numbers of a few frames and their references, nearest on the grid first."""
     paired = [c for c in choices if c.ref_pts is not None and c.views is not None]
     paired.sort(key=lambda c: (c.views.steps if c.views and c.views.steps else 0.0, c.pts))
     return list_pairs(paired[:COMPARED_PAIRS])
@@ -202,19 +202,19 @@ def _pick_nearest_pairs(choices: list[ReferenceChoice]) -> list[tuple[int, int]]
 def check_view_choice(
     choice: ReferenceChoice, views: ViewChoice, plan: Plan, existing: Set[int], path: str | Path
 ) -> ReferenceChoice:
-    """Return a choice from the plan at `path`, marked as edited if its HR view was changed.
+    """Return a choice from the plan at `path`, marked "edited" if its HR view was changed.
 
     `views` is `choice.views`, and `existing` holds the numbers of the reference's frames. Raises
-    InputError if the choice has a reference with another number, or if further references do not
-    have one distance each.
+    InputError if a reference of the choice does not exist, or if `also` and `also_steps` differ in
+    length.
     """
     ref = plan.reference.clip
     numbers = () if choice.ref_pts is None else (choice.ref_pts, *views.also)
     if not set(numbers) <= existing or len(views.also) != len(views.also_steps):
         raise InputError(
             f"found the references {list(numbers)} with also_steps {list(views.also_steps)} for "
-            f"view ({views.row}, {views.col}) in {path}, expected some of the {len(existing)} "
-            f"frames of {ref.path}, and a distance for each but the first; correct that line"
+            f"view ({views.row}, {views.col}) in {path}, expected numbers of the {len(existing)} "
+            f"frames of {ref.path}, and a distance for each except the first; correct that line"
         )
     if not isinstance(ref, LightField) or choice.ref_pts is None:
         return choice
@@ -227,7 +227,7 @@ def check_view_choice(
 
 
 def list_moment_names(recording: Recording) -> list[str]:
-    """Return the name of each moment's folder or sheet; an empty list if moments have no names."""
+    """Return the name of each moment's folder or sheet, or an empty list if there are none."""
     if not isinstance(recording, LightField):
         return [Path(file).parent.name for file in recording.files]
     grid = recording.grid
@@ -241,8 +241,8 @@ def list_moment_names(recording: Recording) -> list[str]:
 def find_moment_times(lr: LightField, names: Sequence[str]) -> list[float] | None:
     """Return the times in seconds of the input's moments with these names.
 
-    The result is None if there are no names, if the input has no moment with one of them, or if its
-    own moments do not all have different names.
+    The result is None if `names` is empty, if one of them is not the name of a moment, or if the
+    input's moments do not all have different names.
     """
     times = ViewTimes(lr)
     known = {

@@ -17,8 +17,8 @@ from pipeline.progress import Reporter
 from pipeline.schema.capture import Capture
 from pipeline.schema.clip import Recording
 
-MOST_BYTES = 256 << 20  # of a plan; that of a recording of a whole day is far smaller
-NAMES = ("auto", "bicubic", "sensor")  # any other value of --capture is a file
+MOST_BYTES = 256 << 20  # largest file that is read; the plan of a day-long recording is far smaller
+NAMES = ("auto", "bicubic", "sensor")  # any other value of --capture is the path of a file
 
 
 def choose_capture(
@@ -30,26 +30,26 @@ def choose_capture(
     engine: str,
     progress: Reporter,
 ) -> MeasuredCapture:
-    """Return the capture that --capture selects, and a note about it unless it is bicubic.
+    """Return the capture that --capture selects, with a note about it (may be empty).
 
-    `auto` measures the capture, but not for the engine bicubic, which uses none. `size` is the
-    height and width of the network's frames. Raises InputError if the option is a file without a
-    valid capture for this scale.
+    `auto` measures the capture, except for the engine bicubic, which does not use one. `size` is
+    the height and width of the network's frames. Raises InputError if the option is a file without
+    a valid capture for this scale.
     """
     if option != "auto":
-        notes = {"bicubic": "", "sensor": "capture: means of pixels, as set"}
+        notes = {"bicubic": "", "sensor": "capture: averages of pixels, as requested"}
         note = notes.get(option, f"capture: taken from {option}")
         return MeasuredCapture(find_capture(option, scale), note)
     if engine == "bicubic":
-        return MeasuredCapture(None, "")  # this engine uses none
+        return MeasuredCapture(None, "")  # this engine does not use a capture
     with progress.step("measuring the capture"):
         return measure_capture(lr, paired.reference, paired.choices, scale, size)
 
 
 def find_capture(option: str, scale: int) -> Capture | None:
-    """Return the capture for a value of --capture other than auto; None for bicubic.
+    """Return the capture for a value of --capture other than auto, or None for bicubic.
 
-    Raises InputError if the value is a file without a valid capture of this scale.
+    Raises InputError if the value is a file without a valid capture for this scale.
     """
     if option == "bicubic":
         return None
@@ -71,7 +71,7 @@ def make_sensor_capture(scale: int) -> Capture:
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Return the content of a file. Raises OSError if there is none, or it is too large."""
+    """Return the content of a file. Raises OSError if it is missing or too large."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a file")
     with path.open("rb") as file:
@@ -82,14 +82,14 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def read_capture(path: str, scale: int) -> Capture | None:
-    """Return the capture in a file: a plan, or the field `capture` of one, as JSON.
+    """Return the capture in a JSON file, which is a plan or only a plan's field `capture`.
 
     The result is None for a plan whose input was reduced bicubically. Raises InputError if the file
-    holds no valid capture, or one of another scale.
+    holds no valid capture, or one for another scale.
     """
     advice = (
-        "expected auto, bicubic, sensor, or a plan whose capture was measured; "
-        "try `pipeline plan ... --save FILE`"
+        "--capture takes auto, bicubic, sensor, or a plan whose capture was measured; "
+        "make one with `pipeline plan ... --save FILE`"
     )
     try:
         data = from_json(_read_bytes(Path(path)))
@@ -102,7 +102,7 @@ def read_capture(path: str, scale: int) -> Capture | None:
             return None  # a plan whose input was reduced bicubically
         data = data["capture"]
     if not isinstance(data, dict):
-        raise InputError(f"found no capture in {path}, {advice}")
+        raise InputError(f"found no capture in {path}; {advice}")
     try:
         found = Capture.model_validate(data | {"source": "file"}, strict=False)
     except ValidationError as error:
@@ -110,12 +110,12 @@ def read_capture(path: str, scale: int) -> Capture | None:
         where = "".join(f"{part}: " for part in first["loc"][:1])
         problem = first["msg"].removeprefix("Value error, ")
         raise InputError(
-            f"found an invalid capture in {path}: {where}{problem}; correct it, or measure it with "
-            "--capture auto"
+            f"the capture in {path} is invalid: {where}{problem}; correct the file, or measure the "
+            "capture with --capture auto"
         ) from error
     if found.scale != scale:
         raise InputError(
-            f"found a capture of scale {found.scale} in {path}, expected one of scale {scale}; "
-            f"try --scale {found.scale}, or measure it with --capture auto"
+            f"the capture in {path} is for scale {found.scale}, but this run has scale {scale}; "
+            f"try --scale {found.scale}, or measure the capture with --capture auto"
         )
     return found

@@ -1,4 +1,4 @@
-"""Estimate how long a run will take, and how much disk space it needs meanwhile."""
+"""Estimate how long a run will take, and how much disk space it will need."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pipeline.planning.segments import count_passes
 from pipeline.recording import read
 from pipeline.schema.plan import Plan
 
-# The segments and the output that is made from them exist at the same time.
+# The segments and the output joined from them exist at the same time.
 _COPIES = 2
 
 
 def estimate_seconds(plan: Plan, speed: Speed) -> float:
     """Return the seconds that an engine with this speed needs for the plan's frames.
 
-    Decoding and encoding run at the same time, and take longer only with slow encoders.
+    Decoding and encoding run in parallel with the engine, and only slow encoders take longer.
     """
     return speed.seconds(count_passes(plan.reference_map) * math.prod(plan.network_size))
 
 
 def estimate_disk(plan: Plan) -> int:
-    """Return the approximate number of bytes that a run of the plan occupies before it ends.
+    """Return the approximate number of bytes on disk that a run of the plan needs at its peak.
 
-    Pictures are assumed to be as large as a PNG of the first frame, enlarged bicubically.
+    Each picture is assumed to be as large as a PNG of the bicubically enlarged first frame.
     """
     if plan.expected_bytes is not None:
         return _COPIES * plan.expected_bytes

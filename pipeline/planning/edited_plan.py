@@ -26,7 +26,7 @@ from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 from pipeline.schema.settings import PairingSettings, RunSettings
 
-# Settings that replace those of a plan.
+# Settings that may replace the plan's.
 OVERRIDES = ("engine", "model", "batch", "on_error")
 
 # Settings that shaped the plan but cannot be read from it.
@@ -42,7 +42,7 @@ UNCOMPARED = (
     "audio",
 )
 
-# Seconds by which a distance must differ from the planned one to show that it was edited.
+# A distance was edited if it differs from the planned one by more than this many seconds.
 EDITED_SECONDS = 1e-4
 
 
@@ -50,11 +50,11 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     """Load a stored plan, which may have been edited, and check it against its files.
 
     The input in `settings` must be the plan's. Settings may change the output, engine, model,
-    adaptation, batch size and treatment of corrupt frames; others that contradict the plan are
-    rejected, and those that cannot be compared with it are ignored with a note. Entries of the
-    reference map whose reference was edited are marked "edited". Raises InputError if the plan is
-    invalid, its files have changed, or the output cannot be written; without `settings`, the output
-    is not checked.
+    adaptation, batch size and treatment of corrupt frames. Other settings are rejected if they
+    contradict the plan, and ignored with a note if they cannot be compared with it. Entries of the
+    reference map whose reference was edited are marked "edited". Without `settings`, the output is
+    not checked. Raises InputError if the plan is invalid, its files have changed, or the output
+    cannot be written.
     """
     plan = read_plan(path).model_copy(update={"record": None})
 
@@ -68,14 +68,14 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
         given = {name: getattr(settings, name) for name in settings.model_fields_set}
         plan = plan.model_copy(update=override_fields(given, plan, path))
 
-    # edits must leave it consistent
+    # the edited plan must be consistent
     check_fields(plan, path)
     choices = ReferenceMap(check_choices(plan, sources.ref, path))
     plan = plan.model_copy(update={"reference_map": choices})
     if settings is None:
         return plan
 
-    # the output may differ
+    # the output may differ from the planned one
     plan = plan.model_copy(update=replace_output(plan, settings, settings))
     output = Path(plan.output)
     check_output(output, settings, sources.lr, sources.ref, plan.pictures, [str(path), plan.model])
@@ -99,20 +99,20 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
         value = given.get(name)
         if value not in ("auto", None, planned):
             raise InputError(
-                f"found {option_name(name)} {value}, expected "
-                f"{'none' if planned is None else planned}, as in the plan {path}; leave it out, "
-                "or make a new plan"
+                f"found {option_name(name)} {value}, but the plan {path} was made with "
+                f"{'none' if planned is None else planned}; leave the option out, or make a new "
+                "plan"
             )
 
     check_named_size(given, plan, path)
     if given.get("trust_reference") and plan.reference.trusted is None:
         raise InputError(
-            f"found --trust-reference for the plan {path}, which was made without it, expected the "
-            "same; leave it out, or make a new plan"
+            f"found --trust-reference, but the plan {path} was made without it; leave the option "
+            "out, or make a new plan"
         )
 
     ignored = [option_name(name) for name in UNCOMPARED if name in given]
-    notes = (f"{', '.join(ignored)}: ignored, the plan decides",) if ignored else ()
+    notes = (f"{', '.join(ignored)}: ignored, because the plan decides",) if ignored else ()
 
     changed: dict[str, object] = {name: given[name] for name in OVERRIDES if name in given}
     changed["planes"] = plan.planes and given.get("engine", plan.engine) == plan.engine
@@ -124,7 +124,7 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
 
 
 def check_named_size(given: Mapping[str, object], plan: Plan, path: str | Path) -> None:
-    """Raise InputError if --scale or --size is given, and results in a size unlike the plan's."""
+    """Raise InputError if --scale or --size is given and differs from the plan's size."""
     named = {name: given[name] for name in ("scale", "size") if given.get(name) is not None}
     if not named or named == {"scale": "auto"}:
         return
@@ -134,8 +134,8 @@ def check_named_size(given: Mapping[str, object], plan: Plan, path: str | Path) 
     if (wanted.width, wanted.height) != (plan.width, plan.height):
         options = " ".join(f"{option_name(name)} {value}" for name, value in named.items())
         raise InputError(
-            f"found {options} for the plan {path}, which has {plan.width}x{plan.height} "
-            f"(x{plan.enlargement}), expected the same; leave it out, or make a new plan"
+            f"found {options}, but the plan {path} has a size of {plan.width}x{plan.height} "
+            f"(x{plan.enlargement}); leave the option out, or make a new plan"
         )
 
 
@@ -152,8 +152,8 @@ def check_fields(plan: Plan, path: str | Path) -> None:
     check_size(plan, path)
     if plan.capture is not None and plan.capture.scale != plan.scale:
         raise InputError(
-            f"found a capture of scale {plan.capture.scale} in {path}, expected one of scale "
-            f"{plan.scale}; set it to null, or copy it from a plan of this scale"
+            f"the capture in {path} is for scale {plan.capture.scale}, but the plan has scale "
+            f"{plan.scale}; set the capture to null, or copy it from a plan of this scale"
         )
     if plan.batch < 1:
         raise InputError(f"found a batch of {plan.batch} in {path}, expected 1 or more; try 2")
@@ -169,13 +169,13 @@ def check_fields(plan: Plan, path: str | Path) -> None:
     apart = all(a.end_pts <= b.start_pts for a, b in pairwise(plan.segments))
     if numbers != list(range(len(numbers))) or not apart:
         raise InputError(
-            f"found segments in {path} that overlap or are out of order, expected them as planned; "
-            "edit ref_pts only"
+            f"the segments in {path} overlap or are out of order; restore them, and edit only "
+            "ref_pts"
         )
 
 
 def check_size(plan: Plan, path: str | Path) -> None:
-    """Raise InputError unless the output can have the plan's size, and the scale suits it."""
+    """Raise InputError unless the plan's output size is possible and matches its scale."""
     shape = plan.input.width, plan.input.height
     scale = find_network_scale(plan.input, plan.width, plan.height)
     fits = find_pixel_aspect(plan.input, plan.width, plan.height) is not None
@@ -183,16 +183,17 @@ def check_size(plan: Plan, path: str | Path) -> None:
     if whole or (fits and scale == plan.scale and not isinstance(plan.input, LightField)):
         return
     raise InputError(
-        f"found an output of {plan.width}x{plan.height} at scale {plan.scale} in {path}, expected "
-        f"the input's {shape[0]}x{shape[1]} times {plan.scale}; make a new plan with --size"
+        f"the plan {path} has an output of {plan.width}x{plan.height} at scale {plan.scale}, "
+        f"expected the input's {shape[0]}x{shape[1]} times {plan.scale}; make a new plan with "
+        "--size"
     )
 
 
 def check_choices(plan: Plan, ref: Recording, path: str | Path) -> Iterator[ReferenceChoice]:
     """Yield the plan's choices, with the edited ones marked.
 
-    Raises InputError if there is not one choice per frame, or if a reference of a choice does not
-    exist.
+    Raises InputError if there is not exactly one choice per frame, or if a choice refers to a
+    reference that does not exist.
     """
     check_coverage(plan, path)
 
@@ -209,21 +210,21 @@ def check_choices(plan: Plan, ref: Recording, path: str | Path) -> Iterator[Refe
             unknown = [pts for pts in (choice.ref_pts, *choice.also) if pts not in ref_pts]
             raise InputError(
                 f"found ref_pts {unknown[0]} for pts {choice.pts} in {path}, expected the pts "
-                "of a reference frame, or null; run `pipeline probe` on the reference"
+                "of a reference frame, or null; list them with `pipeline probe REF`"
             )
         else:
             yield mark_edited(choice, choice.ref_pts, plan, ref)
 
 
 def check_trusted(plan: Plan, ref_pts: set[int], path: str | Path) -> None:
-    """Raise InputError if trusted key frames name frames that do not exist."""
+    """Raise InputError if the trusted key frames include frames that do not exist."""
     trusted = plan.reference.trusted
     if trusted is None:
         return
     if not {*trusted.pts} <= {*scan(plan.input).pts} or not {*trusted.ref_pts} <= ref_pts:
         raise InputError(
-            f"found trusted key frames that the input or the reference does not have in {path}, "
-            "expected pts of frames as planned; make a new plan"
+            f"the trusted key frames in {path} include pts that the input or the reference does "
+            "not have; make a new plan"
         )
 
 
@@ -232,8 +233,8 @@ def mark_edited(
 ) -> ReferenceChoice:
     """Return the choice, marked "edited" if its references are not at the planned distances.
 
-    The distances are measured again. A reference that appears twice, because only the first was
-    edited, is used once. A reference without times has no distances, so nothing is marked.
+    The distances are measured again. If editing the first reference made it the same as another
+    one, it is used once. A reference without times has no distances, so nothing is marked.
     """
     also = tuple(pts for pts in dict.fromkeys(choice.also) if pts != ref_pts)
     if not ref.has_times:
@@ -257,7 +258,7 @@ def mark_edited(
 def check_coverage(plan: Plan, path: str | Path) -> None:
     """Raise InputError unless the reference map has one entry for every frame of the segments.
 
-    The segments must also have as many frames as they state.
+    The frame counts of the segments must be right, too.
     """
     known = scan(plan.input).pts
     parts = [
@@ -271,7 +272,7 @@ def check_coverage(plan: Plan, path: str | Path) -> None:
     )
     if not covered or plan.reference_map.pts != covered or not counted:
         raise InputError(
-            f"found a reference map in {path} that does not fit the input's frames "
+            f"the reference map in {path} does not fit the input's frames "
             f"(entries: {len(plan.reference_map)}, frames: {len(covered)}), expected one entry for "
-            "every frame, in order; edit ref_pts only"
+            "every frame, in order; restore the map, and edit only ref_pts"
         )

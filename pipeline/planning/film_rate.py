@@ -1,4 +1,4 @@
-"""Choose the number of pictures per second of a video that is made from still pictures."""
+"""Choose the frame rate of a video that is made from still pictures."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pipeline.schema.clip import Recording, Stills, VideoClip
 from pipeline.schema.settings import OutputSettings
 
 _USUAL = Fraction(25)
-_NTSC = Fraction(1000, 1001)  # the rates of NTSC are whole numbers times this
-_ROUNDING = 0.001  # pictures per second by which 23.976 and its like are rounded
+_NTSC = Fraction(1000, 1001)  # NTSC rates are whole multiples of this
+_ROUNDING = 0.001  # pictures per second: largest rounding error in rates such as 23.976
 _LARGEST_DENOMINATOR = 1001
-_SLOWEST = 5  # pictures per second: slower series are not meant to become a video
-_MOST_UNEVEN = 0.25  # share of a step by which the steps between pictures may differ
+_SLOWEST = 5  # pictures per second: slower series are hardly recordings of a video
+_MOST_UNEVEN = 0.25  # largest range of the intervals, as a share of their median
 
 
 def set_film_rate(sources: Sources, output: OutputSettings) -> Sources:
-    """Return the recordings, with the rate of the video that pictures become, and a note about it.
+    """Return the sources, with a frame rate and a note about it if pictures become a video.
 
     Raises InputError if a rate is given for an output that keeps the times of its input.
     """
@@ -31,8 +31,8 @@ def set_film_rate(sources: Sources, output: OutputSettings) -> Sources:
     if not is_film:
         if output.fps is not None:
             raise InputError(
-                f"found --fps {output.fps:g}, expected it only for pictures that become a video, "
-                "because other outputs have the times of the input; leave it out"
+                f"found --fps {output.fps:g}, but only pictures that become a video need a frame "
+                "rate: other outputs have the times of the input; leave it out"
             )
         return sources
 
@@ -48,16 +48,16 @@ def _choose_rate(lr: Stills, ref: Recording, fps: float | None) -> tuple[Fractio
     if fps is not None:
         return _find_exact_rate(fps), "as requested"
     if (own := _find_own_rate(lr.times)) is not None:
-        return own, "as the times of the pictures say; try --fps for another rate"
+        return own, "like the times of the pictures; try --fps for another rate"
     if isinstance(ref, VideoClip) and ref.frame_rate:
-        return ref.frame_rate, "as the reference does; try --fps for another rate"
-    return _USUAL, "as nothing says how many; try --fps for another rate"
+        return ref.frame_rate, "like the reference; try --fps for another rate"
+    return _USUAL, "by default; try --fps for another rate"
 
 
 def _find_own_rate(times: tuple[float, ...]) -> Fraction | None:
-    """Return the rate of pictures, or None if their times (in seconds) are not like a video's.
+    """Return the frame rate of pictures, or None if their times (in seconds) are unlike a video's.
 
-    Those of a video are evenly spaced, and at most 1 / _SLOWEST apart.
+    The frames of a video are evenly spaced, and at most 1 / _SLOWEST seconds apart.
     """
     if len(times) < 2:
         return None
@@ -69,7 +69,7 @@ def _find_own_rate(times: tuple[float, ...]) -> Fraction | None:
 
 
 def _find_exact_rate(fps: float) -> Fraction:
-    """Return the rate that a rounded number means, such as 24000/1001 for 23.976."""
+    """Return the exact frame rate for a rounded number, such as 24000/1001 for 23.976."""
     ntsc = round(fps / float(_NTSC)) * _NTSC
     if abs(float(ntsc) - fps) < _ROUNDING:
         return ntsc

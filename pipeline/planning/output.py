@@ -1,4 +1,4 @@
-"""Check before a run that the output's path is free and writable, and that its disk has room."""
+"""Check before a run that the output path is free and writable, and that the disk has room."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from pipeline.schema.clip import LightField, Recording, Stills, VideoClip
 from pipeline.schema.plan_file import check_is_plan
 from pipeline.schema.settings import InputSettings, OutputSettings
 
-# Lower bounds for the space that an output needs, which suffice to notice a full disk. A video
-# needs twice its size: for its segments and for the joined file.
+# Lower bounds for the space that an output needs, high enough to notice a full disk. A video needs
+# space for both its segments and the joined file.
 LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0, "views": 1.0}
 
 _MOST_PICTURES = 10**9
-_USUAL_NAME_BYTES = 255  # limit on a name if the file system does not report one
+_USUAL_NAME_BYTES = 255  # longest name if the file system does not report a limit
 
 
 def check_output(
@@ -36,10 +36,10 @@ def check_output(
     pictures: str = "",
     read: Iterable[str | None] = (),
 ) -> None:
-    """Raise InputError if the output would replace a recording, exists, or cannot be written.
+    """Raise InputError if the output exists, would replace a recording, or cannot be written.
 
-    An existing output may be replaced with --force. `pictures` is the name pattern if `output` is a
-    folder of numbered pictures, and `read` lists other files that the run reads.
+    With --force, the output may exist. `pictures` is the name pattern if `output` is a
+    folder of numbered pictures, else "". `read` lists other files that the run reads.
     """
     _check_name_length(output, pictures)
 
@@ -55,16 +55,16 @@ def check_output(
             )
         if path and output.is_dir() and _resolve(path).is_relative_to(place):
             raise InputError(
-                f"found the {name} {path} in the folder {output}, which would be replaced, "
-                "expected it in another folder; try another -o"
+                f"the output would replace the folder {output}, which contains the {name} {path}; "
+                "try another -o"
             )
         if path and _resolve(_plan_beside(output)) == _resolve(path):
             raise InputError(
-                f"found the {name} {path} at the place of the plan beside the output {output}, "
-                "expected another name; try another -o"
+                f"the plan beside the output {output} would replace the {name} {path}; try another "
+                "-o"
             )
 
-    # unlike other files, a recording may have a hard link at the output: only the link is replaced
+    # a recording may have a hard link at the output (only the link is replaced), these may not
     check_not_read(output, read)
     if not settings.force:
         check_is_plan(_plan_beside(output), "-o")
@@ -72,8 +72,8 @@ def check_output(
     # nothing else may be replaced without --force
     if output.is_dir() and isinstance(lr, VideoClip) and not pictures:
         raise InputError(
-            f"found the folder {output} as the output, expected a file; try {output / 'out.mkv'}, "
-            "or frames/%06d.png for pictures"
+            f"the output {output} is a folder, expected a file; try -o {output / 'out.mkv'}, or "
+            "-o frames/%06d.png for pictures"
         )
     is_free = not os.path.lexists(output) or bool(pictures and is_empty_folder(output))
     if not is_free and not settings.force:
@@ -93,7 +93,7 @@ def check_output(
 
 
 def name_unwritten_output(settings: InputSettings) -> str:
-    """Return a name that suits the input, for an output that is planned but not written."""
+    """Return a name that suits the input for an output that is only planned, not written."""
     lr = open_recording(settings.input, settings, sandbox=settings.sandbox == "on")
     if isinstance(lr, LightField):
         return name_target(lr, None, "_x").name
@@ -107,7 +107,7 @@ def _plan_beside(output: Path) -> Path:
 
 
 def _resolve(path: str | Path) -> Path:
-    """Return the path with all links followed; a link to itself stays as it is."""
+    """Return the path with all symbolic links followed, except a link that points to itself."""
     return Path(os.path.realpath(path))
 
 
@@ -125,8 +125,8 @@ def _check_name_length(output: Path, pictures: str = "") -> None:
     longest = max(len(os.fsencode(name)) for name in beside)
     if longest > most:
         raise InputError(
-            f"found a name of {longest} bytes for the output, its run folder or its plan, expected "
-            f"at most {most} in {output.parent}; use a shorter -o"
+            f"found a name of {longest} bytes for the output, its run folder or its plan, but "
+            f"{output.parent} allows at most {most}; use a shorter -o"
         )
 
 
@@ -141,35 +141,34 @@ def check_room(output: Path, lr: Recording, pixels: int) -> None:
     if free < needed:
         raise InputError(
             f"found {free / 1e6:.1f} MB free in {output.parent}, expected at least "
-            f"{needed / 1e6:.1f} MB; make room, or try another -o"
+            f"{needed / 1e6:.1f} MB; free some space, or try another -o"
         )
 
 
 def check_pictures_only(folder: Path, also: frozenset[str] = frozenset()) -> None:
     """Raise InputError if a folder that would be replaced contains anything but pictures.
 
-    `also` has the names of other files that it may contain.
+    `also` lists the names of other files that it may contain.
     """
     for entry in sorted(folder.iterdir()):
         if entry.name in also:
             continue
         if not entry.is_file() or entry.suffix.lower() not in SUFFIXES:
             raise InputError(
-                f"found {entry.name} in {folder}, which would be replaced, expected only "
-                "pictures; try another -o"
+                f"the output would replace the folder {folder}, which contains {entry.name}, "
+                "expected only pictures; try another -o"
             )
 
 
 def _check_writable(folder: Path) -> None:
     """Raise InputError if a trial folder cannot be created in `folder`.
 
-    File modes are not compared, because they mean little for root and on network drives.
+    File modes are not checked, because they mean little for root and on network drives.
     """
     try:
         made = tempfile.mkdtemp(prefix=".pipeline-write-test-", dir=folder)
     except OSError as error:
         raise InputError(
-            f"cannot write to {folder} ({error.strerror}), expected a writable folder; "
-            "try another -o"
+            f"cannot write to {folder} ({error.strerror}); make it writable, or try another -o"
         ) from error
     Path(made).rmdir()

@@ -1,4 +1,4 @@
-"""Choose the size of the output, and the scale of the network from which it is made."""
+"""Choose the size of the output, and the scale at which the network makes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.schema.frame_size import (
 from pipeline.schema.parsing import parse_size
 from pipeline.schema.settings import PairingSettings
 
-# Shortest side, in pixels, of an input that can be aligned.
+# Shortest side, in pixels, of an input that can be aligned with a reference.
 LEAST_SIDE = 16
 
 # Smallest ratio of the reference's side length to the input's at which there is detail to borrow.
@@ -33,22 +33,23 @@ _WIDE = Fraction(16, 9)
 
 @dataclass(frozen=True)
 class OutputSize:
-    """The size of the output, and the scale of the network from which it is made."""
+    """The size of the output, and the scale at which the network makes it."""
 
     scale: int
     """2, 4 or 8."""
     width: int
     """Stored width in pixels."""
     height: int
+    """Stored height in pixels."""
     mark: str
-    """What the default name of the output ends with, such as "x2" or "1920x1080"."""
+    """The end of the output's default name, such as "x2" or "1920x1080"."""
     option: str = ""
-    """The option that demands exactly this size; "" if the size may be rounded for an encoder."""
+    """The option that demands exactly this size, or "" if it may be rounded for an encoder."""
     note: str = ""
-    """A sentence about a size that was rounded."""
+    """A sentence about the rounding, or "" if the size was not rounded."""
 
     def list_notes(self, lr: Recording, engine: str) -> tuple[str, ...]:
-        """Return notes about a size that was rounded, or is not that of the network's frames."""
+        """Return notes about a size that was rounded or differs from the network's frames."""
         made = lr.width * self.scale, lr.height * self.scale
         if (self.width, self.height) == made or engine == "bicubic":
             return (self.note,) if self.note else ()
@@ -60,15 +61,15 @@ class OutputSize:
 
 
 def choose_size(lr: Recording, ref: Recording, settings: PairingSettings) -> OutputSize:
-    """Return the size of the output: that of the settings, or else the one that suits `ref` best.
+    """Return the output size from the settings, or else the one that suits `ref` best.
 
-    Raises PairingError if the reference is too small, and InputError if the input is too small, or
-    if the output cannot have that size.
+    Raises PairingError if the reference is too small, and InputError if the input is too small or
+    the output cannot have the requested size.
     """
     if settings.size is not None and settings.scale != "auto":
         raise InputError(
-            f"found --size {settings.size} and --scale {settings.scale}, expected one of them; "
-            "leave one out"
+            f"found both --size {settings.size} and --scale {settings.scale}, which exclude each "
+            "other; leave one out"
         )
     ratio = _compare_sizes(lr, ref)
 
@@ -87,8 +88,8 @@ def choose_size(lr: Recording, ref: Recording, settings: PairingSettings) -> Out
     scale = find_network_scale(lr, size.width, size.height)
     if isinstance(lr, LightField) and not _is_whole(lr, size, scale):
         raise InputError(
-            f"found {option} for a light field, expected --scale 2, 4 or 8, because other sizes "
-            "are for videos and pictures; try --scale auto"
+            f"found {option} for a light field, expected --scale 2, 4 or 8 (other sizes are only "
+            "for videos and pictures); try --scale auto"
         )
     if scale is None or find_pixel_aspect(lr, size.width, size.height) is None:
         raise _refuse_size(lr, size, option)
@@ -97,19 +98,19 @@ def choose_size(lr: Recording, ref: Recording, settings: PairingSettings) -> Out
     if ratio < wanted / MOST_OVERSIZE:
         other = "--size reference" if settings.size else "--scale auto"
         raise PairingError(
-            f"found a reference only {ratio:.2g} times as large as the input, expected about "
-            f"{wanted:.2g} times for {option}; try {other}"
+            f"the reference is only {ratio:.2g} times as large as the input, but {option} needs "
+            f"one about {wanted:.2g} times as large; try {other}"
         )
     return replace(size, scale=scale)
 
 
 def _is_whole(lr: Recording, size: OutputSize, scale: int | None) -> bool:
-    """Return whether a size is that of the network's frames."""
+    """Return whether `size` equals the size of the network's frames."""
     return scale is not None and (size.width, size.height) == (lr.width * scale, lr.height * scale)
 
 
 def _compare_sizes(lr: Recording, ref: Recording) -> float:
-    """Return how many times larger the reference's sides are than the input's.
+    """Return how many times larger the reference's sides are than the input's (geometric mean).
 
     Raises PairingError if the reference is smaller, and InputError if the input is too small.
     """
@@ -118,8 +119,9 @@ def _compare_sizes(lr: Recording, ref: Recording) -> float:
     down = height / lr.height
     if max(across, down) < 1.0:
         raise PairingError(
-            f"found a reference of {ref.width}x{ref.height}, smaller than the input of "
-            f"{lr.width}x{lr.height}, expected a larger one; are INPUT and --ref-stream swapped?"
+            f"the reference ({ref.width}x{ref.height}) is smaller than the input "
+            f"({lr.width}x{lr.height}), expected it to be larger; are INPUT and --ref-stream "
+            "swapped?"
         )
     if min(lr.width, lr.height) < LEAST_SIDE:
         raise InputError(
@@ -130,28 +132,28 @@ def _compare_sizes(lr: Recording, ref: Recording) -> float:
 
 
 def _choose_scale(lr: Recording, ref: Recording, ratio: float) -> int:
-    """Return the scale of the network that is nearest to `ratio`, of the reference to the input.
+    """Return the network scale nearest to `ratio`, the reference's size relative to the input's.
 
     Raises PairingError if the reference is hardly larger than the input.
     """
     if ratio < LEAST_RATIO:
         raise PairingError(
             f"found a reference of {ref.width}x{ref.height} for an input of "
-            f"{lr.width}x{lr.height}, expected one about 2, 4 or 8 times as large; "
-            "use a larger reference, or --scale, or --size reference"
+            f"{lr.width}x{lr.height}, expected one about 2, 4 or 8 times as large as the input; "
+            "use a larger reference, --scale, or --size reference"
         )
     return min(SCALES, key=lambda scale: max(scale / ratio, ratio / scale))
 
 
 def _resolve_size(lr: Recording, ref: Recording, name: str) -> OutputSize:
-    """Return the size, with scale 0, for a value of --size: 1920x1080, 1080p or reference."""
+    """Return the size for a value of --size (1920x1080, 1080p or reference), with scale 0."""
     if name == "reference":
         height, width = swap_size(ref, count_quarter_turns(lr, ref))
         return _name_size(width, height)
     if name.endswith("p"):
         return _name_size(*_find_lines(lr, int(name[:-1])))
 
-    # if a recording is rotated for display, its displayed size may be given as well as its stored
+    # for a recording that is rotated for display, users may give the displayed or the stored size
     width, height = parse_size(name)
     if lr.rotation % 180 and find_pixel_aspect(lr, width, height) is None:
         width, height = height, width
@@ -163,9 +165,9 @@ def _name_size(width: int, height: int, option: str = "") -> OutputSize:
 
 
 def _find_lines(lr: Recording, lines: int) -> tuple[int, int]:
-    """Return the width and height, with square pixels, whose shorter side has `lines` pixels.
+    """Return the width and height, in square pixels, whose shorter side has `lines` pixels.
 
-    That side is the height, or the width of an upright picture, as for cameras and players.
+    As in cameras and players, that side is the height, or the width of an upright picture.
     """
     aspect = _find_display_aspect(lr)
     long = max(aspect, 1 / aspect)
@@ -182,17 +184,18 @@ def _find_display_aspect(lr: Recording) -> Fraction:
 
 
 def _round(length: Fraction) -> int:
-    """Return the nearest whole number."""
+    """Return `length` rounded to the nearest whole number."""
     return int(length + Fraction(1, 2))
 
 
 def _refuse_size(lr: Recording, size: OutputSize, option: str) -> InputError:
-    """Return the error for a size that the output cannot have; it suggests a possible one."""
-    shape = "" if lr.sample_aspect_ratio == 1 else f" with pixels of {lr.sample_aspect_ratio}"
+    """Return the error for a size that the output cannot have, which suggests a possible size."""
+    aspect = lr.sample_aspect_ratio
+    shape = "" if aspect == 1 else f" with a pixel aspect ratio of {aspect}"
     named = f"{size.width}x{size.height}"
-    found = option if size.option else f"{option}, which is {named},"
+    found = option if size.option else f"{option} ({named})"
     if find_pixel_aspect(lr, size.width, size.height) is None:
-        expected = "expected its proportions"
+        expected = "expected the same proportions"
     else:
         expected = "expected a size of 1 to 8 times the input's"
     nearest = next(_list_fitting(lr, size), None)
@@ -203,9 +206,10 @@ def _refuse_size(lr: Recording, size: OutputSize, option: str) -> InputError:
 
 
 def _list_fitting(lr: Recording, size: OutputSize) -> Iterator[tuple[int, int]]:
-    """Yield up to two possible sizes with even sides: the largest inside `size`, then a limit.
+    """Yield up to two possible sizes with even sides, both with the input's proportions.
 
-    The limit is the largest or smallest possible size, whichever is nearer.
+    The first is the largest that fits inside `size`, and the second the largest or smallest
+    possible one, whichever is nearer.
     """
     aspect = _find_display_aspect(lr)
     inside = min(Fraction(size.height), size.width / aspect)
@@ -218,9 +222,9 @@ def _list_fitting(lr: Recording, size: OutputSize) -> Iterator[tuple[int, int]]:
 
 
 def align_size(size: OutputSize, pix_fmt: str) -> OutputSize:
-    """Return the size, rounded to the multiples that a pixel format needs for its chroma.
+    """Return the size, rounded to multiples of the pixel format's chroma step.
 
-    Raises InputError if the size is not such a multiple, but the user demands it exactly.
+    Raises InputError if the size would be rounded, but the user demands it exactly.
     """
     columns, rows = find_chroma_step(pix_fmt)
     width, height = _align(size.width, columns), _align(size.height, rows)
@@ -228,8 +232,8 @@ def align_size(size: OutputSize, pix_fmt: str) -> OutputSize:
         return size
     if size.option:
         raise InputError(
-            f"found {size.option}, expected multiples of {columns}x{rows} for the pixel format "
-            f"{pix_fmt}; try --size {width}x{height}, or --pix-fmt yuv444p"
+            f"found {size.option}, but the pixel format {pix_fmt} needs multiples of "
+            f"{columns}x{rows}; try --size {width}x{height}, or --pix-fmt yuv444p"
         )
     note = (
         f"the output is {width}x{height} instead of {size.width}x{size.height}, because the pixel "
@@ -240,5 +244,5 @@ def align_size(size: OutputSize, pix_fmt: str) -> OutputSize:
 
 
 def _align(length: int, step: int) -> int:
-    """Return the nearest multiple of `step`, the lower one in a tie."""
+    """Return the multiple of `step` nearest to `length`; a tie goes to the lower one."""
     return -(-(2 * length - step) // (2 * step)) * step

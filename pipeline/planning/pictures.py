@@ -1,4 +1,4 @@
-"""Check the name pattern and the folder of outputs that are numbered pictures."""
+"""Check the name pattern and the folder of an output of numbered pictures."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def wanted_pictures(
     if found is None:
         if isinstance(lr, VideoClip) and suffix.lower() in LOSSLESS_SUFFIXES:
             raise InputError(
-                f"found a single {suffix} as the output of a video, expected a name with a number "
-                f"pattern, or a video; try {Path(settings.output).with_suffix('')}/%06d{suffix}"
+                f"a video cannot be written to a single {suffix} file; try another suffix, or -o "
+                f"{Path(settings.output).with_suffix('')}/%06d{suffix} for numbered pictures"
             )
         return None
 
     if given := [name for name in _VIDEO_ONLY if getattr(encoder, name) is not None]:
         raise InputError(
-            f"found --{given[0].replace('_', '-')} for pictures, expected no encoder settings, "
-            "because pictures are lossless; leave it out, or use the name of a video for -o"
+            f"found --{given[0].replace('_', '-')} for an output of pictures, which are always "
+            "lossless; leave it out, or give -o the name of a video"
         )
     return found
 
 
 def intermediate_format(clip: Clip, pictures: tuple[Path, str] | None) -> Clip:
-    """Return the description of the stored segments: lossless RGB for pictures, else `clip`."""
+    """Return the format of the stored segments: lossless RGB for pictures, else `clip` as it is."""
     if pictures is None:
         return clip
 
@@ -57,7 +57,7 @@ def intermediate_format(clip: Clip, pictures: tuple[Path, str] | None) -> Clip:
 def replace_output(
     plan: Plan, settings: OutputSettings, encoder: EncoderSettings
 ) -> dict[str, str]:
-    """Return the fields of a plan that a different -o changes.
+    """Return the fields of a plan that -o changes, with their new values.
 
     Raises InputError if the plan cannot be used for that output.
     """
@@ -69,8 +69,8 @@ def replace_output(
         wanted = "a video" if plan.pictures else "pictures"
         planned = "pictures" if plan.pictures else "a video"
         raise InputError(
-            f"found -o {settings.output}, the name of {wanted}, for a plan for {planned}, expected "
-            f"the name of {planned}; make a new plan"
+            f"found -o {settings.output}, the name of {wanted}, but the plan is for {planned}; "
+            f"give -o the name of {planned}, or make a new plan"
         )
     if pictures is None:
         return {"output": str(Path(settings.output).absolute())}
@@ -78,8 +78,8 @@ def replace_output(
     exr = [name.lower().endswith(EXR) for name in (plan.pictures, pictures[1])]
     if plan.input.alpha and exr[0] != exr[1]:
         raise InputError(
-            f"found -o {settings.output} for a plan for {plan.pictures}, expected the same kind of "
-            "pictures, because EXR drops the transparency; make a new plan"
+            f"found -o {settings.output}, but the plan is for {plan.pictures}, and EXR drops the "
+            "transparency; use the same kind of pictures, or make a new plan"
         )
     return {"output": str(pictures[0]), "pictures": pictures[1]}
 
@@ -87,19 +87,18 @@ def replace_output(
 def check_folder(folder: Path, pattern: str) -> None:
     """Raise InputError if `folder` is a file, or contains files whose names do not fit `pattern`.
 
-    The sidecar of the pictures may be there, too.
+    The sidecar of the pictures is allowed.
     """
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
         raise InputError(
-            f"found a file at {folder}, expected a folder for {pattern} or a free path; try "
+            f"{folder} is a file, expected a folder for the pictures {pattern}, or nothing; try "
             "another -o"
         )
     if other := find_foreign_file(folder, pattern):
         raise InputError(
-            f"found {other} in {folder}, expected a folder with only pictures named {pattern}; "
-            "try another -o"
+            f"found {other} in {folder}, expected only pictures named {pattern}; try another -o"
         )
 
 
@@ -110,6 +109,6 @@ def check_measurable(plan: Plan) -> None:
         why = f"pictures that are rotated by {plan.input.rotation} degrees"
     if why:
         raise InputError(
-            f"found --ground-truth for {why}, expected PNG or TIFF pictures of a video without "
-            "display rotation; leave it out"
+            f"--ground-truth cannot be compared with {why}; leave it out, or write PNG or TIFF "
+            "pictures of a video without display rotation"
         )

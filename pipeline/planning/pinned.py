@@ -1,4 +1,4 @@
-"""Pin a plan: fix the weights and the number of threads, which decide the bits of its output."""
+"""Pin a plan: fix the weights and the number of threads, which affect the bits of its output."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def pin_plan(
     Both affect the output's bits, but depend on the machine and the time of the run. So does
     whether planes are enlarged, which is decided here, too, if the output `is_written`. All workers
     use the same number of threads, and a resumed run keeps that number, even on a machine with a
-    different number of cores. With `keep_capture`, a resumed run also keeps the capture that was
-    measured at its start, which may depend on the processor. With `recut`, it keeps its segments,
-    which depend on the speed that was known then. Raises InputError if the weights cannot be found.
+    different number of cores. With `keep_capture`, a resumed run also keeps the capture measured at
+    its start, which may depend on the processor. With `recut`, it keeps the segments cut at its
+    start, which depend on the speed known then. Raises InputError if the weights cannot be found.
     """
     if plan.engine != "bicubic":
         plan = plan.model_copy(update=_pin_weights(plan.model))
@@ -57,7 +57,7 @@ def can_be_planes(plan: Plan) -> bool:
 
 
 def _is_measured(capture: Capture | None) -> bool:
-    """Return whether a plan's capture, or its colours where the kernel is bicubic, was measured."""
+    """Return whether a capture was measured: its kernel, or only its colours (source "bicubic")."""
     return capture is not None and capture.source in ("measured", "bicubic")
 
 

@@ -1,4 +1,4 @@
-"""Make the plan of a run from its files and settings: it decides everything that the run does."""
+"""Make the plan of a run, which decides everything that the run does, from files and settings."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def make_plan(
 
     The same files, settings and speed give the same plan. The engine's speed only shortens segments
     that would take long, so that less work is lost when a run is stopped; it has no effect if the
-    settings contain the length of segments. The path of the output is not checked unless the output
-    `is_written`. Raises InputError (or its kinds MediaError and PairingError) if the user has to
-    change a setting or a file.
+    settings set the length of segments. The path of the output is checked only if `is_written`.
+    Raises InputError (or its subclasses MediaError and PairingError) if the user has to change a
+    setting or a file.
     """
     check_engine(settings.engine)
     check_paths((settings.input, settings.ref_stream, settings.output, settings.ground_truth))
@@ -108,11 +108,11 @@ def make_plan(
 
 
 def check_quality(settings: EncoderSettings) -> None:
-    """Raise InputError if the quality is set both as a number and as a word."""
+    """Raise InputError if the quality is set both by --crf and by --quality."""
     if settings.crf is not None and settings.quality is not None:
         raise InputError(
-            f"found --crf {settings.crf:g} and --quality {settings.quality}, expected one of them; "
-            "leave one out"
+            f"found both --crf {settings.crf:g} and --quality {settings.quality}, which exclude "
+            "each other; leave one out"
         )
 
 
@@ -120,7 +120,7 @@ def check_engine(engine: str) -> None:
     """Raise InputError if there is no engine of this name."""
     if engine not in ENGINES:
         raise InputError(
-            f"found the engine '{engine}', expected one of {', '.join(ENGINES)}; try --engine auto"
+            f"unknown engine '{engine}', expected one of {', '.join(ENGINES)}; try --engine auto"
         )
 
 
@@ -134,8 +134,8 @@ def pair_sources(
 ) -> Paired:
     """Choose the references of every frame or view.
 
-    `size` is the height and width of the network's frames, and `to` the layout of an output light
-    field.
+    `size` is the height and width of the network's frames, and `to` is the layout of the output if
+    it is a light field.
     """
     if isinstance(sources.lr, LightField):
         with progress.step("choosing the reference of every view"):
@@ -150,7 +150,7 @@ def cut_source(
 ) -> tuple[Segment, ...]:
     """Cut a clip into segments of about `seconds`, or a light field as `cut_views` does.
 
-    If `most` is given, segments that would have many more frames are cut shorter.
+    If `most` is given, segments that would have many more than `most` frames are cut shorter.
     """
     if isinstance(sources.lr, LightField):
         return cut_views(sources.lr, seconds, to, most)

@@ -16,21 +16,21 @@ from pipeline.schema.reference_map import ReferenceMap
 # A segment may be this many times the preferred length if it then ends at a key frame.
 LONGEST = 2
 
-# Greatest number of views in a segment: enough to share references, and few enough that a lost
-# worker costs little.
+# Greatest number of views in a segment: enough for views to share references, and few enough that
+# losing a worker costs little.
 LARGEST_GROUP = 16
 
-# Most seconds of work that are lost if a run is stopped, because only whole segments are kept.
+# A stopped run may lose about this many seconds of work, because only whole segments are kept.
 MOST_WORK = 60.0
-# Time that a further reference of a clip's frame takes, relative to a frame with one: measured with
-# the engine torch on a CPU.
+# Time for each further reference of a clip's frame, relative to a frame with one reference.
+# Measured with the engine torch on a CPU.
 FURTHER_REFERENCE = 0.6
-# Fewest frames that are worth a segment, because every segment begins with a key frame.
+# Fewest frames of a segment when segments are shortened, because each begins with a key frame.
 FEWEST_FRAMES = 8
 
 
 def count_passes(choices: ReferenceMap) -> float:
-    """Return the work of the network for these frames, in passes with one reference each.
+    """Return the network's work for these frames, in passes with one reference each.
 
     The network runs once for each reference of a view. The references of a clip's frame are matched
     one by one but fused together, so a further one takes only FURTHER_REFERENCE of a pass.
@@ -63,8 +63,8 @@ def cut_segments(
 ) -> tuple[Segment, ...]:
     """Return segments of about `seconds` that cover every frame in `pts` (ascending) exactly once.
 
-    A segment starts at a key frame if one is near enough. Otherwise the reader has to decode some
-    frames before the segment's first.
+    A segment starts at a key frame if one is near enough. Otherwise, the reader has to decode some
+    frames that precede the segment.
     """
     if not pts:
         return ()
@@ -104,7 +104,7 @@ def _is_frame(pts: Sequence[int], key: int) -> bool:
 
 
 def shorten(index: FrameIndex, time_base: Fraction, seconds: float, most: int | None) -> float:
-    """Return `seconds`, or less if a video has more than `most` frames in that time."""
+    """Return `seconds`, or less if the video has more than `most` frames in that time."""
     if most is None or not index.pts:
         return seconds
     duration = float((index.end_pts - index.pts[0]) * time_base)

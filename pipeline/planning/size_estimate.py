@@ -1,4 +1,4 @@
-"""Estimate the output's size from a few frames that are up-sampled bicubically and encoded."""
+"""Estimate the output's size by encoding a few frames that are up-sampled bicubically."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pipeline.schema.clip import VideoClip
 from pipeline.schema.plan import Plan
 
 _SAMPLES = 3
-_PIXELS = 60e6  # in all sample frames together: a few seconds of work for the usual encoders
-_FEWEST_FRAMES = 4  # fewest and most frames in a sample
+_PIXELS = 60e6  # in all samples together: a few seconds of work for the usual encoders
+_FEWEST_FRAMES = 4  # in a sample, as the next one
 _MOST_FRAMES = 24
 _LONGEST_GROUP = 250  # frames after which encoders insert a key frame
 
 
 class _Sample(NamedTuple):
-    """The mean size in bytes of a sample's key frames, and of its other frames."""
+    """The mean encoded size, in bytes, of a sample's key frames and of its other frames."""
 
     key: float
     other: float
@@ -33,7 +33,7 @@ class _Sample(NamedTuple):
 def estimate_bytes(plan: Plan) -> int | None:
     """Return the approximate size in bytes of a plan's video, or None for other outputs.
 
-    Borrowed detail also needs bytes, so with a rich reference the output is somewhat larger.
+    Borrowed detail also takes bytes, so the output is somewhat larger with a detailed reference.
     """
     lr = plan.input
     if not isinstance(lr, VideoClip) or plan.pictures:

@@ -1,4 +1,4 @@
-"""Write notes on what a run assumes about its recordings, and on what they lack."""
+"""Write notes about missing frames, assumed colours and unread files of the recordings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNREAD = VIDEO_SUFFIXES | {
     ".rw2", ".sgi", ".sr2", ".srw", ".tga", ".wdp", ".x3f",
 }  # fmt: skip
 
-# A gap is noted if it lasts at least this many seconds, and this many median intervals of frames.
+# A gap is noted if it lasts at least LEAST_GAP seconds and MANY_INTERVALS median frame intervals.
 LEAST_GAP = 10.0
 MANY_INTERVALS = 20
 
@@ -34,8 +34,8 @@ def list_source_notes(sources: Sources, frames: FrameIndex) -> list[str]:
     notes = []
     if frames.undecodable:
         notes.append(
-            "input: it begins between key frames; frames at its start that refer to missing frames "
-            f"are left out ({frames.undecodable})"
+            "input: it begins between key frames, so frames at its start that depend on missing "
+            f"ones are left out ({frames.undecodable})"
         )
     if isinstance(sources.lr, VideoClip):
         notes += _list_gaps(sources.lr, frames)
@@ -51,7 +51,7 @@ def list_source_notes(sources: Sources, frames: FrameIndex) -> list[str]:
 
 
 def _list_gaps(lr: VideoClip, frames: FrameIndex) -> list[str]:
-    """Return a note on long gaps without frames, if any, which the output keeps."""
+    """Return a note about long gaps between frames, if any."""
     seconds = [lr.seconds(pts) for pts in frames.pts]
     if len(seconds) < 3:
         return []
@@ -65,12 +65,12 @@ def _list_gaps(lr: VideoClip, frames: FrameIndex) -> list[str]:
     more = f", the longest of {len(gaps)} gaps" if len(gaps) > 1 else ""
     return [
         f"input: it has no frames for {after - before:.1f} s, from {before:.3f} to {after:.3f} s"
-        f"{more}; the output keeps the times"
+        f"{more}; the output keeps the gaps"
     ]
 
 
 def _list_unread_files(name: str, clip: Recording) -> list[str]:
-    """Return a note, if needed, on the pictures and videos in a folder that are not read."""
+    """Return a note about pictures and videos that are not read, if the clip's folder has any."""
     if not isinstance(clip, Stills) or not Path(clip.path).is_dir():
         return []
 
@@ -84,4 +84,4 @@ def _list_unread_files(name: str, clip: Recording) -> list[str]:
         return []
 
     listed = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common())
-    return [f"{name}: files in its folder that are not read: {listed}; try to convert them to PNG"]
+    return [f"{name}: files in its folder that are not read: {listed}; convert pictures to PNG"]

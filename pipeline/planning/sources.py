@@ -31,7 +31,7 @@ class Sources:
     lr: Recording
     ref: Recording
     notes: tuple[str, ...] = ()
-    """Sentences about the streams of the input that the output leaves out."""
+    """Sentences about streams of the input that the output omits."""
 
 
 def open_sources(
@@ -44,7 +44,8 @@ def open_sources(
     """
     if views.ref_stream is None:
         raise InputError(
-            "found no reference, expected an HR recording to borrow from; pass --ref-stream REF"
+            "found no reference, expected an HR recording to borrow detail from; pass --ref-stream "
+            "REF"
         )
 
     in_sandbox = part.sandbox == "on"
@@ -65,7 +66,7 @@ def open_sources(
 
 
 def drop_audio(lr: Recording) -> tuple[Recording, tuple[str, ...]]:
-    """Return the input without its sound, and a note if it had any."""
+    """Return the input without its audio, and a note if it had any."""
     if not isinstance(lr, VideoClip):
         return lr, ()
 
@@ -74,7 +75,7 @@ def drop_audio(lr: Recording) -> tuple[Recording, tuple[str, ...]]:
         return lr, ()
 
     others = tuple(stream for stream in lr.other_streams if stream.type != "audio")
-    tracks = "the sound track" if len(audio) == 1 else f"{len(audio)} sound tracks"
+    tracks = "the audio track" if len(audio) == 1 else f"{len(audio)} audio tracks"
     return lr.model_copy(update={"other_streams": others}), (f"--audio none drops {tracks}",)
 
 
@@ -94,8 +95,8 @@ def select_frames(lr: Recording, part: InputSettings) -> FrameIndex:
         limits = {"--start": part.start, "--end": part.end}
         given = " ".join(f"{name} {at:.10g}" for name, at in limits.items() if at is not None)
         raise InputError(
-            f"found no frame with {given}, expected times from {lr.seconds(index.pts[0]):.3f} to "
-            f"{float(index.end_pts * lr.time_base):.3f} s, and --end after --start; try other times"
+            f"found no frame with {given}; choose times from {lr.seconds(index.pts[0]):.3f} to "
+            f"{float(index.end_pts * lr.time_base):.3f} s, with --end after --start"
         )
 
     end_pts = index.pts[last] if last < len(index.pts) else index.end_pts
@@ -115,7 +116,7 @@ def reopen_sources(
     """Describe the recordings of a stored plan again, and check that they are the same files.
 
     `path` is the plan's file, for error messages. Raises InputError if a file has changed or is
-    missing, or if `part` or `pairing` has the path of another light field than the plan.
+    missing, or if `part` or `pairing` names a light field other than the plan's.
     """
     sandbox = part.sandbox if part else "auto"
     lr = _reopen(plan.input, part.input if part else None, sandbox)
@@ -124,16 +125,16 @@ def reopen_sources(
     for name, now, then in (("input", lr, plan.input), ("reference", ref, plan.reference.clip)):
         if now.fingerprint != then.fingerprint:
             raise InputError(
-                f"found the {name} {now.path}, which is not the file that the plan {path} was made "
-                "for, expected the same file; pass that file, or make a new plan"
+                f"the {name} {now.path} is not the file that the plan {path} was made for; pass "
+                "that file, or make a new plan"
             )
     return Sources(lr, ref)
 
 
 def _reopen(recording: Recording, path: str | None, sandbox: str) -> Recording:
-    """Describe a recording of a plan again; only the views of a light field stay as planned.
+    """Describe a recording of a plan again, except that a light field's views stay as planned.
 
-    Raises InputError if `path` is another light field, or if one of its files is missing.
+    Raises InputError if `path` is not the plan's light field, or if one of its files is missing.
     """
     in_sandbox = sandbox == "on" or (sandbox == "auto" and recording.sandbox)
     if not isinstance(recording, LightField):
@@ -152,13 +153,13 @@ def _reopen(recording: Recording, path: str | None, sandbox: str) -> Recording:
 
     if path is not None and Path(path).absolute() != Path(recording.path):
         raise InputError(
-            f"found the light field {path} for a plan made for {recording.path}, expected the same "
-            "light field; pass that path, or make a new plan"
+            f"found the light field {path}, but the plan was made for {recording.path}; pass that "
+            "path, or make a new plan"
         )
     files = list_files(recording)
     if missing := [file for file in files if not file.is_file()]:
         raise InputError(
-            f"found no file {missing[0]}, expected all files that the plan lists; restore it, or "
+            f"the file {missing[0]} is missing, although the plan lists it; restore the file, or "
             "make a new plan"
         )
 

@@ -41,7 +41,7 @@ class Target:
     size: OutputSize
     encoding: Encoding
     notes: tuple[str, ...]
-    """Sentences about what the output loses."""
+    """Sentences about properties and streams of the input that the output loses."""
 
 
 def choose_target(
@@ -56,10 +56,10 @@ def choose_target(
 ) -> Target:
     """Choose and check the encoder and the path of an output with `frames` frames.
 
-    Unless the output `is_written`, its path is not checked and there are no notes. `model` is a
-    network's name, or the path of its weights file, which the output must not replace. Raises
-    InputError if the encoder does not accept its settings, if the output cannot be written to the
-    path, if the disk has too little room, or if the output's format cannot hold what is encoded.
+    If not `is_written`, the path is not checked and there are no notes. `model` is the name of a
+    network, or the path of its weights file, which the output must not replace. Raises InputError
+    if the encoder does not accept its settings, if the output cannot be written to the path, if the
+    disk has too little room, or if the output's format cannot hold the encoded streams.
     """
     lr: Recording = sources.lr
     if isinstance(lr, Stills) and output.output is not None:
@@ -88,7 +88,7 @@ def choose_target(
     check_output(path, output, lr, sources.ref, pattern, [model])
     check_room(path, stored if pattern else lr, frames * size.width * size.height)
 
-    # what it keeps
+    # what the output cannot hold
     notes: list[str] = []
     if isinstance(lr, LightField):
         check_sheet_size(make_target_grid(lr, output.to, path), (size.height, size.width))
@@ -105,7 +105,7 @@ def choose_target(
 
 
 def _named_suffix(output: OutputSettings, lr: Recording) -> str:
-    """Return the suffix of the video to write; "" if the output is not a video file."""
+    """Return the suffix of the video to write, or "" if the input is not a video."""
     return Path(output.output or lr.path).suffix.lower() if isinstance(lr, VideoClip) else ""
 
 

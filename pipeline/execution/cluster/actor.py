@@ -1,4 +1,4 @@
-"""The Ray actor that runs segments, with its engines and a SegmentWorker for each input."""
+"""The Ray actor that runs segments; it owns engines and a SegmentWorker for each input."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ACCELERATOR_LABEL = "ray.io/accelerator-type"  # Ray's label of a node's GPU typ
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """Everything an actor needs before the first segment of an input.
+    """Everything that an actor needs before the first segment of an input.
 
     It contains no reference map and no pixels.
     """
@@ -38,7 +38,7 @@ class WorkerSetup:
     """The plan without its segments and reference map."""
     folder: RunFolder
     pixels: int
-    """Number of pixels of all of the network's frames, on which the choice of `auto` depends."""
+    """Total number of pixels in the network's frames, on which the choice of `auto` depends."""
     placement: str = "fused"
     """`split` runs decoding and encoding in separate CPU actors."""
 
@@ -67,12 +67,12 @@ class InputStatus:
     frames: int
     """Number of encoded frames, including those in uncommitted segments."""
     busy: dict[str, float]
-    """Seconds for which each stage was busy."""
+    """Busy seconds of each stage."""
     engine: EngineInfo
 
 
 class SharedEngine:
-    """An engine that the workers of several inputs share, and call one at a time."""
+    """An engine that the workers of several inputs share and call one at a time."""
 
     def __init__(self, engine: Engine) -> None:
         self.info = engine.info
@@ -86,13 +86,13 @@ class SharedEngine:
         weights: Weights | None = None,
         kernel: Taps | None = None,
     ) -> Pixels:
-        """Call `Engine.enhance` when no other worker is calling it."""
+        """Call `Engine.enhance` once no other worker is calling it."""
         with self._lock:
             return run_engine(self._engine, lr, refs, weights, kernel)
 
 
 class SegmentActor:
-    """Owns engines, and a worker for each open input.
+    """Owns engines and a worker for each open input.
 
     Methods return PipelineErrors instead of raising them, because Ray would wrap them. Subclasses
     may override `load_engine` and `make_worker`.
@@ -108,7 +108,7 @@ class SegmentActor:
         self._lock = threading.Lock()
 
     def load_engine(self, plan: Plan, pixels: int) -> Engine:
-        """Load the plan's engine; `pixels` is the number of pixels of all of the network's frames.
+        """Load the plan's engine; `pixels` is the total number of pixels in the network's frames.
 
         Raises EngineError if the engine cannot run here.
         """
@@ -138,7 +138,7 @@ class SegmentActor:
 
     @ray.method(concurrency_group="work")
     def prepare(self, setup: WorkerSetup) -> EngineInfo | PipelineError:
-        """Load the engine and describe it; this takes minutes if it has to be built first."""
+        """Load the engine and return its description; building it first can take minutes."""
         try:
             with self._lock:
                 return self._shared_engine(setup).info
@@ -149,7 +149,7 @@ class SegmentActor:
 
     @ray.method(concurrency_group="work")
     def run(self, job: str, setup: WorkerSetup, task: SegmentTask) -> SegmentRecord | PipelineError:
-        """Run one segment of an input; concurrent calls overlap in the input's worker."""
+        """Run one segment of an input; the stages of concurrent calls for an input overlap."""
         worker: SegmentWorker | None = None
         try:
             with self._lock:
@@ -172,7 +172,7 @@ class SegmentActor:
         except PipelineError as error:
             with self._lock:
                 if worker and worker.broken and self._workers.get(job) is worker:
-                    # its decoder hangs: the next attempt gets new threads
+                    # its decoder hangs, so the next attempt gets a new worker
                     del self._workers[job]
 
             # pickling drops the traceback, so a note carries it to the driver
@@ -198,7 +198,7 @@ class SegmentActor:
 
     @ray.method(concurrency_group="control")
     def close(self, job: str) -> None:
-        """Stop the worker of an input that has ended or failed."""
+        """Stop the worker of an input that has finished or failed."""
         with self._lock:
             worker = self._workers.pop(job, None)
 

@@ -1,7 +1,6 @@
-"""Describe the actors that a run requests from Ray, and the error if it cannot place them.
+"""Describe the actors that a run requests from Ray, and the error if Ray cannot place them.
 
-Ray's autoscaler acts on requests for actors that cannot be placed yet: it starts nodes for them. It
-ends nodes without actors.
+Ray's autoscaler starts nodes for actors that cannot be placed yet, and ends nodes without actors.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import ray
 from pipeline.errors import PipelineError
 from pipeline.schema.parsing import read_number_variable
 
-# Seconds to wait until an actor is placed. Ray itself waits silently, even if no node can ever fit.
+# Seconds to wait for an actor to be placed. Ray waits silently, even if no node can ever fit it.
 PLACEMENT_TIMEOUT_SECONDS = read_number_variable("PIPELINE_PLACEMENT_TIMEOUT", 60.0, "seconds")
 
 
@@ -22,13 +21,13 @@ class ActorRequest:
     """The number and kind of actors to request from Ray."""
 
     workers: int | None = None
-    """Maximum number of actors, which may exceed what fits a cluster that can grow; None means one
-    per GPU or, for actors without a GPU, one per node."""
+    """Maximum number of actors, which may exceed the present capacity of a cluster that can grow.
+    None means one per GPU or, for actors without a GPU, one per node."""
     gpu: bool = False
     accelerator: str | None = None
     """GPU type, as in Ray's label `ray.io/accelerator-type`."""
     timeout: float = PLACEMENT_TIMEOUT_SECONDS
-    """Seconds after which an actor that is not placed is reported as late."""
+    """Seconds after which an actor that has not been placed is reported as late."""
     release_after: float = 30.0
     """Seconds after which an idle actor is ended."""
 

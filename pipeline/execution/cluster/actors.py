@@ -31,10 +31,10 @@ from pipeline.progress import Reporter
 
 logger = logging.getLogger(__name__)
 
-_NODES_INTERVAL_SECONDS = 10.0  # between two counts of the cluster's nodes
-_GRACE_SECONDS = 1.5  # to wait for the actors' last answers
-_STATUS_INTERVAL_SECONDS = 0.5  # between two requests to one actor; longer with very many actors
-_STATUS_RATE = 200.0  # requests per second to all actors: each takes the driver about 1 ms
+_NODES_INTERVAL_SECONDS = 10.0  # between counts of the cluster's nodes
+_GRACE_SECONDS = 1.5  # to wait for the actors' final answers
+_STATUS_INTERVAL_SECONDS = 0.5  # between requests to one actor; longer with very many actors
+_STATUS_RATE = 200.0  # status requests per second to all actors; each takes the driver about 1 ms
 
 
 @dataclass
@@ -44,11 +44,11 @@ class Slot:
     name: str
     actor: Any
     deadline: float
-    """Time after which the actor is late if it is not placed."""
+    """Time after which the actor counts as late unless it has been placed."""
     placement: ActorPlacement | None = None
     ready: bool = False
     used_at: float = 0.0
-    """Time when the actor last started or ended a segment."""
+    """Time when the actor last started or finished a segment."""
     requested_at: float = 0.0
     """Time of the last request for its status."""
     status: dict[str, InputStatus] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Call:
-    """A call of an actor's method that is under way."""
+    """A call of an actor's method that is in progress."""
 
     method: str
     slot: Slot
@@ -67,7 +67,7 @@ class Call:
 
 
 class Actors:
-    """The living actors of a run and the calls under way, on the connected cluster.
+    """The living actors of a run on the connected cluster, and the calls in progress.
 
     `kind` is the class of the actors: SegmentActor or a subclass of it.
     """
@@ -115,7 +115,7 @@ class Actors:
         return self._max_actors
 
     def start_missing(self, wanted: int, blocked: frozenset[str]) -> None:
-        """Start actors, not on `blocked` nodes, until there are `wanted` or the maximum."""
+        """Start actors until there are `wanted`, or the maximum, but none on `blocked` nodes."""
         if time.monotonic() - self._counted_at >= _NODES_INTERVAL_SECONDS:
             self._counted_at = time.monotonic()
             self._max_actors = self.request.max_actors()
@@ -147,12 +147,12 @@ class Actors:
         self.call(slot, "locate")
 
     def call(self, slot: Slot, method: str, *arguments: object, task: Task | None = None) -> None:
-        """Call a method of an actor; `wait` yields the call when it has ended."""
+        """Call a method of an actor; `wait` yields the call once it has ended."""
         ref = getattr(slot.actor, method).remote(*arguments)
         self._calls[ref] = Call(method, slot, task)
 
     def wait(self, timeout: float) -> Iterator[tuple[Call, Any]]:
-        """Yield the calls that have ended on living actors, with references to their answers."""
+        """Yield the finished calls on living actors, with references to their answers."""
         done, _ = ray.wait(list(self._calls), timeout=timeout, fetch_local=False)
         for ref in done:
             call = self._calls.pop(ref)
@@ -165,15 +165,15 @@ class Actors:
         expected = self.request.accelerator
         if expected and placement.kind != expected:
             raise InputError(
-                f"found {placement.kind or 'no GPU'} on {placement.host}, expected {expected}; "
-                f"correct the node's label {ACCELERATOR_LABEL}"
+                f"found {placement.kind or 'no GPU'} on {placement.host}, where Ray placed an "
+                f"actor for {expected}; correct the node's label {ACCELERATOR_LABEL}"
             )
 
     def check_placement(self) -> None:
         """Report actors that are not placed in time.
 
-        If no actor is placed, the run waits while the cluster starts nodes. Raises PipelineError if
-        it starts none.
+        If no actor has been placed, the run waits while the cluster starts nodes. Raises
+        PipelineError if the cluster starts none.
         """
         now = time.monotonic()
         late = [slot for slot in self if not slot.placement and now > slot.deadline]
@@ -188,7 +188,7 @@ class Actors:
         if any(slot.placement for slot in self):
             if new:
                 self._progress.note(
-                    f"actors that Ray cannot place yet: {len(new)}; the run continues without them"
+                    f"actors not placed by Ray yet: {len(new)}; the run continues without them"
                 )
         elif count := count_starting_nodes():
             self._progress.note(f"waiting for nodes that the cluster starts: {count}")
@@ -223,7 +223,7 @@ class Actors:
                 self.record_status(requests[ref], ray.get(ref))
 
     def count_open_frames(self, job: str) -> int:
-        """Return how many of an input's frames living actors encoded, but did not commit yet."""
+        """Return how many of an input's frames living actors have encoded but not yet committed."""
         count = 0
         for slot in self:
             if job in slot.status:
@@ -243,7 +243,7 @@ class Actors:
         return self._engines.get(job)
 
     def bury(self, slot: Slot) -> None:
-        """Remove a dead actor, and add its busy seconds to those of ended actors."""
+        """Remove a dead actor, but keep its busy seconds."""
         del self._slots[slot.name]
         for job, report in slot.status.items():
             self._busy_of_ended.setdefault(job, Counter()).update(report.busy)
@@ -254,7 +254,7 @@ class Actors:
         ray.kill(slot.actor)
 
     def close(self, job: str) -> None:
-        """Make the actors stop their workers for an input that has ended."""
+        """Have all actors stop their workers for an input that has ended."""
         self._busy_of_ended.pop(job, None)
         self._engines.pop(job, None)
         for slot in self:
@@ -262,7 +262,7 @@ class Actors:
                 slot.actor.close.remote(job)
 
     def stop(self) -> None:
-        """Stop all actors so that their threads close their files, then kill them."""
+        """Stop all actors, so that their threads close their files, and then kill them."""
         stops = [slot.actor.stop.remote() for slot in self if slot.placement]
         if stops:
             ray.wait(stops, num_returns=len(stops), timeout=_GRACE_SECONDS)

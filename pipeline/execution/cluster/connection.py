@@ -28,10 +28,10 @@ logger = logging.getLogger(__name__)
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for processes of a submitted job
 
-# Little travels through the object store, for which Ray reserves 30 % of the memory by default.
+# Little data passes through the object store, for which Ray reserves 30 % of memory by default.
 _OBJECT_STORE_BYTES = 100 * 2**20
 
-_CONNECT_SECONDS = 10.0  # for which an address is tried
+_CONNECT_SECONDS = 10.0  # timeout for reaching an address
 
 
 @contextmanager
@@ -46,15 +46,15 @@ def cluster(
     """
     address = address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # in actors without a GPU, leave CUDA_VISIBLE_DEVICES alone, as future versions of Ray will
+    # keep CUDA_VISIBLE_DEVICES in actors without a GPU, as future versions of Ray will
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
-    # Ray reads these at import; if they were set later, it would refuse this process's connection
+    # Ray reads these at import; if they are set later, it refuses this process's connection
     if not address and "ray" not in sys.modules:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        # without clusters of several machines, all of Ray listens on the loopback device only
+        # without support for several machines, all of Ray listens only on the loopback interface
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
@@ -65,7 +65,7 @@ def cluster(
     if "PIPELINE_CACHE" in os.environ:  # workers have another working directory
         os.environ["PIPELINE_CACHE"] = str(cache_root().absolute())
 
-    # Ray prints the raylets' messages on stdout, which is reserved for the result
+    # Ray prints the raylets' messages to stdout, which is reserved for the result
     with (
         redirect_stdout(_Log()),
         TemporaryDirectory(prefix="pipeline-") as empty,
@@ -79,12 +79,12 @@ def cluster(
         finally:
             ray.shutdown()
         if session is not None:
-            # Ray keeps the logs of every cluster; after a failure they may be of use
+            # Ray keeps the logs of every cluster; delete them unless the run failed
             shutil.rmtree(session, ignore_errors=True)
 
 
 class _Log(io.TextIOBase):
-    """A stream that passes its text to the log."""
+    """A stream that writes its text to the log."""
 
     def write(self, text: str) -> int:
         """Log `text` unless it is blank."""
@@ -96,9 +96,9 @@ class _Log(io.TextIOBase):
 def _runtime_env(empty: str) -> dict[str, Any]:
     """Return an environment in which workers import nothing from the driver's current folder.
 
-    If a job has no working directory, Ray puts that folder first on the workers' import path. So
-    the job gets the folder `empty`, unless it was submitted with a working directory. Workers on
-    this machine still find a checkout that is not installed.
+    If a job has no working directory, Ray puts the driver's folder first on the workers' import
+    path. The job therefore gets the folder `empty`, unless it was submitted with a working
+    directory. Workers on this machine still find a checkout that is not installed.
     """
     submitted = JOB_VARIABLE in os.environ
     job = json.loads(os.environ.get(JOB_VARIABLE, "{}"))
@@ -112,7 +112,7 @@ def _runtime_env(empty: str) -> dict[str, Any]:
 
 
 def _check_answering(address: str) -> None:
-    """Raise InputError if no gRPC server answers at HOST:PORT, where Ray would wait for minutes.
+    """Raise InputError if no gRPC server answers at HOST:PORT; Ray would wait for minutes.
 
     With TLS, the server only has to accept a connection.
     """
@@ -128,20 +128,20 @@ def _check_answering(address: str) -> None:
                 grpc.channel_ready_future(channel).result(timeout=_CONNECT_SECONDS)
     except grpc.FutureTimeoutError as error:
         raise InputError(
-            f"found no Ray cluster at {address} (what listens there does not answer as Ray does), "
-            "expected the host and the port of one; check --address, or try --runner inline"
+            f"found no Ray cluster at {address} (the server there does not answer like Ray); check "
+            "the host and port in --address, or try --runner inline"
         ) from error
     except (OSError, OverflowError, UnicodeError) as error:
         raise InputError(
-            f"found no Ray cluster at {address} ({first_line(error)}), expected the host and the "
-            "port of one; check --address, or try --runner inline"
+            f"found no Ray cluster at {address} ({first_line(error)}); check the host and port in "
+            "--address, or try --runner inline"
         ) from error
 
 
 def _connect(
     address: str | None, workers: int | None, runtime_env: dict[str, Any], *, log: bool
 ) -> Path | None:
-    """Connect to a cluster, or start one; return the folder of the session of one that starts."""
+    """Connect to a cluster or start one; return the session folder if a cluster was started."""
     import ray
 
     if address:

@@ -1,7 +1,7 @@
 """Print a line if this process ends so suddenly that it cannot print one itself.
 
-When the raylet of this machine or the cluster's control service is lost, Ray's native code ends the
-process with status 1. A small process waits for that, or for the end of the block.
+When this machine's raylet or the cluster's control service is lost, Ray's native code ends the
+process with status 1. A small child process waits for that, or for the end of the block.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import sys
 from collections.abc import Iterator
 
 LINE = (
-    "error: found that this run ended suddenly, because it was killed or because a part of Ray on "
-    "this machine or the cluster's head was lost; expected all of them to run until the end; run "
-    "the same command again to resume"
+    "error: this run ended suddenly, because it was killed, or because a part of Ray on this "
+    "machine or the cluster's head node was lost; run the same command again to resume"
 )
 _ENDED = b"ended"
 _PROGRAM = f"""
@@ -26,8 +25,8 @@ if sys.stdin.buffer.read() != {_ENDED!r}:
 
 @contextlib.contextmanager
 def announce_sudden_death() -> Iterator[None]:
-    """Print LINE on stderr if this process ends within the block without raising an exception."""
-    # a session of its own, because Ctrl-C must not end the watcher before this process
+    """Print LINE to stderr if this process ends suddenly within the block."""
+    # in its own session, because Ctrl-C must not end the watcher before this process
     with subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _PROGRAM, LINE],
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Build engines on a Ray cluster: one for each kind of GPU or, without GPUs, one for the CPU."""
+"""Build engines on a Ray cluster: one for each kind of GPU, or one for the CPU without GPUs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.execution.cluster.actor import ACCELERATOR_LABEL
 from pipeline.execution.cluster.connection import cluster
 from pipeline.interrupt import Interrupts
 
-BUILD_TIMEOUT_SECONDS = 3600.0  # per kind of node; a busy node finishes its other work first
+BUILD_TIMEOUT_SECONDS = 3600.0  # for each kind of node; a busy node finishes its other work first
 
 
 class BuiltEngine(NamedTuple):
@@ -20,14 +20,14 @@ class BuiltEngine(NamedTuple):
     """GPU type as in Ray's node labels, or cpu."""
     host: str
     nodes: int
-    """Number of nodes of this kind; those that do not share PIPELINE_CACHE build engines of their
-    own."""
+    """Number of nodes of this kind; nodes that do not share PIPELINE_CACHE build their own engines
+    later."""
     info: EngineInfo | str
     """The engine, or the reason why it could not be built."""
 
 
 def group_by_kind(nodes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the living nodes by kind: those with a GPU, or else those with a CPU."""
+    """Return the living nodes with a GPU by GPU type or, if there are none, those with a CPU."""
     alive = [node for node in nodes if node.get("Alive")]
     kinds: dict[str, list[dict[str, Any]]] = {}
 
@@ -40,9 +40,9 @@ def group_by_kind(nodes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]
 
 
 def build_on_cluster(model: str, address: str | None) -> list[BuiltEngine]:
-    """Build the engine `auto` for `model` on one node of each kind, and return the results.
+    """Build the engine that `auto` chooses for `model` on one node of each kind.
 
-    The nodes build at the same time. Raises PipelineError if no node has a GPU or a CPU.
+    The nodes build in parallel. Raises PipelineError if no node has a GPU or a CPU.
     """
     with Interrupts() as interrupts, cluster(address, interrupts):
         import ray
@@ -51,9 +51,7 @@ def build_on_cluster(model: str, address: str | None) -> list[BuiltEngine]:
 
         kinds = group_by_kind(ray.nodes())  # type: ignore[no-untyped-call]
         if not any(kinds.values()):
-            raise PipelineError(
-                "found no node with a GPU or a CPU, expected at least one; see `ray status`"
-            )
+            raise PipelineError("the cluster has no node with a GPU or a CPU; see `ray status`")
 
         builds = {}
         for kind, nodes in kinds.items():
@@ -83,7 +81,7 @@ def _build(model: str) -> EngineInfo | str:
     from deploy.machine import device_facts
 
     try:
-        # a run on this node uses as many threads, and looks up the measurements by that number
+        # measurements are looked up by thread count, and a run on this node uses this many
         threads = device_facts()["cores"]
         return load_engine("auto", model=model, threads=threads, remeasure=True).info
     except EngineError as error:

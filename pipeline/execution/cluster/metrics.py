@@ -11,7 +11,7 @@ ACTOR = {
 }
 DRIVER = {
     "pipeline_segments_done": "Segments committed.",
-    "pipeline_attempts": "Segments assigned to an actor, repetitions included.",
+    "pipeline_attempts": "Segments assigned to an actor, including repetitions.",
     "pipeline_failures": "Attempts that failed, or whose actor died.",
 }
 GAUGES = {
@@ -21,7 +21,7 @@ GAUGES = {
 
 
 class ActorMetrics:
-    """Counters of one actor, which are raised to the totals that it reports."""
+    """Counters of one actor, which increase to the totals that the actor reports."""
 
     def __init__(self) -> None:
         tags = {"pipeline_stage_seconds": ("stage",)}

@@ -1,6 +1,6 @@
 """A pool that runs the segments of one or many inputs on Ray actors, as the scheduler decides.
 
-Only descriptions of work travel between the driver and the actors, and no pixels.
+The driver and the actors exchange only descriptions of work, never pixels.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _Job:
-    """An input under way."""
+    """An input in progress."""
 
     ledger: Ledger
     setup: WorkerSetup
@@ -46,7 +46,7 @@ class _Job:
 
 
 class RayPool:
-    """Runs the segments of the inputs that are added to it, on the connected cluster.
+    """Runs the segments of added inputs on the connected cluster.
 
     `actor` is the class of the actors: SegmentActor or a subclass of it.
     """
@@ -82,7 +82,7 @@ class RayPool:
         return self._scheduler.unfinished < 3 * max(1, self.actors.max_actors)
 
     def step(self) -> list[tuple[str, PipelineError | None]]:
-        """Process events briefly, and return the inputs that ended, each with its error or None."""
+        """Process events for a moment; return the ended inputs, each with its error or None."""
         self.actors.start_missing(
             self._scheduler.count_useful_workers(), self._scheduler.blocked_nodes()
         )
@@ -102,7 +102,7 @@ class RayPool:
     def count_frames(self, job: str) -> int:
         """Return the number of an input's frames that are encoded, committed or not."""
         ledger = self._jobs[job].ledger
-        # frames in open segments of a dead actor are lost and do not count
+        # frames in a dead actor's open segments are lost and do not count
         count = count_committed_frames(ledger) + self.actors.count_open_frames(job)
         # while two actors run a segment, its frames count twice
         return min(count, len(ledger.plan.reference_map))
@@ -178,7 +178,7 @@ class RayPool:
             self._scheduler.add_worker(slot.name, kind=placement.kind, node=placement.node)
 
     def _prepare(self, slot: Slot) -> None:
-        """Make a placed actor load the engine, or end the actor if all inputs have ended."""
+        """Have a placed actor load the engine, or end the actor if all inputs have ended."""
         setup = next((job.setup_ref for job in self._jobs.values()), None)
         if setup is None:
             self.actors.end(slot)
@@ -207,13 +207,13 @@ class RayPool:
             self._commit(job, answer)
 
     def _commit(self, job: str, record: SegmentRecord) -> None:
-        """Add a segment to its ledger. With the last segment, the input ends."""
+        """Add a segment to its ledger. The last segment ends the input."""
         ledger = self._jobs[job].ledger
         ledger.fetch_segment(record.segment)
         if not ledger.folder.record_path(record.segment).exists():
             error = StageError(
-                f"found that segment {record.segment} was committed on another machine, expected "
-                f"it in {ledger.folder.path}; put the output on a file system that all nodes share"
+                f"segment {record.segment} was committed on another machine and is not in "
+                f"{ledger.folder.path}; put the output on a file system that all nodes share"
             )
             self._fail(job, error)
             return
@@ -228,7 +228,7 @@ class RayPool:
         self._ended.append((job, error))
 
     def _replace_dead(self, slot: Slot, error: RayActorError) -> None:
-        """Queue a dead actor's uncommitted segments again. The next step starts another actor."""
+        """Requeue a dead actor's uncommitted segments. The next step starts another actor."""
         logger.info("actor on %s died: %s", slot.placement, first_line(error))
         self.actors.bury(slot)
         if not slot.ready:
@@ -252,7 +252,7 @@ class RayPool:
 
         again = len(lost) - len(abandoned)
         self._metrics.count("failures", len(lost))
-        self._progress.note(f"an actor died; segments that are run again: {again}")
+        self._progress.note(f"an actor died; segments to run again: {again}")
 
     def _count_death_while_loading(self, slot: Slot, error: RayActorError) -> None:
         """Record that an actor died before it was ready. Raises StageError if too many did."""
@@ -260,8 +260,8 @@ class RayPool:
         node = slot.placement.node if slot.placement else ""
         if self._scheduler.record_unready_death(node, loading, time.monotonic()):
             raise StageError(
-                f"ray: actors keep dying while loading the engine ({first_line(error)}); expected "
-                "one to become ready; try another --engine, or --runner inline"
+                f"ray: actors keep dying while loading the engine ({first_line(error)}); try "
+                "another --engine, or --runner inline"
             )
         self._progress.note("an actor died while loading the engine; another one replaces it")
 
@@ -274,7 +274,7 @@ class RayPool:
         )
 
     def _release_idle(self) -> None:
-        """End actors for which no more work is left, so that the autoscaler can end their nodes."""
+        """End actors that have no work left, so that the autoscaler can end their nodes."""
         policy = self._scheduler.policy
         now = time.monotonic()
         surplus = len(self.actors) - policy.copies * self._scheduler.unfinished
@@ -282,7 +282,7 @@ class RayPool:
             if surplus <= 0:
                 return
 
-            # an actor that is loading stays: its death would be blamed on the engine
+            # keep an actor that is loading: its death would be blamed on the engine
             idle = slot.ready and not self._scheduler.tasks_of(slot.name)
             unused = idle and now - slot.used_at > self.actors.request.release_after
             if unused or not slot.placement:
@@ -296,7 +296,7 @@ class RayPool:
     def _log_fields(
         self, slot: Slot, job: str = "-", segment: int | None = None
     ) -> dict[str, object]:
-        """Return the fields of a log line; `run` is None for an input that has ended."""
+        """Return the extra fields of a log record; `run` is None for an input that has ended."""
         run = None
         if job in self._jobs:
             plan = self._jobs[job].setup.plan
@@ -313,7 +313,7 @@ def run_on_ray(
     *,
     actor: type[SegmentActor] = SegmentActor,
 ) -> ExecutionReport:
-    """Run a ledger's missing segments, of which there must be some, on the connected cluster.
+    """Run a ledger's missing segments (at least one) on the connected cluster.
 
     Raises PipelineError if a segment fails; committed segments stay committed.
     """

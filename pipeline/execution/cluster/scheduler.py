@@ -1,8 +1,8 @@
-"""The scheduler, which assigns segments to workers and uses no Ray, clock or files itself.
+"""The scheduler, which assigns segments to workers without using Ray, a clock or files.
 
 The caller reports events (a worker joined or left, a segment is done or failed) and their times,
-and calls `decide` to get the segments to start. Near the end, idle workers also run segments that
-would be late on their first worker; the first commit counts.
+and calls `decide` to get the segments to start. Near the end, idle workers also run copies of
+segments that would be late on their first worker; the first commit counts.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ class Policy:
     """The limits of the scheduler."""
 
     in_flight: int = 2
-    """Segments on one worker at a time: the second is decoded while the first is encoded."""
+    """Most segments on one worker at a time: the second is decoded while the first is encoded."""
     attempts: int = 3
     """Failures of one segment, or deaths of its workers, after which it is abandoned."""
     strikes: int = 3
-    """Failures on one node without a success in between, after which it gets no more work."""
+    """Consecutive failures on one node after which it gets no more work."""
     notice_seconds: float = 60.0
-    """Time that Ray needs to notice a dead node; until then, Ray places new workers on it."""
+    """Seconds that Ray needs to notice a dead node; until then, Ray places new workers on it."""
     give_up_seconds: float = 600.0
-    """Time since the first death during loading after which the run ends, even if a worker is
+    """Seconds after the first death during loading at which the run gives up, even if a worker is
     loading on a new node."""
     copies: int = 2
-    """Greatest number of workers that run one segment at a time."""
+    """Most workers that run one segment at a time."""
     copy_gain: float = 0.8
-    """A copy starts if it should need less than this share of the time left to the first."""
+    """A copy starts if its expected time is below this share of the original's remaining time."""
     overdue: float = 2.0
     """A segment becomes a straggler after this multiple of its expected time."""
 
@@ -56,7 +56,7 @@ class _Worker:
     kind: str
     node: str
     running: dict[Task, float] = field(default_factory=dict)
-    """The worker's tasks in the order of assignment, each with the time when it should be done."""
+    """The worker's tasks in the order of assignment, each with its expected end time."""
     pace: float | None = None
     """Measured seconds per unit of cost."""
     since: float = 0.0
@@ -82,11 +82,11 @@ class _Job:
 
     queue: deque[int]
     served: float
-    """Cost assigned so far; the input for which it is lowest is next."""
+    """Cost assigned so far; the input with the lowest is served next."""
 
 
 class Scheduler:
-    """Assigns segments to workers; every method is cheap with thousands of workers."""
+    """Assigns segments to workers; every method is cheap even with thousands of workers."""
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.policy = policy or Policy()
@@ -96,18 +96,18 @@ class Scheduler:
         self._turns: list[tuple[float, str]] = []
         """Heap of (served, job); an outdated entry is updated when it reaches the top."""
         self._again: list[Task] = []
-        """Tasks to repeat, which are assigned before new ones."""
+        """Tasks to repeat, which are assigned before new tasks."""
         self._queued = 0
         self._workers: dict[str, _Worker] = {}
         self._loads: list[dict[str, None]] = [{} for _ in range(self.policy.in_flight + 1)]
         """Workers by their number of segments; the dicts serve as ordered sets."""
         self._late: list[tuple[float, Task, str]] = []
-        """Heap of (minus the expected end, task, worker); outdated entries are skipped."""
+        """Heap of (negated expected end, task, worker); outdated entries are skipped."""
         self._due: list[tuple[float, Task, str]] = []
         """Heap of (the time when the task becomes a straggler, task, worker)."""
         self._strikes: Counter[str] = Counter()
         self._unready_deaths: list[tuple[float, str]] = []
-        """Times and nodes of workers that died before they joined; cleared when a worker joins."""
+        """Times and nodes of deaths of workers that never joined; cleared when a worker joins."""
         self._paces: dict[str, float] = {}
         """Mean seconds per unit of cost, by kind of worker; "" is the mean of all kinds."""
 
@@ -131,12 +131,12 @@ class Scheduler:
             return frozenset()
 
         nodes = {worker.node for worker in self._workers.values()}
-        # if all nodes are bad, none is blocked, and segments run out of attempts instead
+        # if all nodes are bad, block none: segments run out of attempts instead
         return frozenset(bad) if nodes - bad else frozenset()
 
     def add_job(self, job: str, segments: Mapping[int, float]) -> None:
         """Add an input; `segments` maps the index of each segment to its cost in frames."""
-        # start level with the other inputs, so that their earlier work does not affect the order
+        # start level with the other inputs, so that this one does not get all workers at first
         served = min((j.served for j in self._jobs.values() if j.queue), default=0.0)
         self._jobs[job] = _Job(deque(segments), served)
         heapq.heappush(self._turns, (served, job))
@@ -146,7 +146,7 @@ class Scheduler:
         self._queued += len(segments)
 
     def drop_job(self, job: str) -> None:
-        """Remove an input. Those of its segments that are running are ignored when they end."""
+        """Remove an input. The results of its running segments are ignored."""
         entry = self._jobs.pop(job, None)
         if entry is None:
             return
@@ -164,10 +164,10 @@ class Scheduler:
         self._unready_deaths.clear()
 
     def remove_worker(self, worker: str, *, blame: bool = True) -> list[Task]:
-        """Remove a worker, queue its tasks again, and return those that are abandoned instead.
+        """Remove a worker, requeue its tasks, and return those that are abandoned instead.
 
-        A task of which a copy is still running is not queued. With `blame`, the removal is a
-        failure of the tasks and of the node: pass True if the worker died.
+        A task with a copy that is still running is not queued. With `blame`, which is for a worker
+        that died, the removal counts as a failure of the tasks and of the node.
         """
         gone = self._workers.pop(worker)
         for load in self._loads:
@@ -188,11 +188,11 @@ class Scheduler:
     def record_unready_death(self, node: str, loading: Iterable[str], now: float) -> bool:
         """Record a worker that died before it joined, and return whether the run should give up.
 
-        `node` is where it died ("" if it was not placed); `loading` are the nodes on which other
-        workers are loading. A dying node kills several workers, and Ray places new ones on it until
-        Ray notices its death, so the run continues until then. It also continues if a worker is
-        ready, or if one is loading on a node without deaths; but in the latter case only for a
-        limited time, because an engine that crashes its nodes would get new ones forever.
+        `node` is where it died ("" if it was not placed), and `loading` lists the nodes on which
+        other workers are loading. A dying node kills several workers, and Ray places new ones on it
+        until it notices that the node is dead, so the run continues at least that long. It also
+        continues if a worker is ready, or if one is loading on a node without deaths. The latter
+        has a time limit, because an engine that crashes its nodes would get new ones forever.
         """
         if node:
             self._strikes[node] += 1
@@ -209,7 +209,7 @@ class Scheduler:
         return enough and not hope and since >= self.policy.notice_seconds
 
     def fail_task(self, worker: str, task: Task) -> bool:
-        """Queue a failed task again, for another worker. Return True if it is abandoned instead."""
+        """Requeue a failed task for another worker. Return True if it is abandoned instead."""
         self._release(worker, task)
         item = self._items.get(task)
         if item is None:
@@ -243,7 +243,7 @@ class Scheduler:
 
         for load in range(self.policy.in_flight):
             if load and self._queued < len(self._workers):
-                break  # near the end, a segment that waits behind another would start too late
+                break  # near the end, a segment that waits behind another one would start too late
             for worker in list(self._loads[load]):
                 if not self._queued:
                     break
@@ -258,7 +258,7 @@ class Scheduler:
         return started
 
     def _take_next(self, worker: str) -> Task | None:
-        """Remove the next task for a worker from the queues and return it, or None."""
+        """Remove and return the next task for a worker, or None if there is none."""
         running = self._workers[worker].running
         if any(task in self._items and self._items[task].failures for task in running):
             # a suspect task runs alone, so that no other task is blamed for its failure
@@ -300,8 +300,8 @@ class Scheduler:
     def _find_late(self, worker: str, pace: float, now: float) -> Task | None:
         """Return a task that is worth copying to `worker`, or None.
 
-        It is a straggler or, without stragglers, the task that is expected to end last, if the
-        worker would finish it clearly sooner.
+        The result is a straggler or, if there is none, the task that is expected to end last,
+        provided that `worker` would finish it clearly sooner.
         """
         while self._due and self._due[0][0] <= now:
             _, task, owner = heapq.heappop(self._due)
@@ -345,7 +345,7 @@ class Scheduler:
         return Assignment(worker, task, item.attempts)
 
     def _remove_outdated(self) -> None:
-        """Shrink heaps that have grown long, so that `decide` never has to skip many entries."""
+        """Remove outdated entries from long heaps, so that `decide` never has to skip many."""
         most = 2 * self.policy.in_flight * len(self._workers) + _MIN_HEAP_SIZE
         for heap in (self._late, self._due):
             if len(heap) > most:
@@ -361,7 +361,7 @@ class Scheduler:
         return entry.pace or self._paces.get(entry.kind) or self._paces.get("")
 
     def _measure(self, worker: _Worker, cost: float, now: float) -> None:
-        # the worker's next task has waited for this one, so its time starts now
+        # the worker's next task waited for this one, so its time starts now
         pace = max(now - worker.since, 1e-9) / max(cost, 1e-9)
         worker.since = now
         worker.pace = pace if worker.pace is None else 0.7 * worker.pace + 0.3 * pace
@@ -381,7 +381,7 @@ class Scheduler:
         self._loads[len(self._workers[worker].running)][worker] = None
 
     def _requeue(self, task: Task, item: _Item, *, blame: bool) -> bool:
-        """Queue a task again unless a copy of it is running. Return True if it is abandoned."""
+        """Requeue a task unless a copy of it is running. Return True if it is abandoned instead."""
         item.failures += blame
         if item.on:
             return False  # a copy is still running

@@ -1,8 +1,8 @@
 """The actors of `--placement split`: CPU actors decode and encode, and a GPU actor infers.
 
-This suits clusters whose GPU nodes are short of cores or have no hardware encoder. Batches of uint8
-or uint16 frames pass through Ray's object store, a few at a time. The two CPU actors belong to the
-GPU actor and end with it.
+This suits clusters whose GPU nodes have few cores or no hardware encoder. Batches of uint8 or
+uint16 frames pass through Ray's object store, a few at a time. The two CPU actors belong to the GPU
+actor and end with it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.pixels import Pixels
 from pipeline.remote.cache import fetch_recordings
 from pipeline.schema.plan import Plan, SegmentRecord
 
-_AHEAD = 2  # batches that are decoded in advance, and frames that may wait to be encoded
+_AHEAD = 2  # batches decoded in advance, and frames waiting to be encoded
 
 
 class DecodeActor:
@@ -38,7 +38,7 @@ class DecodeActor:
         """Return as soon as the actor is placed."""
 
     def batches(self, task: SegmentTask) -> Generator[Batch | PipelineError]:
-        """Yield the batches of a segment; if one fails, yield its error and end."""
+        """Yield the batches of a segment. If one fails, yield the error and stop."""
         try:
             yield from self._stage.batches(task)
         except Exception as error:  # returned, because Ray wraps raised errors
@@ -57,7 +57,7 @@ class EncodeActor:
         """Return as soon as the actor is placed."""
 
     def write(self, frame: Pixels, pts: int, segment: int) -> PipelineError | None:
-        """Encode one frame; after an error, skip the segment's frames and return that error."""
+        """Encode one frame; after an error, skip the segment's other frames and return it."""
         if self._failed is None:
             try:
                 self._stage.write(frame, pts, segment)
@@ -87,14 +87,14 @@ class EncodeActor:
 
 
 class RemoteDecode:
-    """The decoder of a SegmentWorker that decodes in a separate actor."""
+    """A decoder for SegmentWorker that runs in a separate actor."""
 
     def __init__(self, plan: Plan, *, borrow: bool) -> None:
         self._actor = _start(DecodeActor, plan, borrow)
         self.position = StagePosition()
 
     def batches(self, task: SegmentTask) -> Generator[Batch]:
-        """Yield the segment's batches, of which a few are decoded in advance."""
+        """Yield the segment's batches, a few of which are decoded in advance."""
         self.position.move_to(task.segment.start_pts)
         stream = self._actor.batches.options(
             num_returns="streaming", _generator_backpressure_num_objects=_AHEAD
@@ -111,7 +111,7 @@ class RemoteDecode:
 
 
 class RemoteEncode:
-    """The encoder of a SegmentWorker that encodes in a separate actor."""
+    """An encoder for SegmentWorker that runs in a separate actor."""
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._actor = _start(EncodeActor, plan, folder)
@@ -120,7 +120,7 @@ class RemoteEncode:
         self.position = StagePosition()
 
     def write(self, frame: Pixels, pts: int, segment: int) -> None:
-        """Send one frame to the actor, and wait while too many frames are under way."""
+        """Send one frame to the actor, and wait while too many frames are queued."""
         self.position.move_to(pts)
         self._waiting.append(self._actor.write.remote(frame, pts, segment))
         while len(self._waiting) > _AHEAD:
@@ -146,7 +146,7 @@ class RemoteEncode:
 
 
 def _start(kind: type, *arguments: object) -> Any:
-    """Return an actor once it is placed. Raises StageError if that takes too long."""
+    """Start an actor and return it once it is placed. Raises StageError if that takes too long."""
     remote: Any = ray.remote(
         num_cpus=1, num_gpus=0, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
     )
@@ -155,9 +155,9 @@ def _start(kind: type, *arguments: object) -> Any:
         ray.get(actor.ready.remote(), timeout=PLACEMENT_TIMEOUT_SECONDS)
     except GetTimeoutError as error:
         raise StageError(
-            f"--placement split: found no CPU for {kind.__name__} within "
-            f"{PLACEMENT_TIMEOUT_SECONDS:g} s, expected two free CPUs per GPU; add CPU nodes, or "
-            "use --placement fused"
+            f"--placement split: found no free CPU for {kind.__name__} within "
+            f"{PLACEMENT_TIMEOUT_SECONDS:g} s, expected two per GPU; add CPU nodes, or use "
+            "--placement fused"
         ) from error
     return actor
 
@@ -169,7 +169,7 @@ def _as_stage_error(error: Exception) -> PipelineError:
 
 
 def _get(ref: Any) -> Any:
-    """Return an actor's answer. Raises it if it is an error, and StageError if the actor died."""
+    """Return an actor's answer. Raises the answer if it is an error, or StageError on death."""
     try:
         answer = ray.get(ref)
     except RayError as error:

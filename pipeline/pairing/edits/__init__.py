@@ -1,1 +1,1 @@
-"""What was edited in trusted key frames, and how it reaches the frames around them."""
+"""Find the edits of trusted key frames, and apply them to the frames around."""

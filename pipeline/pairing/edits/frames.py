@@ -1,8 +1,7 @@
 """Edit the frames of a plan's input as its trusted key frames were edited.
 
-What a run takes for its input then is what the recording would show, had all of it been graded and
-repaired like the key frames. The network compares like with like, and every guard against faults of
-the reference compares with that, too.
+The edited frames look as if the whole recording had been graded and repaired like the key frames.
+The network then compares like with like, and so does every guard against faults of the reference.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from pipeline.pixels import Pixels, as_pixels, match_depth, to_8_bit
 from pipeline.recording import Source, open_frames
 from pipeline.schema.plan import Plan, TrustedKeys
 
-_KEPT = 3  # key frames: those on both sides of a frame, and the next one
+_KEPT = 3  # key frames: one on each side of a frame, and the next one
 
 
 class Pictures(Protocol):
@@ -47,7 +46,7 @@ class ReducedKey:
     shown: Pixels
     """h x w x 3, at the bit depth of the input."""
     seen: NDArray[np.float32]
-    """The share (0..1) of each pixel that it shows."""
+    """The share (0..1) of each pixel that the key frame covers."""
 
 
 def reduce_key(
@@ -55,7 +54,7 @@ def reduce_key(
 ) -> ReducedKey:
     """Return a key frame (H' x W' x 3) reduced to the size of an LR frame by a kernel (4s x 4s).
 
-    `size` is the height and width of the network's frames, and `affine` their map to the picture.
+    `size` is the height and width of the network's frames, which `affine` maps to the picture.
     """
     fitted, mask = fit_to_grid(match_depth(picture, lr), *size, affine)
     top = np.iinfo(lr.dtype).max
@@ -71,14 +70,14 @@ def reduce_key(
 
 @dataclass(frozen=True)
 class _Key:
-    """What was edited in a key frame."""
+    """The edits of a key frame."""
 
     grade: Grade | None
     edited: EditedKey
 
 
 class EditedFrames:
-    """Edits frames of a plan's input; without trusted key frames, they stay as they are."""
+    """Edits frames of a plan's input; without trusted key frames, frames stay unchanged."""
 
     def __init__(self, plan: Plan, frames: Pictures, references: Pictures) -> None:
         self._plan = plan
@@ -91,7 +90,7 @@ class EditedFrames:
     def edit(self, pts: int, lr: Pixels, *, repair: bool = True) -> Pixels:
         """Return the frame at `pts` as if it had been edited like the key frames of its scene.
 
-        Without `repair`, it only gets their grade.
+        Without `repair`, only their grade is applied.
         """
         near = self._find_keys(pts)
         if not near:
@@ -114,7 +113,7 @@ class EditedFrames:
         return as_pixels(np.rint(mixed * (top / 255)).clip(0, top).astype(lr.dtype))
 
     def _find_keys(self, pts: int) -> list[tuple[_Key, float]]:
-        """Return the key frames before and after a frame in its scene, and their weights."""
+        """Return the key frames around a frame, within its scene, and their weights."""
         trusted = self._plan.reference.trusted
         if trusted is None:
             return []
@@ -132,7 +131,7 @@ class EditedFrames:
         return [(before, 1 - share), (after, share)]
 
     def _read_key(self, pts: int, ref_pts: int) -> _Key | None:
-        """Return a key frame and its edits; None if a corrupt frame is to be concealed."""
+        """Return the edits of a key frame, or None if a frame is corrupt and is to be concealed."""
         if pts in self._keys:
             self._keys.move_to_end(pts)
             return self._keys[pts]
@@ -158,7 +157,7 @@ class EditedFrames:
 
 
 def list_neighbours(trusted: TrustedKeys, cuts: tuple[int, ...], pts: int) -> list[int]:
-    """Return the numbers of the key frames next to a frame in its scene: none, one or two."""
+    """Return the numbers of the up to two key frames around a frame, within its scene."""
     scene = bisect_right(cuts, pts)
     after = bisect_right(trusted.pts, pts)
     if after and trusted.pts[after - 1] == pts:
@@ -171,14 +170,14 @@ def list_neighbours(trusted: TrustedKeys, cuts: tuple[int, ...], pts: int) -> li
 
 
 def _apply_grade(grade: Grade | None, lr: Pixels) -> Planes:
-    """Return a frame with a grade, in 8-bit levels from 0 to 255."""
+    """Return a frame with a grade applied, in 8-bit levels from 0 to 255."""
     if grade is None:
         return lr.astype(np.float32) * np.float32(255 / np.iinfo(lr.dtype).max)
     return np.asarray((255 * grade.apply(lr)).clip(0, 255), np.float32)
 
 
 class EditedSource:
-    """The frames of a plan's input by pts, edited like its trusted key frames."""
+    """The frames of a plan's input, by pts, edited like its trusted key frames."""
 
     def __init__(self, frames: Source, edits: EditedFrames) -> None:
         self._frames = frames
@@ -191,7 +190,7 @@ class EditedSource:
 
 @contextmanager
 def open_edited(plan: Plan) -> Iterator[Pictures]:
-    """Open the input of a plan, whose frames are edited if its reference is trusted."""
+    """Open the input of a plan; its frames are edited if the reference is trusted."""
     with ExitStack() as stack:
         frames = stack.enter_context(closing(open_frames(plan.input, cache=2)))
         if plan.reference.trusted is None:

@@ -1,10 +1,11 @@
-"""Carry what an edited key frame shows to the frames around it, on the LR grid.
+"""Apply the edits of a key frame to the frames around it, on the LR grid.
 
-The key frame is compared with the input's frame of its instant, which has its grade: what differs
-was edited. Both are warped to another frame by the flow between the two frames of the input, which
-no edit disturbs. Where the other frame shows what the input showed at the key frame, or has the
-same fault at the same place of the picture (a scratch, a speck on the lens), the key frame is what
-it should show. Elsewhere something moved, and the frame stays as it is.
+The key frame is compared with the input's frame at the same instant, after that frame has been
+graded like the key frame; any remaining difference is an edit. Both are warped to another frame by
+the flow between the two input frames, which no edit disturbs. Where the other frame shows what the
+input showed at the key frame, or has the same fault at the same place in the picture (a scratch, a
+speck on the lens), it should look like the key frame. Elsewhere, something moved, and the frame
+stays unchanged.
 """
 
 from __future__ import annotations
@@ -22,42 +23,43 @@ Plane = NDArray[np.float32]  # h x w
 Flow = NDArray[np.float32]  # h x w x 2 LR pixels, channel 0 = x
 
 _WINDOW = (7, 7)  # LR pixels over which energies are averaged
-# Squared 8-bit levels of an edit that is taken over by half where all agrees. A weaker one may as
-# well be an error of the grade, the kernel or the codec: no more than this is left by H.264.
+# Squared 8-bit levels of an edit of which half is applied where the frames agree. A weaker edit may
+# be an error of the grade, the kernel or the codec; H.264 leaves no more than this.
 _FLOOR = 6.0
-_NOISE_SHARE = 2.5  # of the noise's energy, by which frames with noise of their own differ
-_DISAGREEMENT = 1.5  # weight of the energy by which frames disagree, against that of the edit
-# Squared 8-bit levels by which frames that show different things disagree. However strong an edit
-# is, something else that covers its place stays.
+_NOISE_SHARE = 2.5  # multiple of the noise's energy by which frames with independent noise differ
+_DISAGREEMENT = 1.5  # weight of the energy by which frames disagree, relative to the edit's
+# Squared 8-bit levels by which frames that show different things disagree. Even a strong edit does
+# not replace something else that covers its place.
 _OTHER = 1200.0
-_LEAST_SIDE = 12  # pixels, below which OpenCV finds no flow
+_LEAST_SIDE = 12  # pixels; OpenCV finds no flow in smaller pictures
 _FAULT = 10.0  # squared 8-bit levels of an edit that disturbs the flow
 _REACH = 5.0  # LR pixels; standard deviation of the window that fills the flow
 
 
 @dataclass(frozen=True)
 class EditedKey:
-    """A key frame on the LR grid, with the frame of the input at its instant."""
+    """A key frame on the LR grid, and the input's frame at the same instant."""
 
     grey: NDArray[np.uint8]
-    """The frame of the input as it is, for the flow."""
+    """The input's frame without the grade, for the flow."""
     graded: Planes
-    """The frame of the input with the grade of the key frame."""
+    """The input's frame with the grade of the key frame."""
     shown: Planes
-    """The key frame, reduced."""
+    """The reduced key frame, or `graded` where the key frame shows nothing."""
     edit: Planes
     """`shown` minus `graded`; 0 where the key frame shows nothing."""
     energy: Plane
     """Mean square of the edit around each pixel."""
     noise: float
-    """Energy of the finest part of the edit in most of the picture, as denoising leaves it."""
+    """Median energy of the edit's finest detail, such as noise removed from the key frame."""
 
 
 def compare_key(lr: Pixels, graded: Planes, shown: Planes, seen: Plane) -> EditedKey:
     """Return a key frame with its edit.
 
-    `lr` is the frame of the input at its instant, `graded` this frame with the grade, `shown` the
-    reduced key frame, and `seen` its share (0..1) in each pixel.
+    `lr` is the input's frame at the same instant, `graded` is that frame with the key frame's
+    grade, `shown` is the reduced key frame, and `seen` is the share (0..1) of each pixel that the
+    key frame covers.
     """
     edit = (shown - graded) * seen[..., None]
     fine = edit - np.asarray(cv2.blur(edit, (5, 5)), np.float32)
@@ -68,28 +70,28 @@ def compare_key(lr: Pixels, graded: Planes, shown: Planes, seen: Plane) -> Edite
 
 @dataclass(frozen=True)
 class Repair:
-    """What a key frame says about another frame."""
+    """The repair of a frame by one key frame."""
 
     target: Planes
-    """The key frame, moved to the frame."""
+    """The key frame, warped to the frame."""
     share: Plane
-    """By how much it holds, 0..1."""
+    """The share (0..1) of `target` to apply to each pixel."""
 
 
 def find_repair(grey: NDArray[np.uint8], graded: Planes, key: EditedKey) -> Repair:
-    """Return what an edited key frame says about a frame.
+    """Return the repair of a frame by an edited key frame.
 
-    `grey` is the frame as it is, and `graded` the frame with the key frame's grade.
+    `grey` is the frame without the grade, and `graded` the frame with the key frame's grade.
     """
     flow = _estimate_flow(grey, key.grey)
     target = _warp(key.shown, flow)
     inside = _find_inside(flow)
 
-    # the edit belongs to what the picture shows, and moves with it
+    # first case: the edit belongs to the scene and moves with it
     moved = _average(graded - _warp(key.graded, flow))
     share = _weigh(_warp(key.energy, flow), moved, key.noise)
 
-    # the edit removed a fault that stays where it is, behind which the scene moves
+    # second case: the edit removed a fault that stays in place while the scene moves behind it
     behind = _warp(key.shown, _fill_flow(flow, key.energy))
     stay_share = _find_fault(graded, key, behind)
     is_behind = stay_share > share
@@ -98,10 +100,10 @@ def find_repair(grey: NDArray[np.uint8], graded: Planes, key: EditedKey) -> Repa
 
 
 def _find_fault(graded: Planes, key: EditedKey, behind: Planes) -> Plane:
-    """Return by which share a frame has the fault of a key frame at the same place.
+    """Return the share to which a frame has a key frame's fault at the same place.
 
     An opaque fault looks the same in both frames, and a transparent one changes both alike. Only
-    pixels with a strong edit are compared, as the scene around them moves.
+    pixels with a strong edit are compared, because the scene around them moves.
     """
     squared = np.mean(key.edit * key.edit, axis=2)
     faulty = np.asarray(squared / (squared + _FAULT), np.float32)
@@ -116,7 +118,7 @@ def _find_fault(graded: Planes, key: EditedKey, behind: Planes) -> Plane:
 
 
 def _fill_flow(flow: Flow, energy: Plane) -> Flow:
-    """Return a flow that ends at strong edits, across which that of the surroundings goes on."""
+    """Return a flow in which strong edits have the flow of their surroundings."""
     weight = 1 / (1 + energy / _FAULT)
     around = cv2.GaussianBlur(flow * weight[..., None], (0, 0), _REACH)
     total = cv2.GaussianBlur(weight, (0, 0), _REACH)[..., None]
@@ -125,7 +127,7 @@ def _fill_flow(flow: Flow, energy: Plane) -> Flow:
 
 
 def _weigh(edit: Plane, disagreement: Plane, noise: float) -> Plane:
-    """Return the share of an edit by its energy and that by which two frames disagree."""
+    """Return the share of an edit to apply, given its energy and that of the disagreement."""
     beyond = np.maximum(disagreement - _NOISE_SHARE * noise, 0)
     strength = np.maximum(edit, 0)
     share = strength / (strength + _DISAGREEMENT * beyond + 1e-6)
@@ -134,10 +136,10 @@ def _weigh(edit: Plane, disagreement: Plane, noise: float) -> Plane:
 
 
 def join_repairs(graded: Planes, repairs: list[Repair], weights: list[float]) -> Planes:
-    """Return a frame with its grade and with what several key frames say about it.
+    """Return a graded frame with the repairs of several key frames.
 
-    The weights, which sum to 1, are those by distance in time. A key frame that agrees counts for
-    more than one that does not.
+    `weights`, which sum to 1, depend on distance in time. A key frame that agrees with the frame
+    counts for more than one that does not.
     """
     total = np.full(graded.shape[:2], 1e-6, np.float32)
     change = np.zeros_like(graded)
@@ -149,7 +151,7 @@ def join_repairs(graded: Planes, repairs: list[Repair], weights: list[float]) ->
 
 
 def _average(difference: Planes) -> Plane:
-    """Return the mean square of the channels in the window around each pixel."""
+    """Return the mean square over the channels and the window around each pixel."""
     squared = np.mean(difference * difference, axis=2)
     return np.asarray(cv2.blur(squared, _WINDOW), np.float32)
 
@@ -171,7 +173,7 @@ def _find_places(flow: Flow) -> tuple[Plane, Plane]:
 
 
 def _find_inside(flow: Flow) -> NDArray[np.bool_]:
-    """Return the pixels whose flow stays inside the picture."""
+    """Return a mask of the pixels whose flow stays inside the picture."""
     height, width = flow.shape[:2]
     x, y = _find_places(flow)
     inside: NDArray[np.bool_] = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
@@ -179,7 +181,7 @@ def _find_inside(flow: Flow) -> NDArray[np.bool_]:
 
 
 def _warp(picture: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
-    """Return picture(x + flow(x)); the border repeats."""
+    """Return picture(x + flow(x)), with the border replicated."""
     x, y = _find_places(flow)
     how = cv2.INTER_CUBIC if picture.ndim == 3 else cv2.INTER_LINEAR
     return np.asarray(cv2.remap(picture, x, y, how, borderMode=cv2.BORDER_REPLICATE), np.float32)

@@ -1,4 +1,4 @@
-"""Find the frames of the input that trusted key frames show, and check that they show them."""
+"""Find the frames of the input that trusted key frames show, and check the match."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from pipeline.schema.plan import ReferencePlan, TrustedKeys
 from pipeline.schema.reference_map import ReferenceMap
 
 MOST_CHECKED = 6  # key frames that are compared with the input before the run
-MOST_LIKE = 5  # frames that are compared with a picture that has no time
-# Correlation of edges below which a key frame does not show the frame of its instant. A frame that
-# is a few pixels away reaches 0.3, and an edited one is far above that in most of its parts.
+MOST_LIKE = 5  # frames that are compared with each picture without a time
+# Correlation of edges below which a key frame does not show the frame at its instant. A frame that
+# has moved by a few pixels reaches 0.3, and an edited frame is far above that in most of its parts.
 LEAST_LIKENESS = 0.4
 
 
@@ -38,8 +38,8 @@ def trust_key_frames(lr: Recording, paired: Paired, scale: int, size: tuple[int,
     """
     if isinstance(lr, LightField):
         raise PairingError(
-            "found a light field for --trust-reference, expected a video or pictures in order; "
-            "leave the option out"
+            "--trust-reference does not apply to light fields, only to videos and series of "
+            "pictures; leave the option out"
         )
     ref, choices = paired.reference, paired.choices
     instants = _list_instants(lr, ref, choices)
@@ -47,9 +47,9 @@ def trust_key_frames(lr: Recording, paired: Paired, scale: int, size: tuple[int,
         instants = _match_by_content(lr, ref, choices, scale, size)
     if not instants:
         raise PairingError(
-            "found no key frame that shows the instant of a frame of the input, expected at least "
-            "one for --trust-reference; take the pictures from `pipeline keyframes`, or state "
-            "their times in their names"
+            "found no key frame that shows the instant of a frame of the input, but "
+            "--trust-reference needs at least one; take the pictures from `pipeline keyframes`, or "
+            "put their times in their names"
         )
 
     trusted = TrustedKeys(
@@ -63,9 +63,9 @@ def trust_key_frames(lr: Recording, paired: Paired, scale: int, size: tuple[int,
 def _list_instants(
     lr: Recording, ref: ReferencePlan, choices: ReferenceMap
 ) -> list[tuple[int, int]]:
-    """Return the pts of the frames that references show, with those of the references.
+    """Return the pts of the frames that references show, each with the pts of the reference.
 
-    A single picture has no time in the choices, but keyframes.json or its name may state one.
+    A single picture has no time in the choices, but keyframes.json or its name may contain one.
     """
     common = list_common_instants(lr, ref, choices)
     found = {c.pts: c.ref_pts for c in common if c.ref_pts is not None}
@@ -88,7 +88,7 @@ def _list_instants(
 def _match_by_content(
     lr: Recording, ref: ReferencePlan, choices: ReferenceMap, scale: int, size: tuple[int, int]
 ) -> list[tuple[int, int]]:
-    """Return the frame that each picture without a time shows; none for those that show none."""
+    """Return (frame pts, picture pts) for each picture without a time that shows a frame."""
     likest: dict[int, list[tuple[float, int]]] = {}
     for choice in choices:
         if choice.ref_pts is not None and choice.similarity is not None:
@@ -111,14 +111,14 @@ def _match_by_content(
 def _compare_edges(
     lr: Pixels, picture: Pixels, ref: ReferencePlan, scale: int, size: tuple[int, int]
 ) -> float:
-    """Return the correlation of the edges of a frame and of a key frame reduced to its size."""
+    """Return the correlation between the edges of a frame and of the reduced key frame."""
     kernel = join_taps(make_bicubic_taps(scale))
     reduced = reduce_key(picture, lr, size, ref.affine, kernel)
     edges = []
     for rgb in (lr, reduced.shown):
         grey = cv2.cvtColor(to_8_bit(rgb), cv2.COLOR_RGB2GRAY).astype(np.float32)
         fine = grey - cv2.GaussianBlur(grey, (0, 0), 2)
-        # the sign counts, and strong edges no more than weak ones
+        # the sign counts, but strong edges count hardly more than weak ones
         edges.append((fine / (np.abs(fine) + 2))[reduced.seen > 0.99])
     first, second = edges
     power = float(np.sqrt((first**2).sum() * (second**2).sum()))
@@ -132,7 +132,7 @@ def _describe(
     scale: int,
     size: tuple[int, int],
 ) -> str:
-    """Return a sentence about the trusted key frames, and how well their grade is understood."""
+    """Return a sentence about the trusted key frames, and how well their grade was estimated."""
     checked = [instants[number] for number in spread_evenly(len(instants), MOST_CHECKED)]
     kernel = join_taps(make_bicubic_taps(scale))
     plain, graded, unlike = [], [], []
@@ -151,13 +151,13 @@ def _describe(
         graded.append(float(np.square(after - shown)[seen].mean()))
 
     count = len(instants)
-    text = f"trusted reference: what was edited in {count} key frame{'s' if count > 1 else ''} is "
-    text += "carried to the frames around them"
+    text = f"trusted reference: the edits of {count} key frame{'s' if count > 1 else ''} are "
+    text += "applied to the frames around"
     if graded:
         before_db, after_db = _find_psnr(plain), _find_psnr(graded)
-        text += f"; the input is as close to them as {before_db:.1f} dB"
+        text += f"; the input matches them to {before_db:.1f} dB"
         if after_db > before_db:
-            text += f", and with their grade {after_db:.1f} dB"
+            text += f", and with their grade to {after_db:.1f} dB"
     if unlike:
         times = ", ".join(f"{lr.seconds(pts):.3f} s" for pts in unlike)
         text += f"; the key frames at {times} hardly resemble the input, so check their times"

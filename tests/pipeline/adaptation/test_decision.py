@@ -211,4 +211,4 @@ def test_nothing_is_decided_without_enough_to_learn_from(plan: Plan, tmp_path: P
     save_weights(build_network("crossnet"), "crossnet", Path(paper.model))
     found, note = decide(paper)
     assert found is None
-    assert "cannot be adapted; only that of fast" in note
+    assert "cannot be adapted; only the network of fast" in note

@@ -93,7 +93,7 @@ def test_adapted_weights_gain_and_are_described(
 
     before, gain = (result["adapted"][name] for name in ("held_out_db", "held_out_gain_db"))
     assert (
-        f"The weights are adapted by 10 steps on up to 6 key frames in "
+        f"The weights are adapted with 10 steps on up to 6 key frames in "
         f"{result['adapted']['seconds']:.0f} s: PSNR {before:.2f} -&gt; {before + gain:.2f} dB"
     ) in report_on(output)
 

@@ -301,7 +301,7 @@ def test_an_error_while_joining_keeps_the_segments(
         failed = invoke("run", *arguments, "-q")
     assert failed.exit_code == 1
     assert failed.stderr == (
-        "error: assemble: the drive went away; the segments are kept, run the same command again\n"
+        "error: assemble: the drive went away; the segments are kept; run the same command again\n"
     )
     assert not output.exists()
 

@@ -90,7 +90,7 @@ def test_without_a_program_it_is_one_line(clips: Path, monkeypatch: pytest.Monke
     given = ["evaluate", str(clips / "blurred.mkv"), "--ground-truth", str(clips / "truth.mkv")]
     refused = CliRunner().invoke(main, [*given, "--vmaf"])
     assert refused.exit_code == 2
-    assert refused.stderr.startswith("error: found no ffmpeg program with the filter libvmaf")
+    assert refused.stderr.startswith("error: found no ffmpeg program with the libvmaf filter")
     assert "pip install imageio-ffmpeg" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     assert CliRunner().invoke(main, given).exit_code == 0

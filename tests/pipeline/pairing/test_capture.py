@@ -74,7 +74,7 @@ def test_means_of_pixels_are_measured_at_key_frames(folder: Path) -> None:
     assert note == (
         f"capture: measured at 3 key frames, kernel {made.capture.width:.1f} LR pixels wide, "
         f"shifted by ({made.capture.shift[0]:.2f}, {made.capture.shift[1]:.2f}) pixels, fits the "
-        f"input by {made.capture.fits_db:.1f} dB (bicubic {made.capture.bicubic_db:.1f} dB)"
+        f"input to {made.capture.fits_db:.1f} dB (bicubic {made.capture.bicubic_db:.1f} dB)"
     )
 
     again, _ = plan(folder / "lr.mkv", folder / "keys.mkv")
@@ -93,10 +93,10 @@ def test_a_recording_by_the_bicubic_kernel_keeps_it(folder: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(("offset", "note"), [
-    (0.02, "capture: no reference shows the instant of a frame, so nothing is measured and the "
-     "bicubic kernel is assumed"),
-    (0.32, "capture: nothing is measured, as only 1 of 2 pairs shows the same instant in LR and HR "
-     "(something moved), and the bicubic kernel is assumed"),
+    (0.02, "capture: no reference shows the same instant as a frame, so nothing is measured and "
+     "the bicubic kernel is assumed"),
+    (0.32, "capture: nothing is measured, because only 1 of 2 pairs shows the same instant in LR "
+     "and HR (something moved); the bicubic kernel is assumed"),
 ])  # fmt: skip
 def test_references_of_other_instants_measure_nothing(
     folder: Path, offset: float, note: str
@@ -109,7 +109,7 @@ def test_references_of_other_instants_measure_nothing(
 def test_a_still_without_a_time_measures_nothing(folder: Path) -> None:
     made, note = plan(folder / "lr.mkv", folder / "still.png")
     assert made.capture is None
-    assert note.startswith("capture: no reference shows the instant of a frame")
+    assert note.startswith("capture: no reference shows the same instant as a frame")
 
 
 def test_the_bicubic_engine_needs_no_measurement(folder: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_sensor_is_set(folder: Path) -> None:
     made, note = plan(folder / "lr.mkv", folder / "keys.mkv", "--capture", "sensor")
     assert made.capture is not None
     assert join_capture(made.capture) == pytest.approx(BOX)
-    assert note == "capture: means of pixels, as set"
+    assert note == "capture: averages of pixels, as requested"
 
 
 def test_a_plan_or_its_capture_is_a_file_for_another_run(folder: Path, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_captures_that_cannot_be_used_are_refused(folder: Path, tmp_path: Path) 
         ({"rows": [[2 * weight for weight in weights]]}, "found a kernel that sums to 2, expected"),
         ({"rows": [weights[1:]]}, "found 1 rows and 1 columns of [15, 16] weights, expected one"),
         ({"rows": [[float("nan"), *weights[1:]]]}, "rows: Input should be"),
-        ({"scale": 2, "rows": [weights[4:12]], "columns": [weights[4:12]]}, "of scale 2 in"),
+        ({"scale": 2, "rows": [weights[4:12]], "columns": [weights[4:12]]}, "is for scale 2, but"),
         ({"extra": 1}, "extra: Extra inputs are not permitted"),
     ]:
         file.write_text(json.dumps(edit_capture(made, **changes)))
@@ -213,7 +213,7 @@ def test_an_edited_plan_is_checked_and_its_capture_is_kept(folder: Path, tmp_pat
     made, _ = plan(folder / "lr.mkv", folder / "keys.mkv", "--save", saved)
     again, _ = plan(folder / "lr.mkv", folder / "keys.mkv", "--plan", saved, "--capture", "sensor")
     assert again.capture == made.capture
-    assert any("--capture: ignored, the plan decides" in note for note in again.notes)
+    assert any("--capture: ignored, because the plan decides" in note for note in again.notes)
 
     data = json.loads(saved.read_text())
     data["capture"]["rows"][0][7] += 0.5

@@ -91,7 +91,7 @@ def test_photographs_of_something_else_start_with_the_input(tmp_path: Path, lr: 
         "first photograph is assumed to have been taken at the input's start" in n
         for n in plan.notes
     )
-    with pytest.raises(PairingError, match="no overlap"):
+    with pytest.raises(PairingError, match="cannot align the reference"):
         plan_of(tmp_path, lr, photos, ref_offset="auto")
 
 

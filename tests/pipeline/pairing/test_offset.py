@@ -74,7 +74,7 @@ def test_unrelated_recordings_have_no_offset(
 ) -> None:
     a, b = stack_thumbnails(monster), stack_thumbnails(bunny[:60])
     seconds = list_times(60)
-    with pytest.raises(PairingError, match="no overlap"):
+    with pytest.raises(PairingError, match="cannot align the reference"):
         estimate_offset(a, seconds, b, seconds)
 
 
@@ -127,7 +127,7 @@ def test_a_few_key_frames_are_enough(monster: list[np.ndarray]) -> None:
 def test_unrelated_key_frames_have_no_offset(
     monster: list[np.ndarray], bunny: list[np.ndarray]
 ) -> None:
-    with pytest.raises(PairingError, match="no overlap"):
+    with pytest.raises(PairingError, match="cannot align the reference"):
         estimate_offset(
             stack_thumbnails(monster),
             list_times(60),

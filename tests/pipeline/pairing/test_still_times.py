@@ -92,7 +92,7 @@ def find_source(plan: Plan) -> str:
         ),
         (
             lambda key: f"IMG_20231127_00450{key // RATE}{key % RATE * 40:03}",
-            "dates in names like 20231127_004500280, aligned by their content",
+            "dates in names like 20231127_004500280, aligned by the pictures' content",
         ),
     ],
 )
@@ -124,7 +124,7 @@ def test_names_that_the_pictures_refute_are_ignored(
 ) -> None:
     pictures = {f"{name(n, key)}.png": shown[key] for n, key in enumerate(KEYS)}
     plan = plan_of(tmp_path, lr, write_pictures(tmp_path / "ref", pictures))
-    assert find_source(plan) == "their names state no times; matched by content"
+    assert find_source(plan) == "their names contain no times; matched by content"
     assert plan.reference.select == "content"
     assert plan.cuts == ()
     places = [sorted(pictures).index(f"{name(n, key)}.png") for n, key in enumerate(KEYS)]
@@ -215,7 +215,7 @@ def test_a_refusal_says_where_the_times_come_from(
     stills = write_pictures(
         tmp_path / "ref", {f"{key}min_{key}m00s.png": shown[key] for key in KEYS}
     )
-    with pytest.raises(PairingError, match=r"3120.00 s \(times from names like 7m00s\) and an"):
+    with pytest.raises(PairingError, match=r"3120.00 s \(times from names like 7m00s\), but an"):
         plan_of(tmp_path, lr, stills)
 
 

@@ -71,7 +71,7 @@ def test_files_that_are_not_read_are_named(tmp_path: Path) -> None:
     for name in ("a.dng", "b.DNG", "c.mov", "d.txt", ".e.dng"):
         (ref / name).write_bytes(b"unread")
     notes = plan_of(tmp_path, lr, ref).notes
-    line = "files in its folder that are not read: 2 .dng, 1 .mov; try to convert them to PNG"
+    line = "files in its folder that are not read: 2 .dng, 1 .mov; convert pictures to PNG"
     assert [note for note in notes if "not read" in note] == [f"reference: {line}"]
 
 

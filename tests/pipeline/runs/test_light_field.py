@@ -270,9 +270,9 @@ def test_side_by_side_stereo_video_comes_back_side_by_side(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--select", "time"], "found --select time for a light field"),
-        (["--start", "1"], "found --start or --end"),
-        (["--ref-view", "9,9"], "found --ref-view 9,9"),
+        (["--select", "time"], "--select time cannot be used for light fields"),
+        (["--start", "1"], "--start or --end cannot be used"),
+        (["--ref-view", "9,9"], "--ref-view 9,9 is outside the grid"),
         (["--crop-grid", "4x4"], "found --crop-grid 4x4 for 3x3 views"),
         (["--ref-view", "1"], "for --ref-view"),
     ],
@@ -311,7 +311,7 @@ def test_view_options_beside_a_clip_are_refused(tmp_path: Path) -> None:
     hr = scenes.save_picture(tmp_path / "b.png", scenes.flowers(0, 0))
     refused = run(picture, "--ref-stream", hr, "--ref-view", "0,0")
     assert refused.exit_code == 2
-    assert "not a light field" in refused.stderr
+    assert "applies only to light fields" in refused.stderr
 
 
 def test_a_stopped_run_resumes_with_the_same_bits(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_a_saved_plan_makes_them_too(
     assert json.loads(done.stdout)["expected_bytes"] is None
     done = run(pair, tmp_path / "out.mp4", "--plan", saved)
     assert done.exit_code == 2
-    assert "the name of a video, for a plan for pictures" in done.stderr
+    assert "the name of a video, but the plan is for pictures" in done.stderr
     command = ("run", str(pair[0]), "--ref-stream", str(pair[1]), "--plan", saved, "-q")
     done = pipeline(*command, "--runner", "inline")
     assert done.exit_code == 0, done.output
@@ -302,14 +302,14 @@ def test_references_are_never_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("output", "more", "line"),
     [
-        ("out.png", (), "found a single .png as the output of a video"),
+        ("out.png", (), "a video cannot be written to a single .png file"),
         ("f/%06d.jpg", (), "which lose nothing; try"),
         ("f/%d-%d.png", (), "exactly one number such as %06d"),
         ("no/such/%d.png", (), "does not exist; create it first"),
-        ("f/%d.png", ("--crf", "20"), "found --crf for pictures"),
-        ("f/%d.png", ("--codec", "x265"), "found --codec for pictures"),
+        ("f/%d.png", ("--crf", "20"), "found --crf for an output of pictures"),
+        ("f/%d.png", ("--codec", "x265"), "found --codec for an output of pictures"),
         ("f/%d.exr", ("--report", "page.html"), "a report cannot show EXR pictures"),
-        ("f/%d.exr", ("--ground-truth", "HR"), "found --ground-truth for EXR pictures"),
+        ("f/%d.exr", ("--ground-truth", "HR"), "cannot be compared with EXR pictures"),
     ],
 )
 def test_impossible_outputs_are_refused_in_one_line(

@@ -67,7 +67,7 @@ def test_numbered_pictures_become_a_video_that_plays(frames: Path, tmp_path: Pat
         assert np.abs(frame.rgb.astype(int) - plain).mean() < 6
     assert invoke("verify", frames, out).exit_code == 0
     shown = json.loads((tmp_path / "out.plan.json").read_text())["notes"]
-    assert any("25 pictures per second, as nothing says how many; try --fps" in n for n in shown)
+    assert any("25 pictures per second, by default; try --fps" in n for n in shown)
 
 
 def test_a_lossless_video_has_the_pixels_of_a_folder(frames: Path, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_the_rate_is_that_of_the_reference_or_of_the_pictures_themselves(
         engine="bicubic",
         runner="inline",
     )
-    assert any("30 pictures per second, as the reference does" in n for n in run(settings).notes)
+    assert any("30 pictures per second, like the reference" in n for n in run(settings).notes)
     assert read_rate(tmp_path / "a.mkv")[1] == 30
 
     # numbered pictures of a video know its times
@@ -142,8 +142,8 @@ def test_a_stopped_video_of_pictures_resumes_to_the_same_bits(frames: Path, tmp_
     ("source", "output", "more", "message"),
     [
         ("frames/0001.png", "one.mp4", (), "the name of a video, but the input is one picture"),
-        ("frames", "taken", (), "found the folder"),
-        ("frames", "out", ("--fps", "24"), "expected it only for pictures that become a video"),
+        ("frames", "taken", (), "is a folder, expected a file"),
+        ("frames", "out", ("--fps", "24"), "only pictures that become a video need a frame rate"),
         ("frames", "out.webp", (), "name a folder instead"),
     ],
 )

@@ -111,7 +111,7 @@ def test_sound_can_be_left_out(tmp_path: Path) -> None:
     with av.open(str(out)) as made:
         assert [stream.type for stream in made.streams] == ["video"]
     notes = json.loads(done.stdout)["notes"]
-    assert "--audio none drops the sound track" in notes
+    assert "--audio none drops the audio track" in notes
     # a saved plan has the same setting
     again = ["run", str(CLIP), "--ref-stream", str(CLIP), "--plan", str(tmp_path / "out.plan.json")]
     second = tmp_path / "second.mp4"

@@ -134,7 +134,7 @@ def test_one_key_frame_without_a_time_is_found_by_its_content(
     trusted = read_plan(saved).reference.trusted
     assert trusted is not None
     assert (trusted.pts, trusted.ref_pts) == ((280,), (0,))
-    assert "what was edited in 1 key frame is carried to the frames around" in done.stdout
+    assert "the edits of 1 key frame are applied to the frames around" in done.stdout
 
 
 def test_a_run_killed_and_resumed_ends_with_the_same_bits(
@@ -167,14 +167,14 @@ def test_a_plan_without_it_is_not_changed_by_the_option(
     assert "trusted" not in saved.read_text()
     refused = invoke("run", lr, *given, "--plan", saved, "--trust-reference", *INLINE)
     assert refused.exit_code == 2
-    assert "found --trust-reference for the plan" in refused.stderr
+    assert "found --trust-reference, but the plan" in refused.stderr
 
     plan = json.loads(saved.read_text())
     for trusted, line in (
         ({"pts": [0, 440], "ref_pts": [0]}, "as many"),
         ({"pts": [440, 0], "ref_pts": [1, 0]}, "out of order"),
-        ({"pts": [3], "ref_pts": [0]}, "found trusted key frames that"),
-        ({"pts": [0], "ref_pts": [9]}, "found trusted key frames that"),
+        ({"pts": [3], "ref_pts": [0]}, "the trusted key frames in"),
+        ({"pts": [0], "ref_pts": [9]}, "the trusted key frames in"),
     ):
         plan["reference"]["trusted"] = trusted
         saved.write_text(json.dumps(plan))

@@ -169,7 +169,7 @@ def test_split_placement_reports_errors_of_its_actors(plan: Plan) -> None:
     with Ledger(broken) as ledger:
         setup = make_setup(ledger, "split")
         with pytest.raises(
-            StageError, match=r"^decode: segment \d, LR pts .* a frame count of 10, expected 9"
+            StageError, match=r"^decode: segment \d, LR pts .* found 10 frames, expected 9"
         ):
             run_on_ray(ledger, setup, SilentReporter(), ActorRequest(workers=1))
 
@@ -180,7 +180,9 @@ def test_split_placement_waits_for_cpus_as_long_as_the_environment_says(plan: Pl
         with Ledger(plan) as ledger:
             setup = make_setup(ledger, "split")
             request = ActorRequest(workers=1)
-            with pytest.raises(StageError, match=r"no CPU for \w+Actor within 1\.5 s, expected"):
+            with pytest.raises(
+                StageError, match=r"no free CPU for \w+Actor within 1\.5 s, expected"
+            ):
                 run_on_ray(ledger, setup, SilentReporter(), request, actor=CrowdedActor)
     finally:
         ray.kill(hog)
@@ -209,7 +211,7 @@ def test_a_deadly_segment_fails_the_run_after_three_attempts(plan: Plan) -> None
         ):
             run_on_ray(ledger, make_setup(ledger), progress, request, actor=PoisonedActor)
         assert len(progress.notes) == 3
-        assert "segments that are run again: 0" in progress.notes[-1]
+        assert "segments to run again: 0" in progress.notes[-1]
         assert ledger.folder.read_record(0) is not None
         assert ledger.folder.read_record(1) is not None
         assert ledger.folder.read_record(2) is None
