@@ -38,10 +38,14 @@ bench: $(READY)
 docs: $(READY)
 	$(BIN)/zensical build --strict
 
-# Installs programs that some tests need (Debian, as root). Without one, those tests are skipped, or fail if CI is set.
-tools:
+# Installs programs that some tests need (Debian, as root), and builds VapourSynth for this Python under build/. Tests
+# for which something is missing are skipped, or fail if CI is set.
+tools: $(READY)
 	@{ command -v chromium || command -v google-chrome; } > /dev/null && command -v ffprobe > /dev/null && command -v strace > /dev/null || \
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium ffmpeg strace > /dev/null 2>&1; }
+	@{ command -v gcc > /dev/null && test -e "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h"; } || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq gcc libc6-dev python3-dev > /dev/null 2>&1; }
+	@$(BIN)/python -m tests.support.build_vapoursynth
 
 # Asks PyPI's JSON interface for known vulnerabilities of every pinned version. Without --strict pip-audit
 # reports a package that it could not look up as safe. Not part of `make test`, which needs no such access.

@@ -23,7 +23,7 @@ from pipeline.arrays.plan import (
     parse_rate,
     plan_frames,
 )
-from pipeline.errors import InputError, StageError
+from pipeline.errors import InputError, StageError, count_items
 from pipeline.execution.infer import enhance_batch
 from pipeline.execution.pair import FramePairer, PairedFrame, make_batch
 from pipeline.execution.task import SegmentTask
@@ -134,28 +134,55 @@ class Enhancer:
         return self._enhance_video(frames, given, sizes, exact)
 
     def frame(
-        self, frame: Picture, references: Sequence[NDArray[Any] | Tensor] | NDArray[Any] | Tensor
+        self,
+        frame: Picture,
+        references: Sequence[NDArray[Any] | Tensor] | NDArray[Any] | Tensor,
+        *,
+        distances: Sequence[float] | None = None,
+        total: int = 1,
     ) -> Picture:
         """Return one enhanced frame, which borrows from one or several references.
 
-        All references have the same weight. The first one determines the size of the result unless
-        the options do. Raises InputError (or PairingError) if the frame, the references or
-        the engine cannot be used, and StageError if the engine fails.
+        `distances` are those of the references from the frame, in frames: nearer references weigh
+        more, as in `video`. Without distances, all references have the same weight. The first
+        reference determines the size of the result unless the options do. `total` is the
+        number of frames that will be enhanced one by one, on which the engine `auto` depends.
+
+        Raises InputError (or PairingError) if the frame, the references or the engine cannot be
+        used, and StageError if the engine fails.
         """
-        single = isinstance(references, np.ndarray) or is_tensor(references)
-        pictures = [references] if single else list(references)
-        given = order_references(check_pairs((0, picture) for picture in pictures), Fraction(1))
+        given = _list_pictures(references)
+        if distances is not None and len(distances) != len(given.pictures):
+            raise InputError(
+                f"found {count_items(len(distances), 'distance')} for "
+                f"{count_items(len(given.pictures), 'reference')}, expected one for each; add "
+                "the missing ones, or leave out distances"
+            )
         form, _ = find_form(frame, "the frame")
         pixels = read_pixels(frame, "the frame")
         plan = self._plan(pixels, given.sizes(), Fraction(1))
-        engine = self._load(plan, math.prod(plan.network_size))
+        engine = self._load(plan, math.prod(plan.network_size) * total)
 
-        first, *also = range(len(pictures))
-        choice = ReferenceChoice(0, first, None, "nearest", also=tuple(also))
+        first, *also = range(len(given.pictures))
+        nearest, *further = (None,) if distances is None else distances
+        choice = ReferenceChoice(
+            0, first, nearest, "nearest", also=tuple(also), also_seconds=tuple(further)
+        )
         pairer = FramePairer(plan, given, borrow=engine.info.borrows)
         (result,) = _enhance(plan, engine, [pairer.pair(choice, pixels, 1.0)])
         restored: Picture = form.restore(result)
         return restored
+
+    def find_size(
+        self, frame: Picture, references: Sequence[NDArray[Any] | Tensor] | NDArray[Any] | Tensor
+    ) -> tuple[int, int]:
+        """Return the height and width of the result of `frame`, which depend on sizes alone.
+
+        Raises InputError (or PairingError) if frames and references of these sizes cannot be used.
+        """
+        given = _list_pictures(references)
+        plan = self._plan(read_pixels(frame, "the frame"), given.sizes(), Fraction(1))
+        return plan.height, plan.width
 
     def _enhance_video(
         self,
@@ -254,6 +281,15 @@ class _VideoCall:
         if paired:
             for pixels, form in zip(_enhance(self._plan, self._engine, paired), forms, strict=True):
                 yield form.restore(pixels)
+
+
+def _list_pictures(
+    references: Sequence[NDArray[Any] | Tensor] | NDArray[Any] | Tensor,
+) -> GivenReferences:
+    """Return the references of a single frame; raises InputError if there are none."""
+    single = isinstance(references, np.ndarray) or is_tensor(references)
+    pictures = [references] if single else list(references)
+    return order_references(check_pairs((0, picture) for picture in pictures), Fraction(1))
 
 
 def _enhance(plan: Plan, engine: Engine, paired: Sequence[PairedFrame]) -> list[Pixels]:

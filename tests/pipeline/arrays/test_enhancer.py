@@ -80,6 +80,15 @@ def test_one_frame_borrows_from_all_its_references(recorded: Recorded) -> None:
     assert measure_error(two) < measure_error(one)
 
 
+def test_nearer_references_weigh_more_if_distances_are_known(recorded: Recorded) -> None:
+    enhancer = Enhancer(engine="torch", batch=1)
+    small, sharp = recorded.small[:5], recorded.sharp
+    *_, expected, _ = enhancer.video(small, [(0, sharp[0]), (4, sharp[4])], rate=RATE)
+    made = enhancer.frame(small[3], [sharp[4], sharp[0]], distances=[1, 3])
+    assert np.array_equal(made, expected)
+    assert not np.array_equal(made, enhancer.frame(small[3], [sharp[4], sharp[0]]))
+
+
 def test_results_have_the_wanted_size(recorded: Recorded) -> None:
     sharp = recorded.sharp[0]
     enhancer = Enhancer(engine="bicubic", scale=3)
@@ -246,11 +255,18 @@ def test_mistakes_are_one_line(
     assert "\n" not in str(raised.value)
 
 
+def test_sizes_are_known_before_a_frame_is_enhanced(quick: Enhancer) -> None:
+    assert quick.find_size(SMALL, SHARP) == SHARP.shape[:2]
+    assert Enhancer(scale=3).find_size(SMALL, [SHARP, SHARP]) == (96, 144)
+
+
 def test_mistakes_of_arguments_are_reported_before_a_frame_is_read(quick: Enhancer) -> None:
     with pytest.raises(InputError, match="no references"):
         quick.video([SMALL], [])
     with pytest.raises(InputError, match="no references"):
         quick.frame(SMALL, [])
+    with pytest.raises(InputError, match="found 1 distance for 2 references"):
+        quick.frame(SMALL, [SHARP, SHARP], distances=[1])
     with pytest.raises(PairingError, match="the same proportions"):
         quick.frame(SMALL, [SHARP, SHARP[:64]])
 

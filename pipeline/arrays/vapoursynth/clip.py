@@ -1,0 +1,226 @@
+"""Enhance a clip of VapourSynth with the detail of reference frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from numbers import Integral
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.arrays.enhancer import Enhancer
+from pipeline.arrays.plan import parse_rate
+from pipeline.arrays.vapoursynth.choose import CHOSEN, choose_references
+from pipeline.arrays.vapoursynth.convert import (
+    convert_from_rgb,
+    convert_to_rgb,
+    is_deep,
+    load_vapoursynth,
+    read_numbers,
+    read_pixels,
+    write_pixels,
+)
+from pipeline.errors import InputError, PipelineError, count_items
+
+if TYPE_CHECKING:
+    from vapoursynth import VideoFrame, VideoNode
+
+
+def enhance(
+    clip: VideoNode,
+    references: Mapping[int, VideoNode] | VideoNode,
+    frames: Sequence[int] | None = None,
+    *,
+    format: int | None = None,
+    model: str | PathLike[str] = "fast",
+    engine: str = "auto",
+    scale: float | str = "auto",
+    size: str | None = None,
+    capture: str | PathLike[str] = "bicubic",
+    max_ref_distance: float = 2.0,
+    ref_count: int | None = None,
+) -> VideoNode:
+    """Return a clip enlarged with the detail of references, which show some of its frames.
+
+    `references` maps the numbers of frames to clips, the first frame of each being the sharp
+    picture. It can also be one clip, and `frames` then has the number of the frame that each of its
+    frames shows. Clips may have any constant format and size, and references one size.
+
+    The result has the length, rate and frame properties of `clip`, and its format unless `format`
+    names another one. Frames can be requested in any order. The other options are those of
+    `Enhancer`, and the rules those of `Enhancer.video`.
+
+    Raises InputError if VapourSynth is not installed, and otherwise vapoursynth.Error with one line
+    if an argument cannot be used. The engine is loaded with the first frame.
+    """
+    vs = load_vapoursynth()
+    try:
+        enhancer, plain = (
+            Enhancer(
+                model,
+                each,
+                scale=scale,
+                size=size,
+                capture=capture,
+                max_ref_distance=max_ref_distance,
+                ref_count=ref_count,
+            )
+            for each in (engine, "bicubic")
+        )
+        _check_clip(clip, "the clip")
+        numbers, pictures = _order_references(references, frames, clip.num_frames)
+        wanted = _find_format(clip, format)
+        lr = convert_to_rgb(clip, deep=is_deep(clip))
+        height, width = enhancer.find_size(_make_blank(lr), _make_blank(pictures))
+        _check_chroma(wanted, width, height)
+        rate = parse_rate(Fraction(clip.fps) or None, ())
+        chosen = choose_references(lr, numbers, rate, max_ref_distance, ref_count)
+    except PipelineError as error:
+        raise vs.Error(f"enhance: {error}") from error
+
+    blank = vs.core.std.BlankClip(lr, width=width, height=height, keep=True)
+    nearest = [_pick(pictures, chosen, rank) for rank in range(ref_count or 2)]
+    no_detail = _make_blank(pictures)
+
+    def enhance_frame(n: int, f: list[VideoFrame]) -> VideoFrame:
+        template, frame, choice, *found = f
+        positions = read_numbers(choice, CHOSEN)
+        if not positions:
+            return write_pixels(template, plain.frame(read_pixels(frame), no_detail))
+        made = enhancer.frame(
+            read_pixels(frame),
+            [read_pixels(each) for each in found[: len(positions)]],
+            distances=[abs(numbers[position] - n) for position in positions],
+            total=clip.num_frames,
+        )
+        return write_pixels(template, made)
+
+    made = vs.core.std.ModifyFrame(blank, [blank, lr, chosen, *nearest], enhance_frame)
+    return convert_from_rgb(vs.core.std.CopyFrameProps(made, lr), clip, wanted.id)
+
+
+def _pick(pictures: VideoNode, chosen: VideoNode, rank: int) -> VideoNode:
+    """Return a clip with the reference of rank 0, 1, ... of every frame, black without one."""
+    vs = load_vapoursynth()
+    black = vs.core.std.BlankClip(pictures, length=chosen.num_frames, keep=True)
+
+    def pick(n: int, f: VideoFrame) -> VideoNode:
+        positions = read_numbers(f, CHOSEN)
+        return pictures[positions[rank]] if rank < len(positions) else black
+
+    return vs.core.std.FrameEval(black, pick, prop_src=chosen)
+
+
+def _check_clip(clip: object, name: str) -> None:
+    """Raise InputError unless `clip` is a clip of constant format and size."""
+    vs = load_vapoursynth()
+    if not isinstance(clip, vs.VideoNode):
+        raise InputError(
+            f"found {type(clip).__name__} as {name}, expected a vapoursynth.VideoNode; open it "
+            "with a source filter"
+        )
+    if clip.format is None or clip.format.color_family == vs.UNDEFINED or not clip.width:
+        raise InputError(
+            f"found {name} with a varying format or size, expected one format and size; convert it "
+            "with core.resize"
+        )
+
+
+def _order_references(
+    references: Mapping[int, VideoNode] | VideoNode,
+    frames: Sequence[int] | None,
+    total: int,
+) -> tuple[list[int], VideoNode]:
+    """Return the ascending numbers of the frames that references show, and the pictures as RGB.
+
+    `total` is the number of frames in the clip. Raises InputError if the references are not as
+    `enhance` describes them.
+    """
+    vs = load_vapoursynth()
+    if isinstance(references, Mapping):
+        if frames is not None:
+            raise InputError(
+                "found frames and a dict of references, expected the numbers of frames as its "
+                "keys; leave out frames"
+            )
+        _check_numbers(list(references), total)
+        for number, picture in references.items():
+            _check_clip(picture, f"the reference of frame {number}")
+        numbers = sorted(references)
+        pictures = [references[number][0] for number in numbers]
+    else:
+        _check_clip(references, "the references")
+        if frames is None or len(frames) != references.num_frames:
+            given = "no frames" if frames is None else count_items(len(frames), "frame number")
+            raise InputError(
+                f"found {given} for {count_items(references.num_frames, 'reference')}, expected "
+                "the number of the frame that each reference shows; try frames=[0, 15, 30]"
+            )
+        _check_numbers(frames, total)
+        order = sorted(range(len(frames)), key=lambda i: frames[i])
+        numbers = [frames[i] for i in order]
+        pictures = (
+            [references] if order == list(range(len(order))) else [references[i] for i in order]
+        )
+
+    sizes = sorted({(each.width, each.height) for each in pictures})
+    if len(sizes) > 1:
+        listed = " and ".join(f"{width}x{height}" for width, height in sizes[:2])
+        raise InputError(
+            f"found references of {listed}, expected one size; resize them with core.resize"
+        )
+    deep = any(map(is_deep, pictures))
+    return numbers, vs.core.std.Splice([convert_to_rgb(each, deep=deep) for each in pictures])
+
+
+def _check_numbers(numbers: Sequence[Any], total: int) -> None:
+    """Raise InputError unless `numbers` are those of different frames of a clip."""
+    if not numbers:
+        raise InputError(
+            "found no references, expected at least one; pass a sharp picture with its frame "
+            "number, as in {0: picture}"
+        )
+    for number in numbers:
+        is_number = isinstance(number, Integral) and not isinstance(number, bool)
+        if not is_number or not 0 <= number < total:
+            raise InputError(
+                f"found {number!r} as the frame of a reference, expected a number from 0 to "
+                f"{total - 1}; the first frame of the clip is 0"
+            )
+    if len(set(numbers)) < len(numbers):
+        twice = next(each for each in numbers if list(numbers).count(each) > 1)
+        raise InputError(
+            f"found two references of frame {twice}, expected one; leave the other out"
+        )
+
+
+def _find_format(clip: VideoNode, wanted: int | None) -> Any:
+    """Return the format of the result. Raises InputError if `wanted` is none of VapourSynth's."""
+    vs = load_vapoursynth()
+    if wanted is None:
+        return clip.format
+    try:
+        return vs.core.get_video_format(wanted)
+    except (vs.Error, OverflowError, TypeError, ValueError):
+        raise InputError(
+            f"found {wanted!r} as the format, expected one of VapourSynth's; try vapoursynth.RGB24"
+        ) from None
+
+
+def _check_chroma(wanted: Any, width: int, height: int) -> None:
+    """Raise InputError if frames of a format cannot have this size."""
+    columns, rows = 1 << wanted.subsampling_w, 1 << wanted.subsampling_h
+    if width % columns or height % rows:
+        raise InputError(
+            f"found {width}x{height} as the size of the result, expected multiples of "
+            f"{columns}x{rows} for {wanted.name}; try another size, or format=vapoursynth.RGB24"
+        )
+
+
+def _make_blank(clip: VideoNode) -> NDArray[Any]:
+    """Return a black picture (H x W x 3) of an RGB clip's size and depth that takes no memory."""
+    black = np.uint16(0) if is_deep(clip) else np.uint8(0)
+    return np.broadcast_to(black, (clip.height, clip.width, 3))

@@ -1,0 +1,127 @@
+"""Convert VapourSynth's clips to RGB and back, and its frames to arrays and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.media.colour import describe_colour
+from pipeline.pixels import Pixels, as_pixels
+
+if TYPE_CHECKING:
+    from vapoursynth import VideoFrame, VideoNode
+
+_MATRICES = {"bt601": 6, "bt709": 1}  # H.273
+_UNKNOWN = (0, 2, 3)  # matrices that no frame of YUV or grey can have: RGB, unspecified, reserved
+_LEFT = 0  # location of chroma, as in most video
+
+
+def load_vapoursynth() -> Any:
+    """Return the module `vapoursynth`. Raises InputError if it is not installed."""
+    try:
+        import vapoursynth
+    except ImportError as error:
+        raise InputError(
+            f"found no VapourSynth in this Python ({error}), expected its module; install it, for "
+            "example with `pip install vapoursynth`, or run the script with VapourSynth's Python"
+        ) from None
+    return vapoursynth
+
+
+def is_deep(clip: VideoNode) -> bool:
+    """Return whether a clip has more than 8 bits per sample."""
+    return bool(clip.format.bits_per_sample > 8)
+
+
+def convert_to_rgb(clip: VideoNode, *, deep: bool) -> VideoNode:
+    """Return a clip as RGB48 if `deep`, else as RGB24, in full range.
+
+    The matrix, range and chroma location of each frame are those of its properties. Without a
+    matrix, it is guessed from the size, as in a run. A frame of two fields makes VapourSynth report
+    an InputError.
+    """
+    vs = load_vapoursynth()
+    wanted = vs.RGB48 if deep else vs.RGB24
+
+    def convert(n: int, f: VideoFrame) -> VideoNode:
+        if f.props.get("_FieldBased", 0):
+            raise InputError(
+                f"found fields in frame {n}, expected progressive frames; deinterlace the clip, or "
+                "set _FieldBased to 0 if its frames are progressive"
+            )
+        known = {} if clip.format.color_family == vs.RGB else {"matrix_in": _find_matrix(f)}
+        return clip.resize.Bicubic(format=wanted, range_s="full", **known)
+
+    template = vs.core.std.BlankClip(clip, format=wanted, keep=True)
+    return vs.core.std.FrameEval(template, convert, prop_src=clip)
+
+
+def convert_from_rgb(rgb: VideoNode, like: VideoNode, wanted: int) -> VideoNode:
+    """Return an RGB clip in the format `wanted`, with the frame properties of `rgb`.
+
+    `like` is the clip, of any size, whose frames have the matrix, range and chroma location of the
+    result. If it is RGB and the result is not, the matrix depends on the size.
+    """
+    vs = load_vapoursynth()
+    template = vs.core.std.BlankClip(rgb, format=wanted, keep=True)
+    is_rgb = template.format.color_family == vs.RGB
+    keeps_range = is_rgb == (like.format.color_family == vs.RGB)
+
+    def convert(n: int, f: VideoFrame) -> VideoNode:
+        full = _is_full_range(f, default=is_rgb) if keeps_range else is_rgb
+        tags: dict[str, Any] = {"range_s": "full" if full else "limited"}
+        if not is_rgb:
+            tags["matrix"] = _find_matrix(f)
+            if template.format.color_family == vs.YUV:
+                tags["chromaloc"] = f.props.get("_ChromaLocation", _LEFT)
+        return rgb.resize.Bicubic(format=wanted, **tags)
+
+    return vs.core.std.FrameEval(template, convert, prop_src=like)
+
+
+def _find_matrix(frame: VideoFrame) -> int:
+    """Return the H.273 matrix of a frame, guessed from its size if its properties name none."""
+    matrix = int(frame.props.get("_Matrix", 2))
+    if matrix not in _UNKNOWN:
+        return matrix
+    return _MATRICES[describe_colour("yuv420p", frame.width, frame.height).used_matrix]
+
+
+def _is_full_range(frame: VideoFrame, *, default: bool) -> bool:
+    """Return whether a frame's properties state full range; `default` if they state no range."""
+    if "_Range" in frame.props:
+        return bool(frame.props["_Range"] == 1)
+    # before R74
+    if "_ColorRange" in frame.props:
+        return bool(frame.props["_ColorRange"] == 0)
+    return default
+
+
+def read_pixels(frame: VideoFrame) -> Pixels:
+    """Return a frame of RGB24 or RGB48 as H x W x 3 pixels."""
+    return as_pixels(np.stack([np.asarray(frame[plane]) for plane in range(3)], axis=2))
+
+
+def write_pixels(template: VideoFrame, pixels: Pixels) -> VideoFrame:
+    """Return a copy of an RGB frame that contains `pixels` (H x W x 3)."""
+    frame = template.copy()
+    for plane in range(3):
+        np.copyto(np.asarray(frame[plane]), pixels[..., plane])
+    return frame
+
+
+def read_numbers(frame: VideoFrame, name: str) -> list[int]:
+    """Return the integers in a frame property, which is missing if there are none."""
+    # VapourSynth returns a single number as such
+    value = frame.props.get(name, [])
+    return [value] if isinstance(value, int) else list(value)
+
+
+def write_numbers(template: VideoFrame, name: str, numbers: list[int]) -> VideoFrame:
+    """Return a copy of a frame with integers in a frame property."""
+    frame = template.copy()
+    if numbers:
+        frame.props[name] = numbers
+    return frame
