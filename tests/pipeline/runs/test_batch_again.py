@@ -69,7 +69,7 @@ def test_an_output_among_the_inputs_is_skipped_with_the_reason(
     assert run_command("a.mkv", *rest).exit_code == 0
     again = run_command("a.mkv", "a_x2.mkv", "b.mkv", *rest)
     assert again.exit_code == 0, again.stderr
-    reason = "it is the output for a.mkv; pass it alone to enhance it again"
+    reason = "it is the output of a.mkv; pass it alone to enhance it again"
     assert f"skipped  a_x2.mkv  {reason}" in again.stdout.splitlines()
     assert "2 done, 1 skipped, 0 failed, 16 frames in" in again.stdout
 
