@@ -149,7 +149,7 @@ def test_scenes_without_a_key_frame_are_reported(clip: Path, tmp_path: Path) -> 
     done = invoke("keyframes", three, "-o", tmp_path / "keys", "--count", 2, "-q")
     assert "2 key frames of 80 frames" in done.stdout
     assert "scenes with a key frame: 2 of 3;" in done.stdout
-    assert "frames of the other scenes will be up-sampled plainly" in done.stdout
+    assert "frames of the other scenes will be up-sampled without a reference" in done.stdout
     stored = read_key_frames(tmp_path / "keys")
     assert stored is not None
     assert [key.scene for key in stored.key_frames] == [0, 1]  # the longest
@@ -240,5 +240,5 @@ def test_an_input_is_never_replaced(clip: Path, tmp_path: Path) -> None:
     for output in (keys, tmp_path):
         done = invoke("keyframes", keys, "-o", output, "--count", 1, "--force")
         assert done.exit_code == 2
-        assert "an input is never replaced" in done.stderr or "would be replaced" in done.stderr
+        assert "which is never replaced" in done.stderr or "would be replaced" in done.stderr
     assert len(list_names(keys)) == 3
