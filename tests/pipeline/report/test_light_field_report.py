@@ -100,7 +100,7 @@ def test_without_ground_truth_it_shows_consistency(tmp_path: Path) -> None:
 def test_recordings_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     folder = finished_light_field()
     plan = folder / "out.plan.json"
-    with pytest.raises(InputError, match=r"found 32x24 in .*, expected the plan's 64x48"):
+    with pytest.raises(InputError, match=r"is 32x24, but the plan's output is 64x48"):
         write_report(folder / "lr", tmp_path / "page.html", plan_file=plan)
     fewer = tmp_path / "hr"
     fewer.mkdir()

@@ -93,7 +93,7 @@ def test_the_measured_kernel_is_drawn_and_described() -> None:
     text, _ = page()
     plan = read_plan(finished_run() / "out.plan.json")
     assert plan.capture is not None
-    assert f"The kernel was measured at {len(plan.capture.pairs)} frames whose instants" in text
+    assert f"The kernel was measured on {len(plan.capture.pairs)} frames that the" in text
     assert f"matches the input with a PSNR of {plan.capture.fits_db:.1f} dB" in text
 
     means = np.pad(np.full((2, 2), 0.25), 3)
