@@ -76,7 +76,7 @@ class KeyFramesResult(Model):
     scenes: int | None
     """Number of scenes in the recording; None if they were not detected."""
     likeness: float | None
-    """Mean similarity of all frames to their key frames, at most 1; None if it was not measured."""
+    """Mean likeness of all frames to their key frames, at most 1; None if it was not measured."""
     next: str
     """The command that enhances the recording once these pictures have been enlarged."""
 
@@ -345,7 +345,7 @@ def describe_key_frames(result: KeyFramesResult) -> str:
     if result.scenes is not None and result.likeness is not None:
         served = len({key.scene for key in result.key_frames})
         lines.append(
-            f"  scenes with a key frame: {served} of {result.scenes}; mean similarity of all "
+            f"  scenes with a key frame: {served} of {result.scenes}; mean likeness of all "
             f"frames to their key frame: {result.likeness:.3f}"
         )
         if served < result.scenes and count > 1:  # a single picture is used for all scenes
