@@ -99,7 +99,7 @@ def _attack_owner(bench: Bench) -> None:
     for name in (_RUN_FOLDER, _STAGING):
         (bench.folder / name).mkdir()
         os.chown(bench.folder / name, 12345, 12345)
-    bench.attack(*RUN, status=(2,), says="of user 12345")
+    bench.attack(*RUN, status=(2,), says="belongs to user 12345")
     bench.attack("degrade", "lr.mkv", "--scale", "2", "-o", "out.mkv", status=(2,))
 
 

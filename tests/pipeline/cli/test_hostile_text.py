@@ -129,7 +129,7 @@ def test_a_folder_without_permissions_is_one_line(
     monkeypatch.setattr(Path, "iterdir", refuse)
     result = invoke("probe", tmp_path)
     assert result.exit_code == 2
-    assert f"found 'Permission denied' at {tmp_path}" in result.stderr
+    assert f"reported 'Permission denied' at {tmp_path}" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -153,7 +153,7 @@ def test_no_cluster_is_one_line(tmp_path: Path) -> None:
     nowhere = Head("http://127.0.0.1:9", os.environ | {"HOME": str(tmp_path)}, tmp_path)
     done = submit(nowhere, "clip.mp4", "--ref-stream", "ref.mp4")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: found no Ray cluster at http://127.0.0.1:9")
+    assert done.stderr.startswith("error: cannot reach a Ray dashboard at http://127.0.0.1:9")
     assert len(done.stderr.splitlines()) == 1
 
 

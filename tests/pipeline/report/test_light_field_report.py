@@ -106,7 +106,7 @@ def test_recordings_that_do_not_belong_together_are_refused(tmp_path: Path) -> N
     fewer.mkdir()
     for file in sorted((folder / "hr").iterdir())[:8]:
         (fewer / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(PairingError, match=r"found no view \(2, 0\) at moment 0"):
+    with pytest.raises(PairingError, match=r"lacks view \(2, 0\) at moment 0"):
         write_report(folder / "out", tmp_path / "page.html", ground_truth=str(fewer))
     assert not (tmp_path / "page.html").exists()
 

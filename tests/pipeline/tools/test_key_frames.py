@@ -68,11 +68,14 @@ def test_times_count_and_stream_key_frames(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--count", 3, "--every", 1), "found --count and --every, expected at most one of"),
-        (("--at", "1", "--i-frames"), "found --at and --i-frames"),
-        (("--every", "0"), "found --every 0, expected a finite number of seconds above 0"),
-        (("--every", "nan"), "found --every nan, expected a finite number of seconds above 0"),
-        (("--every", "inf"), "found --every inf, expected a finite number of seconds above 0"),
+        (
+            ("--count", 3, "--every", 1),
+            "--count and --every exclude each other; pass at most one of",
+        ),
+        (("--at", "1", "--i-frames"), "--at and --i-frames exclude each other"),
+        (("--every", "0"), "found --every 0; expected a finite number of seconds above 0"),
+        (("--every", "nan"), "found --every nan; expected a finite number of seconds above 0"),
+        (("--every", "inf"), "found --every inf; expected a finite number of seconds above 0"),
         (("--every", "0.0001"), "expected at most 2000 key frames"),
         (("--at", "1,soon"), "expected times in seconds or h:mm:ss"),
         (("--at", "60"), "expected times from 0.000 to 2.636 s"),
@@ -110,7 +113,7 @@ def test_too_many_key_frames_of_a_stream_are_refused(tmp_path: Path) -> None:
     done = invoke("keyframes", intra, "-o", tmp_path / "keys", "--i-frames", "-q")
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
-    assert f"found 2001 key frames in the stream of {intra}, expected at most 2000" in line
+    assert f"has 2001 key frames, but --i-frames takes{intra}, expected at most 2000" in line
     assert list_names(tmp_path) == ["intra.mp4"]
 
 
@@ -118,7 +121,7 @@ def test_a_light_field_has_no_key_frames(tmp_path: Path) -> None:
     views = scenes.write_folder(tmp_path / "views", 2, 2)
     done = invoke("keyframes", views, "-o", tmp_path / "keys")
     assert done.exit_code == 2
-    assert "found the light field" in done.stderr
+    assert "is a light field, whose views" in done.stderr
 
 
 @pytest.mark.parametrize(("option", "suffix"), [("tiff", ".tif"), ("exr", ".exr")])
