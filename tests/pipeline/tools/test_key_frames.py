@@ -113,7 +113,7 @@ def test_too_many_key_frames_of_a_stream_are_refused(tmp_path: Path) -> None:
     done = invoke("keyframes", intra, "-o", tmp_path / "keys", "--i-frames", "-q")
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
-    assert f"has 2001 key frames, but --i-frames takes{intra}, expected at most 2000" in line
+    assert f"{intra} has 2001 key frames, but --i-frames takes at most 2000" in line
     assert list_names(tmp_path) == ["intra.mp4"]
 
 
