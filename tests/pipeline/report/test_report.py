@@ -147,7 +147,7 @@ def test_a_report_without_ground_truth_shows_consistency(tmp_path: Path) -> None
         (["{f}/out.mkv", "-o", "{t}/no/page.html"], "does not exist; create it first"),
         (["{f}/out.mkv", "-o", "{f}/report.html"], "already exists"),
         (["{f}/hr.mkv", "--plan", "{f}/out.plan.json", "-o", "{t}/p.html"], "24 frames"),
-        (["{f}/out.mkv", "--ground-truth", "{f}/lr.mkv", "-o", "{t}/p.html"], "ground truth of"),
+        (["{f}/out.mkv", "--ground-truth", "{f}/lr.mkv", "-o", "{t}/p.html"], "ground truth is"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], words: str, tmp_path: Path) -> None:
