@@ -1,4 +1,4 @@
-"""Reference-based super-resolution of files with `enhance`, and of arrays with `Enhancer`."""
+"""Reference-based super-resolution: of files with `enhance`, and of arrays with `Enhancer`."""
 
 from __future__ import annotations
 

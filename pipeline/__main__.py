@@ -1,9 +1,9 @@
 """Run the command `pipeline` as `python -m pipeline`.
 
-`python -m` puts the current folder first on the import path, so that a file `json.py` in it would
-replace Python's own. The folder is removed below, before the command is imported. By then, however,
-Python has already found `pipeline` and what it imports first. So use the command `pipeline`, or
-`python -P -m pipeline`, in a folder whose Python files you do not trust.
+`python -m` puts the current folder first on the import path, where a file named `json.py` would
+replace Python's own module. The folder is removed below, before the command is imported. By then,
+however, Python has already imported `pipeline` and what that imports. So use the command
+`pipeline`, or `python -P -m pipeline`, in a folder whose Python files you do not trust.
 """
 
 import sys

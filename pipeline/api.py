@@ -44,9 +44,9 @@ class SRFrame:
     rgb: Pixels
     """uint8 or uint16 H x W x 3 RGB."""
     reference: float | None
-    """Time of the frame's first reference minus that of the frame, in seconds.
+    """Time of the frame's first reference minus the frame's own time, in seconds.
 
-    None if the frame has no reference and is up-sampled plainly, or if times are not known."""
+    None if the frame has no reference, or if the times are not known."""
 
 
 def enhance(
@@ -59,7 +59,7 @@ def enhance(
 ) -> RunResult:
     """Enhance a recording with an HR reference, as `pipeline run` does.
 
-    `options` are the options of the command, with underscores: scale=4, engine="torch", crf=18,
+    `options` are the command's options, spelled with underscores: scale=4, engine="torch", crf=18,
     ground_truth="hr.mp4", force=True. Raises PipelineError, or one of its subclasses in
     `pipeline.errors`, if the run fails.
     """
@@ -72,8 +72,8 @@ def enhanced_frames(
     """Yield the enhanced frames in presentation order, without encoding anything.
 
     Only a few frames are in memory at a time. `options` are as for `enhance`, except that no
-    weights are trained: `adapt` may be a file of adapted weights, "off" or "auto", which has no
-    effect here. Raises PipelineError, or one of its subclasses, if the frames cannot be enhanced.
+    weights are trained: `adapt` may be a file of adapted weights, "off", or "auto", which acts like
+    "off". Raises PipelineError, or one of its subclasses, if the frames cannot be enhanced.
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-frames-") as folder:
         given = _settings(source, reference, None, options)
@@ -87,13 +87,13 @@ def enhanced_frames(
 def _plan_frames(settings: RunSettings) -> Plan:
     """Return a plan whose frames are not written to a file, and whose weights are not trained.
 
-    Raises InputError if the settings request a training.
+    Raises InputError if the settings request training.
     """
     chosen, request, from_file = use_adapted_file(settings)
     if request.kind == "seconds":
         raise InputError(
-            f'found adapt={settings.adapt!r} for frames that are not written, expected "off" or a '
-            "file of adapted weights; write such a file with `pipeline adapt`, and pass it"
+            f"adapt={settings.adapt!r} is not possible for frames that are not written; pass "
+            '"off", or a file of adapted weights that `pipeline adapt` has written'
         )
     plan = make_plan(chosen, is_written=False)
     return pin_plan(plan.model_copy(update={"adaptation": from_file}), is_written=False)

@@ -1,4 +1,4 @@
-"""What this system offers to confine a process: Landlock for files, a namespace for the network.
+"""Find out how this system can confine processes: Landlock for files, namespaces for the network.
 
 Sources: `landlock(7)` and `unshare(2)`.
 """
@@ -13,23 +13,23 @@ from functools import lru_cache
 
 from crossnetpp.machine import is_linux, system_name
 
-NEW_NETWORK = 0x40000000  # this and the next are flags of unshare
+NEW_NETWORK = 0x40000000  # this and NEW_USER are flags of unshare
 NEW_USER = 0x10000000
-CREATE_RULES = 444  # number of Landlock's first system call, the same on every processor
+CREATE_RULES = 444  # number of landlock_create_ruleset, the same on every architecture
 _VERSION = 1  # flag that requests Landlock's version
 
 
 def describe_obstacle() -> str:
-    """Return why processes cannot be confined here at all; "" if they can."""
+    """Return why processes cannot be confined here at all, or "" if they can."""
     if not is_linux():
-        return f"the sandbox needs Linux, and this is {system_name()}"
+        return f"the sandbox needs Linux, but this is {system_name()}"
     if landlock_version() or can_leave_network():
         return ""
     return "this system permits neither Landlock nor namespaces"
 
 
 def describe_gap() -> str:
-    """Return what a confined process can still reach here; "" if confinement is complete.
+    """Return what a confined process can still reach here, or "" if confinement is complete.
 
     The result is also "" if processes cannot be confined at all.
     """
@@ -39,7 +39,7 @@ def describe_gap() -> str:
 
 
 def landlock_version() -> int:
-    """Return the version of Landlock that the kernel offers to this process; 0 if none."""
+    """Return the version of Landlock that the kernel offers this process, or 0 if none."""
     if not is_linux():
         return 0
     libc = ctypes.CDLL(None, use_errno=True)
@@ -48,7 +48,7 @@ def landlock_version() -> int:
 
 @lru_cache
 def can_leave_network() -> bool:
-    """Return whether a process may leave the host's network, which a child process tries out."""
+    """Return whether a process may leave the host's network, by trying it in a child process."""
     code = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(int(sys.argv[1])) != 0)"
     command = [sys.executable, "-I", "-S", "-c", code, str(network_flags())]
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
@@ -56,5 +56,5 @@ def can_leave_network() -> bool:
 
 def network_flags() -> int:
     """Return the flags with which `unshare` leaves the host's network."""
-    # not for root, which could no longer read other users' files in its own user namespace
+    # not NEW_USER for root, which in its own user namespace could not read other users' files
     return NEW_NETWORK | (0 if os.geteuid() == 0 else NEW_USER)

@@ -1,4 +1,4 @@
-"""The errors that users meet, with the exit status of the command line for each of them.
+"""The errors that users see, and the exit status of the command line for each of them.
 
     PipelineError               1   the run failed
     ├── InputError              2   an argument or a file is wrong; no output was published
@@ -10,18 +10,18 @@
     ├── VerificationError       1   the finished file differs from its plan
     └── Interrupted           130   stopped by the user; the same command resumes the run
 
-A message is one line: what was found, what was expected, and one thing to try.
+A message is one line that states what is wrong, what was expected, and one thing to try.
 """
 
 from __future__ import annotations
 
 import errno
 
-# Advice if an output exists.
+# Advice if an output already exists.
 REPLACE_OUTPUT = "try another -o, or --force to replace it"
 
 
-# Errors of the operating system that another path or other permissions would avoid.
+# Operating-system errors that another path or other permissions would avoid.
 _WRONG_PATH = frozenset(
     {
         *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
@@ -37,13 +37,13 @@ class PipelineError(Exception):
 
 
 class InputError(PipelineError):
-    """An argument or a file that the user provides is wrong."""
+    """An argument or a file that the user provided is wrong."""
 
     exit_status = 2
 
 
 class OutputExistsError(InputError):
-    """The output exists and must not be replaced."""
+    """The output already exists and must not be replaced."""
 
     path: str = ""
     """The path or URL of the output."""
@@ -54,7 +54,7 @@ class ChangedInputError(InputError):
 
 
 class MediaError(InputError):
-    """A file cannot be used as video, picture or reference."""
+    """A file cannot be used as a video, a picture or a reference."""
 
 
 class PairingError(InputError):
@@ -69,8 +69,8 @@ class VerificationError(PipelineError):
     """A finished file differs from what its plan promises."""
 
 
-class Interrupted(PipelineError):  # noqa: N818 - as KeyboardInterrupt, not an error
-    """The user stopped the run; committed segments stay."""
+class Interrupted(PipelineError):  # noqa: N818 - like KeyboardInterrupt, not an error
+    """The user stopped the run; committed segments are kept."""
 
     exit_status = 130
 
@@ -91,30 +91,29 @@ def last_line(error: BaseException) -> str:
 
 
 def _message_lines(error: BaseException) -> list[str]:
-    """Return the lines of an error's message that are not blank, without surrounding spaces."""
+    """Return the non-blank lines of an error's message, without surrounding whitespace."""
     return [line.strip() for line in str(error).splitlines() if line.strip()]
 
 
 def describe_os_error(error: OSError) -> PipelineError:
-    """Return the PipelineError that describes an error of the operating system to users.
+    """Return a PipelineError that describes an operating-system error to users.
 
-    It is an InputError if another path or other permissions would help.
+    The result is an InputError if another path or other permissions would help.
     """
     place = f" at {error.filename}" if error.filename else ""
     reason = error.strerror or type(error).__name__
     if error.errno in _WRONG_PATH:
         return InputError(
-            f"found '{reason}'{place}, expected a path that can be used; check the path and its "
-            "permissions"
+            f"the operating system reported '{reason}'{place}; check the path and its permissions"
         )
     return PipelineError(
-        f"found '{reason}'{place}, expected reading and writing to succeed there; check the disk, "
-        "then run the same command again"
+        f"the operating system reported '{reason}'{place}; check the disk, then run the same "
+        "command again"
     )
 
 
 def as_pipeline_error(error: Exception) -> PipelineError:
-    """Return an error as a PipelineError, so that a batch can report it and go on.
+    """Return an error as a PipelineError, so that a batch can report it and continue.
 
     A PipelineError is returned unchanged; any other error is described in one line.
     """
@@ -123,13 +122,13 @@ def as_pipeline_error(error: Exception) -> PipelineError:
     if isinstance(error, OSError) and error.errno is not None:
         return describe_os_error(error)
     return PipelineError(
-        f"found an unexpected error ({type(error).__name__}: {first_line(error)}); run this input "
-        "alone to see the traceback, and report it"
+        f"an unexpected error occurred ({type(error).__name__}: {first_line(error)}); report it "
+        "with the traceback, which appears if this input is run alone"
     )
 
 
 def already_there(path: object, advice: str = REPLACE_OUTPUT) -> OutputExistsError:
-    """Return the error for an output that exists and must not be replaced."""
+    """Return the error for an output that already exists and must not be replaced."""
     error = OutputExistsError(f"{path} already exists; {advice}")
     error.path = str(path)
     return error
@@ -138,11 +137,10 @@ def already_there(path: object, advice: str = REPLACE_OUTPUT) -> OutputExistsErr
 def no_default_output(source: object) -> InputError:
     """Return the error for an input, such as a pipe, that has no folder for a default output."""
     return InputError(
-        f"found no -o for the input {source}, expected one, because no output can be written "
-        "beside this input; try -o OUT"
+        f"the input {source} needs -o OUT, because no output can be written beside it"
     )
 
 
 def no_folder(folder: object) -> InputError:
     """Return the error for an output whose folder does not exist."""
-    return InputError(f"expected the folder {folder}, which does not exist; create it first")
+    return InputError(f"the folder {folder} does not exist; create it first")

@@ -15,8 +15,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interrupts:
     """A context in which the first SIGINT or SIGTERM raises KeyboardInterrupt.
 
-    Later ones are ignored. The context has no effect outside the main thread, because Python
-    delivers signals only there.
+    Later signals are ignored. The context has no effect outside the main thread, because Python
+    handles signals only there.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Interrupts:
         self._before = {}
 
     def install(self) -> None:
-        """Install the handlers; call this again after `ray.init`, which replaces SIGTERM's."""
+        """Install the handlers; call this again after `ray.init`, which replaces one of them."""
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 signal.signal(number, self._handle)

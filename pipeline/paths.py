@@ -1,4 +1,4 @@
-"""Split paths and URLs into parts, refuse paths that cannot be used, and identify files."""
+"""Split paths and URLs into parts, refuse unusable paths, and identify files."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import REPLACE_OUTPUT, InputError, already_there, no_folder
 
-_LONGEST_NAME_BYTES = 255  # limit of all common file systems
+_LONGEST_NAME_BYTES = 255  # limit of common file systems
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-_JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT of Windows
-_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\]')  # characters that names of files cannot have there
+_JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT on Windows
+_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\]')  # characters that file names cannot contain there
 _STDIN = frozenset({"-", "/dev/stdin"})
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,9})")
 
 
 def check_encodable(words: Iterable[str]) -> None:
-    """Raise InputError if one of the words is not UTF-8, because a plan's JSON cannot store it."""
+    """Raise InputError if a word is not valid UTF-8, because a plan's JSON could not store it."""
     for word in words:
         try:
             word.encode()
         except UnicodeEncodeError:
             shown = os.fsencode(word).decode(errors="backslashreplace")
             raise InputError(
-                f"found the name {shown}, which is not UTF-8, expected UTF-8, because a plan "
-                "cannot store other names; rename the file, or pass a link to it"
+                f"the name {shown} is not UTF-8, so a plan cannot store it; rename the file, or "
+                "pass a link to it"
             ) from None
 
 
@@ -44,13 +44,13 @@ def check_paths(paths: Iterable[str | None]) -> None:
         longest = max((len(os.fsencode(part)) for part in Path(path or "").parts), default=0)
         if longest > _LONGEST_NAME_BYTES and path and "://" not in path:
             raise InputError(
-                f"found a name of {longest} bytes in the path {path[:40]}..., expected at most "
+                f"the path {path[:40]}... contains a name of {longest} bytes, but the limit is "
                 f"{_LONGEST_NAME_BYTES}; check the path"
             )
 
 
 def check_new_file(path: Path, *, force: bool = False, advice: str = REPLACE_OUTPUT) -> None:
-    """Raise InputError if the file's folder is missing or, unless `force`, if the file exists.
+    """Raise InputError if the file's folder is missing or, without `force`, if the file exists.
 
     A link counts as a file, even if it points to nothing, because writing would follow it.
     """
@@ -63,7 +63,7 @@ def check_new_file(path: Path, *, force: bool = False, advice: str = REPLACE_OUT
 def check_not_read(output: str | Path, inputs: Iterable[str | Path | None]) -> None:
     """Raise InputError if writing `output` would destroy a file or folder that the command reads.
 
-    A file is recognized even by a symbolic link, a hard link or another spelling of its path.
+    Files are recognised even through symbolic links, hard links or other spellings of their paths.
     """
     place = Path(os.path.realpath(output))
     for path in inputs:
@@ -72,13 +72,13 @@ def check_not_read(output: str | Path, inputs: Iterable[str | Path | None]) -> N
         read = Path(os.path.realpath(path))
         if read == place or (place.exists() and place.samefile(read)):
             raise InputError(
-                f"found the input {path} as the output {output}, expected another path, because an "
-                "input is never replaced; try another name"
+                f"the output {output} is also the input {path}, which is never replaced; try "
+                "another name"
             )
         if place.is_dir() and place in read.parents:
             raise InputError(
-                f"found the input {path} in the folder {output}, which would be replaced, "
-                "expected it elsewhere; try another name"
+                f"the input {path} is in the folder {output}, which would be replaced; try another "
+                "name"
             )
 
 
@@ -86,7 +86,7 @@ Special = Literal["pipe", "socket", "terminal", "device", "file"]
 
 
 def find_descriptor(path: str) -> int | None:
-    """Return the descriptor of this process that `path` denotes, such as 0 for `-`, or None."""
+    """Return this process's file descriptor that `path` denotes, such as 0 for `-`, or None."""
     if path in _STDIN:
         return 0
     match = _DESCRIPTOR.fullmatch(path)
@@ -94,10 +94,10 @@ def find_descriptor(path: str) -> int | None:
 
 
 def describe_special(path: str) -> Special | None:
-    """Return what `path` denotes if it cannot be opened repeatedly, or not by other processes.
+    """Return what `path` denotes if it cannot be opened repeatedly or by other processes.
 
-    "file" is an ordinary file that `path` denotes by a descriptor, which child processes may lack.
-    The result is None for other files, for folders and if nothing is there.
+    "file" is a regular file that `path` denotes by a descriptor, which child processes may lack.
+    The result is None for other files, for folders and for missing paths.
     """
     if path == "-" and Path(path).exists():
         return None
@@ -122,17 +122,17 @@ def refuse_special(path: str | Path) -> None:
     kind = describe_special(str(path))
     if kind not in (None, "file"):
         raise InputError(
-            f"found a {kind} at {path}, expected a file or a folder; save it to a file first, and "
+            f"{path} is a {kind}; expected a file or a folder: save its data to a file first, and "
             "pass that"
         )
 
 
 def own_folder(folder: Path) -> None:
-    """Create a folder that only this user can access, or take over one that this user made.
+    """Create a folder that only this user can access, or take over one that this user created.
 
-    The contents of such a folder are trusted, and deleted later, so links are never followed.
-    Raises InputError if there is a link, a file or another user's folder at the path, or a folder
-    with contents that others could have put there, and OSError if the folder cannot be created.
+    The folder's contents will be trusted and later deleted, so links are never followed. Raises
+    InputError if the path is a link, a file or another user's folder, or a folder whose contents
+    others could have put there, and OSError if the folder cannot be created.
     """
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -150,15 +150,15 @@ def own_folder(folder: Path) -> None:
         owner = os.fstat(handle).st_uid
         if owner != os.geteuid() and owner != _find_owner_of_new_files(folder):
             raise InputError(
-                f"found the folder {folder} of user {owner}, expected none or a folder that you "
-                "own; move it elsewhere"
+                f"the folder {folder} belongs to user {owner}, but must be your own; move it "
+                "elsewhere"
             )
         mode = os.fstat(handle).st_mode
         if mode & _OTHERS_WRITE and any(folder.iterdir()) and _keeps_modes(folder):
             raise InputError(
-                f"found the folder {folder}, in which other users can write (mode "
-                f"{stat.S_IMODE(mode):04o}), expected one that only you can change; if you trust "
-                "what is in it, run chmod go-w on it, else move it elsewhere"
+                f"other users can write to the folder {folder} (mode {stat.S_IMODE(mode):04o}), "
+                "which only you should be able to change; if you trust what is in it, run chmod "
+                "go-w on it, or else move it elsewhere"
             )
         with suppress(OSError):  # some file systems do not support modes
             os.fchmod(handle, stat.S_IRWXU)
@@ -169,7 +169,7 @@ def own_folder(folder: Path) -> None:
 def _check_is_folder(folder: Path) -> None:
     """Raise InputError if `folder` is a file or a link.
 
-    This is the whole check on Windows, which has no modes or user ids. A junction is a link with
+    On Windows, which has no modes or user IDs, this is the only check. A junction is a link with
     the mode of a folder.
     """
     found: Any = folder.lstat()
@@ -179,8 +179,8 @@ def _check_is_folder(folder: Path) -> None:
 
 def _not_a_folder(folder: Path, what: str) -> InputError:
     return InputError(
-        f"found something at {folder} that is not a folder ({what}), expected none or a folder "
-        "that you own; move it elsewhere"
+        f"{folder} is not a folder ({what}), but must be one that you own, or not exist; move it "
+        "elsewhere"
     )
 
 
@@ -197,7 +197,7 @@ def _keeps_modes(folder: Path) -> bool:
 
 
 def _find_owner_of_new_files(folder: Path) -> int:
-    """Return the id of the user who owns new files in `folder`, or -1 if none can be created.
+    """Return the ID of the user who owns new files in `folder`, or -1 if none can be created.
 
     This may be another user, because some network drives map all users to one.
     """
@@ -209,12 +209,12 @@ def _find_owner_of_new_files(folder: Path) -> int:
 
 
 def is_url(path: str) -> bool:
-    """Return whether `path` is a URL, other than a file:// URL of this file system."""
+    """Return whether `path` is a URL, other than a file:// URL on this file system."""
     return "://" in path and not path.startswith("file://")
 
 
 def local_path(path: str) -> str:
-    """Return the path of a file:// URL, or any other path or URL unchanged."""
+    """Return the path in a file:// URL; any other path or URL is returned unchanged."""
     if not path.startswith("file://"):
         return path
     place = urlsplit(path).path
@@ -233,12 +233,12 @@ def url_name(url: str) -> str:
     return _NOT_ON_WINDOWS.sub("_", name) if sys.platform == "win32" else name
 
 
-# A user may contain anything but a slash, also quotes and blanks
+# A user name may contain anything except a slash, even quotes and blanks
 _URL = re.compile(r"""\b(\w{2,}:)/(/?)((?:[^/\n]*@)?[^\s"'\\]+)""")
 
 
 def redact_url(url: str) -> str:
-    """Return a URL without its user, password, parameters, query and fragment, to show it."""
+    """Return a URL for display, without its user, password, parameters, query and fragment."""
     try:
         parts = urlsplit(url)
     except ValueError:  # such as http://[host, of which nothing is safe to show
@@ -248,14 +248,14 @@ def redact_url(url: str) -> str:
 
 
 def redact_text(text: str) -> str:
-    """Return a text in which every URL with a secret is redacted as `redact_url` does."""
+    """Return text in which every URL with a secret is redacted as by `redact_url`."""
     shown = re.sub(_URL, _redact_match, text)
-    # the query of a URL that contains a blank
+    # also redact the query of a URL that contains a blank
     return re.sub(r"([?&][\w.~-]+=)[^\s\"'&]+", r"\1...", shown) if "://" in shown else shown
 
 
 def _redact_match(found: re.Match[str]) -> str:
-    """Redact a URL, also one that was taken for a path and lost a slash."""
+    """Redact a URL, even one that lost a slash because it was taken for a path."""
     if not re.search(r"[@?;]|#[^/\s]*=", found[3]):
         return found[0]
     url = redact_url(f"{found[1]}//{found[3]}")
@@ -265,7 +265,7 @@ def _redact_match(found: re.Match[str]) -> str:
 def read_limited(path: Path, most: int) -> bytes:
     """Return the content of a file; raises OSError if it has more than `most` bytes.
 
-    A device counts as such a file. A stranger's file may have any size, and take no disk space.
+    A device counts as too large. An untrusted file may have any size without taking disk space.
     """
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
@@ -277,6 +277,6 @@ def read_limited(path: Path, most: int) -> bytes:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 digest of a file in hexadecimal."""
+    """Return the SHA-256 digest of a file as hexadecimal text."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

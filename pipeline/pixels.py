@@ -1,4 +1,4 @@
-"""The array types of frames, and the conversions between 8 and 16 bits that all code uses."""
+"""The array types of frames, and the conversions between 8 and 16 bits that all code shares."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FULL_SCALE = 257  # 65535 / 255
 
 
 def as_pixels(array: NDArray[Any]) -> Pixels:
-    """Narrow the type for mypy: neither numpy nor OpenCV declares that it keeps the dtype."""
+    """Narrow the type for mypy: neither NumPy nor OpenCV declares that it preserves the dtype."""
     return cast(Pixels, array)
 
 
@@ -50,7 +50,7 @@ def match_depth(pixels: Pixels, like: Pixels) -> Pixels:
 
 
 def match_deeper(first: Pixels, second: Pixels) -> tuple[Pixels, Pixels]:
-    """Return two pictures, both with the greater of their bit depths."""
+    """Return two pictures, both converted to the greater of their bit depths."""
     deeper = first if first.itemsize > second.itemsize else second
     return match_depth(first, deeper), match_depth(second, deeper)
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from crossnetpp.printable import make_printable
 
 _FIRST_LINE_SECONDS = 5.0
-_SILENT_SECONDS = 1.0  # by which a step's first count may be late
+_SILENT_SECONDS = 1.0  # how late a step's first count may be
 _LINE_INTERVAL_SECONDS = 30.0  # so that the log of a day's run stays readable
 
 
@@ -24,7 +24,7 @@ class Count(Protocol):
     """The receiver of the progress of one step."""
 
     def __call__(self, done: int, detail: str = "") -> None:
-        """Report the number of items that are done so far, and a few words about them."""
+        """Report the number of items done so far, and optionally a few words about them."""
 
 
 class LossyStream:
@@ -43,7 +43,7 @@ class LossyStream:
         return self._stream is not None and self._stream.isatty()
 
     def fileno(self) -> int:
-        """Return the number of the stream's file; raises OSError if it has none."""
+        """Return the stream's file descriptor; raises OSError if it has none."""
         if self._stream is None:
             raise OSError("the stream is closed")
         return self._stream.fileno()
@@ -80,15 +80,15 @@ class Reporter(Protocol):
     def step(self, what: str, total: int = 0, done: int = 0) -> AbstractContextManager[Count]:
         """Show the step `what` while the context is open, and yield the receiver of its progress.
 
-        `total` is the step's number of items, 0 if unknown, of which `done` were done before. Only
-        one step is open at a time, and none between `start` and `close`.
+        `total` is the step's number of items, or 0 if unknown; `done` of them were done before.
+        Only one step is open at a time, and none between `start` and `close`.
         """
         ...
 
 
 @dataclass(frozen=True)
 class BatchState:
-    """How far a batch is: the number of its inputs in each state, and the time that is left."""
+    """The progress of a batch: the number of its inputs in each state, and the time left."""
 
     inputs: int
     done: int
@@ -106,7 +106,7 @@ class BatchState:
         if self.failed:
             counts.append(f"{self.failed} failed")
         if self.running > 1:
-            counts.append(f"{self.running} at work")
+            counts.append(f"{self.running} running")
         if self.eta_seconds is not None:
             counts.append(f"{format_seconds(self.eta_seconds)} left for all")
         return ", ".join(counts)
@@ -122,7 +122,7 @@ class BatchReporter(Reporter, Protocol):
         """Report the result of an input: done, skipped, failed or not run, and why."""
 
     def show_batch(self, state: BatchState) -> None:
-        """Report how far the batch is."""
+        """Report the state of the batch."""
 
 
 class SilentReporter:
@@ -163,15 +163,15 @@ SILENT: Reporter = SilentReporter()
 
 
 class _BatchText:
-    """The state of a batch, which is shown after the progress of the input at work."""
+    """The state of a batch, which is shown after the progress of the running input."""
 
     _batch = ""
 
     def begin_input(self, name: str) -> None:
-        """Do nothing: a note names the input."""
+        """Do nothing: a note already names the input."""
 
     def end_input(self, name: str, status: str, output: str | None, reason: str | None) -> None:
-        """Do nothing: the result of the batch names the input."""
+        """Do nothing: the batch's result will name the input."""
 
     def show_batch(self, state: BatchState) -> None:
         """Keep the state for the next line."""
@@ -192,9 +192,9 @@ def format_seconds(seconds: float) -> str:
 
 
 class Pace:
-    """The frames (or items of a step) per second and the time left.
+    """The frames (or items of a step) per second, and the time left.
 
-    The pace is measured from the moment at which this object is created.
+    The pace is measured from the moment when this object is created.
     """
 
     def __init__(self, total: int, done: int) -> None:
@@ -203,7 +203,7 @@ class Pace:
         self._start = time.monotonic()
 
     def fps(self, done: int) -> float:
-        """Return the frames per second since then, if `done` frames are done now."""
+        """Return the frames per second since creation, if `done` frames are done now."""
         elapsed = time.monotonic() - self._start
         return (done - self._first) / elapsed if elapsed > 0 else 0.0
 
@@ -221,7 +221,7 @@ class Pace:
 
 
 class LineReporter(_BatchText):
-    """A reporter that writes a plain line now and then, for logs and pipes."""
+    """A reporter that writes plain lines at intervals, for logs and pipes."""
 
     def __init__(
         self, stream: IO[str] | None = None, *, first_seconds: float = _FIRST_LINE_SECONDS
@@ -256,7 +256,7 @@ class LineReporter(_BatchText):
 
     @contextmanager
     def step(self, what: str, total: int = 0, done: int = 0) -> Iterator[Count]:
-        """Write a line now and then, but none for a step that ends soon.
+        """Write lines at intervals, but none for a step that ends soon.
 
         If no progress arrives in time, the first line contains only the name of the step.
         """
@@ -280,7 +280,7 @@ class LineReporter(_BatchText):
 
 
 def _describe_step(pace: Pace, done: int, detail: str) -> str:
-    """Return how far a step is, in a few words."""
+    """Return the progress of a step in a few words."""
     state = f"{done}/{pace.total}, {pace.describe_left(done)}" if pace.total else f"{done}"
     return f"{state}, {detail}" if detail else state
 
@@ -318,13 +318,13 @@ class BarReporter(_BatchText):
         """Stop redrawing the bar."""
         self._progress.stop()
         if self._task is not None:
-            # so that the next bar, of another input or of a second pass, is drawn alone
+            # so that the next bar, for another input or a second pass, is drawn alone
             self._progress.remove_task(self._task)
             self._task = None
 
     @contextmanager
     def step(self, what: str, total: int = 0, done: int = 0) -> Iterator[Count]:
-        """Show a bar that vanishes with the end of the step."""
+        """Show a bar that disappears when the step ends."""
         pace = Pace(total, done)
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -341,7 +341,7 @@ class BarReporter(_BatchText):
 
 
 def make_reporter(*, quiet: bool = False) -> BatchReporter:
-    """Return a reporter: silent if `quiet`, a bar if stderr is a terminal, else plain lines."""
+    """Return a reporter: silent if `quiet`, with a bar on a terminal, or else with plain lines."""
     if quiet:
         return SilentReporter()
 

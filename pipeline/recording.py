@@ -42,10 +42,10 @@ class Source(Protocol):
 def open_recording(
     path: str, layout: GridSettings | None = None, *, sandbox: bool = False
 ) -> Recording:
-    """Describe the recording at `path`: a light field, or else a video or stills.
+    """Return a description of the recording at `path`: a light field, a video or stills.
 
     With `sandbox`, confined child processes open the recording now and decode it later. Raises
-    InputError if the files do not fit the `layout`, and MediaError if they cannot be read.
+    InputError if the files do not match the `layout`, and MediaError if they cannot be read.
     """
     found = find_light_field(path, layout, sandbox=sandbox)
     return found or probe(str(Path(path).absolute()), sandbox=sandbox)
@@ -54,9 +54,9 @@ def open_recording(
 def find_light_field(
     path: str, layout: GridSettings | None = None, *, sandbox: bool = False
 ) -> LightField | None:
-    """Describe the light field at `path` as `open_light_field` does; None if there is none.
+    """Return a description of the light field at `path`, or None if there is none.
 
-    With `sandbox`, confined child processes open it now and decode it later.
+    With `sandbox`, confined child processes open the light field now and decode it later.
     """
     if not sandbox:
         return open_light_field(path, layout)
@@ -70,7 +70,7 @@ def find_light_field(
 def describe_in_child(function: str, path: str, arguments: dict[str, Any]) -> Any:
     """Call `function` (`module:function`) on `path` in a confined child process.
 
-    Returns its result as parsed JSON.
+    Return its result as parsed JSON.
     """
     whole = Path(path).absolute()
     count = sum(1 for _ in whole.rglob("*")) if whole.is_dir() else 1
@@ -84,17 +84,17 @@ def describe_in_child(function: str, path: str, arguments: dict[str, Any]) -> An
 
 
 def confine_recording(recording: R, path: str) -> R:
-    """Return the recording that a child process described, for child processes alone to open.
+    """Return a recording that a child process described, marked for only child processes to open.
 
-    Raises MediaError if it lists a file that is neither `path` nor inside it: a crafted file may
-    have taken over the child, which must not choose the files that are opened later.
+    Raises MediaError if the recording lists a file that is neither `path` nor inside it: a crafted
+    file may have taken over the child, which must not choose the files that are opened later.
     """
     whole = Path(path).absolute()
     for file in recording.list_paths():
         if Path(file) != whole and whole not in Path(file).parents:
             raise MediaError(
-                f"found the name of another file, {file}, in {whole}, expected an intact light "
-                "field; do not open it with other programs"
+                f"{whole} refers to {file}, a file outside it, and may be malicious; do not open "
+                "it with other programs"
             )
     return recording.model_copy(update={"url": ""}).with_sandbox(True)
 
@@ -109,7 +109,7 @@ def open_frames(
 ) -> Source:
     """Return a reader of single frames that caches the last `cache` of them.
 
-    Set `apart` if the wanted frames are far from each other, so that the reader seeks each one.
+    Set `apart` if the wanted frames are far apart, so that the reader seeks to each one.
     """
     if isinstance(recording, LightField):
         return ViewReader(recording, cache=cache, threads=threads)

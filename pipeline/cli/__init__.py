@@ -1,1 +1,1 @@
-"""The command line: the module of a command parses options, calls the library and prints."""
+"""The command line: each command's module parses options, calls the library and prints."""

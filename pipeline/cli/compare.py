@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     type=click.Choice(["side", "wipe", "difference"]),
     default="side",
     show_default=True,
-    help="Side by side, a moving divider (wipe), or A, B and their difference times 8.",
+    help="Side by side, with a moving divider (wipe), or A, B and their difference times 8.",
 )
 @click.option("--labels", metavar="A,B[,C]", help="Default: the names of the files.")
 @click.option(

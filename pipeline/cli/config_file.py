@@ -1,14 +1,14 @@
-"""Read defaults of options from a file, `pipeline.toml`, with one table per command.
+"""Read default option values from a file, `pipeline.toml`, with one table per command.
 
     [run]
     codec = "libx265"
     crf = 18
 
-The command line wins over a variable (PIPELINE_RUN_CRF=18), a variable over the file, and the file
-over the option's default. The file is `--config FILE` or PIPELINE_CONFIG. Without these, two files
-are read: ./pipeline.toml, which wins, and the user's own file, such as
-~/.config/crossnetpp-pipeline/pipeline.toml. `plan` also reads the table of `run`, so that it shows
-what a run would do.
+The command line takes precedence over environment variables (PIPELINE_RUN_CRF=18), these over the
+file, and the file over the option's default. The file is `--config FILE` or PIPELINE_CONFIG. If
+neither is set, two files are read: ./pipeline.toml, which takes precedence, and the user's own
+file, such as ~/.config/crossnetpp-pipeline/pipeline.toml. `plan` also reads the table of `run`, so
+that it shows what a run would do.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from pipeline.errors import InputError
 from pipeline.paths import describe_special, read_limited
 
 FILE_NAME = "pipeline.toml"
-VARIABLE_PREFIX = "PIPELINE"  # prefix of the variables PIPELINE_<COMMAND>_<OPTION>
+VARIABLE_PREFIX = "PIPELINE"  # of the environment variables PIPELINE_<COMMAND>_<OPTION>
 _MOST_BYTES = 16_000_000
 SHARED_TABLES = {"plan": "run"}  # command -> another command whose defaults it shares
 
-# Options that a file in the current folder must not set, because a stranger may have written it.
-# They decide what is replaced, where data are written or processed, and what is trusted or run.
+# Options that a file in the current folder must not set, because the file may be untrusted. These
+# options decide what is replaced, where data are written or processed, and what is trusted or run.
 DANGEROUS = frozenset(
     {
         *("force", "output", "out", "report", "save", "contact_sheet", "sandbox", "plan"),
@@ -54,7 +54,7 @@ class ConfigurationFile:
 
 
 class Configuration:
-    """The defaults in a file.
+    """The default option values in a configuration file.
 
     Raises InputError if the file is invalid, or if one of its tables is not named after a command.
     """
@@ -68,7 +68,7 @@ class Configuration:
         for table in self._tables:
             if table not in commands:
                 raise InputError(
-                    f"found [{table}] in {path}, expected the name of a command"
+                    f"found [{table}] in {path}; expected the name of a command"
                     f"{suggest(table, commands) or '; see `pipeline --help`'}"
                 )
 
@@ -77,8 +77,8 @@ class Configuration:
     ) -> Defaults:
         """Return a command's defaults by parameter name; `load` returns a command by its name.
 
-        Raises InputError if the file sets an option that the command does not have, that takes no
-        single value, or that a file in the current folder must not set.
+        Raises InputError if the file sets an option that the command does not have, gives it more
+        than a single value, or sets one that a file in the current folder must not set.
         """
         name = command.name or ""
         defaults = self._read_table(name, command)
@@ -91,7 +91,7 @@ class Configuration:
         return defaults
 
     def describe_use(self, defaults: Defaults) -> str | None:
-        """Return a note that lists the defaults if the user did not choose the file, else None."""
+        """Return a note that lists the defaults, or None without any or if the file was chosen."""
         if self._is_chosen or not defaults:
             return None
         names = sorted(self._names[name] for name in defaults)
@@ -99,7 +99,7 @@ class Configuration:
 
     def _read_table(self, name: str, command: click.Command) -> Defaults:
         """Return the table for a command, with parameter names as keys."""
-        # keys are spelled as on the command line: the parameter of --json has another name
+        # keys are spelled as on the command line, because parameters such as --json's differ
         parameters = {
             flag.removeprefix("--").replace("-", "_"): parameter.name
             for parameter in command.params
@@ -113,19 +113,18 @@ class Configuration:
             parameter_name = parameters.get(key.replace("-", "_"))
             if parameter_name is None:
                 raise InputError(
-                    f"found {key} under [{name}] in {self._path}, expected an option of "
+                    f"found {key} under [{name}] in {self._path}; expected an option of "
                     f"`pipeline {name}`{suggest(key, parameters) or '; see its --help'}"
                 )
             if isinstance(value, (dict, list)):
                 raise InputError(
-                    f"found {key} = {value!r} under [{name}] in {self._path}, expected one value; "
-                    "write it as on the command line"
+                    f"found {key} = {value!r} under [{name}] in {self._path}; expected a single "
+                    "value, written as on the command line"
                 )
             if not self._is_chosen and _is_dangerous(key.replace("-", "_"), str(value)):
                 raise InputError(
-                    f"found {key} under [{name}] in {self._path} of this folder, expected it on "
-                    f"the command line or in a file that you name; pass --config {self._path} if "
-                    "the file is yours"
+                    f"{self._path} in this folder must not set {key}, under [{name}]; set it on "
+                    f"the command line, or pass --config {self._path} if you trust the file"
                 )
             self._names[parameter_name] = key
             # pass text, so that the option parses and checks it
@@ -138,44 +137,43 @@ def _is_dangerous(name: str, value: str) -> bool:
     if name == "adapt":
         from pipeline.adaptation.request import names_file  # only here: few files set adapt
 
-        return names_file(value)  # such a file holds weights, like that of --model
+        return names_file(value)  # such a file contains weights, like a file for --model
     return name in DANGEROUS
 
 
 def read_tables(path: Path) -> dict[str, dict[str, Any]]:
     """Return the tables in a TOML file.
 
-    Raises InputError if the file cannot be read, or if it contains anything but tables.
+    Raises InputError if the file cannot be read, or if it contains anything except tables.
     """
     if describe_special(str(path)) in ("device", "terminal"):
-        raise InputError(f"found the device {path}, expected a TOML file; check --config")
+        raise InputError(f"{path} is a device; expected a TOML file: check --config")
     try:
         data = tomllib.loads(read_limited(path, _MOST_BYTES).decode())
     except OSError as error:
         raise InputError(
-            f"found no readable configuration at {path} ({error.strerror}), expected a TOML file; "
-            "check --config or PIPELINE_CONFIG"
+            f"cannot read the configuration file {path} ({error.strerror}); check --config or "
+            "PIPELINE_CONFIG"
         ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"found no TOML in {path} ({error}), expected lines such as crf = 18 under [run]; "
+            f"{path} is not valid TOML ({error}); expected lines such as crf = 18 under [run]: "
             "correct that line"
         ) from error
 
     for name, table in data.items():
         if not isinstance(table, dict):
             raise InputError(
-                f"found {name} outside a table in {path}, expected it under a heading such as "
-                "[run]; add the heading above it"
+                f"{name} is outside any table in {path}; add a heading such as [run] above it"
             )
     return data
 
 
 def find_configurations(path: str | None) -> list[ConfigurationFile]:
-    """Return the files to read; later files win over earlier ones.
+    """Return the files to read; later files take precedence over earlier ones.
 
-    These are `path` alone or, without `path`, those of the user's own file and ./pipeline.toml that
-    exist.
+    With `path`, it is the only one. Otherwise, these are the user's own file and ./pipeline.toml,
+    if they exist.
     """
     if path:
         return [ConfigurationFile(Path(path), is_chosen=True)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     "--scale",
     type=click.Choice(["1", "2", "4", "8"]),
     required=True,
-    help="Factor of the reduction; 1 keeps the size, for key frames (--every).",
+    help="Reduction factor; 1 keeps the size, for key frames (--every).",
 )
 @click.option(
     "-o",
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 )
 @click.option("--every", type=int, default=1, show_default=True, help="Keep only every N-th frame.")
 @click.option("--codec", help="Encoder; default: libx264 (10 bits: libx265), lossless.")
-@click.option("--crf", type=float, help="Constant quality of the encoder; default: 0, lossless.")
-@click.option("--pix-fmt", help="Pixel format; default: HR's depth, without chroma subsampling.")
+@click.option("--crf", type=float, help="Constant-quality value; default: 0, lossless.")
+@click.option("--pix-fmt", help="Pixel format; default: HR's bit depth, no chroma subsampling.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @QUIET_OPTION
 @JSON_OPTION

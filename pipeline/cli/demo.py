@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace the files of an earlier demo.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress or notes on stderr.")
 def demo(folder: Path, force: bool, quiet: bool) -> None:
-    """Shrink a bundled clip, restore it with every 15th frame as a reference, and compare."""
+    """Downscale a bundled clip, enhance it with every 15th frame as a reference, and compare."""
     from pipeline.tools.demo import make_demo
 
     demonstration = make_demo(folder, force=force, quiet=quiet)
@@ -35,7 +35,7 @@ def demo(folder: Path, force: bool, quiet: bool) -> None:
 
 
 def print_table(demonstration: Demonstration) -> None:
-    """Print a table with a row of figures for each contender."""
+    """Print a table with a row of measurements for each contender."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""`pipeline doctor`: print the checks of this machine."""
+"""`pipeline doctor`: check this machine and print the results."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _MODEL_OPTION = click.option(
     default="fast",
     show_default=True,
     type=PathOrWord(("fast", "fast-recorded", "paper")),
-    help="fast, paper, or a file of weights.",
+    help="fast, fast-recorded, paper, or a weights file.",
 )
 _ENGINE_OPTION = click.option(
     "--engine",
@@ -38,7 +38,7 @@ _ENGINE_OPTION = click.option(
 def engines() -> None:
     """Build, list, test and time the engines that run the network on this machine.
 
-    `pipeline run` builds and tests what it needs. These commands do so before a run, and show what
+    `pipeline run` builds and tests what it needs. These commands do so in advance, and show what
     has been built.
     """
 
@@ -64,7 +64,7 @@ def engines() -> None:
     type=click.Choice(["uint8", "uint16"]),
     default="uint8",
     show_default=True,
-    help="Type of the pixels.",
+    help="Pixel type.",
 )
 @click.option(
     "-o",
@@ -76,8 +76,8 @@ def engines() -> None:
 def export(model: str, scale: str, precision: Precision, pixels: PixelType, out: Path) -> None:
     """Export the network as ONNX files (opset 18, any size), and compare them with PyTorch.
 
-    The graphs convert pixels to pixels. `fast` has two: one runs once for each reference, the
-    other for every frame.
+    The graphs take pixels and return pixels. `fast` has two: one that runs once per reference, and
+    one that runs for every frame.
     """
     from pipeline.tools.engines import export_network
 
@@ -111,9 +111,9 @@ def build(
     cluster: bool,
     address: str | None,
 ) -> None:
-    """Build, test and time engines as a first run would, and choose the engine for `auto` again.
+    """Build, test and time engines as a first run would, and choose again the engine for `auto`.
 
-    The exit status is 1 if a build with --target, --cluster or --address fails.
+    The exit status is 1 if a build with --target, --cluster or --address fails, else 0.
     """
     if targets is not None:
         from pipeline.tools.engines import cross_build
@@ -140,7 +140,7 @@ def build(
 def verify(context: click.Context, model: str, names: tuple[str, ...]) -> None:
     """Test engines against PyTorch again; those that pass leave quarantine.
 
-    The exit status is 1 if an engine fails.
+    The exit status is 1 if an engine fails, else 0.
     """
     from pipeline.tools.engines import open_registry, retest_engines
 
@@ -213,7 +213,7 @@ def bench(
 
 
 def _print_outcomes(outcomes: Iterable[Outcome]) -> bool:
-    """Print each outcome as soon as it is known, and return whether none is a failure."""
+    """Print each outcome as soon as it is known, and return whether all were successful."""
     succeeded = True
     for outcome in outcomes:
         print_text(outcome.text)

@@ -1,4 +1,4 @@
-"""Write help pages: commands in groups, options in sections, examples, suggestions for typos."""
+"""Write help pages: grouped commands, options in sections, examples, and hints for typos."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import click
 
-# Heading -> commands. Commands that are in none of the groups are listed under the last heading.
+# Heading -> commands. Commands that are in no group are listed under the last heading.
 GROUPS = {
     "Enhance": ("run", "plan", "ui", "submit", "status"),
     "Inspect": ("report", "compare", "look", "evaluate", "verify", "probe"),
@@ -47,7 +47,7 @@ EXAMPLES = {
     "completion": ('eval "$(pipeline completion bash)"',),
 }
 
-# Greatest number of options that a help page shows without dividing them into sections.
+# Largest number of options that a help page shows without dividing them into sections.
 FEW_OPTIONS = 12
 
 # Parameters under "Output and logging" that are not settings of a run.

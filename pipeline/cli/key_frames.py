@@ -1,4 +1,4 @@
-"""`pipeline keyframes`: write the frames of a recording that help most as references."""
+"""`pipeline keyframes`: write the frames of a recording that would help most as references."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     "--count",
     type=click.IntRange(1, 1000),
     metavar="N",
-    help="Number of key frames; default: as many as help noticeably.",
+    help="Number of key frames; default: as many as make a noticeable difference.",
 )
 @click.option(
     "--every",
     type=float,
     metavar="SECONDS",
-    help="Choose the best frame from every SECONDS seconds of each scene.",
+    help="Choose the best frame from each SECONDS-long part of every scene.",
 )
 @click.option("--at", metavar="TIMES", help="Take the frames at these times, such as 12.5,40.")
 @click.option("--i-frames", is_flag=True, help="Take the video stream's own key frames.")
@@ -63,8 +63,8 @@ def keyframes(
 ) -> None:
     """Write a folder of pictures: the frames of INPUT that would help most as references.
 
-    Enlarge or restore the pictures with another program, keep their names, and pass the folder to
-    `pipeline run INPUT --ref-stream FOLDER`.
+    Enlarge or restore the pictures with another program without renaming them, and pass the folder
+    to `pipeline run INPUT --ref-stream FOLDER`.
     """
     from pipeline.progress import make_reporter
     from pipeline.tools.key_frames import Selection, describe_key_frames, write_key_frames

@@ -1,4 +1,4 @@
-"""`pipeline convert` and `pipeline look`: convert light fields, and show them in pictures."""
+"""`pipeline convert` and `pipeline look`: convert light fields, and show them as pictures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def convert(
     as_json: bool,
     **grid: Any,
 ) -> None:
-    """Convert the light field LF to another layout without loss, and compare every view."""
+    """Convert the light field LF to another layout without loss, and check every view."""
     from pipeline.errors import count_items
     from pipeline.progress import make_reporter
     from pipeline.tools.convert import convert_light_field
@@ -74,7 +74,7 @@ def convert(
     "--line",
     type=int,
     metavar="Y",
-    help="Line of the views that the epipolar-plane image shows; default: the middle.",
+    help="Pixel row of the views that the epipolar-plane image shows; default: the middle.",
 )
 @click.option(
     "--refocus",
@@ -100,7 +100,7 @@ def look(
     quiet: bool,
     **grid: Any,
 ) -> None:
-    """Show the light field LF in pictures: a contact sheet, and others that options select."""
+    """Show the light field LF as pictures: a contact sheet, and others that the options select."""
     from pipeline.progress import make_reporter
     from pipeline.tools.look import LookOptions, parse_disparities, write_pictures
 

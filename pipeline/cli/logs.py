@@ -1,6 +1,6 @@
 """Write log lines to stderr: JSON objects with PIPELINE_LOG=json, text with PIPELINE_LOG=text.
 
-A JSON object has keys for the run, segment, attempt and node of its event, if these are known.
+A JSON object has keys for the run, segment, attempt and node of the event, as far as known.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command `pipeline`: a group that imports a subcommand only when it is called."""
+"""The command `pipeline`: a group that imports each subcommand only when it is called."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from pipeline.cli.words import print_text
 from pipeline.errors import Interrupted, PipelineError, describe_os_error
 from pipeline.paths import check_encodable, redact_text
 
-# Command -> (module and name of its click command, its line in the help).
+# Command -> (module:name of its click command, its line in the help).
 COMMANDS = {
     "run": ("pipeline.cli.run:run", "Enhance a recording with its high-resolution reference."),
     "submit": ("pipeline.cli.submit:submit", "Start `run` on a Ray cluster, and follow it."),
@@ -41,27 +41,27 @@ COMMANDS = {
     "evaluate": ("pipeline.cli.evaluate:evaluate", "Measure an output against its ground truth."),
     "report": ("pipeline.cli.pages:report", "Write a page about a finished run."),
     "compare": ("pipeline.cli.compare:compare", "Show recordings side by side in one clip."),
-    "keyframes": ("pipeline.cli.key_frames:keyframes", "Write the frames worth enhancing by hand."),
+    "keyframes": ("pipeline.cli.key_frames:keyframes", "Pick the frames worth enhancing by hand."),
     "degrade": ("pipeline.cli.degrade:degrade", "Make a low-resolution copy of a recording."),
     "convert": ("pipeline.cli.light_field:convert", "Convert a light field to another layout."),
-    "look": ("pipeline.cli.light_field:look", "Show a light field in pictures."),
+    "look": ("pipeline.cli.light_field:look", "Show a light field as pictures."),
     "adapt": ("pipeline.cli.train:adapt", "Adapt the weights to a camera."),
     "train": ("pipeline.cli.train:train", "Train a network on your own recordings."),
     "engines": ("pipeline.cli.engines:engines", "Build, list, test and time engines."),
     "doctor": ("pipeline.cli.doctor:doctor", "Check what a run needs on this machine."),
     "completion": ("pipeline.cli.completion:completion", "Print a completion script for a shell."),
-    "ui": ("pipeline.cli.pages:ui", "Open a web page that does the same without a command line."),
+    "ui": ("pipeline.cli.pages:ui", "Enhance recordings on a web page instead."),
     "demo": ("pipeline.cli.demo:demo", "Enhance a bundled sample clip."),
 }
 
-# Keys of the context's meta, which a subcommand's context shares with the group's.
+# Keys of `Context.meta`, which the group's context shares with the subcommand's.
 CONFIG_FILES = "pipeline.config.files"
 CONFIG = "pipeline.config"
 DEBUG = "pipeline.debug"
 
 
 class LazyGroup(click.Group):
-    """A group that loads subcommands by name and reports every PipelineError in one line."""
+    """A group that loads subcommands by name and reports each PipelineError in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, in the order of the table."""
@@ -81,7 +81,7 @@ class LazyGroup(click.Group):
                 command.params.append(option)
 
         if cmd_name in SHARED_TABLES:
-            # `plan` reads the variables of `run`, so that it shows what a run would do
+            # `plan` reads the environment variables of `run`, so that it shows what a run would do
             prefix = f"{VARIABLE_PREFIX}_{SHARED_TABLES[cmd_name].upper()}"
             command.context_settings = {"auto_envvar_prefix": prefix}
         return with_sections(command)
@@ -100,9 +100,9 @@ class LazyGroup(click.Group):
         return name, command, rest
 
     def _find_defaults(self, ctx: click.Context, command: click.Command) -> Defaults:
-        """Return the defaults in all configuration files.
+        """Return the defaults from all configuration files.
 
-        Report those from a file in the current folder that the user did not choose.
+        Print a note about those from a file in the current folder that the user did not choose.
         """
         defaults: Defaults = {}
         for configuration in ctx.meta.get(CONFIG, ()):
@@ -134,7 +134,7 @@ class LazyGroup(click.Group):
         try:
             return super().main(*args, **kwargs)
         except OSError as error:
-            # the help cannot be written: `invoke` reports all errors of commands
+            # the help could not be written; `invoke` reports the errors of all commands
             if error.errno is None:
                 raise
             described = describe_os_error(error)
@@ -142,12 +142,12 @@ class LazyGroup(click.Group):
             sys.exit(described.exit_status)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Parse the arguments of the group; usage errors get printable messages."""
+        """Parse the group's arguments, and make the messages of usage errors printable."""
         with printable_usage_errors():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the subcommand; report an error for users in one line, and set the exit status."""
+        """Run the subcommand; report a user-facing error in one line, and set the exit status."""
         if os.environ.get("NO_COLOR"):
             ctx.color = False
 
@@ -157,7 +157,7 @@ class LazyGroup(click.Group):
             with printable_usage_errors():
                 return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # click handles the end of the program that reads stdout
+            raise  # click handles the exit of the program that reads stdout
         except KeyboardInterrupt:
             error: PipelineError = Interrupted("interrupted; run the same command again")
         except PipelineError as raised:
@@ -192,7 +192,7 @@ def printable_usage_errors() -> Iterator[None]:
 def print_traceback(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Print the traceback of a programming error without control characters."""
+    """Print the traceback of a programming error, with control characters removed."""
     lines = traceback.format_exception(kind, error, trace)
     print_text("".join(lines), err=True, end="")
 
@@ -200,21 +200,21 @@ def print_traceback(
 def open_closed_streams() -> None:
     """Open the null device in place of closed standard streams.
 
-    Otherwise the next file to be opened would get the number of a standard stream, and libraries
-    would print into that file.
+    Otherwise, the next file to be opened would get the file descriptor of a standard stream, and
+    libraries would print into that file.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            null = os.open(os.devnull, os.O_RDWR)  # the lowest free number
+            null = os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
             os.set_inheritable(null, True)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def discard_unwritten_lines() -> None:
-    """Discard text that stderr cannot take, because Python would exit with status 120 otherwise."""
+    """Discard text that stderr cannot take; otherwise, Python would exit with status 120."""
     try:
         sys.stderr.flush()
     except (OSError, ValueError):
@@ -222,9 +222,9 @@ def discard_unwritten_lines() -> None:
 
 
 def escape_unknown_characters() -> None:
-    """Let standard output escape characters that its encoding lacks, as standard error does.
+    """Make standard output escape characters that its encoding lacks, as standard error does.
 
-    A file or pipe on Windows has the encoding of the region, which lacks most scripts.
+    On Windows, files and pipes use the region's code page, which lacks most scripts.
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -277,11 +277,11 @@ def _find_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 
 
 def _exit_during_native_code(error: PipelineError) -> None:
-    """End the process at once if the interpreter's own shutdown may crash.
+    """Exit the process at once if the interpreter's own shutdown could crash.
 
-    That is the case while a stage is inside native code, which cannot be stopped and would return
-    to an interpreter that is shutting down, and after an interruption with Ray, which may cause
-    segmentation faults. All cleanup has been done by then.
+    It could while a stage is running native code, which cannot be stopped and would return to an
+    interpreter that is shutting down, and after an interrupt with Ray, which may cause segmentation
+    faults. All cleanup is done by then.
     """
     running = any(thread.name.startswith("pipeline-") for thread in threading.enumerate())
     if running or (isinstance(error, Interrupted) and "ray" in sys.modules):
@@ -305,7 +305,7 @@ def _exit_during_native_code(error: PipelineError) -> None:
     expose_value=False,
     is_eager=True,
     callback=_find_config,
-    help="File of default options; default: PIPELINE_CONFIG, or ./pipeline.toml and your own.",
+    help="File of option defaults; default: PIPELINE_CONFIG, or ./pipeline.toml and your own.",
 )
 @click.option(
     "--version",
@@ -321,8 +321,8 @@ def main() -> None:
     The exit status is 0 if the output is complete and verified, 2 if the input is wrong, 1 if the
     run failed, and 130 if it was interrupted (run the same command again to resume).
 
-    An option wins over a variable (PIPELINE_RUN_CRF=18), a variable over pipeline.toml (crf = 18
-    under [run]), and the file over the option's default.
+    An option takes precedence over an environment variable (PIPELINE_RUN_CRF=18), a variable over
+    pipeline.toml (crf = 18 under [run]), and the file over the option's default.
     """
     if "PIPELINE_LOG" in os.environ:
         from pipeline.cli.logs import configure_logging

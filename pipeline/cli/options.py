@@ -1,6 +1,6 @@
-"""Make click options from the options that the fields in `pipeline.schema.settings` state.
+"""Make click options from the options that the fields in `pipeline.schema.settings` declare.
 
-The settings, and with them pydantic, are imported only for commands that have such options.
+The settings, and thus pydantic, are imported only for commands that have such options.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ QUIET_OPTION = click.option(
     "-q", "--quiet", is_flag=True, help="Show no progress or notes on stderr."
 )
 
-_PIPED = "pipeline.piped"  # key of the paths of recordings that came through a pipe
+_PIPED = "pipeline.piped"  # context key of the copies of recordings that came through a pipe
 
 # Option -> words that shell completion suggests; the option accepts others, too.
 _SUGGESTED = {
@@ -60,7 +60,7 @@ class PathOrWord(click.Path):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return the words that begin with `incomplete`; add files if none does or it is empty."""
+        """Return the words that begin with `incomplete`; add files if none do or it is empty."""
         words = [word for word in self._words if word.startswith(incomplete)]
         files = [] if words and incomplete else super().shell_complete(ctx, param, incomplete)
         return [*map(CompletionItem, words), *files]
@@ -100,8 +100,8 @@ MANIFEST_OPTION = click.option(
 
 
 def list_given(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that are set, which apply to all inputs of a batch."""
-    # `is not False`, because --crf 0 equals False and must stay
+    """Return the options that are set; in a batch, they apply to all inputs."""
+    # `is not False`, because the 0 of --crf 0 equals False but must be kept
     return {
         name: value for name, value in values.items() if value is not None and value is not False
     }
@@ -141,7 +141,7 @@ def click_option(field: OptionField) -> Callable[[Command], Command]:
     """Return the decorator that adds the option for `field` to a command."""
     if field.kind is bool:
         is_pair = "/" in field.flags[0]
-        # None, not False, so that a manifest or a configuration file may still set a pair of flags
+        # None, not False, so that a manifest or a configuration file can still set a flag pair
         default = None if is_pair else False
         return click.option(
             *field.flags, field.name, is_flag=True, default=default, help=field.option.help
@@ -173,7 +173,7 @@ def grid_options(command: Command) -> Command:
 
 
 def settings_options(command: Command) -> Command:
-    """Add every option that determines a plan to a command."""
+    """Add every option that a plan may depend on to a command."""
     from pipeline.schema.options import list_options
     from pipeline.schema.settings import OPTION_GROUPS
 

@@ -1,4 +1,4 @@
-"""The commands about pages: `pipeline report` writes one, and `pipeline ui` serves one."""
+"""The commands for web pages: `pipeline report` writes one, and `pipeline ui` serves one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from pipeline.cli.options import FILE, QUIET_OPTION
 from pipeline.cli.words import print_address, print_text
 
-PORT = 8765  # of the page of `pipeline ui`
+PORT = 8765  # on which `pipeline ui` serves its page
 
 
 @click.command()
@@ -26,7 +26,7 @@ PORT = 8765  # of the page of `pipeline ui`
     "--ground-truth",
     metavar="HR",
     type=FILE,
-    help="Original recording, to measure the PSNR and SSIM of OUT.",
+    help="Original HR recording, against which the PSNR and SSIM of OUT are measured.",
 )
 @click.option(
     "--plan", metavar="FILE", type=FILE, help="Plan of the run; default: the .plan.json beside OUT."
@@ -36,9 +36,9 @@ PORT = 8765  # of the page of `pipeline ui`
 def report(
     run: str, page: str | None, ground_truth: str | None, plan: str | None, force: bool, quiet: bool
 ) -> None:
-    """Write an HTML page with pictures and figures of a finished run.
+    """Write an HTML page with pictures and measurements of a finished run.
 
-    OUT is the output of a run, or its .plan.json. The page is one file, which loads no others.
+    OUT is the output of a run, or its .plan.json. The page is a single file that loads no others.
     """
     from pipeline.report.checks import check_page_path, find_output
 
@@ -60,13 +60,13 @@ def report(
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=PORT,
     show_default=True,
-    help="Port to listen at; 0 takes any free one.",
+    help="Port to listen on; 0 picks any free port.",
 )
 @click.option(
     "--open/--no-open", "opens", default=True, help="Open the page in a browser (default)."
@@ -75,7 +75,7 @@ def report(
     "--folder",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Folder of the jobs and their files; default: one in your own data folder.",
+    help="Folder for the jobs and their files; default: one in your user data folder.",
 )
 @click.option(
     "--token",
@@ -84,11 +84,11 @@ def report(
     help="Require a token on this computer, too; for computers with several users.",
 )
 def ui(host: str, port: int, opens: bool, folder: Path | None, needs_token: bool) -> None:
-    """Serve a web page on which recordings are enhanced without a command line.
+    """Serve a web page for enhancing recordings without the command line.
 
-    It is open to this computer only. With another --host, its address contains a token, without
-    which it answers nobody. Stop it with Ctrl-C: a run at work keeps what is done, and the page
-    resumes it the next time.
+    Only this computer can open the page. With another --host, the page's address contains a token,
+    without which the page answers no request. Stop it with Ctrl-C: a run in progress keeps what is
+    done, and can be resumed on the page the next time.
     """
     from pipeline.interrupt import Interrupts
     from pipeline.runs.preview import find_page_folder

@@ -89,8 +89,8 @@ def print_plans(
 
     if save is not None and "{stem}" not in save and not Path(save).is_dir():
         raise InputError(
-            f"found --save {save} for several inputs, expected an existing folder or a pattern "
-            "such as 'plans/{stem}.json'; create the folder first"
+            f"--save {save} is not a place for several plans; pass an existing folder, or a "
+            "pattern such as 'plans/{stem}.json'"
         )
     with read_shared_pipes(entries, progress.note) as readable:
         items = [_plan_entry(entry, progress, save, show=not as_json) for entry in readable]
@@ -102,12 +102,12 @@ def print_plans(
         print_text(describe_plans(items))
     if failed:
         raise PipelineError(
-            f"{failed} of {len(items)} inputs cannot be run; correct the errors that are listed"
+            f"{failed} of {len(items)} inputs cannot be run; correct the listed errors"
         )
 
 
 def _plan_entry(entry: Entry, progress: Reporter, save: str | None, *, show: bool) -> PlanResult:
-    """Return the plan of one of many inputs or why there is none; print the plan if `show`."""
+    """Return one input's plan, or the reason why it has none; print the plan if `show` is set."""
     from pipeline.runs.result import PlanResult
 
     name = str(entry.given["input"])
@@ -129,7 +129,7 @@ def _plan_entry(entry: Entry, progress: Reporter, save: str | None, *, show: boo
 
 
 def _make_plan(settings: RunSettings, progress: Reporter) -> tuple[Plan, list[str]]:
-    """Return the plan of a run, made or loaded, and lines about its time and disk space."""
+    """Make or load the plan of a run; return it with lines about its time and disk space."""
     from deploy.speed import find_speed
     from pipeline.adaptation.request import use_adapted_file
     from pipeline.planning.cost_estimate import estimate_disk, estimate_seconds
@@ -157,7 +157,7 @@ def _make_plan(settings: RunSettings, progress: Reporter) -> tuple[Plan, list[st
 
 
 def _save_plan(made: Plan, save: str, settings: RunSettings) -> None:
-    """Write a plan; raises InputError if that would replace something that the run reads."""
+    """Save a plan; raises InputError if that would replace a file that the run reads."""
     from pipeline.paths import check_not_read
     from pipeline.schema.plan_file import save_plan
 

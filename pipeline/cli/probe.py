@@ -42,8 +42,8 @@ def probe(path: str, contact_sheet: str | None, as_json: bool, **grid: Any) -> N
 
     if contact_sheet:
         raise InputError(
-            f"found --contact-sheet for {path}, expected a light field; leave it out, or describe "
-            "the views with --layout and --grid"
+            f"--contact-sheet needs a light field, but none was detected in {path}; leave it out, "
+            "or describe the views with --layout and --grid"
         )
     clip = probe_clip(path)
     if as_json:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.schema.settings import ExecutionSettings, GridSettings
 
 
-# Options that --stream ignores if only a configuration file or a variable sets them.
+# Options that --stream ignores if they are set only in a configuration file or the environment.
 _NOT_OF_STREAMS = (
     *("codec", "quality", "crf", "preset"),
     *("runner", "placement", "address", "workers", "accelerator"),
@@ -87,9 +87,9 @@ def run(
 
     To resume a run that was stopped or killed, run the same command again.
 
-    Several inputs, a glob or a folder of videos, or a --manifest (columns or keys input, reference,
-    output and any option) form a batch. -o is then a folder or contains {stem}, and REF may contain
-    {stem}, too. Inputs that fail are listed in a file for --manifest.
+    Several inputs, a glob or a folder of videos, or a --manifest (with columns or keys input,
+    reference, output and any option) form a batch. -o is then a folder or contains {stem}, and REF
+    may contain {stem}, too. Inputs that fail are listed in a file for --manifest.
     """
     from pipeline.progress import make_reporter
     from pipeline.remote.pipes import read_piped_settings
@@ -109,7 +109,7 @@ def run(
         values |= dict.fromkeys(_list_defaults(_NOT_OF_STREAMS))
     if skip_existing and values["force"]:
         raise click.UsageError("--skip-existing cannot be combined with --force.")
-    # with --skip-existing, one input is a batch, too, because it may have no result
+    # with --skip-existing, even one input is a batch, because it may have no result
     several = is_batch(inputs, manifest, list_given(values)) or skip_existing or watch is not None
     settings = make_settings(values | {"input": inputs[0] if inputs else "-"})
     check_combination(
@@ -192,12 +192,12 @@ def check_watch(
     *,
     dry_run: bool,
 ) -> None:
-    """Raise UsageError if other options exclude --watch, or if one needs it and it is missing."""
+    """Raise UsageError if another option excludes --watch, or needs it and it is missing."""
     if watch is None and until_idle is not None:
         raise click.UsageError("--watch-until-idle needs --watch.")
     if until_idle is not None and not math.isfinite(until_idle):
         raise click.UsageError(
-            f"--watch-until-idle is {until_idle}, expected a finite number of seconds."
+            f"--watch-until-idle is {until_idle}; expected a finite number of seconds."
         )
     if watch is not None and (inputs or manifest is not None):
         raise click.UsageError("--watch cannot be combined with INPUT or --manifest.")
@@ -216,7 +216,7 @@ def check_combination(
     streams: bool = False,
     command: str | None = None,
 ) -> None:
-    """Raise UsageError or InputError if options exclude each other; no file is opened.
+    """Raise UsageError or InputError if options exclude each other, without opening any file.
 
     `read` lists the recordings that the run reads.
     """
@@ -236,7 +236,7 @@ def check_combination(
     if command is not None and not command.strip():
         raise click.UsageError("--exec needs a command.")
     if command is not None and "\0" in command:
-        raise click.UsageError("--exec cannot contain NUL.")
+        raise click.UsageError("--exec cannot contain NUL characters.")
     if output == "-" and command is not None:
         raise click.UsageError("-o - cannot be combined with --exec.")
     if output == "-" and several:
@@ -248,7 +248,7 @@ def check_combination(
 
 
 def _list_defaults(names: Sequence[str]) -> list[str]:
-    """Return those of the options that the command line does not set."""
+    """Return the names of those options that are not set on the command line."""
     context = click.get_current_context()
     given = click.core.ParameterSource.COMMANDLINE
     return [name for name in names if context.get_parameter_source(name) is not given]
@@ -256,18 +256,18 @@ def _list_defaults(names: Sequence[str]) -> list[str]:
 
 def _open_stdout() -> BinaryIO:
     """Return stdout as a binary stream; raises InputError if the program was started without it."""
-    # typeshed does not say that stdout may be missing
+    # typeshed does not declare that stdout may be None
     stdout: TextIO | None = sys.stdout
     if stdout is None:
         raise InputError(
-            "found no stdout for -o -, expected a program or a file to read it; add > out.mkv, or "
-            "try -o FILE"
+            "-o - needs stdout, but this program was started without it; redirect stdout with "
+            "> out.mkv, or try -o FILE"
         )
     return stdout.buffer
 
 
 def _report_run(name: str, progress: BatchReporter, work: Callable[[], RunResult]) -> RunResult:
-    """Do the `work` of a run, report its beginning and end, and return its result."""
+    """Call `work` to perform a run, report its beginning and end, and return its result."""
     progress.begin_input(name)
     try:
         result = work()
@@ -368,7 +368,7 @@ def _watch(
 def _print_batch(result: BatchResult, interrupted: Interrupted | None, *, as_json: bool) -> None:
     """Print the result of a batch.
 
-    Raises `interrupted` if it is not None, or PipelineError if an input or a command of --exec
+    Raises `interrupted` if it is not None, or PipelineError if an input or an --exec command
     failed.
     """
     if as_json:
@@ -379,7 +379,7 @@ def _print_batch(result: BatchResult, interrupted: Interrupted | None, *, as_jso
     if interrupted is not None:
         raise interrupted
     if result.failed:
-        advice = "the list for --manifest cannot be written"
+        advice = "the list for --manifest could not be written"
         if result.failed_list:
             advice = f"to try again, pass --manifest {result.failed_list}"
         raise PipelineError(f"{result.failed} of {len(result.items)} inputs failed; {advice}")
@@ -387,10 +387,10 @@ def _print_batch(result: BatchResult, interrupted: Interrupted | None, *, as_jso
 
 
 def _check_commands(results: Sequence[RunResult]) -> None:
-    """Raise PipelineError if the command of --exec failed for an output."""
+    """Raise PipelineError if the --exec command failed for an output."""
     failed = [result for result in results if result.exec_status]
     if failed:
         raise PipelineError(
-            f"the command of --exec failed for {len(failed)} of {len(results)} outputs, first with "
+            f"the --exec command failed for {len(failed)} of {len(results)} outputs, first with "
             f"status {failed[0].exec_status} for {failed[0].output}; the outputs are complete"
         )

@@ -12,7 +12,7 @@ from pipeline.cli.words import print_json, print_text
 @click.argument("run", metavar="RUN", type=FILE)
 @JSON_OPTION
 def status(run: str, as_json: bool) -> None:
-    """Show the progress of a run; RUN is its output, a path or URL."""
+    """Show the progress of a run; RUN is the path or URL of its output."""
     from pipeline.tools.status import describe_status, read_status
 
     found = read_status(run)

@@ -84,14 +84,14 @@ def check_arguments(arguments: tuple[str, ...]) -> None:
             values = context.params
     except click.exceptions.Exit:
         raise InputError(
-            "--help cannot be submitted, expected the arguments of a run; see `pipeline run --help`"
+            "--help cannot be submitted; pass the arguments of a run, or see `pipeline run --help`"
         ) from None
     if not values["inputs"] and not values["manifest"]:
-        raise InputError("found no INPUT, expected at least one; see `pipeline run --help`")
+        raise InputError("found no INPUT; pass at least one, or see `pipeline run --help`")
     if values["stream"] is not None:
         raise InputError(
-            "found --stream for a job, expected -o FILE, because no program reads the stdout of a "
-            "job; leave --stream out"
+            "--stream cannot be submitted, because no program reads the stdout of a job; pass "
+            "-o FILE instead"
         )
 
     chosen = {name: value for name, value in values.items() if name in RunSettings.model_fields}

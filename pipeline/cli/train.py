@@ -1,4 +1,4 @@
-"""`pipeline train` and `pipeline adapt`: train a network on recordings, or on one camera."""
+"""`pipeline train` and `pipeline adapt`: train a network, or adapt one to a camera."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.cli.words import print_json, print_text
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="Weights file to write, .safetensors.",
+    help="Weights file to write (.safetensors).",
 )
 @click.option(
     "--set",
@@ -99,10 +99,10 @@ def adapt(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Train the weights on the key frames of INPUT, for all recordings of the same camera.
+    """Train the weights on the key frames of INPUT, for all recordings by the same camera.
 
-    Pass the file to `pipeline run --adapt`. Key frames that are held out from training decide
-    whether the result is better than the weights before; if not, nothing is written.
+    Pass the file to `pipeline run --adapt`. It is written only if the trained weights are better
+    than the original ones on key frames that were held out from training.
     """
     from pipeline.progress import make_reporter
     from pipeline.tools.adapt import adapt_to_camera
@@ -119,6 +119,6 @@ def adapt(
         print_json(made.model_dump_json())
     else:
         print_text(
-            f"{made.output}: {made.held_out_gain_db:+.2f} dB on key frames that were held out, "
+            f"{made.output}: {made.held_out_gain_db:+.2f} dB on held-out key frames, "
             f"after {made.steps} steps on {made.key_frames} key frames"
         )

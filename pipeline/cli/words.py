@@ -28,7 +28,7 @@ def print_text(
 ) -> None:
     """Print text without control characters and secrets in URLs, after `label` in `colour`.
 
-    The text goes to stdout or, with `err`, to stderr, where it is dropped if it cannot be written.
+    The text goes to stdout or, with `err`, to stderr, where failures to write are ignored.
     """
     start = click.style(make_printable(redact_text(label)), fg=colour) if label else ""
     line = start + make_printable(redact_text(str(text))) + end
@@ -46,7 +46,7 @@ def print_address(text: str) -> None:
 
 
 def print_json(text: str, *, end: str = "\n") -> None:
-    """Print JSON text without control characters, which are escaped, so its value stays exact."""
+    """Print JSON text with control characters escaped, which leaves its value unchanged."""
     click.echo(make_printable_json(text) + end, nl=False)
 
 
@@ -70,7 +70,7 @@ def describe_result(result: RunResult) -> str:
 
 
 def _describe_means(result: RunResult) -> str:
-    """Return the figures of plain up-sampling, and what the means leave out, as text."""
+    """Return the bicubic figures, and how many frames the means leave out, as text."""
     quality = result.quality
     if quality is None:
         return ""
@@ -106,15 +106,15 @@ def describe_batch(result: BatchResult) -> str:
 
 
 def describe_cost(made: Plan, speed: Speed | None, disk: int) -> list[str]:
-    """Return lines of text with the estimated time of a run, and the disk space that it needs."""
+    """Return lines of text with the estimated time of a run and the disk space that it needs."""
     from pipeline.progress import format_seconds
 
     if made.engine == "bicubic":
-        time = "no network runs: it takes as long as decoding and encoding"
+        time = "no network is used: the run takes as long as decoding and encoding"
     elif speed is None or made.expected_seconds is None:
         time = (
-            f"the time is unknown, as no speed of engine {made.engine} is recorded for this "
-            "machine: `pipeline engines build` measures it"
+            f"the time is unknown, because the speed of engine {made.engine} has not been measured "
+            "on this machine; `pipeline engines build` measures it"
         )
     else:
         fps = speed.pixels_per_second / math.prod(made.network_size)
@@ -127,7 +127,7 @@ def describe_cost(made: Plan, speed: Speed | None, disk: int) -> list[str]:
     free = shutil.disk_usage(folder).free
     return [
         time,
-        f"about {disk / 1e6:.3g} MB of disk in {folder} until the output is finished, "
+        f"about {disk / 1e6:.3g} MB of disk space in {folder} until the output is finished; "
         f"{free / 1e6:.3g} MB are free",
     ]
 
@@ -135,7 +135,7 @@ def describe_cost(made: Plan, speed: Speed | None, disk: int) -> list[str]:
 def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
     """Return a plan as a few lines of text, with the number of frames for each reason.
 
-    `cost` contains further lines, about its running time and disk space.
+    `cost` contains further lines about the running time and disk space.
     """
     from pipeline.schema.clip import LightField
 
@@ -147,7 +147,7 @@ def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
         f"({made.describe_enlargement()}), "
         f"{count_items(len(made.reference_map), 'frame')} in "
         f"{count_items(len(made.segments), 'segment')}",
-        f"  engine {made.engine}, model {made.model}, {count_items(made.batch, 'frame')} a batch",
+        f"  engine {made.engine}, model {made.model}, {count_items(made.batch, 'frame')} per batch",
         f"  {made.encoding.codec} crf {made.encoding.crf} {made.encoding.pix_fmt}",
         f"  references by {made.reference.select}: {reasons}",
     ]
@@ -199,7 +199,7 @@ def describe_plans(items: Sequence[PlanResult]) -> str:
 
 
 def _suggest_size(made: Plan) -> list[str]:
-    """Return a line that suggests the reference's size for the output, if it differs and fits."""
+    """Return a line that suggests the reference's size for the output, if possible and not used."""
     from pipeline.pairing.geometry import count_quarter_turns, swap_size
     from pipeline.schema.clip import LightField
     from pipeline.schema.frame_size import is_possible_size
@@ -212,11 +212,11 @@ def _suggest_size(made: Plan) -> list[str]:
         return []
     if made.reference.affine is not None or not is_possible_size(made.input, width, height):
         return []
-    return [f"for an output of {width}x{height}, as the reference, try --size reference"]
+    return [f"for an output of {width}x{height}, the reference's size, try --size reference"]
 
 
 def describe_clip(clip: Clip) -> str:
-    """Return a recording as a few lines of text: format, size, rate, colour and other streams."""
+    """Return a description of a recording: format, size, rate, colour and other streams."""
     from pipeline.schema.clip import VideoClip
 
     rate = f"{float(clip.frame_rate):.3f} fps" if clip.frame_rate else "no constant rate"

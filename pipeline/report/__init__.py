@@ -1,1 +1,1 @@
-"""The HTML report on a finished run: one self-contained page."""
+"""The HTML report about a finished run: one self-contained page."""

@@ -21,7 +21,7 @@ FRAME = (90, 90, 90)
 
 @dataclass(frozen=True)
 class KernelFigure:
-    """A picture of a kernel as a data URL, and a sentence about it."""
+    """A picture of a kernel as a data URL, and sentences about it."""
 
     address: str
     side: int
@@ -30,7 +30,7 @@ class KernelFigure:
 
 
 def draw_capture(capture: Capture | None) -> KernelFigure | None:
-    """Return the picture of a plan's kernel; None if the plan has no capture."""
+    """Return the figure of a plan's kernel, or None if the plan has no capture."""
     if capture is None:
         return None
     picture = draw_kernel(join_capture(capture))
@@ -58,12 +58,12 @@ def draw_kernel(kernel: NDArray[np.float64]) -> Picture:
 
 
 def describe_capture(capture: Capture) -> str:
-    """Return sentences about a kernel, its fit and the change of colours."""
+    """Return sentences about a kernel, its fit and the colour conversion."""
     count = len(capture.pairs)
     frames = "1 frame" if count == 1 else f"{count} frames"
     origin = {
-        "measured": f"The kernel was measured at {frames} whose instants the reference shows.",
-        "sensor": "The kernel was set to means of pixels.",
+        "measured": f"The kernel was measured on {frames} that the reference shows as well.",
+        "sensor": "The kernel was set to averages of pixels.",
         "file": "The kernel came from a file.",
         "bicubic": "The bicubic kernel explains the input.",
     }[capture.source]
@@ -74,10 +74,10 @@ def describe_capture(capture: Capture) -> str:
     )
     if capture.fits_db is not None and capture.bicubic_db is not None:
         text += (
-            " The reference, reduced with it, matches the input with a PSNR of "
+            " The reference, reduced with this kernel, matches the input with a PSNR of "
             f"{capture.fits_db:.1f} dB; with the bicubic kernel, the PSNR is "
             f"{capture.bicubic_db:.1f} dB."
         )
     if capture.colour is not None:
-        text += " The colours of the reference were converted to the input's."
+        text += " The reference's colours were converted to the input's."
     return text

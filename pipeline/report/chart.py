@@ -12,7 +12,7 @@ from markupsafe import Markup
 WIDTH = 960
 HEIGHT = 200
 
-# Margins, in which the numbers of the axes are shown.
+# Margins, which contain the axis labels.
 LEFT = 56
 RIGHT = 12
 TOP = 12
@@ -21,7 +21,7 @@ BOTTOM = 28
 
 @dataclass(frozen=True)
 class Curve:
-    """One line in a chart, in which None is a gap."""
+    """One line in a chart; a value of None is a gap."""
 
     name: str
     style: str
@@ -38,18 +38,18 @@ class Tick:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart in SVG units, in which it is WIDTH x HEIGHT, and the same chart as data."""
+    """A chart of WIDTH x HEIGHT in SVG units, and the same chart as data."""
 
     title: str
     unit: str
     lines: list[tuple[str, str, list[str]]]
-    """The name, style and SVG point lists of each curve; a new list starts after every gap."""
+    """Each curve's name, style and SVG point lists; a new list starts after every gap."""
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     switches: list[float]
     marks: list[Tick]
     data: Markup
-    """The chart as JSON: its frames and curves, and its times, switches and marks in seconds."""
+    """The chart as JSON: frames and curves, with times, switches and marks in seconds."""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -60,9 +60,9 @@ class Chart:
 
 
 def choose_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return about `count` round numbers from `low` to `high`, or `low` alone for an empty range.
+    """Return about `count` round numbers from `low` to `high`, or just `low` for an empty range.
 
-    Their steps are 1, 2 or 5 times a power of ten.
+    The step is 1, 2 or 5 times a power of ten.
     """
     span = high - low
     if not math.isfinite(span) or span <= 0:
@@ -88,8 +88,8 @@ def draw_chart(
 ) -> Chart:
     """Return a chart of `curves` over `times` in seconds, with a vertical line at each switch.
 
-    Figures are shown with `digits` decimal places and the numbers of their `frames`. `marks` maps
-    times to labels.
+    Values are shown with `digits` decimal places, and with the numbers of their `frames`. `marks`
+    maps times to labels.
     """
     known = [value for curve in curves for value in curve.values if value is not None]
     low = min(known, default=0.0)
@@ -152,14 +152,14 @@ def _chart_data(
         "switches": [round(t, 4) for t in switches],
         "marks": [round(t, 4) for t in marks],
     }
-    # only numbers and our own names, and no text from users
+    # safe to embed: only numbers and our own names, no text from users
     return Markup(json.dumps(data, separators=(",", ":")))
 
 
 def _polylines(
     xs: list[float], values: list[float | None], y: Callable[[float], float]
 ) -> list[str]:
-    """Return the SVG point lists of a curve, one for each piece between gaps."""
+    """Return the SVG point lists of a curve, one per piece between gaps."""
     pieces: list[list[str]] = [[]]
     for at, value in zip(xs, values, strict=True):
         if value is None:

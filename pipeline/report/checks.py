@@ -10,7 +10,7 @@ from pipeline.errors import InputError
 from pipeline.paths import check_new_file, check_not_read, is_url
 from pipeline.schema.plan_file import read_plan
 
-_BEGINNING = 4096  # characters of a page, within which its title is
+_BEGINNING = 4096  # characters at the start of a page, which include its title
 SUFFIXES = (".html", ".htm")
 
 
@@ -21,18 +21,18 @@ def check_page_path(page: Path, *, force: bool, read: Iterable[str | Path | None
     """
     check_not_read(page, read)
     if page.suffix.lower() not in SUFFIXES:
-        raise InputError(f"found the report {page}, expected a name that ends in .html; rename it")
+        raise InputError(f"the report {page} must have a name that ends in .html; rename it")
     if page.is_dir():
         raise InputError(
-            f"found the folder {page}, expected the name of a file; try {page / 'report.html'}"
+            f"the report {page} is a folder, but must be a file; try {page / 'report.html'}"
         )
     check_new_file(page, force=force, advice="try another name, or --force to replace it")
 
 
 def is_page_of(page: Path, output: str | None) -> bool:
-    """Return whether a report of an existing output was written after the output was finished.
+    """Return whether `page` is a report about an existing output, and newer than the output.
 
-    The same command then finds both finished. A run whose `output` is not named is left out.
+    If so, repeating the command leaves both as they are. The result is False without an `output`.
     """
     if output is None or is_url(output) or not Path(output).is_file():
         return False
@@ -46,22 +46,21 @@ def is_page_of(page: Path, output: str | None) -> bool:
 
 
 def check_reportable(recordings: tuple[str | None, ...], output: str | None) -> None:
-    """Raise InputError if no report can be written on a run with these recordings and output."""
+    """Raise InputError if a run with these recordings and this output cannot have a report."""
     remote = next((path for path in (*recordings, output) if path and is_url(path)), None)
     if remote is not None:
         raise InputError(
-            f"found {remote} for a run with --report, expected local files, because a report "
-            "cannot show files at URLs; leave --report out"
+            f"a report can show only local files, but this run uses {remote}; leave --report out"
         )
     if output is not None and Path(output).suffix.lower() == ".exr":
         raise InputError(
-            f"found {output} for a run with --report, expected PNG or TIFF, because a report "
-            "cannot show EXR pictures; leave --report out"
+            f"a report cannot show EXR pictures such as {output}; leave --report out, or write PNG "
+            "or TIFF"
         )
 
 
 def find_output(run: Path) -> Path:
-    """Return the output of a run; `run` is the path of the output, or of the plan beside it."""
+    """Return the output of a run; `run` is the path of the output or of the plan beside it."""
     if not run.name.endswith(".plan.json"):
         return run
 

@@ -9,7 +9,7 @@ from pipeline.schema.plan import Plan
 def choose_exhibits(rows: list[Row], plan: Plan) -> dict[int, list[str]]:
     """Return the frames to show, in the order of the page.
 
-    The keys are the numbers of the frames, and the values the reasons for which each was chosen.
+    The keys are frame numbers, and the values are the reasons why each frame was chosen.
     """
     candidates = sorted(drop_given(rows, plan), key=lambda row: (row.figure, row.number))
     picks = {

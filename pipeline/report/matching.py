@@ -1,4 +1,4 @@
-"""Match the frames of an output and its ground truth with the entries of a plan's reference map."""
+"""Match frames of an output and its ground truth with the entries of a plan's reference map."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def open_matching(plan: Plan, path: str, grid_settings: GridSettings | None = No
     """Open an output of the plan, or its ground truth.
 
     It is opened as a light field if the plan's input is one, and as a video or pictures otherwise.
-    Raises InputError if it cannot be opened as that.
+    Raises InputError if that is not possible.
     """
     if not isinstance(plan.input, LightField):
         return probe(path)
@@ -29,7 +29,7 @@ def open_matching(plan: Plan, path: str, grid_settings: GridSettings | None = No
     found = open_light_field(path, grid_settings)
     if found is None:
         raise InputError(
-            f"found no light field in {path}, expected one like {plan.input.path}; "
+            f"{path} is not a light field, but the plan's input {plan.input.path} is; "
             "pass the output of this plan or its ground truth"
         )
     return found
@@ -38,11 +38,11 @@ def open_matching(plan: Plan, path: str, grid_settings: GridSettings | None = No
 def match_output(plan: Plan, result: Recording, output: Path) -> Sequence[int]:
     """Return the pts of the result for every entry of the plan's reference map.
 
-    Raises InputError if the size, the number of frames or the views are not those of the plan.
+    Raises InputError if the size, the number of frames or the views differ from the plan's.
     """
     if (result.width, result.height) != (plan.width, plan.height):
         raise InputError(
-            f"found {result.width}x{result.height} in {output}, expected the plan's "
+            f"{output} is {result.width}x{result.height}, but the plan's output is "
             f"{plan.width}x{plan.height}; pass the output of this plan"
         )
     if isinstance(result, LightField):
@@ -51,7 +51,7 @@ def match_output(plan: Plan, result: Recording, output: Path) -> Sequence[int]:
     times = scan(result).pts
     if len(times) != len(plan.reference_map):
         raise InputError(
-            f"found {count_items(len(times), 'frame')} in {output}, expected the plan's "
+            f"{output} has {count_items(len(times), 'frame')}, but the plan has "
             f"{len(plan.reference_map)}; pass the output of this plan"
         )
     return times
@@ -65,7 +65,7 @@ def match_truth(plan: Plan, result: Recording, times: Sequence[int], truth: Reco
     """
     if (truth.width, truth.height) != (plan.width, plan.height):
         raise PairingError(
-            f"found a ground truth of {truth.width}x{truth.height}, expected the output's "
+            f"the ground truth is {truth.width}x{truth.height}, but the output is "
             f"{plan.width}x{plan.height}; pass the original from which the input was made"
         )
     if isinstance(truth, LightField):
@@ -79,8 +79,8 @@ def match_truth(plan: Plan, result: Recording, times: Sequence[int], truth: Reco
         near = bisect_left(seconds, at - TOLERANCE)
         if near == len(seconds) or seconds[near] > at + TOLERANCE:
             raise PairingError(
-                f"found no frame at {at:.3f} s in {truth.path}, expected one for every frame "
-                "of the output; pass the original with the same timestamps"
+                f"{truth.path} has no frame at {at:.3f} s, as the output has; pass the original "
+                "with the same timestamps"
             )
         paired.append(known[near])
     return paired
@@ -89,7 +89,7 @@ def match_truth(plan: Plan, result: Recording, times: Sequence[int], truth: Reco
 def _match_views(plan: Plan, other: LightField) -> list[int]:
     """Return the frame number in `other` for every entry of the plan's reference map.
 
-    Raises PairingError if a view or a frame of one is missing.
+    Raises PairingError if a view, or a frame of a view, is missing.
     """
     grid = other.grid
     found = []
@@ -101,8 +101,8 @@ def _match_views(plan: Plan, other: LightField) -> list[int]:
         position = grid.at(row, col)
         if position is None or moment >= grid.views[position].frames:
             raise PairingError(
-                f"found no view ({row}, {col}) at moment {moment} in {other.path}, expected every "
-                "view in the plan; pass the output of this plan, or its ground truth"
+                f"{other.path} lacks view ({row}, {col}) at moment {moment}, which is in the plan; "
+                "pass the output of this plan, or its ground truth"
             )
 
         found.append(grid.number(position, moment))

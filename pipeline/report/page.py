@@ -1,4 +1,4 @@
-"""Render the figures and pictures of a finished run as one self-contained HTML file."""
+"""Render the measurements and pictures of a finished run as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings
 
-MOST_STRETCHES = 200  # rows of the reference table; the page states how many more there are
-MOST_SWITCHES = 120  # more vertical lines would cover the curves of a chart
+MOST_STRETCHES = 200  # rows of the reference table; the page states how many are left out
+MOST_SWITCHES = 120  # more vertical lines would obscure the curves of a chart
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Image:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A frame that the page shows, and its figures."""
+    """A frame that the page shows, with its figures."""
 
     row: Row
     why: str
     images: list[Image]
     part: str
-    """A description of the part that is shown; "" for the whole frame."""
+    """Description of the part of the frame that is shown; "" for the whole frame."""
     height: int
     width: int
 
@@ -76,7 +76,7 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class Highlight:
-    """A formatted figure that is shown above the pictures."""
+    """A formatted figure to show above the pictures."""
 
     value: str
     meaning: str
@@ -91,11 +91,11 @@ def write_report(
     grid_settings: GridSettings | None = None,
     progress: Reporter = SILENT,
 ) -> None:
-    """Write the report on a finished run to `page` atomically.
+    """Write the report about a finished run to `page` atomically.
 
     `plan_file` is by default the plan beside the output. `grid_settings` describes the layout of a
-    light field's ground truth if the names of its files do not. Raises InputError if the output,
-    the plan and the ground truth do not belong together, or if the page cannot be written.
+    light field's ground truth if its file names do not. Raises InputError if the output, the plan
+    and the ground truth do not belong together, or if the page cannot be written.
     """
     check_comparable(output, "a report")
     plan = read_plan(plan_file or output.with_name(f"{output.stem}.plan.json"))
@@ -115,12 +115,12 @@ def write_report(
             staged.replace(page)
     except OSError as error:
         raise InputError(
-            f"cannot write {page} ({error.strerror}), expected a writable folder; try another path"
+            f"cannot write the report {page} ({error.strerror}); try a path in another folder"
         ) from error
 
 
 def _make_printable_value(value: object) -> object:
-    """Return the value of an expression in the template, without control characters."""
+    """Return the value of a template expression, without control characters if it is text."""
     return make_printable(value) if type(value) is str else value
 
 
@@ -149,7 +149,7 @@ def render_page(
         return Markup(loader.get_source(environment, name)[0])
 
     def vendored(name: str, licence: str) -> Markup:
-        # leave out the banner, whose URL would look as if the page loaded something
+        # drop the banner, whose URL would make it look as if the page loaded something
         code = re.sub(r"^/\*!.*?\*/", "", inline(name), flags=re.DOTALL)
         return Markup(f"/* {Path(name).name}\n{inline(licence)}*/\n{code}")
 
@@ -189,7 +189,7 @@ def render_page(
 
 
 def _make_exhibits(finished: FinishedRun, rows: list[Row]) -> list[Exhibit]:
-    """Return the frames to show, with pictures in a quality that fits the page's size budget."""
+    """Return the frames to show, with pictures at a quality that fits the page's size budget."""
     by_number = {row.number: row for row in rows}
     aspect = finished.result.sample_aspect_ratio
     rotation = finished.result.rotation
@@ -234,7 +234,7 @@ def _describe_window(part: Window) -> str:
 
 
 def _summary(means: Mapping[str, float | None]) -> list[SummaryRow]:
-    """Return the rows of the table of means; figures that no frame has are left out."""
+    """Return the rows of the table of means, without figures that no frame has."""
 
     def line(name: str, ours: str, plain: str | None, form: str, meaning: str) -> SummaryRow | None:
         value = means[ours]
@@ -267,7 +267,7 @@ def _summary(means: Mapping[str, float | None]) -> list[SummaryRow]:
             "consistency",
             None,
             ".2f",
-            "the result, reduced again, against the input; low if it shows something else",
+            "the result, reduced again, against the input; low if the result shows something else",
         ),
         line(
             "Agreement with the reference",
@@ -291,7 +291,7 @@ def _summary(means: Mapping[str, float | None]) -> list[SummaryRow]:
 def _highlights(
     means: Mapping[str, float | None], record: RunRecord | None, *, truth: bool
 ) -> list[Highlight]:
-    """Return the figures that are shown above the pictures, the most important first."""
+    """Return the figures to show above the pictures, most important first."""
 
     def against(name: str, plain: str, form: str, unit: str, what: str) -> Iterator[Highlight]:
         ours = means[name]

@@ -1,4 +1,4 @@
-"""Make the pictures in the page: windows, heat maps, and JPEG data URLs that fit in an e-mail."""
+"""Make the page's pictures: windows, heat maps, and JPEG data URLs small enough for an e-mail."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pipeline.pixels import Picture
 from pipeline.report.rows import FramePictures
 from pipeline.report.without_truth import measure_borrowing
 
-# Of larger frames, the page shows a window of this size: reducing them would hide the added detail.
+# The page shows a window of this size from larger frames: downscaling would hide the added detail.
 MOST_HEIGHT = 720
 MOST_WIDTH = 1280
 HOTTEST = 16.0  # difference in 8-bit levels at the bright end of the heat map
-BUDGET = 10_000_000  # bytes of all pictures in base64, so that the page stays below 15 MB
-QUALITIES = (92, 85, 75, 60, 45)  # tried in turn until the JPEGs fit into the budget
+BUDGET = 10_000_000  # base64 bytes of all pictures, so that the page stays below 15 MB
+QUALITIES = (92, 85, 75, 60, 45)  # tried in turn until the JPEGs fit the budget
 
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a frame that is shown, in pixels."""
+    """The part of a frame to show, in pixels."""
 
     row: int
     col: int
@@ -40,7 +40,7 @@ class CaptionedPicture:
 
 
 def choose_window(pictures: FramePictures) -> Window:
-    """Return the part of a frame to show: all of a small one, else where most was borrowed."""
+    """Return the part of a frame to show: all of a small frame, or where most was borrowed."""
     height, width = pictures.result.shape[:2]
     tall = min(height, MOST_HEIGHT)
     wide = min(width, MOST_WIDTH)
@@ -57,7 +57,7 @@ def choose_window(pictures: FramePictures) -> Window:
 def draw_heat_map(pictures: FramePictures) -> Picture:
     """Return a map of the borrowed detail, from black (0) to bright (HOTTEST levels or more).
 
-    The detail is the difference from plain up-sampling.
+    The borrowed detail is the absolute difference from bicubic up-sampling.
     """
     heat = measure_borrowing(pictures.result, pictures.bicubic) * (255 / HOTTEST)
     scaled = np.asarray(np.clip(heat, 0, 255), np.uint8)
@@ -66,7 +66,7 @@ def draw_heat_map(pictures: FramePictures) -> Picture:
 
 
 def crop_pictures(pictures: FramePictures, part: Window, rotation: float) -> list[CaptionedPicture]:
-    """Return all versions of a frame that exist, cropped to `part` and rotated upright.
+    """Return all existing versions of a frame, cropped to `part` and rotated upright.
 
     `rotation` is the recording's display rotation in degrees, counter-clockwise.
     """
@@ -94,9 +94,9 @@ def crop_pictures(pictures: FramePictures, part: Window, rotation: float) -> lis
 
 
 def encode_jpegs(pictures: list[Picture], budget: int = BUDGET) -> list[str]:
-    """Return data URLs of JPEGs, all of the best of QUALITIES at which they fit `budget` bytes.
+    """Return data URLs of JPEGs, all at the best of QUALITIES at which they fit `budget` bytes.
 
-    If they do not fit at any quality, the lowest is used.
+    If they do not fit at any quality, the lowest quality is used.
     """
     found: list[str] = []
     for grade in QUALITIES:

@@ -28,10 +28,10 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 from pipeline.schema.settings import GridSettings
 
-# Greatest number of frames with figures of their own, which are spread evenly over longer runs. A
-# ground truth is compared with all frames.
+# Largest number of frames that get a row; in longer runs, these are spread evenly. A ground truth
+# is compared with all frames.
 MOST_FRAMES = 240
-MOST_PAIRS = 12  # frames measured with optical flow, which is slower than all other figures
+MOST_PAIRS = 12  # frames measured with optical flow, which is slower than all else
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Row:
     """The figures of one frame; None if a figure was not measured."""
 
     number: int
-    """Number of the frame's entry in the reference map."""
+    """Index of the frame's entry in the reference map."""
     seconds: float
     choice: ReferenceChoice
     borrowed: float
-    """Mean difference from plain up-sampling, in 8-bit levels."""
+    """Mean absolute difference from bicubic up-sampling, in 8-bit levels."""
     consistency: float
     """PSNR in dB of the result, downscaled again, against the input."""
     # PSNR is in dB, SSIM at most 1, VMAF 0 to 100, agreement -1 to 1, temporal in 8-bit levels
@@ -60,7 +60,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The name of the frame or view in the page."""
+        """The name of the frame or view on the page."""
         view = self.choice.views
         if view is None:
             return f"Frame {self.number}"
@@ -74,7 +74,7 @@ class Row:
 
 
 class TruthFigures(NamedTuple):
-    """The quality of one frame and its plain up-sampling against the ground truth; PSNR in dB."""
+    """The quality of a frame and its bicubic up-sampling against the ground truth; PSNR in dB."""
 
     psnr: float
     ssim: float
@@ -84,7 +84,7 @@ class TruthFigures(NamedTuple):
 
 @dataclass(frozen=True)
 class FramePictures:
-    """All versions of one frame: uint8 H x W x 3 RGB, and h x w x 3 for the input."""
+    """All versions of one frame: uint8 H x W x 3 RGB, and h x w x 3 RGB for `lr`."""
 
     lr: Picture
     bicubic: Picture
@@ -98,8 +98,8 @@ class FramePictures:
 class FinishedRun:
     """The open recordings of a finished run: input, reference, output and ground truth.
 
-    As a context manager, it closes them at the end. Raises InputError if the output or the ground
-    truth does not belong to the plan.
+    A context manager that closes the recordings on exit. Raises InputError if the output or the
+    ground truth does not belong to the plan.
     """
 
     def __init__(
@@ -119,13 +119,13 @@ class FinishedRun:
 
         self._fitter = ReferenceFitter(plan)
         self.kernel = None if plan.capture is None else join_capture(plan.capture)
-        """The kernel that reduced HR to LR; None for the bicubic one."""
+        """The kernel that reduced HR to LR; None for the bicubic kernel."""
 
         self._stack = ExitStack()
-        # as edited, if the reference is trusted: the result is compared with that
+        # with its edits, if the reference is trusted: the result is compared with the edited input
         self._lr = self._stack.enter_context(open_edited(plan))
         self._reference = self._open(plan.reference.clip)
-        # the second pass over a light field deletes its reference, which the first pass made
+        # a light field's second pass deletes its reference, which is the first pass's output
         reference = plan.reference.clip
         self._has_reference = not isinstance(reference, LightField) or Path(reference.path).exists()
         self._sr = self._open(self.result)
@@ -143,7 +143,8 @@ class FinishedRun:
     def read_pictures(self, number: int, *, reference: bool = True) -> FramePictures:
         """Return all versions of a frame as 8-bit pixels.
 
-        The first two references are included if `reference`, and if the recording still exists.
+        The first two references are included if `reference` is true and their recording still
+        exists.
         """
         choice = self.plan.reference_map[number]
         lr = self._lr.get(choice.pts)
@@ -171,9 +172,9 @@ class FinishedRun:
         return to_8_bit(resize_picture(fitted, self.plan.height, self.plan.width))
 
     def measure_against_truth(self, number: int) -> TruthFigures | None:
-        """Return the quality of one frame and of its plain up-sampling; None without ground truth.
+        """Return the quality of a frame and its bicubic up-sampling; None without a ground truth.
 
-        Each is compared with the ground truth at the greater bit depth of the two.
+        Each picture is compared with the ground truth at the greater bit depth of the two.
         """
         if self._original is None or self._partners is None:
             return None
@@ -189,14 +190,14 @@ class FinishedRun:
 
 
 class _VmafPair(NamedTuple):
-    """The running measurements of the result and of bicubic up-sampling."""
+    """The running VMAF measurements of the result and of bicubic up-sampling."""
 
     result: Vmaf
     bicubic: Vmaf
 
 
 def measure_all_frames(finished: FinishedRun, progress: Reporter = SILENT) -> list[TruthFigures]:
-    """Return the quality of every frame against the ground truth; an empty list without one."""
+    """Return the quality of every frame against the ground truth, or [] if there is none."""
     if finished.truth is None:
         return []
 
@@ -216,8 +217,8 @@ def average_figures(
 ) -> Mapping[str, float | None]:
     """Return the mean of every figure over the frames that the reference does not provide.
 
-    PSNR and SSIM are averaged over all these frames, as in `pipeline evaluate`, and other figures
-    over the ones in `rows`.
+    PSNR and SSIM are averaged over all these frames, as in `pipeline evaluate`; all other figures,
+    only over those in `rows`.
     """
     compared = drop_given(rows, plan)
     means = {name: mean_figure(compared, name) for name in MEASURED}
@@ -240,8 +241,8 @@ def measure_rows(
 ) -> list[Row]:
     """Return the figures of all frames, or of MOST_FRAMES evenly spread ones if there are more.
 
-    `against_truth` contains the quality of every frame against the ground truth if it has been
-    measured already.
+    `against_truth` contains the quality of every frame against the ground truth, if that has
+    already been measured.
     """
     numbers = spread_evenly(len(finished.plan.reference_map), MOST_FRAMES)
     closely = {numbers[i] for i in spread_evenly(len(numbers), MOST_PAIRS)}
@@ -264,7 +265,7 @@ def measure_rows(
 
 @contextmanager
 def _start_vmaf(finished: FinishedRun, numbers: list[int]) -> Iterator[_VmafPair | None]:
-    """Yield running measurements of VMAF, or None if it cannot be measured.
+    """Yield running VMAF measurements, or None if VMAF cannot be measured.
 
     VMAF takes motion into account, so it needs every frame of a clip.
     """
@@ -318,7 +319,7 @@ def _measure_row(
 ) -> Row:
     """Return the figures of one frame.
 
-    `before` is the frame before it; None leaves the temporal errors out.
+    `before` is the preceding frame; if it is None, the temporal errors are left out.
     """
     plan = finished.plan
     choice = plan.reference_map[number]
@@ -337,7 +338,7 @@ def _measure_row(
         choice=choice,
         borrowed=float(without_truth.measure_borrowing(pictures.result, pictures.bicubic).mean()),
         consistency=without_truth.measure_consistency(
-            # the kernel that reduced HR to LR is known at the network's scale
+            # the kernel that reduced HR to LR is given at the network's scale
             np.asarray(resize_picture(pictures.result, *plan.network_size), np.uint8),
             pictures.lr,
             plan.scale,

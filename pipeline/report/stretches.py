@@ -1,4 +1,4 @@
-"""Divide a clip into stretches of time that have the same reference."""
+"""Divide a clip into stretches of frames that have the same reference."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Stretch:
     reference: float | None
     """Seconds on the reference's own clock; None without a reference."""
     farthest: float | None
-    """Greatest distance to the reference in seconds; None if not known."""
+    """Largest distance to the reference in seconds; None if it is not known."""
     why: str
     """The reason for the first reference; "" for stretches of second references."""
     nearness: float
-    """1 for no distance to the reference, 0 for the greatest distance of all stretches."""
+    """1 for no distance to the reference, 0 for the largest distance of all stretches."""
     further: tuple[float, ...]
     """Times of all further references of these frames on the reference's own clock, in order."""
 
@@ -36,7 +36,7 @@ class Stretch:
 def find_stretches(plan: Plan, rank: int = 0) -> list[Stretch]:
     """Return the stretches in the reference map of a clip's plan, in order.
 
-    With `rank` 1, they are those of the frames' second references, or none if no frame has one.
+    With `rank` 1, return the stretches of the frames' second references, if there are any.
     """
     choices = plan.reference_map
     if rank and all(len(choice.references) <= rank for choice in choices):
@@ -73,12 +73,12 @@ def find_stretches(plan: Plan, rank: int = 0) -> list[Stretch]:
 
 
 def cut_stretches(stretches: list[Stretch], last: int) -> list[Stretch]:
-    """Return the stretches up to frame `last`, with which the stretch that contains it ends."""
+    """Return the stretches up to frame `last`, where the stretch that contains it is cut off."""
     return [replace(each, last=min(each.last, last)) for each in stretches if each.first <= last]
 
 
 def _list_seconds(choice: ReferenceChoice) -> tuple[float, ...]:
-    """Return the distances in seconds to a frame's references, the first reference first.
+    """Return the distances in seconds to a frame's references, in order.
 
     The result is empty if the distances are not known.
     """

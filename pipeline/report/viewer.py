@@ -1,4 +1,4 @@
-"""Show light fields in the report: views to drag through, refocused pictures, a table of views."""
+"""Show light fields in the report: a viewer, refocused pictures, and a table of views."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from pipeline.report.rows import Row, mean_figure
 from pipeline.schema.clip import Grid, LightField
 from pipeline.schema.reference_map import ViewChoice
 
-MOST_PIXELS = 16e6  # in all views together; larger views are reduced
+MOST_PIXELS = 16e6  # in all views together; larger views are downscaled
 MOST_WIDTH = 960
-BUDGET = 4_000_000  # bytes of the viewer's pictures in base64
+BUDGET = 4_000_000  # base64 bytes of the viewer's pictures
 FOCUS_STEPS = 9
 
 
 @dataclass(frozen=True)
 class Viewer:
-    """The data for the viewer, and the pictures that replace it in browsers without JavaScript."""
+    """The data of the viewer, and the pictures that replace it in browsers without JavaScript."""
 
     data: Markup
     """JSON with the keys rows, cols, first, start, width, height, views and focus."""
@@ -39,13 +39,13 @@ class Viewer:
     shrunk: bool
     middle: str
     focused: list[tuple[str, str]]
-    """The captions and data URLs of three pictures, which are focused on the lowest, a middle and
-    the highest disparity."""
+    """The captions and data URLs of three pictures, focused on the lowest, a middle and the highest
+    disparity."""
     epi: str
     low: float
     """Lowest disparity on which the viewer can focus, in output pixels per grid step."""
     high: float
-    """Highest disparity on which the viewer can focus."""
+    """Highest disparity on which the viewer can focus, in output pixels per grid step."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Cell:
 
     row: Row
     share: float
-    """The view's figure on a scale from 0 (the lowest) to 1 (the highest of views not given)."""
+    """The view's figure on a scale from 0 (lowest) to 1 (highest of all views but given ones)."""
     served: str
-    """Position of the view's reference, and the number of further ones; or "given", or "none"."""
+    """Position of the view's reference, with the number of further ones; or "given" or "none"."""
 
 
 def make_viewer(clip: LightField) -> Viewer:
@@ -104,7 +104,7 @@ def make_viewer(clip: LightField) -> Viewer:
     ends = (0, FOCUS_STEPS // 2, FOCUS_STEPS - 1)
     at = grid.position(*centre)
     return Viewer(
-        # only numbers and base64, and no text from users
+        # safe to embed: only numbers and base64, no text from users
         data=Markup(json.dumps(data, separators=(",", ":"))),
         rows=grid.rows[1],
         cols=grid.cols[1],
@@ -136,7 +136,7 @@ def _read_views(clip: LightField, size: tuple[int, int]) -> list[Picture]:
 
 
 def make_table(grid: Grid, rows: list[Row]) -> list[list[Cell | None]]:
-    """Return the views at the first moment as rows of cells; None for a view not in `rows`."""
+    """Return the views at the first moment as rows of cells; None marks views not in `rows`."""
     figures = [row.figure for row in rows if row.choice.why != "given"]
     low = min(figures, default=0.0)
     high = max(figures, default=1.0)
@@ -169,9 +169,9 @@ def _describe_reference(row: Row, view: ViewChoice) -> str:
 
 
 def group_by_distance(rows: list[Row]) -> list[tuple[int, int, float, float | None]]:
-    """Return (grid steps, number of rows, mean figure, mean bicubic PSNR), from near to far.
+    """Return tuples of (grid steps, number of rows, mean figure, mean bicubic PSNR), nearest first.
 
-    The steps are the rounded distances of views from their references. Given views are left out.
+    The steps are views' rounded distances from their references. Given views are left out.
     """
     found: dict[int, list[Row]] = {}
     for row in rows:

@@ -18,7 +18,7 @@ from crossnetpp.evaluation.temporal import Motion, estimate_motion, measure_warp
 from crossnetpp.metrics import psnr
 from pipeline.pixels import Picture
 
-LEAST_DETAIL = 0.5  # standard deviation in 8-bit levels; less is too little detail to compare
+LEAST_DETAIL = 0.5  # standard deviation in 8-bit levels, below which detail cannot be compared
 
 
 def measure_consistency(
@@ -26,9 +26,9 @@ def measure_consistency(
 ) -> float:
     """Return the PSNR in dB of `result`, downscaled again by `scale`, against `lr`.
 
-    `kernel`, 4 * scale on a side, is the one that reduced the input; None is the bicubic one of
-    `degrade`. A low value means that the result shows something that the input does not. A blurred
-    result can score high, too.
+    `kernel`, 4 * scale on a side, is the one that reduced the input; None means the bicubic kernel
+    of `degrade`. A low value means that the result shows something that the input does not. A
+    blurred result can also score high.
     """
     again = degrade(result, scale) if kernel is None else _reduce(result, kernel)
     return psnr(_unit(again), _unit(lr))
@@ -40,16 +40,16 @@ def _reduce(picture: Picture, kernel: NDArray[np.float64]) -> Picture:
 
 
 def measure_borrowing(result: Picture, bicubic: Picture) -> NDArray[np.float32]:
-    """Return the absolute difference from plain up-sampling, H x W in 8-bit levels.
+    """Return the absolute difference of two pictures, H x W in 8-bit levels.
 
-    It is the mean over red, green and blue.
+    The difference is averaged over red, green and blue.
     """
     away = np.abs(result.astype(np.float32) - bicubic.astype(np.float32))
     return np.asarray(away.mean(axis=2), np.float32)
 
 
 class WarpedReference(NamedTuple):
-    """A reference that was warped onto a frame with optical flow."""
+    """A reference warped onto a frame with optical flow."""
 
     reference: NDArray[np.float32]
     """The warped reference, H x W x 3 RGB in 8-bit levels."""
@@ -58,7 +58,7 @@ class WarpedReference(NamedTuple):
 
 
 def warp_reference(reference: Picture, bicubic: Picture) -> WarpedReference:
-    """Warp `reference` onto the frame whose plain up-sampling is `bicubic`.
+    """Warp `reference` onto the frame whose bicubic up-sampling is `bicubic`.
 
     The flow between these two pictures is estimated independently of the network's alignment.
     """
@@ -70,9 +70,9 @@ def warp_reference(reference: Picture, bicubic: Picture) -> WarpedReference:
 def measure_agreement(picture: Picture, moved: WarpedReference) -> float | None:
     """Return the correlation (-1..1) between the fine detail of `picture` and the warped reference.
 
-    Fine detail is the difference of the mean of RGB from its Gaussian blur with a sigma of 2
-    pixels. Only pixels that are visible in both pictures are compared. The result is None if there
-    are no such pixels, or if one of the pictures has too little detail in them.
+    Fine detail is the mean of RGB minus its Gaussian blur with a sigma of 2 pixels. Only pixels
+    that are visible in both pictures are compared. The result is None if there are no such pixels,
+    or if either picture has too little detail there.
     """
     images = (picture.astype(np.float32), moved.reference)
     ours, theirs = (_detail(image)[moved.seen] for image in images)
@@ -82,19 +82,19 @@ def measure_agreement(picture: Picture, moved: WarpedReference) -> float | None:
 
 
 def estimate_input_motion(bicubic_before: Picture, bicubic_now: Picture) -> Motion:
-    """Return the motion from one frame to the next, estimated from their plain up-samplings.
+    """Return the motion from one frame to the next, estimated from their bicubic up-samplings.
 
-    It does not depend on any result, so all results are measured with the same motion.
+    The motion does not depend on any result, so all results are measured with the same motion.
     """
     return estimate_motion(bicubic_before, bicubic_now)
 
 
 def measure_temporal_error(before: Picture, now: Picture, moved: Motion) -> float:
-    """Return the mean absolute difference between a frame and the warped frame before it.
+    """Return the mean absolute difference between a frame and the previous frame warped onto it.
 
-    It is in 8-bit levels, over the pixels that are visible in both frames; lower is steadier. It
-    includes flicker, but also detail that the flow does not follow, so compare it with the figure
-    for plain up-sampling, which has no added detail.
+    The unit is 8-bit levels, over pixels that are visible in both frames; lower is steadier. The
+    error includes flicker, but also detail that the flow does not follow, so compare it with the
+    error of bicubic up-sampling, which has no added detail.
     """
     return measure_warping_error(before, now, moved)
 

@@ -32,7 +32,7 @@ def plan_adaptation(
     runner: Runner,
     shared: SharedWeights | None = None,
 ) -> Plan:
-    """Return the plan with its adaptation: that of an unfinished run, of a file, or a new decision.
+    """Return the plan with its adaptation: from an unfinished run, from a file, or newly decided.
 
     `shared` holds the weights that the inputs of a batch share; None if they share none.
     """
@@ -64,10 +64,10 @@ def plan_adaptation(
 
 
 def _can_resume(stored: Adaptation, weights: Path | None, shared: SharedWeights | None) -> bool:
-    """Return whether an unfinished run can go on with its stored adaptation.
+    """Return whether an unfinished run can continue with its stored adaptation.
 
-    An adaptation with shared weights needs a batch that shares them, and the same weights if these
-    have not been tried yet.
+    An adaptation with shared weights requires a batch that shares weights, and the same weights if
+    they have not been tried yet.
     """
     if not stored.shared:
         return True
@@ -98,5 +98,5 @@ def complete_adaptation(
             return
         try:
             shared.offer(weights, ledger.plan.model_sha256)
-        except (OSError, PipelineError) as error:  # the other inputs adapt weights of their own
+        except (OSError, PipelineError) as error:  # the other inputs will adapt their own weights
             progress.note(f"the adapted weights cannot be shared: {error}")

@@ -1,4 +1,4 @@
-"""Run a shell command of the user after an output has been published (`--exec`)."""
+"""Run the user's shell command after an output has been published (`--exec`)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from pipeline.paths import is_url
 from pipeline.schema.settings import RunSettings
 
-_NOT_STARTED = 127  # status of a shell for a command that it does not find
+_NOT_STARTED = 127  # a shell's exit status for a command that it cannot find
 _SHOWN = 400  # characters of the command's last line that are shown
 
 
 class PublishedCommand:
-    """A shell command that finds the recordings' paths in PIPELINE_INPUT and PIPELINE_OUTPUT.
+    """A shell command that gets the recordings' paths in PIPELINE_INPUT and PIPELINE_OUTPUT.
 
     The paths never become part of the command, so nothing in them is executed. `note` receives a
     line about every call.
@@ -38,7 +38,7 @@ class PublishedCommand:
                 shell=True,
                 env=os.environ | names,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,  # stdout of this program is for its result
+                stdout=subprocess.PIPE,  # this program's own stdout is for its result
                 stderr=subprocess.STDOUT,
                 check=False,
             )

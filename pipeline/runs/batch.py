@@ -73,10 +73,10 @@ def run_watched(
     failed_list: str,
     parts: RunParts,
 ) -> tuple[BatchResult, Interrupted | None]:
-    """Run the recordings that appear in a folder, as `run_all` does, until a signal or idle time.
+    """Run recordings as they appear in a folder, like `run_all`, until a signal or an idle period.
 
     `common` holds the settings of all recordings. Raises InputError if there is no such folder, or
-    if the common output does not suit several inputs.
+    if the common output is not suitable for several inputs.
     """
     start = time.monotonic()
     check_shared_output(common.get("output"))
@@ -103,7 +103,7 @@ def run_each(
 ) -> Interrupted | None:
     """Run the inputs and append the result of each to `results`.
 
-    Returns the Interrupted that ended the batch, or None.
+    Return the Interrupted that ended the batch, or None.
     """
     progress = BatchProgress([str(entry.given["input"]) for entry in entries], reporter)
     interrupted: Interrupted | None = None
@@ -136,7 +136,7 @@ def _run_entry(
     parts: RunParts,
     run_one: RunOne,
 ) -> ItemResult:
-    """Run one input and return its result; only a signal raises an error."""
+    """Run one input and return its result; only a signal raises an exception."""
     assert entry.settings is not None
     parts = replace(parts, on_open=partial(progress.measure, number))
     try:
@@ -157,7 +157,7 @@ def _run_entry(
 def read_shared_pipes(
     entries: Iterable[Entry], note: Callable[[str], None]
 ) -> Iterator[tuple[Entry, ...]]:
-    """Yield the entries with file copies in place of the pipes that several of them read.
+    """Yield the entries, with each pipe that several of them read replaced by a file copy.
 
     A pipe can be read only once, but inputs often share a reference. Raises InputError as
     `read_pipes` does.
@@ -175,7 +175,7 @@ def read_shared_pipes(
 
 
 def _replace_pipes(entry: Entry, pipes: dict[str, str], copies: dict[str, Path]) -> Entry:
-    """Return the entry with the paths of copies in place of those pipes that have a copy."""
+    """Return the entry, with each pipe that has a copy replaced by the copy's path."""
     settings = entry.settings
     changed = {name: str(copies[path]) for name, path in pipes.items() if path in copies}
     if settings is None or not changed:

@@ -1,4 +1,4 @@
-"""Follow all inputs of a batch, and estimate when the whole batch will be done."""
+"""Track all inputs of a batch, and estimate when the whole batch will be done."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pipeline.schema.plan import Plan
 
 @dataclass
 class _Item:
-    """How far one input is."""
+    """The progress of one input."""
 
     name: str
     state: str = "waiting"
-    """"waiting", "running", or the status of its result."""
+    """"waiting", "running", or the status of the result."""
     frames: int = 0
     """0 until the input is planned."""
     pixels: int = 0
@@ -40,7 +40,7 @@ class _Item:
 
 
 class BatchProgress:
-    """The progress of a batch; a number identifies an input by its position in the list, from 0.
+    """The progress of a batch, in which inputs are identified by their position, counted from 0.
 
     `clock` returns the time in seconds.
     """
@@ -65,7 +65,7 @@ class BatchProgress:
         self._show()
 
     def measure(self, number: int, plan: Plan, done: int) -> None:
-        """Record the size of a planned input, of which an earlier run committed `done` frames."""
+        """Record the size of a planned input; `done` of its frames are already committed."""
         item = self._items[number]
         item.frames = len(plan.reference_map)
         item.pixels = plan.width * plan.height
@@ -91,14 +91,14 @@ class BatchProgress:
         self._show()
 
     def count_frames(self) -> tuple[int, int]:
-        """Return the number of frames of the inputs at work, and how many of them are done."""
+        """Return the number of frames of the running inputs, and how many of them are done."""
         running = [item for item in self._items if item.state == "running"]
         return sum(item.frames for item in running), sum(item.done for item in running)
 
     def estimate_seconds(self) -> float | None:
-        """Return the seconds that are left for all inputs; None if that cannot be estimated yet.
+        """Return an estimate of the seconds left for all inputs, or None if none is possible yet.
 
-        An input that is not planned yet is assumed to be as large as the mean of those that are.
+        Inputs that are not planned yet are assumed to have the mean size of the planned inputs.
         """
         known = [item for item in self._items if item.frames]
         made = sum(item.work for item in known)
@@ -113,7 +113,7 @@ class BatchProgress:
         return (left + guessed) * elapsed / made
 
     def describe(self) -> BatchState:
-        """Return how far the batch is."""
+        """Return the state of the batch."""
         counts = Counter(item.state for item in self._items)
         return BatchState(
             inputs=len(self._items),
@@ -130,7 +130,7 @@ class BatchProgress:
 
 
 class InputReporter:
-    """The reporter of one input of a batch, which also follows the whole batch."""
+    """The reporter of one input of a batch, which also updates the batch's progress."""
 
     def __init__(self, number: int, progress: BatchProgress, reporter: BatchReporter) -> None:
         self._number = number

@@ -1,4 +1,4 @@
-"""Begin and end runs: inline or on Ray, of one input or of a batch.
+"""Begin and end runs, inline or on Ray, of a single input or in a batch.
 
 `open_run` plans the run and opens its folder; `close_run` publishes the output, records the run and
 measures its quality. The caller executes the segments in between. A streamed run publishes nothing,
@@ -78,7 +78,7 @@ class OpenRun:
     """The engine if the run is in this process, else None."""
     published: bool = False
     contexts: ExitStack = field(default_factory=ExitStack)
-    """What `close` ends: the ledger of the run folder."""
+    """The contexts that `close` exits: the run folder's ledger."""
 
     @property
     def plan(self) -> Plan:
@@ -104,7 +104,7 @@ def open_run(request: RunRequest, *, runner: Runner) -> OpenRun:
     if runner == "inline" and not trains:
         engine = _load_engine(request, plan)
     elif runner == "inline" and plan.adaptation is not None and not plan.adaptation.done:
-        check_engine(plan)  # a missing engine has to fail before minutes of training
+        check_engine(plan)  # report a missing engine before minutes of training, not after
 
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(plan))
@@ -132,10 +132,10 @@ def close_run(
     interrupts: Interrupts,
     parts: RunParts,
 ) -> RunResult:
-    """Publish the output and the plan of a run whose segments are committed, and return the result.
+    """Publish the output and plan of a run whose segments are all committed; return the result.
 
-    With a ground truth, the output is measured, too. Raises StageError, VerificationError or
-    InputError if the output cannot be published.
+    With a ground truth, the output's quality is measured, too. Raises StageError, VerificationError
+    or InputError if the output cannot be published.
     """
     settings, plan = opened.settings, opened.plan
     chosen = report.runner == "ray" and settings.placement == "auto"
@@ -218,12 +218,12 @@ def describe_execution(report: ExecutionReport, *, auto_placement: bool = False)
     if limit:
         line += f"; limited by {limit}"
     if auto_placement and busy and limit != "infer" and engine.device.startswith("cuda"):
-        line += ", the GPU waits: if its node is short of cores, try --placement split"
+        line += "; the GPU waits: if its node is short of cores, try --placement split"
     return line
 
 
 def describe_interruption(opened: OpenRun | None) -> str:
-    """Return a line that says how far an interrupted run got and how to continue."""
+    """Return a line that states how far an interrupted run got and how to continue."""
     if opened is None:
         return "interrupted before anything was written; run the same command again"
     if opened.published:
@@ -244,7 +244,7 @@ def describe_interruption(opened: OpenRun | None) -> str:
 
 
 def resumed_report(plan: Plan, runner: Runner) -> ExecutionReport:
-    """Return the report of a run that found all segments committed, and so loaded no engine."""
+    """Return the report of a run that found all segments committed, and thus loaded no engine."""
     engine = EngineInfo(
         name=plan.engine,
         device="none",
@@ -296,9 +296,9 @@ def recover_result(request: RunRequest, exists: OutputExistsError) -> RunResult:
 
 
 def _find_unfinished_plan(named: str | None, output: str) -> Plan | None:
-    """Return the plan in the run folder of an output; None if there is none.
+    """Return the plan in the run folder of an output, or None if there is none.
 
-    `named` is the output as the user specified it, which may be a URL, and `output` its local path.
+    `named` is the output as the user specified it, possibly a URL; `output` is its local path.
     """
     if named is not None and is_url(named):
         return mirror.read_plan(mirror.mirror_url(named))
@@ -352,9 +352,9 @@ def run_result(
 
 
 def _check_ground_truth(path: str | None, layout: GridSettings, plan: Plan) -> None:
-    """Raise InputError if the ground truth at `path` does not suit the plan's output.
+    """Raise InputError if the ground truth at `path` does not match the plan's output.
 
-    This happens before hours of work.
+    This check comes before what may be hours of work.
     """
     if path is None:
         return
@@ -363,7 +363,7 @@ def _check_ground_truth(path: str | None, layout: GridSettings, plan: Plan) -> N
     truth = open_recording(path, layout) if isinstance(plan.input, LightField) else probe(path)
     if (truth.width, truth.height) != (plan.width, plan.height):
         raise PairingError(
-            f"found a ground truth of {truth.width}x{truth.height}, expected the output's "
+            f"the ground truth is {truth.width}x{truth.height}, but the output will be "
             f"{plan.width}x{plan.height}; pass the original from which the input was made"
         )
 
@@ -371,7 +371,7 @@ def _check_ground_truth(path: str | None, layout: GridSettings, plan: Plan) -> N
 def _measure_quality(
     truth: str, layout: GridSettings, output: Path, plan: Plan, progress: Reporter
 ) -> Evaluation | LightFieldQuality:
-    """Return the quality of `output` against the ground truth, as `pipeline evaluate` does."""
+    """Measure `output` against the ground truth, as `pipeline evaluate` does."""
     if isinstance(plan.input, LightField):
         made = open_light_field(output)
         assert made is not None

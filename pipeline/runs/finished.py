@@ -1,4 +1,4 @@
-"""Find out whether an existing output is what a run would make, without planning it again.
+"""Determine whether an existing output is what a run would make, without planning the run again.
 
 The plan beside a finished output records the command that made it. A run would make the same output
 if the settings, the recordings and the weights are the same; the output must also still pass
@@ -35,7 +35,7 @@ from pipeline.schema.settings import (
     RunSettings,
 )
 
-# Settings that change where or how a run executes but not its output, and settings whose files are
+# Settings that change where or how a run executes, but not its output; and settings whose files are
 # compared by content instead.
 _UNCOMPARED = frozenset(
     {
@@ -48,8 +48,8 @@ _UNCOMPARED = frozenset(
 def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
     """Return the plan of an output if a run with these settings finished it, else None.
 
-    `output` is a local path. If the output of the settings is at a URL, it is not verified again,
-    because an upload appears only as a whole.
+    `output` is a local path. If the settings' output is a URL, the output is not verified again,
+    because an upload appears only when it is complete.
     """
     url = settings.output if settings.output is not None and is_url(settings.output) else None
     try:
@@ -88,7 +88,7 @@ def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
 def _read_local_plan(output: Path) -> Plan | None:
     """Return the plan beside an output; None if there is none, or if it is not the output's plan.
 
-    It may be the plan of another output of the same stem, or older than a new file at the path.
+    The plan may belong to another output with the same stem, or to a file replaced since.
     """
     plan = plan_path(output)
     if not plan.is_file():
@@ -98,7 +98,7 @@ def _read_local_plan(output: Path) -> Plan | None:
     # the plans of out.mkv and out.mp4 have the same path
     if Path(stored.output).name != output.name:
         return None
-    # an output is older than its plan, unless somebody has replaced the output
+    # an output is older than its plan, unless it has been replaced
     if output.is_file() and output.stat().st_mtime_ns > plan.stat().st_mtime_ns:
         return None
     return stored
@@ -116,25 +116,25 @@ def _read_url_plan(url: str) -> Plan | None:
 def _find_model(stored: Plan, settings: RunSettings) -> str | None:
     """Return the weights (name or path) that a run with these settings would use.
 
-    The result is None if that is not known.
+    The result is None if they are not known.
     """
     if "model" in settings.model_fields_set or stored.engine == "bicubic":
         return settings.model
 
-    # the program chooses, as it did for the stored plan unless the user chose the weights there
+    # the program chooses the weights, as it did for the stored plan unless the user chose them
     assert stored.record is not None
     if "model" not in read_command(stored.record.command):
         is_variant = RECORDED.get(settings.model) == stored.model
         return stored.model if is_variant else settings.model
     if stored.capture is None and settings.capture == "auto":
         return None  # the fit on which the choice depends is not stored
-    # a capture from a file holds the fit of another recording, which chooses no weights
+    # a capture from a file has the fit of another recording, which does not affect the choice
     capture = stored.capture if settings.capture == "auto" else None
     return choose_model(settings.model, capture.fits_db if capture else None)[0]
 
 
 def _match_edited_plan(stored: Plan, planned: Plan, adapt: AdaptRequest) -> Plan | None:
-    """Return an edited plan as it would run now; None if the stored plan differs from that."""
+    """Return an edited plan as it would run now, or None if the stored plan differs from it."""
     planned = planned.model_copy(update={"threads": stored.threads})
     if is_same_adaptation(stored.adaptation, planned, adapt):
         planned = planned.model_copy(update={"adaptation": stored.adaptation})
@@ -147,8 +147,8 @@ def _reopen_recordings(
 ) -> Plan | None:
     """Return the stored plan with the recordings as they are now.
 
-    The result is None if the weights `model` differ from those of the plan, or if `model` is None
-    because they are not known. Raises InputError if a recording has changed.
+    The result is None if the weights `model` are unknown (None), or differ from the plan's. Raises
+    InputError if a recording has changed.
     """
     if model is None:
         return None
@@ -162,8 +162,8 @@ def _reopen_recordings(
 def _is_same_command(stored: Plan, command: str) -> bool:
     """Return whether a command has the same settings as the one that made a finished plan.
 
-    An option that a command leaves out has its default. The model, the settings that do not change
-    the output and the recordings' paths are not compared.
+    An option that a command omits has its default. The model, settings that do not change the
+    output, and the recordings' paths are not compared.
     """
     assert stored.record is not None
     there, here = read_command(stored.record.command), read_command(command)
@@ -182,12 +182,12 @@ def _is_same_command(stored: Plan, command: str) -> bool:
 
 
 def _is_same_capture(stored: Plan, there: str, here: str) -> bool:
-    """Return whether two values of --capture mean the same; a file is compared by its content."""
+    """Return whether two values of --capture are equivalent; files are compared by content."""
     if there in NAMES or here in NAMES:
         return there == here
     return read_capture(here, stored.scale) == stored.capture
 
 
 def _is_same_adapt(there: str, here: str) -> bool:
-    """Return whether two values of --adapt mean the same, or both are files of weights."""
+    """Return whether two values of --adapt are equal, or both name files with weights."""
     return there == here or (names_file(there) and names_file(here))

@@ -1,4 +1,4 @@
-"""Find out whether a folder holds videos, each of them an input, or is one recording."""
+"""Determine whether a folder contains videos, each of which is an input, or is one recording."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def list_videos(path: str, *, sandbox: bool = False) -> list[str] | None:
         if is_url(path) or not folder.is_dir():
             return None
     except OSError:
-        return None  # such as for a name that is too long; opening the recording reports that
+        return None  # for example, the name is too long; opening the recording reports that
 
     files = [file for file in folder.iterdir() if file.is_file() and file.name[0] != "."]
     videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
@@ -31,9 +31,8 @@ def list_videos(path: str, *, sandbox: bool = False) -> list[str] | None:
         return None
     if pictures:
         raise InputError(
-            f"found {count_items(len(videos), 'video')} and "
-            f"{count_items(len(pictures), 'picture')} in {path}, "
-            "expected one kind, because each video is an input, but all pictures are one; "
+            f"{path} contains both {count_items(len(videos), 'video')}, which would be an input "
+            f"each, and {count_items(len(pictures), 'picture')}, which would be a single input; "
             f"pass a pattern, such as '{folder / f'*{min(videos).suffix}'}' or "
             f"'{folder / f'*{min(pictures).suffix}'}'"
         )

@@ -1,4 +1,4 @@
-"""The results of the inputs of a batch, their totals, and the list of inputs to run again."""
+"""The results of a batch's inputs, their totals, and the list of inputs to run again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def finished_item(entry: Entry, result: RunResult) -> ItemResult:
 
 
 def find_unrun(entry: Entry, parts: RunParts) -> ItemResult | None:
-    """Return the result of an input that is invalid or to be skipped; None if it has to be run."""
+    """Return the result of an input that is invalid or skipped, or None if it has to be run."""
     if entry.skip is not None:
         return skipped_item(entry, entry.skip)
     if entry.settings is None:
@@ -63,8 +63,8 @@ def batch_result(
 ) -> BatchResult:
     """Return the totals over all inputs, and write the list of inputs to run again.
 
-    `start` is the monotonic time at which the batch began. A list that cannot be written is None in
-    the result.
+    `start` is the monotonic time at which the batch began. If the list cannot be written, it is
+    None in the result.
     """
     again = [
         entry.given
@@ -92,7 +92,7 @@ def batch_result(
 
 
 def _replace_list(place: str, lines: str) -> None:
-    """Write the list of inputs or, if there are none, delete the list of an earlier run."""
+    """Write the list of inputs; if there are none, delete the list that an earlier run left."""
     if is_url(place):
         if lines:
             transfer.write_bytes(place, lines.encode())
@@ -117,8 +117,8 @@ def _write_private(path: Path, text: str) -> None:
 def find_existing_output(entry: Entry) -> str | None:
     """Return the path of an entry's output if it exists and has no run folder, else None.
 
-    A default output, and one at a URL, is known only when the input is planned. The same applies to
-    a folder, which may be the output or only contain it.
+    The result is also None for a default output or a URL, which is not known until the input is
+    planned, and for a folder, which may be the output or only contain it.
     """
     output = entry.settings.output if entry.settings else None
     if output is None or is_url(output) or not os.path.lexists(output) or Path(output).is_dir():
@@ -128,7 +128,7 @@ def find_existing_output(entry: Entry) -> str | None:
 
 def describe_existing(output: str) -> str:
     """Return the reason why an input with an existing output is skipped."""
-    return f"its output {output} exists"
+    return f"its output {output} already exists"
 
 
 def share_weights(parts: RunParts, failed_list: str) -> RunParts:
@@ -148,8 +148,8 @@ def remove_shared_weights(entries: Sequence[Entry], parts: RunParts, result: Bat
 def failed_list_place(manifest: str | None, output: str | None) -> str:
     """Return the path or URL of the list of failures.
 
-    With a manifest, the list is beside it. Otherwise the list is in the folder of the outputs if
-    that is at a URL or if this process is part of a Ray job, and else in the working directory.
+    With a manifest, the list is beside it. Otherwise, the list is in the outputs' folder if that is
+    at a URL or this process is part of a Ray job, and in the working directory if not.
     """
     if manifest is not None:
         place = manifest if is_url(manifest) else Path(manifest).absolute().as_posix()

@@ -1,7 +1,7 @@
 """Report progress on stderr as JSON, one object per line, for programs that call `pipeline run`.
 
 Every object has all the keys of `EVENT`; values that do not apply are null. Later versions may add
-keys and events, but do not change the meaning of these.
+keys and events, but will not change the meaning of existing ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INTERVAL_SECONDS = 1.0  # between two events of the same kind
 # The keys of every event, in order.
 EVENT: dict[str, Any] = {
     "event": None,  # begin, step, progress, note, batch or end
-    "input": None,  # the input, as given; null if several are at work
+    "input": None,  # the input, as given; null if several are running
     "stage": None,  # prepare, enhance or finish
     "step": None,  # what a step of prepare or finish does, in words
     "frames_done": None,  # of the input or, in step, of the items that the step counts
@@ -32,7 +32,7 @@ EVENT: dict[str, Any] = {
     "status": None,  # of end: done, skipped, failed or not run
     "output": None,  # of end
     "text": None,  # of note, and of end: the reason
-    "batch": None,  # of batch: the numbers of inputs by state
+    "batch": None,  # of batch: the number of inputs in each state
 }
 
 
@@ -68,7 +68,7 @@ class JsonReporter:
             self._write_progress()
 
     def close(self) -> None:
-        """Begin the stage that follows the frames; write nothing."""
+        """Enter the stage that follows the frames, without writing anything."""
         if self._stage == "enhance":
             self._stage = "finish"
 
@@ -88,7 +88,7 @@ class JsonReporter:
         yield count
 
     def begin_input(self, name: str) -> None:
-        """Write that an input begins."""
+        """Write that an input has begun."""
         self._open.append(name)
         self._stage = "prepare"
         self._write("begin", input=name)
@@ -100,7 +100,7 @@ class JsonReporter:
             self._open.remove(name)
 
     def show_batch(self, state: BatchState) -> None:
-        """Write how far the batch is, if the last such event is old enough or no input is left."""
+        """Write the state of the batch if the last such event is old enough or no input is left."""
         if self._is_due("batch") or not state.running + state.waiting:
             counts = asdict(state)
             eta = _round(counts.pop("eta_seconds"))
@@ -126,7 +126,7 @@ class JsonReporter:
 
 
 def _measure(pace: Pace, done: int) -> dict[str, float | None]:
-    """Return the values of the keys `fps` and `eta_seconds`; the second is None if not known."""
+    """Return the values of the keys `fps` and `eta_seconds`; `eta_seconds` is None if unknown."""
     fps = pace.fps(done)
     left = (pace.total - done) / fps if fps > 0 and pace.total else None
     return {"fps": _round(fps), "eta_seconds": _round(left)}

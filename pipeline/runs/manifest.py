@@ -1,4 +1,4 @@
-"""List the inputs of a batch from several paths, a glob, or a manifest in CSV or JSONL."""
+"""List the inputs of a batch from several paths, a glob, or a CSV or JSONL manifest."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from pipeline.schema.model import Model
 from pipeline.schema.settings import GridSettings, RunSettings
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
-_MOST_BYTES = 256 << 20  # greatest size of a manifest in bytes
-_LONGEST_VALUE = 1 << 20  # greatest number of characters in a value in CSV
+_MOST_BYTES = 256 << 20  # maximum size of a manifest in bytes
+_LONGEST_VALUE = 1 << 20  # maximum number of characters in a CSV value
 _PROBLEM = " problem"  # key of the reason why a row cannot be run; no setting has such a name
 ALIASES = {"reference": "ref_stream", "ref": "ref_stream"}  # column of a manifest -> setting
 
@@ -65,12 +65,12 @@ def make_entries(
 ) -> tuple[Entry, ...]:
     """Return the inputs to run; the settings in a line of the manifest override the `common` ones.
 
-    With `found`, the inputs were found in a folder, so even a single one may have a folder for its
-    output.
+    `found` means that the inputs were found in a folder, so even a single one may have a folder for
+    its output.
 
     An invalid line becomes an entry with an error, and an input that is the output of another one
     becomes an entry to skip. Raises InputError if the manifest cannot be read, if there is no
-    input, or if the common output does not suit several inputs.
+    input, or if the common output is not suitable for several inputs.
     """
     named = list(_expand(inputs, common))
     rows: list[dict[str, Any]] = [{"input": name} for name in named]
@@ -78,8 +78,7 @@ def make_entries(
         rows += read_manifest(manifest)
     if not rows:
         raise InputError(
-            f"found no input in {' '.join(inputs) or manifest}, expected at least one; "
-            "check the pattern"
+            f"found no input in {' '.join(inputs) or manifest}; check the path or pattern"
         )
 
     several = len(rows) > 1
@@ -88,7 +87,7 @@ def make_entries(
     sources = find_outputs_of_inputs(named)
     for i, path in enumerate(named):
         if path in sources:
-            note = f"it is the output for {sources[path]}; pass it alone to enhance it again"
+            note = f"it is the output of {sources[path]}; pass it alone to enhance it again"
             entries[i] = entries[i].model_copy(update={"settings": None, "skip": note})
 
     read = {_place(entry.settings.input) for entry in entries if entry.settings}
@@ -97,15 +96,12 @@ def make_entries(
         name = entry.settings.output if entry.settings else None
         if name is not None and name in outputs:
             error = (
-                f"found the output {name} twice, expected a different one for each input; change "
-                "one of them"
+                f"the output {name} is also that of another input; choose a different output for "
+                "each input"
             )
             entries[i] = entry.model_copy(update={"settings": None, "error": error})
         elif name is not None and _place(name) in read:
-            error = (
-                f"found the output {name}, which is also an input, expected another path; change "
-                "the output"
-            )
+            error = f"the output {name} is also an input; choose another output"
             entries[i] = entry.model_copy(update={"settings": None, "error": error})
         outputs.add(name or "")
     return tuple(entries)
@@ -122,15 +118,15 @@ def read_manifest(place: str) -> list[dict[str, Any]]:
         text = (content or b"").decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(
-            f"found no readable list at {place} ({getattr(error, 'strerror', 'not text')}), "
-            "expected CSV with a column input, or JSONL; check --manifest"
+            f"cannot read the manifest {place} ({getattr(error, 'strerror', 'not text')}); "
+            "expected a CSV file with a column input, or a JSONL file"
         ) from error
 
     rows = _csv_rows(text, place) if place.lower().endswith(".csv") else _json_rows(text, place)
     if not rows or not all(row.get("input") for row in rows):
         raise InputError(
-            f"found {'a line without' if rows else 'no'} input in {place}, expected every line to "
-            "have the column or key input (and perhaps reference, output, options); see --help"
+            f"{place} contains {'a line without an' if rows else 'no'} input; every line needs the "
+            "column or key input (and may have reference, output and options); see --help"
         )
     folder = place.rpartition("/")[0] if is_url(place) else str(Path(place).absolute().parent)
     return [_absolute(row, folder) for row in rows]
@@ -144,15 +140,12 @@ def _place(path: str) -> str:
 def _read_list(place: str) -> bytes:
     """Return the bytes of a manifest; raises InputError if it is a device, or too long."""
     if describe_special(place) in ("device", "terminal"):
-        raise InputError(
-            f"found the device {place}, expected a file in CSV or JSONL; check --manifest"
-        )
+        raise InputError(f"{place} is a device; expected a CSV or JSONL file: check --manifest")
     with Path(place).open("rb") as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise InputError(
-            f"found a list of more than {_MOST_BYTES >> 20} MiB at {place}, expected a list in "
-            "CSV or JSONL; divide it"
+            f"the manifest {place} is larger than {_MOST_BYTES >> 20} MiB; split it into several"
         )
     return content
 
@@ -161,7 +154,7 @@ def _make_entry(given: dict[str, Any]) -> Entry:
     problem = given.pop(_PROBLEM, None)
     texts = [value for value in given.values() if isinstance(value, str)]
     if problem is None and any("\0" in text for text in texts):
-        problem = "found a NUL character in a value, expected text without any; correct that line"
+        problem = "a value contains a NUL character; correct that line"
     if problem is not None:
         return Entry(given=given, settings=None, error=problem)
 
@@ -171,7 +164,7 @@ def _make_entry(given: dict[str, Any]) -> Entry:
         first = error.errors()[0]
         name = first["loc"][0] if first["loc"] else "the options"
         problem = first["msg"].removeprefix("Value error, ")
-        message = f"found {first['input']!r} for {name}, which is not valid: {problem}"
+        message = f"{first['input']!r} is not a valid value of {name}: {problem}"
         return Entry(given=given, settings=None, error=message)
 
 
@@ -201,13 +194,13 @@ def _merge_row(
 
 
 def check_shared_output(output: str | None) -> None:
-    """Raise InputError if an output is neither a folder nor a pattern, as several inputs need."""
+    """Raise InputError if an output is neither a folder nor a pattern, as needed for a batch."""
     if output is None or "{stem}" in output or (is_url(output) and output.endswith("/")):
         return
     if not Path(output).is_dir():
         raise InputError(
-            f"found -o {output} for several inputs, expected an existing folder or a "
-            "pattern such as 'out/{stem}_x4.mp4'; create the folder first"
+            f"-o {output} is not a place for several outputs; pass an existing folder, or a "
+            "pattern such as 'out/{stem}_x4.mp4'"
         )
 
 
@@ -218,21 +211,18 @@ def _csv_rows(text: str, place: str) -> list[dict[str, Any]]:
     try:
         names = [name for name in reader.fieldnames or () if name]
         if repeated := [name for name in names if names.count(name) > 1]:
-            raise InputError(
-                f"found the column {repeated[0]} twice in {place}, expected it once; rename one"
-            )
+            raise InputError(f"{place} has two columns named {repeated[0]}; rename one of them")
         for row in reader:
             flat = _flat({k: v for k, v in row.items() if k and v})
             if row.get(None):  # DictReader's key for surplus values
                 flat[_PROBLEM] = (
-                    f"found more values than columns in line {reader.line_num}, expected one for "
-                    "each column; put quotes around values that contain commas"
+                    f"line {reader.line_num} has more values than there are columns; put quotes "
+                    "around values that contain commas"
                 )
             rows.append(flat)
     except csv.Error as error:
         raise InputError(
-            f"found no CSV in line {reader.line_num + 1} of {place} ({error}), expected values "
-            "separated by commas; correct that line"
+            f"line {reader.line_num + 1} of {place} is not valid CSV ({error}); correct that line"
         ) from error
     return rows
 
@@ -248,7 +238,7 @@ def _json_rows(text: str, place: str) -> list[dict[str, Any]]:
             row = None
         if not isinstance(row, dict):
             raise InputError(
-                f"found no JSON object in line {number} of {place}, expected one like "
+                f"line {number} of {place} is not a JSON object such as "
                 '{"input": "a.mp4", "reference": "a_hr.mp4"}; correct that line'
             )
         rows.append(_flat(row))
@@ -256,30 +246,30 @@ def _json_rows(text: str, place: str) -> list[dict[str, Any]]:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row in which `options` are keys like all others, and keys are settings' names."""
+    """Return a row in which all `options` have keys of their own, and keys are settings' names."""
     options: Any = row.pop("options", None) or {}
     if isinstance(options, str):
         # in CSV, all options share one cell: scale=4 crf=18
         options = dict(part.partition("=")[::2] for part in options.split())
     if not isinstance(options, dict):
-        problem = f'found options {options!r}, expected an object such as {{"crf": 18}}'
+        problem = f'options is {options!r}; expected an object such as {{"crf": 18}}'
         options = {_PROBLEM: f"{problem}; correct that line"}
     flat = {ALIASES.get(k, k).replace("-", "_"): v for k, v in (row | options).items()}
     escaped = {_escape(key): _escape(value) for key, value in flat.items()}
     if escaped != flat:
-        escaped[_PROBLEM] = "found a text that is not Unicode, expected names; correct that line"
+        escaped[_PROBLEM] = "the text is not valid Unicode; correct that line"
     return escaped
 
 
 def _escape(value: Any) -> Any:
-    """Return a value, of which a text has no half of a surrogate pair, as JSON can contain."""
+    """Return a value; if it is text, escape lone surrogates, which JSON can contain."""
     if not isinstance(value, str):
         return value
     return value.encode(errors="backslashreplace").decode()
 
 
 def _absolute(row: dict[str, Any], folder: str) -> dict[str, Any]:
-    """Return a row in which paths relative to `folder` are absolute."""
+    """Return a row in which paths relative to `folder` have been made absolute."""
     names = ("input", "ref_stream", "output", "plan", "ground_truth")
     paths = {
         key: f"{folder}/{row[key]}"

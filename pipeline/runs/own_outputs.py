@@ -1,7 +1,7 @@
-"""Find the inputs of a batch that are outputs of other inputs, as an earlier run left them.
+"""Find the inputs of a batch that are outputs which an earlier run made from other inputs.
 
-Outputs are written beside their inputs by default, so the glob or the folder that names the inputs
-also names the outputs when the same command is run again.
+By default, outputs are written beside their inputs, so a glob or folder of inputs also includes the
+outputs when the same command is run again.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pipeline.schema.plan_file import read_plan
 
 
 def find_outputs_of_inputs(inputs: Sequence[str]) -> dict[str, str]:
-    """Map each input that is the output of another one to that other input.
+    """Return a map from each input that is another input's output to that other input.
 
-    The plan beside an output tells from which input it was made.
+    The plan beside an output states from which input it was made.
     """
     names = {os.path.realpath(name): name for name in inputs if not is_url(name)}
     found = {}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.execution.cluster.actor import SegmentActor
 
 
-# An input with this many times the pixels of an earlier one may deserve another choice of `auto`.
+# With this many times the pixels of an earlier input, another engine may be the best for `auto`.
 FAR_LARGER = 4
 
 
@@ -39,7 +39,7 @@ class Finish(Protocol):
 
 
 class EngineCache:
-    """Keeps the engine that was loaded last in this process, for later inputs of a batch."""
+    """Keeps the engine that was last loaded in this process, for later inputs of a batch."""
 
     def __init__(self) -> None:
         self._key: tuple[str, str, str, int] | None = None
@@ -51,10 +51,10 @@ class EngineCache:
     ) -> Engine:
         """Return the plan's engine; raises InputError if it cannot be loaded.
 
-        The model of a plan with adapted weights must be their file. `auto` is decided again if the
-        input is far larger than the one for which it was decided. `notify` receives a line before
-        anything that takes long. `pixels` is the number of pixels in all of the network's frames;
-        by default, those of the plan's reference map.
+        If the plan has adapted weights, its model must be their file. For `auto`, the engine is
+        chosen again if the input is far larger than the one for which it was chosen. `notify`
+        receives a line before anything slow. `pixels` is the number of pixels in all of the
+        network's frames; by default, it follows from the plan's reference map.
         """
         key = plan.engine, plan.model, plan.model_sha256, plan.threads
         if pixels is None:
@@ -85,7 +85,7 @@ class EngineCache:
 def check_engine(plan: Plan) -> None:
     """Raise InputError if the library or the device of the plan's engine is missing.
 
-    The engine is neither compiled nor tested nor kept. `auto` and `torch` are never missing.
+    The engine is not compiled, tested or kept. `auto` and `torch` are never missing.
     """
     if plan.engine in ("auto", "torch"):
         return
@@ -113,7 +113,7 @@ class RunParts:
     finish: Finish = finish
     """The step that joins, verifies and publishes the output."""
     actor: type[SegmentActor] | None = None
-    """The class of the actors for runs on Ray; None = SegmentActor."""
+    """The actor class for runs on Ray; None means SegmentActor."""
     on_open: Callable[[Plan, int], None] = ignore_plan
     """Called when a run begins, with its plan and the number of frames that are already done."""
     on_published: Callable[[RunSettings, str], int] | None = None

@@ -1,7 +1,7 @@
 """Run a batch on one pool of Ray actors, where small inputs fill the gaps that large ones leave.
 
-The driver plans, joins and publishes between steps of the pool. Meanwhile, every actor has up to
-two segments to work on.
+The driver plans, joins and publishes between the pool's steps. Meanwhile, every actor has up to two
+segments to work on.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _OpenItem:
-    """An input whose segments are under way."""
+    """An input whose segments are being processed."""
 
     entry: Entry
     run: OpenRun
@@ -117,7 +117,7 @@ class PooledBatch:
         if not kept:
             return "interrupted before a segment was finished; run the same command again"
         return (
-            f"interrupted with {kept} of {total} segments of the inputs at work kept; "
+            f"interrupted with {kept} of {total} segments of the open inputs kept; "
             "run the same command again to resume"
         )
 
@@ -156,7 +156,7 @@ class PooledBatch:
         try:
             self._add_to_pool(job, opened, request.settings.placement)
         except Exception:
-            # otherwise the batch would wait for it for ever
+            # otherwise, the batch would wait for this input forever
             self._open.pop(job).run.close()
             raise
 
@@ -173,7 +173,7 @@ class PooledBatch:
             return skipped_item(entry, describe_existing(error.path), error.path)
 
     def _show_progress(self, pool: RayPool) -> None:
-        """Show the frames of all inputs at work together."""
+        """Show the combined progress of all open inputs."""
         for job in self._open:
             self._progress.advance(int(job), pool.count_frames(job))
         total, done = self._progress.count_frames()
@@ -186,7 +186,7 @@ class PooledBatch:
         self._reporter.update(done, dict(busy))
 
     def _hide_progress(self) -> None:
-        """Close the display before the inputs at work change; the next progress opens it again."""
+        """Close the display before the open inputs change; the next progress opens it again."""
         self._reporter.close()
         self._shown = False
 
@@ -195,7 +195,7 @@ class PooledBatch:
         self._progress.end(number, result)
 
     def _add_to_pool(self, job: str, opened: OpenRun, placement: str) -> None:
-        """Add an open run to the pool, which is created for the first one."""
+        """Add an open run to the pool, creating the pool for the first one."""
         if self._pool is None:
             shared = self._settings
             actors = request_actors(opened.plan.engine, shared.workers, shared.accelerator)

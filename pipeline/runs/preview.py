@@ -34,8 +34,8 @@ from pipeline.schema.texts import FileName
 FOLDER_VARIABLE = "PIPELINE_UI_FOLDER"
 PREVIEWS = "previews"
 RECORD = "preview.json"
-INTERVAL_SECONDS = 1.0  # between two frames that are shown
-MOST_WIDTH = 1600  # of the pictures; wider frames are reduced
+INTERVAL_SECONDS = 1.0  # between two frames that are written
+MOST_WIDTH = 1600  # of the pictures; wider frames are downscaled
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 88]
 
 
@@ -47,7 +47,7 @@ class Preview(Model):
     place: str
     """The time or the view that the frame shows, in words."""
     width: int
-    """Of the pictures, in pixels."""
+    """Width of the pictures in pixels."""
     height: int
     before: FileName
     after: FileName
@@ -60,7 +60,7 @@ def find_page_folder() -> Path:
 
 
 class PreviewWriter:
-    """An `Enhance` that also writes the latest frame before and after, now and then.
+    """An `Enhance` that also writes the latest frame, before and after, at intervals.
 
     A frame that cannot be written is left out, because a preview must not end a run.
     """
@@ -68,7 +68,7 @@ class PreviewWriter:
     def __init__(
         self, folder: Path, enhance: Enhance, *, interval: float = INTERVAL_SECONDS
     ) -> None:
-        """Write below `folder`; raises InputError if it cannot be used."""
+        """Write below `folder`; raises InputError if that folder cannot be used."""
         self._folder = folder / PREVIEWS
         self._enhance = enhance
         self._interval = interval
@@ -79,12 +79,12 @@ class PreviewWriter:
             own_folder(self._folder)
         except OSError as error:
             raise InputError(
-                f"found no way to write into {folder} ({error.strerror}), expected the folder of "
-                f"the page; set {FOLDER_VARIABLE}"
+                f"cannot write to {folder}, the folder of the page ({error.strerror}); set "
+                f"{FOLDER_VARIABLE} to another folder"
             ) from error
 
     def __call__(self, plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
-        """Return the enhanced frames; write the last of them if the one before is old enough."""
+        """Return the enhanced frames; write the last one if the latest preview is old enough."""
         enhanced = self._enhance(plan, engine, batch)
         if time.monotonic() >= self._next:
             with suppress(OSError):
@@ -122,7 +122,7 @@ class PreviewWriter:
         self._remove_old(folder, preview)
 
     def _remove_old(self, folder: Path, latest: Preview) -> None:
-        """Delete all pictures but the latest two pairs, because a page may be loading one."""
+        """Delete all pictures except the latest two pairs, one of which a page may be loading."""
         kept = {latest.before, latest.after}
         if folder in self._shown:
             kept |= {self._shown[folder].before, self._shown[folder].after}
@@ -133,7 +133,7 @@ class PreviewWriter:
 
 
 def _reduce_size(height: int, width: int) -> tuple[int, int]:
-    """Return the width and height of the pictures of a frame."""
+    """Return the width and height of the pictures for a frame."""
     factor = min(1.0, MOST_WIDTH / width)
     return max(1, round(width * factor)), max(1, round(height * factor))
 
@@ -156,9 +156,9 @@ def _describe_place(plan: Plan, pts: int) -> str:
 def list_previews(
     folder: Path, *, most_age: float = math.inf, now: Callable[[], float] = time.time
 ) -> list[tuple[Path, Preview, float]]:
-    """Return the folder, the record and the age in seconds of each preview, the newest first.
+    """Return the folder, the record and the age in seconds of each preview, newest first.
 
-    Those that are older than `most_age` are left out.
+    Previews older than `most_age` seconds are left out.
     """
     found = []
     for record in (folder / PREVIEWS).glob(f"*/{RECORD}"):

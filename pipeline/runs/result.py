@@ -1,4 +1,4 @@
-"""The results of runs, batches and plans, as `--json` of `pipeline run` and `plan` prints them."""
+"""The results of runs, batches and plans, as `pipeline run` and `plan` print them with `--json`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CaptureResult(Model):
     """The reduction from HR to LR that was measured or set."""
 
     kernel: tuple[tuple[float, ...], ...]
-    """Weights that sum to 1, row by row; each side has 4 times as many as the network's scale."""
+    """Weights that sum to 1, row by row; each side is 4 times the network's scale long."""
     shift: tuple[float, float]
     """Centroid (x, y) of the kernel in LR pixels."""
     fits_db: float | None
@@ -39,14 +39,14 @@ class AdaptedResult(Model):
     """The adaptation of the weights, by training on the recording's key frames or from a file."""
 
     seconds: float
-    """Time of the training; 0 for weights from a file."""
+    """Training time; 0 for weights from a file."""
     steps: int
     held_out_db: float | None
-    """PSNR in dB of key frames that were held out, before adaptation; None if not measured."""
+    """PSNR in dB on held-out key frames before adaptation; None if it was not measured."""
     held_out_gain_db: float | None
-    """Gain in dB on the key frames that were held out; None if it was not measured."""
+    """PSNR gain in dB on the held-out key frames; None if it was not measured."""
     blend: float
-    """Share of the trained weights in those that were used."""
+    """Share of the trained weights in the blend of trained and original weights."""
     used: bool
     """Whether the adapted weights won and were used."""
     shared: bool
@@ -76,7 +76,7 @@ class RunResult(Model):
     seconds: float
     """Wall-clock time of this run, from planning to publishing."""
     fps: float
-    """Frames per second of this run's time, without the frames of resumed segments."""
+    """Frames per second of this run, not counting the frames of resumed segments."""
     engine: str
     device: str
     model: str
@@ -92,7 +92,7 @@ class RunResult(Model):
 
     "" if the output went to stdout."""
     references_per_frame: float
-    """Mean number of references per frame; a plainly up-sampled frame has none."""
+    """Mean number of references per frame, counting 0 for frames without any."""
     capture: CaptureResult | None = None
     """The reduction from HR to LR; None for the bicubic kernel."""
     adapted: AdaptedResult | None = None
@@ -100,7 +100,7 @@ class RunResult(Model):
     notes: tuple[str, ...] = ()
     """Assumptions, roundings and omissions, as in the notes of `pipeline plan`."""
     exec_status: int | None = None
-    """Exit status of the command of `--exec`; None if this run called none."""
+    """Exit status of the `--exec` command; None if this run called none."""
     psnr: float | None = None
     ssim: float | None = None
     _quality: Evaluation | LightFieldQuality | None = PrivateAttr(default=None)
@@ -111,7 +111,7 @@ class RunResult(Model):
         return self._quality
 
     def with_quality(self, quality: Evaluation | LightFieldQuality | None) -> Self:
-        """Return a copy with what was measured against the ground truth."""
+        """Return a copy that includes the quality measured against the ground truth."""
         figures = {} if quality is None else {"psnr": quality.psnr, "ssim": quality.ssim}
         measured = self.model_copy(update=figures)
         measured._quality = quality
@@ -132,7 +132,7 @@ class ItemResult(Model):
 
 
 class PlanResult(Model):
-    """The plan of one of many inputs."""
+    """The plan of one input of a batch."""
 
     input: str
     status: Literal["planned", "skipped", "failed"]
@@ -142,7 +142,7 @@ class PlanResult(Model):
 
 
 class PlansResult(Model):
-    """The plans of many inputs; the fields of `pipeline plan --json` for a batch."""
+    """The plans of a batch, as `pipeline plan --json` prints them."""
 
     items: tuple[PlanResult, ...]
     failed: int

@@ -36,7 +36,7 @@ def run(
 ) -> RunResult:
     """Enhance one input and return the result.
 
-    `parts` replaces parts of the run, and shares engines with other runs to which it is passed.
+    `parts` replaces parts of the run; runs that receive the same `parts` share its engines.
     Raises PipelineError if the run fails or is interrupted; committed segments are kept, and the
     next run with the same settings resumes.
     """
@@ -80,7 +80,7 @@ def _recover_second_pass(request: RunRequest, exists: OutputExistsError) -> RunR
     forced = request.settings.model_copy(update={"force": True})
     output = Path(make_plan(forced).output)
     first = first_pass_output(output)
-    # the plan of the first pass is deleted first; without it, its pictures are of no use
+    # the plan of the first pass is deleted first; without it, the pass's pictures are useless
     needed = plan_path(first).exists()
     try:
         if not needed:
@@ -107,7 +107,7 @@ def _remove_first_pass(first: Path) -> None:
 
 
 def _run_once(request: RunRequest) -> RunResult:
-    """Run the request, and turn a signal into an error that says how to continue."""
+    """Run the request, and turn a signal into an error that states how to continue."""
     settings = request.settings
     progress = request.progress
     opened: OpenRun | None = None
@@ -116,7 +116,7 @@ def _run_once(request: RunRequest) -> RunResult:
             runner, reason = choose_runner(settings.runner, settings.address)
             if settings.placement == "split" and runner == "inline":
                 raise InputError(
-                    "found --placement split without Ray, expected a run on Ray; add --runner ray"
+                    "--placement split is only for runs on Ray; add --runner ray, or leave it out"
                 )
 
             try:

@@ -49,8 +49,8 @@ _EXCLUDED = (
     *("workers", "accelerator"),
 )
 _ENDED = (
-    "the program reading stdout exited before it had read everything, expected it to read to the "
-    "end; try -o FILE"
+    "the program reading stdout exited before it had read everything; check that program, or try "
+    "-o FILE"
 )
 
 
@@ -68,9 +68,9 @@ def stream_frames(
     """
     _check_settings(stdout, settings)
     if settings.pix_fmt is not None:
-        check_stream_pix_fmt(settings.pix_fmt, form)  # before anything that takes long
+        check_stream_pix_fmt(settings.pix_fmt, form)  # before anything slow
     with tempfile.TemporaryDirectory(prefix="pipeline-stream-") as folder:
-        # training needs a run folder, and thereby the name of an output
+        # training needs a run folder, which is named after an output
         changes: dict[str, object] = {"output": str(Path(folder) / "stream.mkv"), "force": True}
         if settings.plan is None:
             changes["codec"] = "rawvideo" if settings.pix_fmt and form == "rawvideo" else "ffv1"
@@ -82,29 +82,29 @@ def stream_frames(
 
 
 def _check_settings(stdout: BinaryIO, settings: RunSettings) -> None:
-    """Raise InputError if stdout is a terminal, or if a setting or the input suits no stream."""
+    """Raise InputError if stdout is a terminal, or if a setting or the input cannot be streamed."""
     if stdout.isatty():
         raise InputError(
-            "found a terminal for --stream, expected a program or a file to read the frames; add "
-            "| ffplay -"
+            "stdout is a terminal, but --stream needs a program or a file to receive the frames; "
+            "add | ffplay -"
         )
     for name in _EXCLUDED:
         value = getattr(settings, name)
         if value is not None and value is not False:
             raise InputError(
-                f"found --{name.replace('_', '-')} with --stream, which writes the pictures alone, "
+                f"--{name.replace('_', '-')} does not apply to --stream, which writes only frames, "
                 "uncompressed and in this process; leave it out, or write a file with -o FILE"
             )
     if not is_url(settings.input) and find_light_field(settings.input, settings) is not None:
         raise InputError(
-            f"found the light field {settings.input} for --stream, expected a video or pictures; "
-            "try -o FOLDER"
+            f"{settings.input} is a light field, but --stream needs a video or pictures; try "
+            "-o FOLDER"
         )
     for name, value in (("runner", "ray"), ("placement", "split")):
         if getattr(settings, name) == value:
             raise InputError(
-                f"found --{name} {value} with --stream, which runs in this process; leave it out, "
-                "or write a file with -o FILE"
+                f"--{name} {value} does not apply to --stream, which runs in this process; leave "
+                "it out, or write a file with -o FILE"
             )
 
 
@@ -141,7 +141,7 @@ def _stream_once(stdout: BinaryIO, request: RunRequest, form: StreamForm) -> Run
 
 
 def _suit_stream(plan: Plan, form: StreamForm) -> Plan:
-    """Return the plan with the stream's pixel format; raises InputError if there is none."""
+    """Return the plan with a pixel format for the stream; raises InputError if there is none."""
     pix_fmt = choose_stream_pix_fmt(plan.encoding.pix_fmt, form)
     encoding = plan.encoding.model_copy(update={"codec": "rawvideo", "pix_fmt": pix_fmt})
     return plan.model_copy(update={"encoding": encoding, "planes": False})
@@ -164,7 +164,7 @@ def _is_even(pts: Sequence[int], step: Fraction) -> bool:
 
 
 def _list_losses(plan: Plan, form: StreamForm) -> list[str]:
-    """Return a sentence about the stream's format, and others about what the stream loses."""
+    """Return a sentence about the stream's format, and sentences about what the stream loses."""
     clip, rate = plan.input, _find_rate(plan)
     notes = [
         f"streaming {plan.width}x{plan.height} {plan.encoding.pix_fmt} at {rate} frames per second "
@@ -172,8 +172,8 @@ def _list_losses(plan: Plan, form: StreamForm) -> list[str]:
     ]
     if not _is_even(plan.reference_map.in_order().pts, clip.time_base * rate):
         notes.append(
-            "the input's frames are at uneven times, but those of a stream are even; -o FILE keeps "
-            "them"
+            "the input's frames are unevenly spaced in time, but a stream's frames are even; -o "
+            "FILE keeps the times"
         )
 
     lost = Counter(stream.type for stream in getattr(clip, "other_streams", ()))
@@ -213,14 +213,14 @@ def _execute(
     written = sum(record.frames for record in run_tasks(worker, tasks, progress))
     if written != len(plan.reference_map):
         raise StageError(
-            f"found {count_items(written, 'frame')} written, expected the "
-            f"{len(plan.reference_map)} of the plan; make a new plan"
+            f"{count_items(written, 'frame')} were written, but the plan has "
+            f"{len(plan.reference_map)}; make a new plan"
         )
     return ExecutionReport("inline", opened.engine.info, worker.clock.seconds())
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
-    """Write to a pipe without a buffer, whose lock a blocked thread would hold when Python ends."""
+    """Write to a pipe without a buffer, whose lock a blocked thread would hold at Python's exit."""
     rest = memoryview(data)
     while rest:
         try:
@@ -228,11 +228,11 @@ def _write_all(descriptor: int, data: bytes) -> None:
         except BlockingIOError:  # the reader has made both ends of the pipe non-blocking
             select.select((), (descriptor,), ())
         except BrokenPipeError:
-            # keep the interpreter from flushing the broken pipe when it ends
+            # keep the interpreter from flushing the broken pipe when it exits
             sys.stdout = None
             raise StageError(_ENDED) from None
         except OSError as error:
             raise StageError(
-                f"cannot write to stdout ({error.strerror}), expected a program or a file that "
-                "takes all frames; try -o FILE"
+                f"cannot write to stdout ({error.strerror}); check the program or file that "
+                "receives it, or try -o FILE"
             ) from error

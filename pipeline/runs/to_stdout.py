@@ -19,21 +19,21 @@ STDOUT = "-"
 def run_to_stdout(stdout: BinaryIO, lr: str, run: Callable[[str], RunResult]) -> RunResult:
     """Call `run` with the path of a temporary output, and copy the verified output to `stdout`.
 
-    `lr` is the input. A video is written as Matroska, which a program can read while it arrives,
-    and a picture as PNG. Raises InputError if stdout is a terminal or the output would be a folder,
-    StageError if the reading program ends early, and Interrupted if the run was interrupted, after
+    `lr` is the input. A video is written as Matroska, which a program can read as it arrives, and a
+    picture as PNG. Raises InputError if stdout is a terminal or the output would be a folder,
+    StageError if the reading program exits early, and Interrupted if the run was interrupted, after
     which nothing is left to resume.
     """
     source = Path(lr)
     if stdout.isatty():
         raise InputError(
-            "found a terminal for -o -, expected a program or a file to read the video; add "
+            "stdout is a terminal, but -o - needs a program or a file to receive the output; add "
             "| ffplay -, or > out.mkv"
         )
     if source.is_dir() or (is_pattern(lr) and "://" not in lr):
         raise InputError(
-            f"found {lr} for -o -, expected a video or a picture: an output that is a "
-            "folder cannot be piped; use -o FOLDER"
+            f"-o - needs a video or a picture, but the output for {lr} is a folder, which cannot "
+            "be piped; use -o FOLDER"
         )
 
     suffix = ".png" if source.suffix.lower() in SUFFIXES else ".mkv"
@@ -51,10 +51,10 @@ def run_to_stdout(stdout: BinaryIO, lr: str, run: Callable[[str], RunResult]) ->
                 shutil.copyfileobj(made, stdout)
             stdout.flush()
         except BrokenPipeError:
-            # keep the interpreter from flushing the broken pipe when it ends
+            # keep the interpreter from flushing the broken pipe when it exits
             sys.stdout = None
             raise StageError(
-                "publish: the program reading stdout exited before it had read everything, "
-                "expected it to read to the end; try -o FILE"
+                "publish: the program reading stdout exited before it had read everything; check "
+                "that program, or try -o FILE"
             ) from None
     return result.model_copy(update={"output": STDOUT, "reference_map": ""})

@@ -27,7 +27,7 @@ class RunEntries(Protocol):
     def __call__(
         self, entries: Sequence[Entry], results: list[ItemResult], *, interrupts: Interrupts
     ) -> Interrupted | None:
-        """Append the result of every input; return the Interrupted that ended them, or None."""
+        """Append the result of every input; return the Interrupted that ended the runs, or None."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Pauses:
     """The waiting times while a folder is watched, in seconds."""
 
     until_idle: float | None = None
-    """Time without a new or growing recording after which the watch ends; None = never."""
+    """Time without a new or growing recording after which the watch ends; None means never."""
     settled: float = SETTLED_SECONDS
     """Time without a change after which a recording is considered complete."""
     poll: float = POLL_SECONDS
-    """Time between two looks at the folder."""
+    """Time between two checks of the folder."""
 
 
 @dataclass
@@ -65,12 +65,9 @@ class FolderWatch:
         self._since: dict[Path, float] = {}
         self._returned: set[Path] = set()
         self.changed_at = clock()
-        """When a recording appeared or grew last."""
+        """When a recording last appeared or grew."""
         if not self._folder.is_dir():
-            raise InputError(
-                f"found no folder at --watch {folder}, expected one in which recordings appear; "
-                "create it first"
-            )
+            raise InputError(f"--watch {folder} is not an existing folder; create it first")
 
     def list_settled(self) -> list[str]:
         """Return the recordings that have stopped growing since the last call, in natural order.
@@ -82,7 +79,7 @@ class FolderWatch:
         try:
             files = self._list_videos()
         except OSError:
-            self._states.clear()  # whether anything grows is not known
+            self._states.clear()  # it is unknown whether anything is growing
             raise
         for file in files:
             try:
@@ -124,9 +121,9 @@ def watch_folder(
     pauses: Pauses,
     note: Callable[[str], None],
 ) -> Watched:
-    """Run the recordings in a folder as they are completed, until a signal or an idle time.
+    """Run the recordings in a folder as they are completed, until a signal or an idle period.
 
-    While the folder, such as a network share, cannot be read, the watch waits for it, and `note`
+    If the folder, such as a network share, cannot be read, the watch waits until it can, and `note`
     receives a line. Raises InputError if there is no such folder at the beginning.
     """
     watch = FolderWatch(folder, pauses.settled)

@@ -1,4 +1,4 @@
-"""The adaptation in a plan: how the weights are adapted to the recording with its key frames."""
+"""A plan's adaptation: how the weights are fine-tuned on the recording's own key frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pipeline.schema.model import Model
 from pipeline.schema.texts import Digest
 
-MOST_STEPS = 10_000  # greatest number of training steps, which an edited plan may request
+MOST_STEPS = 10_000  # largest number of training steps that an edited plan may request
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Decibels = Annotated[float, Field(allow_inf_nan=False)]
@@ -19,29 +19,28 @@ class KeyPair(Model):
     """An LR frame or view, and the reference that shows it at high resolution."""
 
     pts: int
-    """LR pts of the frame; for a light field, the number of the frame."""
+    """Pts of the LR frame; for a light field, its frame number."""
     ref_pts: int
-    """Pts of the reference; for a light field, the number of its frame."""
+    """Pts of the reference; for a light field, its frame number."""
     position: int
-    """Number of the entry in the reference map."""
+    """Index of the entry in the reference map."""
     scene: int = 0
-    """Number of the scene; in training, key frames borrow only from others of their scene."""
+    """Scene number; in training, a key frame borrows only from other key frames of its scene."""
 
 
 class Adaptation(Model):
-    """The training before the first segment, and its result once it is done.
+    """The training that precedes the first segment, and its result once it is done.
 
-    The run then uses the adapted weights if they won, and otherwise those of the plan's model.
+    The run then uses the adapted weights if they won, and the weights of the plan's model if not.
     """
 
     request: Literal["auto", "off", "seconds", "file"]
-    """The `--adapt` of the plan: `auto` or a time, from which the steps follow; `off`; `file` for
-    weights adapted earlier, which are then the plan's model."""
+    """The plan's `--adapt`: `auto` or `seconds`, which determine the number of steps; `off`; or
+    `file` for weights that were adapted earlier and are now the plan's model."""
     seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """The time that was requested."""
+    """The requested training time in seconds; None for other requests."""
     steps: Annotated[int, Field(ge=0, le=MOST_STEPS)] | None = None
-    """Number of training steps, 0 if the weights are not adapted; None until the run has begun and
-    has decided on it."""
+    """Number of training steps; 0 if the weights are not adapted, None until the run decides."""
     pairs: tuple[KeyPair, ...] = ()
     """The key frames, in ascending order of position."""
     shared: Digest = ""
@@ -53,46 +52,46 @@ class Adaptation(Model):
     weights_sha256: Digest = ""
     """SHA-256 of the adapted weights in the run folder; "" if there are none."""
     held_out_db: Decibels | None = None
-    """PSNR in dB of key frames that were held out from training, with the weights before
-    adaptation; like a note, it does not affect the output."""
+    """PSNR in dB on the key frames held out from training, before adaptation; it does not affect
+    the output."""
     held_out_gain_db: Decibels | None = None
-    """Gain in dB on the key frames that were held out."""
+    """PSNR gain in dB on the held-out key frames."""
     blend: Share = 0.0
-    """Share of the trained weights in those that are used."""
+    """Share of the trained weights in the blend of trained and original weights."""
     note: Annotated[str, Field(max_length=1000)] = ""
-    """Why the weights are not adapted, or what else was notable."""
+    """Why the weights are not adapted, or another remark; it does not affect the output."""
     took_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """Seconds that the training took; like the note, they do not affect the output."""
+    """How long the training took; it does not affect the output."""
 
     @model_validator(mode="after")
     def _check_request(self) -> Self:
         if (self.request == "seconds") != (self.seconds is not None):
             raise ValueError(
-                f"found the request {self.request} with {self.seconds} seconds, expected a time "
-                "for the request seconds and null for others"
+                f"the request is {self.request} and seconds is {self.seconds}; expected a number "
+                "of seconds for the request seconds, and null for any other"
             )
         if self.request == "off" and (self.steps or self.done):
-            raise ValueError("found a training with the request off, expected auto or seconds")
+            raise ValueError("the request is off, but there is training; expected auto or seconds")
         if self.done and self.steps is None:
-            raise ValueError("found no steps of a training that is done, expected their number")
+            raise ValueError("the training is done, but steps is null; expected their number")
         return self
 
     @property
     def trains(self) -> bool:
-        """Whether the weights are trained before the first segment, or have been."""
+        """Whether the weights are, or have been, trained before the first segment."""
         return self.request != "file" and bool(self.steps)
 
     @property
     def is_decided(self) -> bool:
         """Whether the steps are fixed; otherwise the run decides on them when it begins.
 
-        A later run of a plan with shared weights decides again, because a batch deletes the weights
-        that it shared when it is done.
+        A later run of a plan with shared weights decides again, because a batch deletes its shared
+        weights when it ends.
         """
         return self.request == "off" or (self.steps is not None and not self.shared)
 
     def without_result(self) -> Adaptation:
-        """Return the same training, still to be done; an adaptation from a file is unchanged."""
+        """Return the adaptation with its training undone; one from a file is returned unchanged."""
         if self.request == "file" or not self.done:
             return self
         return Adaptation(
@@ -101,9 +100,9 @@ class Adaptation(Model):
         )  # fmt: skip
 
     def without_decision(self) -> Adaptation | None:
-        """Return the request alone, for a plan with other weights.
+        """Return an adaptation with only the request, for a plan with other weights.
 
-        The result is None if the request is for a file, which contains the weights.
+        The result is None if the request is for a file, because the file contains the weights.
         """
         if self.request == "file":
             return None

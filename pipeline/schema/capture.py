@@ -1,4 +1,4 @@
-"""The capture in a plan: how the input's LR pixels follow from HR pixels."""
+"""A plan's capture: how the input's LR pixels result from HR pixels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from pipeline.schema.model import Model
 from pipeline.schema.texts import Word
 
-SUM_ERROR = 1e-3  # by which the sum of a kernel may differ from 1
-MOST_WEIGHT = 100.0  # greatest absolute weight of a tap; no real reduction comes near it
+SUM_ERROR = 1e-3  # largest difference between a kernel's sum and 1
+MOST_WEIGHT = 100.0  # largest absolute weight of a tap; no real reduction comes near it
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Pair = tuple[Number, Number]
@@ -22,7 +22,8 @@ class ColourChange(Model):
     """A map from the colours of the reference to those of the input, both RGB in 0..1."""
 
     curves: tuple[Weights, Weights, Weights]
-    """For red, green and blue, the new values of evenly spaced levels from black to white."""
+    """One curve each for red, green and blue: the new values of evenly spaced levels from 0 to 1.
+    """
     matrix: tuple[
         tuple[Number, Number, Number],
         tuple[Number, Number, Number],
@@ -35,7 +36,8 @@ class ColourChange(Model):
         lengths = [len(curve) for curve in self.curves]
         if len(set(lengths)) > 1 or not 2 <= lengths[0] <= 1024:
             raise ValueError(
-                f"found curves of {lengths} values, expected three of equal length, 2 to 1024"
+                f"found curves with {lengths} values; expected three curves of the same length, "
+                "from 2 to 1024 values"
             )
         return self
 
@@ -48,25 +50,25 @@ class Capture(Model):
     shape: Word = ""
     """What the measured kernel resembles, such as box or gaussian."""
     rows: tuple[Weights, ...]
-    """One or two terms of 4 x scale weights down the picture. The kernel is the sum over the terms
-    of the products of `rows` and `columns`. Weight i of LR pixel x belongs to the HR pixel
+    """One or two terms of 4 x scale vertical weights each. The kernel is the sum of the terms'
+    outer products of `rows` and `columns`. Weight i of the LR pixel at x applies to the HR pixel at
     scale * x + i - 1.5 * scale."""
     columns: tuple[Weights, ...]
-    """The same, across the picture."""
+    """The horizontal weights of the same terms."""
     shift: Pair = (0.0, 0.0)
     """Centroid (x, y) of the kernel in LR pixels; for information only."""
     width: Number = 1.0
-    """Width of the kernel in LR pixels, 1 for means of pixels; for information only."""
+    """Width of the kernel in LR pixels, 1 for plain averaging; for information only."""
     chroma_shift: Pair | None = None
     """Offset (x, y) of chroma samples from luma in LR pixels; for information only."""
     fits_db: Number | None = None
-    """PSNR in dB of LR luma against reduced HR luma, on parts left out of the measurement."""
+    """PSNR in dB of reduced HR luma against LR luma, on parts held out from the measurement."""
     bicubic_db: Number | None = None
     """The same PSNR for the bicubic kernel."""
     colour: ColourChange | None = None
     """The map from the reference's colours to the input's; None if they agree."""
     pairs: tuple[int, ...] = ()
-    """LR pts of the frames that were measured."""
+    """Pts of the LR frames that were measured."""
 
     @model_validator(mode="after")
     def _check_kernel(self) -> Self:
@@ -74,8 +76,8 @@ class Capture(Model):
         lengths = {len(weights) for weights in (*self.rows, *self.columns)}
         if terms not in (1, 2) or len(self.columns) != terms or lengths != {4 * self.scale}:
             raise ValueError(
-                f"found {len(self.rows)} rows and {len(self.columns)} columns of "
-                f"{sorted(lengths)} weights, expected one or two of each with {4 * self.scale} "
+                f"found {len(self.rows)} rows and {len(self.columns)} columns with "
+                f"{sorted(lengths)} weights; expected one or two of each, with {4 * self.scale} "
                 f"weights for scale {self.scale}"
             )
         total = math.fsum(
@@ -84,6 +86,6 @@ class Capture(Model):
         )
         if not abs(total - 1) <= SUM_ERROR:
             raise ValueError(
-                f"found a kernel that sums to {total:.4g}, expected 1; divide its rows by that"
+                f"the kernel sums to {total:.4g}; expected 1: divide its rows by that sum"
             )
         return self

@@ -22,7 +22,7 @@ from pipeline.schema import texts
 from pipeline.schema.colour import Colour, StaticHdr
 from pipeline.schema.model import Model
 
-# Keys of a recording in a file, in order; every kind of recording has all of them.
+# Keys of a recording in a plan file, in order; every kind of recording has all of them.
 KEYS = (
     "kind", "path", "files", "times", "container", "stream_index", "codec", "pix_fmt", "alpha",
     "bit_depth", "width", "height", "rotation", "sample_aspect_ratio", "time_base", "frame_rate",
@@ -43,7 +43,7 @@ _UNUSED: dict[str, Any] = {
 
 
 class StreamInfo(Model):
-    """A stream in the container other than the chosen video: audio, subtitles, data and others."""
+    """A stream in the container other than the chosen video, such as audio, subtitles or data."""
 
     index: int
     type: texts.Word
@@ -78,13 +78,13 @@ class RecordingBase(Model):
     """Whether only child processes with limited resources open and decode the recording."""
     size_bytes: int
     fingerprint: texts.Word
-    """SHA-256 of the files' sizes and contents (of blocks of large files), to detect changes."""
+    """SHA-256 of the files' sizes and contents (sampled if large), to detect changes."""
     url: texts.PathText = ""
-    """URL of a recording that was downloaded; `path` is then the copy on this machine."""
+    """URL that the recording was downloaded from, if any; `path` is then the local copy."""
 
     @property
     def has_times(self) -> bool:
-        """Whether the frames' times are known, and not only assumed from a frame rate."""
+        """Whether the frames' times are known, rather than derived from an assumed frame rate."""
         return True
 
     def seconds(self, pts: int) -> float:
@@ -96,7 +96,7 @@ class RecordingBase(Model):
         return self.model_copy(update={"sandbox": on})
 
     def with_path(self, path: str) -> Self:
-        """Return the recording with another path, which also replaces the old one in its files."""
+        """Return the recording at another path; the paths of files below the old one change too."""
         return self._with_root(self.path, path)
 
     def list_paths(self) -> Iterator[str]:
@@ -136,7 +136,7 @@ class RecordingBase(Model):
 
 
 class VideoClip(RecordingBase):
-    """The video stream of a file, or a video that is to be made from pictures."""
+    """The video stream of a file, or a video to be made from pictures."""
 
     kind: Literal["video"] = "video"
     container: texts.Containers = ""
@@ -146,21 +146,21 @@ class VideoClip(RecordingBase):
     deinterlace: Literal["off", "flagged", "all"] = "off"
     """Which frames are deinterlaced when they are read."""
     other_streams: tuple[StreamInfo, ...] = ()
-    """The other streams of the file that are to be copied: all of them, or all but audio."""
+    """The file's other streams that are to be copied: all of them, or all except audio."""
     chapters: int = 0
 
     @property
     def is_film(self) -> bool:
-        """Whether the video is to be made from pictures, `files`, so that there is no container."""
+        """Whether the video is to be made from the pictures in `files` and has no container."""
         return self.container == "pictures"
 
 
 class Stills(RecordingBase):
-    """Still pictures in order. A pts is a position in `files`; a tick lasts 1 / frame rate."""
+    """Still pictures in order; a pts is an index into `files`, and a tick lasts 1 / frame rate."""
 
     kind: Literal["stills"] = "stills"
     times: tuple[float, ...] = ()
-    """Each file's time in seconds, from a sidecar, EXIF or file names; empty if not known."""
+    """Each file's time in seconds, from a sidecar, EXIF or file names; empty if unknown."""
 
     @property
     def has_times(self) -> bool:
@@ -179,18 +179,18 @@ Clip = Annotated[VideoClip | Stills, Field(discriminator="kind")]
 class View(Model):
     """One view of a light field: its place in the grid, and the source of its pixels.
 
-    Rows run down and columns to the right, with the numbers that the file names give them.
+    Rows are numbered downwards and columns rightwards, as in the file names.
     """
 
     row: int
     col: int
     files: tuple[texts.PathText, ...] = ()
-    """One picture per moment; empty for a view in a sheet, a data set or a video."""
+    """One picture per moment; empty for a view in a sheet, a dataset or a video."""
     clip: VideoClip | None = None
     """The camera's own video, if it has one."""
     frames: int = 1
     x: float | None = None
-    """Camera centre (x, y) in grid steps, from names, poses or a sidecar; None = at (col, row)."""
+    """Camera centre (x, y) in grid steps, from names, poses or a sidecar; None means (col, row)."""
     y: float | None = None
 
     @property
@@ -204,8 +204,8 @@ class View(Model):
 class Grid(Model):
     """The views of a light field and the layout in which they are stored.
 
-    Frames are numbered moment by moment, and view by view within a moment. If each view is a video,
-    they are numbered view by view, and moment by moment within a view.
+    Frames are numbered moment by moment, and view by view within a moment; but if each view is a
+    video, they are numbered view by view, and moment by moment within a view.
     """
 
     layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
@@ -213,26 +213,26 @@ class Grid(Model):
     """The views, row by row; holes have no entry."""
     moments: int = 1
     packed: tuple[int, int] | None = None
-    """Rows and columns of views in a sheet or data set; None for other layouts."""
+    """Number of rows and columns of views in a sheet or dataset; None for other layouts."""
     first: tuple[int, int] = (0, 0)
-    """Row and column of the first view in a sheet or data set."""
+    """Row and column of the first view in a sheet or dataset."""
     line: bool = False
-    """Whether a sheet's views form a single line that runs through all its rows, as in a quilt."""
+    """Whether a sheet's views form a single line that continues from row to row, as in a quilt."""
     sheets: Clip | None = None
-    """Pictures or a video, of which each frame contains all views of one moment."""
+    """Pictures or a video; each picture or frame contains all views of one moment."""
     order: Literal["row,col", "col,row"] = "row,col"
     template: texts.ViewTemplate = ""
-    """Template of the names of the views' files."""
+    """Template of the view files' names."""
     dataset: texts.DataSetName = ""
-    """Name of the HDF5 data set."""
+    """Name of the HDF5 dataset."""
     axes: texts.Axes = ""
-    """Axes of the data set: t moments, r and c views, h and w pixels, 3 channels; or "WH"."""
+    """Axes of the dataset: t moments, r and c views, h and w pixels, 3 channels; or "WH"."""
 
     @property
     def tiling(self) -> tuple[int, int]:
-        """Rows and columns of views in a sheet or data set; LookupError for other layouts."""
+        """Rows and columns of views in a sheet or dataset; LookupError for other layouts."""
         if self.packed is None:
-            raise LookupError(f"the layout {self.layout} has neither sheets nor a data set")
+            raise LookupError(f"the layout {self.layout} has neither sheets nor a dataset")
         return self.packed
 
     @property
@@ -249,17 +249,17 @@ class Grid(Model):
 
     @property
     def count(self) -> int:
-        """Number of frames of all views together."""
+        """Total number of frames in all views."""
         return sum(view.frames for view in self.views)
 
     def number(self, view: int, moment: int) -> int:
-        """Return the number of the frame of `views[view]` at `moment`."""
+        """Return the frame number of `views[view]` at `moment`."""
         if self.layout == "video":
             return sum(v.frames for v in self.views[:view]) + moment
         return moment * len(self.views) + view
 
     def place(self, number: int) -> tuple[int, int]:
-        """Return the position in `views` and the moment of the frame with this number."""
+        """Return the frame's index in `views` and its moment; raises IndexError for no frame."""
         if self.layout != "video":
             moment, view = divmod(number, len(self.views))
             return view, moment
@@ -271,11 +271,11 @@ class Grid(Model):
         raise IndexError(number)
 
     def at(self, row: int, col: int) -> int | None:
-        """Return the position in `views` of the view at (row, col); None for a hole."""
+        """Return the index in `views` of the view at (row, col), or None for a hole."""
         return next((i for i, v in enumerate(self.views) if (v.row, v.col) == (row, col)), None)
 
     def position(self, row: int, col: int) -> int:
-        """Return the position in `views` of the view at (row, col); LookupError for a hole."""
+        """Return the index in `views` of the view at (row, col); raises LookupError for a hole."""
         found = self.at(row, col)
         if found is None:
             raise LookupError(f"the grid has no view at ({row}, {col})")
@@ -301,7 +301,7 @@ class LightField(RecordingBase):
     grid: Grid
 
     def with_sandbox(self, on: bool) -> Self:
-        """Return the light field, with `sandbox` set to `on` in it, its cameras and its sheets."""
+        """Return the light field with `sandbox` set to `on` throughout, cameras and sheets too."""
         views = []
         for view in self.grid.views:
             clip = None if view.clip is None else view.clip.with_sandbox(on)
@@ -312,7 +312,7 @@ class LightField(RecordingBase):
         return super().with_sandbox(on).model_copy(update={"grid": grid})
 
     def list_paths(self) -> Iterator[str]:
-        """Yield the paths and files of the light field, its views, its cameras and its sheets."""
+        """Yield every path and file of the light field, its views, cameras and sheets."""
         yield from super().list_paths()
         for view in self.grid.views:
             yield from view.files
@@ -340,12 +340,12 @@ _RECORDING: TypeAdapter[VideoClip | Stills | LightField] = TypeAdapter(Recording
 
 
 def parse_recording(data: object) -> Recording:
-    """Return the recording that JSON data describe; raises ValidationError if they are invalid."""
+    """Return the recording described by JSON data; raises ValidationError if it is invalid."""
     return _RECORDING.validate_python(data)
 
 
 def _replace_root(paths: Iterable[str], old: str, new: str) -> tuple[str, ...]:
-    """Return the paths with `new` in place of their root `old`; paths elsewhere are unchanged."""
+    """Return the paths with their root `old` replaced by `new`; paths outside it are unchanged."""
     inside = f"{old.rstrip('/')}/"
     moved = []
     for path in paths:
@@ -355,7 +355,7 @@ def _replace_root(paths: Iterable[str], old: str, new: str) -> tuple[str, ...]:
 
 
 def pack_ticks(times: Iterable[int]) -> array[int]:
-    """Return times as an array of 8 bytes per time, a fifth of the memory of a list."""
+    """Return times as an array of 64-bit integers, which takes a fifth of a list's memory."""
     return times if isinstance(times, array) else array("q", times)
 
 
@@ -368,8 +368,8 @@ class FrameIndex:
 
     pts: Ticks
     keys: Ticks
-    """Presentation times of the key frames at which decoding can start."""
+    """Presentation times of the key frames, at which decoding can start."""
     end_pts: int
     """The end of the last frame (its pts plus its duration)."""
     undecodable: int = 0
-    """Number of frames at the start of the file that are left out, as they need earlier frames."""
+    """Number of frames left out at the start of the file, because they need earlier frames."""

@@ -13,7 +13,7 @@ ChromaLocation = Literal["", "left", "center", "topleft", "top"]
 
 
 class Colour(Model):
-    """The colour tags of a stream, and the matrix and range that convert it.
+    """The colour tags of a stream, and the matrix and range used to convert it.
 
     The tags `matrix`, `primaries` and `transfer` are codes from ITU-T H.273 (2 = unspecified).
     """
@@ -26,13 +26,13 @@ class Colour(Model):
     used_matrix: Literal["rgb", "bt601", "bt709", "bt2020"] = "bt709"
     used_range: Literal["limited", "full"] = "limited"
     guessed: bool = False
-    """Whether the matrix or the range is guessed, because it was not tagged."""
+    """Whether the matrix or the range is a guess, because the stream has no tag for it."""
     chroma: ChromaLocation = ""
-    """Where shared chroma samples are; "" if each pixel has its own, and in older plans."""
+    """Position of shared chroma samples; "" if each pixel has its own, or in older plans."""
 
     @model_serializer(mode="wrap")
     def _leave_out_chroma(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out an empty `chroma`, so that the digests of older plans stay the same."""
+        """Omit an empty `chroma`, so that the digests of older plans stay the same."""
         values: dict[str, Any] = serialize(self)
         if not self.chroma:
             values.pop("chroma", None)
@@ -43,6 +43,6 @@ class StaticHdr(Model):
     """The mastering display and content light level, which apply to the whole recording."""
 
     display: texts.MasteringDisplay = ""
-    """In x265's notation: G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min) in 0.00002 and 0.0001 cd/m2."""
+    """In x265's notation, G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min), in 0.00002 and 0.0001 cd/m2."""
     light: tuple[texts.Luminance, texts.Luminance] | None = None
     """Maximum content light level and maximum frame-average light level, in cd/m2."""

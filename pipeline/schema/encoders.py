@@ -1,4 +1,4 @@
-"""Common names of encoders, and the values of their quality settings."""
+"""Common names of encoders, and the constant-quality values for quality words."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PROFILES = dict(zip(QUALITIES, ("hq", "standard", "lt"), strict=True))
 
 
 class _Scale(NamedTuple):
-    """An encoder's constant-quality option, its largest value, and its values for QUALITIES."""
+    """An encoder's constant-quality option, its maximum, and the value for each of QUALITIES."""
 
     option: str
     largest: int
@@ -62,39 +62,39 @@ def find_quality_option(codec: str) -> str | None:
 
 
 def choose_crf(codec: str, quality: Quality) -> float | None:
-    """Return an encoder's constant quality for a quality word; None for ProRes, which has profiles.
+    """Return an encoder's constant-quality value for a quality word; None for ProRes.
 
-    Raises InputError if quality words do not apply to the encoder.
+    ProRes uses profiles instead. Raises InputError if quality words do not apply to the encoder.
     """
     if codec in _SCALES:
         return _SCALES[codec].words[QUALITIES.index(quality)]
     if codec.startswith("prores"):
         return None
 
-    why = "which is lossless" if codec in _LOSSLESS else "whose scale is unknown"
+    why = "is lossless" if codec in _LOSSLESS else "has an unknown quality scale"
     known = ", ".join(sorted(_SCALES))
     raise InputError(
-        f"found --quality {quality} for {codec}, {why}, expected one of {known} or prores_ks; "
-        "leave it out, or choose another --codec"
+        f"--quality {quality} does not apply to {codec}, which {why}; leave it out, or choose "
+        f"another --codec: {known} or prores_ks"
     )
 
 
 def choose_profile(codec: str, quality: Quality | None, pix_fmt: str) -> str | None:
-    """Return the ProRes profile for a quality word; None for other encoders, or without a word."""
+    """Return the ProRes profile for a quality word; None for other encoders or without a word."""
     if quality is None or codec != "prores_ks":
         return None
     return "4444" if "444" in pix_fmt else _PROFILES[quality]
 
 
 def check_crf(codec: str, crf: float | None) -> None:
-    """Raise InputError if the constant quality is outside the encoder's scale.
+    """Raise InputError if the constant-quality value is outside the encoder's scale.
 
-    The encoder itself would silently clip it.
+    The encoder itself would silently clamp it.
     """
     scale = _SCALES.get(codec)
     if crf is None or scale is None or 0 <= crf <= scale.largest:
         return
     raise InputError(
-        f"found --crf {crf:g} for {codec}, expected 0 (best) to {scale.largest}; try "
+        f"--crf {crf:g} is out of range for {codec}, which takes 0 (best) to {scale.largest}; try "
         f"{scale.words[0]:g}, or --quality {QUALITIES[0]}"
     )

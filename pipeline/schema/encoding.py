@@ -10,12 +10,12 @@ from pipeline.schema.colour import StaticHdr
 from pipeline.schema.model import Model
 from pipeline.schema.texts import Word
 
-# A number of threads, which libraries take as a C int.
+# A number of threads, which libraries store in a C int.
 Threads = Annotated[int, Field(ge=0, le=4096)]
 
 
 class Encoding(Model):
-    """Encoder settings, which are the same for all segments so that their packets can be joined."""
+    """The encoder settings of all segments, which must agree so that packets can be joined."""
 
     codec: Word = "libx264"
     crf: float | None = 16

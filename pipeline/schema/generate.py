@@ -1,6 +1,6 @@
 """Generate files from the table of options: `python -m pipeline.schema.generate`.
 
-They are pipeline/schema/run_options.py, for editors and type checkers, and the table in
+The files are pipeline/schema/run_options.py, for editors and type checkers, and the table in
 docs/command-line.md. A test fails if they are out of date.
 """
 
@@ -28,10 +28,10 @@ from typing import Literal, TypedDict
 
 
 class RunOptions(TypedDict, total=False):
-    """Options of `pipeline run`, with underscores; one that is left out has its default."""
+    """Options of `pipeline run`, spelled with underscores; omitted ones have their defaults."""
 
 '''
-# Options that are positional arguments of `enhance`.
+# Settings that are positional arguments of `enhance`.
 _POSITIONAL = ("ref_stream", "output")
 
 
@@ -67,7 +67,7 @@ def describe_flags(field: OptionField) -> str:
 
 
 def write_table() -> str:
-    """Return the table in docs/command-line.md, with one part per section."""
+    """Return the options table of docs/command-line.md, with one part per section."""
     fields = list_options(*OPTION_GROUPS)
     parts = []
     for section in SECTIONS:

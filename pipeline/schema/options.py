@@ -22,15 +22,15 @@ SECTIONS: tuple[Section, ...] = get_args(Section)
 
 @dataclass(frozen=True)
 class Option:
-    """How a settings field appears to users; stored in the metadata of its `Annotated` type."""
+    """How a settings field appears to users, stored in the metadata of its `Annotated` type."""
 
     help: str
     section: Section = "Options"
     metavar: str | None = None
     flags: tuple[str, ...] = ()
-    """The option's spellings, if it is not just spelled `--field-name`."""
+    """The option's spellings; empty means just `--field-name`."""
     is_planned: bool = True
-    """Whether a plan may depend on the option, so that `pipeline plan` has it, too."""
+    """Whether a plan may depend on the option, in which case `pipeline plan` has it, too."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class OptionField:
 
     name: str
     kinds: tuple[Any, ...]
-    """The types of the values that the field accepts, before they are parsed."""
+    """The types of values that the field accepts, before they are parsed."""
     constraints: tuple[Any, ...]
-    """Bounds of numbers, such as Ge."""
+    """Constraints on the value, such as Ge."""
     option: Option
 
     @property
@@ -51,27 +51,27 @@ class OptionField:
 
     @property
     def kind(self) -> Any:
-        """The type that the option accepts apart from None, or str if it accepts several."""
+        """The type that the option accepts besides None, or str if it accepts several types."""
         kinds = [kind for kind in self.kinds if kind is not type(None)]
         return kinds[0] if len(kinds) == 1 else str
 
     @property
     def choices(self) -> list[str]:
-        """The words from which users choose; empty if the option accepts other values, too."""
+        """The words to choose from; empty if the option also accepts other values."""
         if get_origin(self.kind) is not Literal:
             return []
         return [word for word in get_args(self.kind) if isinstance(word, str)]
 
 
 def find_option(field: FieldInfo) -> Option | None:
-    """Return the option of a field, or None if users cannot set the field with an option."""
+    """Return a field's option, or None if it has none."""
     return next((item for item in field.metadata if isinstance(item, Option)), None)
 
 
 def list_kinds(annotation: Any, metadata: tuple[Any, ...] = ()) -> tuple[Any, ...]:
     """Return the member types of an annotation (a union or a single type), without `Annotated`.
 
-    For a type that is parsed, these are the types that its validator accepts.
+    For a type with a parser, these are the types that the parser accepts.
     """
     for item in metadata:
         if isinstance(item, BeforeValidator):

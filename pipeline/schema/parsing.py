@@ -20,7 +20,7 @@ _SIZE_NAMES = {"4k": "2160p", "8k": "4320p"}
 
 
 def parse_seconds(text: str) -> float:
-    """Return the seconds in text such as "12.5", "1:02.5" or "1:00:02".
+    """Return the number of seconds given by text such as "12.5", "1:02.5" or "1:00:02".
 
     Raises ValueError for other text.
     """
@@ -33,7 +33,7 @@ def parse_seconds(text: str) -> float:
 def read_number_variable(name: str, default: float, unit: str) -> float:
     """Return the number in an environment variable, or `default` if it is unset or empty.
 
-    Raises InputError unless the number is finite and above 0; `unit` is its unit.
+    Raises InputError unless the number is finite and above 0; the message names its `unit`.
     """
     text = os.environ.get(name) or f"{default:g}"
     try:
@@ -42,7 +42,7 @@ def read_number_variable(name: str, default: float, unit: str) -> float:
         value = math.nan
     if not 0 < value < math.inf:
         raise InputError(
-            f"found {name}={text}, expected a finite number of {unit} above 0; try {default:g}"
+            f"found {name}={text}; expected a finite number of {unit} above 0, such as {default:g}"
         )
     return value
 
@@ -82,7 +82,7 @@ def parse_scale(value: object) -> object:
 
 
 def parse_frame_size(text: str) -> str:
-    """Return a size as "1920x1080", "1080p" or "reference"; "4k" becomes "2160p".
+    """Return a size such as "1920x1080", "1080p" or "reference"; "4k" becomes "2160p".
 
     Raises ValueError for other text.
     """
@@ -94,7 +94,7 @@ def parse_frame_size(text: str) -> str:
 
 
 def parsed_by(parse: Callable[[str], object], accepted: Any) -> BeforeValidator:
-    """Return a validator that parses text with `parse`, and passes any other value on.
+    """Return a validator that parses text with `parse` and leaves any other value unchanged.
 
     `accepted` is the type of the values that callers may pass, including text.
     """
@@ -105,17 +105,17 @@ def parsed_by(parse: Callable[[str], object], accepted: Any) -> BeforeValidator:
 
 
 def joined_by(separator: str) -> PlainSerializer:
-    """Return a serializer that writes a tuple to JSON as users type it."""
+    """Return a serializer that writes a tuple to JSON in the form in which users type it."""
 
     def join(value: object) -> object:
-        # if the field also accepts words, they are passed here, too
+        # a field that also accepts words passes them here, too
         return separator.join(map(str, value)) if isinstance(value, tuple) else value
 
     return PlainSerializer(join, when_used="json")
 
 
 def narrow_settings(settings: Model, group: type[Group]) -> Group:
-    """Return the settings that belong to `group`; fields that are unset stay unset."""
+    """Return the settings that belong to `group`; unset fields stay unset."""
     names = settings.model_fields_set & group.model_fields.keys()
     return group(**{name: getattr(settings, name) for name in names})
 
@@ -133,5 +133,5 @@ def check_settings(group: type[Group], values: dict[str, Any]) -> Group:
         name = "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")
         problem = first["msg"].removeprefix("Value error, ")
         raise InputError(
-            f"found {first['input']!r} for --{name}, which is not valid: {problem}; see --help"
+            f"{first['input']!r} is not a valid value of --{name}: {problem}; see --help"
         ) from error

@@ -1,8 +1,8 @@
 """Plans, and the records of segments and runs, as stored in files and sent to workers.
 
 Frames are identified by integer pts with an exact rational time base (seconds per tick), never by
-times as floats. Every model is frozen and rejects unknown fields, so that a typo in an edited plan
-is noticed.
+floating-point times. Every model is frozen and rejects unknown fields, so that a typo in an edited
+plan is noticed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.schema.model import Model
 from pipeline.schema.reference_map import ReferenceMap
 from pipeline.schema.texts import Digest, FileName, PathText, PicturePattern, Word
 
-# The keys of a recording whose values depend on the machine.
+# The keys of a recording whose values depend on the machine, not on the content.
 _FILES: dict[str, Any] = {"path": True, "files": True, "sandbox": True}
 _PLACES = {
     **_FILES,
@@ -32,22 +32,22 @@ _PLACES = {
 
 
 class TrustedKeys(Model):
-    """The key frames whose edits are carried to the frames around them."""
+    """The key frames whose edits are carried over to the surrounding frames."""
 
     pts: tuple[int, ...]
-    """Pts of the LR frames that they show, in rising order."""
+    """Pts of the LR frames that the key frames show, in ascending order."""
     ref_pts: tuple[int, ...]
-    """Pts of the key frame for each of them."""
+    """Pts of the key frame for each of these LR frames."""
 
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
         if not self.pts or len(self.pts) != len(self.ref_pts):
             raise ValueError(
-                f"found {len(self.pts)} pts and {len(self.ref_pts)} ref_pts of trusted key frames, "
-                "expected one or more of each, and as many"
+                f"the trusted key frames have {len(self.pts)} pts and {len(self.ref_pts)} ref_pts; "
+                "expected one or more of each, and the same number of both"
             )
         if any(a >= b for a, b in pairwise(self.pts)):
-            raise ValueError("found pts of trusted key frames out of order, expected rising ones")
+            raise ValueError("the pts of the trusted key frames are not in ascending order")
         return self
 
 
@@ -65,15 +65,15 @@ class ReferencePlan(Model):
     drift: float = 1.0
     """Factor by which reference times are multiplied before the offset is added."""
     max_distance: float
-    """Greatest distance in seconds between a frame and a reference from which it may borrow."""
+    """Largest distance in seconds between a frame and a reference from which it may borrow."""
     affine: tuple[float, float, float, float, float, float] | None = None
-    """Affine map from pixels of the network's frames to reference pixels, as the rows of a 2 x 3
-    matrix; None = plain scaling."""
+    """Affine map from network pixels to reference pixels, as the rows of a 2 x 3 matrix; None means
+    plain scaling."""
     match_colour: bool = True
     """Whether the colours of the reference may be converted to those of the input."""
-    # left out without a value, as in plans that are older than this field
+    # omitted if None, so that digests match plans that are older than this field
     trusted: TrustedKeys | None = Field(default=None, exclude_if=_is_none)
-    """Set by --trust-reference: what was edited in the key frames is no fault of theirs."""
+    """Set by --trust-reference: differences from the input in these key frames are intended."""
 
 
 class Segment(Model):
@@ -83,7 +83,7 @@ class Segment(Model):
     start_pts: int
     """Pts of the first frame."""
     end_pts: int
-    """First pts after the segment."""
+    """End of the segment in pts, exclusive."""
     frames: int
 
 
@@ -94,20 +94,20 @@ class RunRecord(Model):
     seconds: float
     """Wall-clock time from planning to publishing."""
     frames: int
-    """Number of frames that this run enhanced, without those of the runs that it resumed."""
+    """Number of frames that this run enhanced, not counting those of the runs it resumed."""
     engine: str
     device: str
     reason: str
     """Why this engine was chosen."""
     runner: str
     busy: dict[str, float]
-    """Seconds for which each stage was busy, summed over the workers."""
+    """How many seconds each stage was busy, summed over the workers."""
     versions: dict[str, str]
     machine: str
 
 
 class Plan(Model):
-    """Everything that a run does, decided before its first segment; deterministic and editable."""
+    """Everything that a run will do, fixed before its first segment; deterministic and editable."""
 
     version: Literal[1] = 1
     input: Recording
@@ -116,9 +116,9 @@ class Plan(Model):
     """The reduction from HR to LR; None = the antialiased bicubic kernel, in the same colours."""
     output: PathText
     pictures: PicturePattern = ""
-    """Name pattern, such as %06d.png, if `output` is a folder of numbered pictures, else ""."""
+    """Name pattern, such as %06d.png, if `output` is a folder of numbered pictures; else ""."""
     output_url: PathText = ""
-    """URL to which the verified `output` is uploaded from the driver's machine; "" for none."""
+    """URL to which the driver's machine uploads the verified `output`; "" for none."""
     scale: Literal[2, 4, 8]
     """The network's enlargement; its frames are resized if the output has another size."""
     width: int
@@ -129,24 +129,24 @@ class Plan(Model):
     model_sha256: Digest = ""
     """SHA-256 of the weights, set when a run starts; resuming requires the same weights."""
     adaptation: Adaptation | None = None
-    """Adaptation of the weights to the recording; None = none."""
+    """Adaptation of the weights to the recording; None means that there is none."""
     batch: int
     """Frames per call of the network."""
     encoding: Encoding
     planes: bool = False
     """Whether the engine `bicubic` enlarges the planes of 4:2:0 video instead of RGB frames."""
     threads: Threads = 0
-    """CPU threads of the engine, on which the output's last bits may depend; 0 until a run starts.
-    """
+    """The engine's CPU threads; the least significant bits of the output may depend on their
+    number, which is 0 until a run starts."""
     on_error: Literal["stop", "conceal"] = "stop"
     to: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"] | None = None
     """Layout of an output light field; None = that of the input."""
     cuts: tuple[int, ...] = ()
-    """LR pts of the first frame after each scene cut."""
+    """Pts of the first LR frame after each scene cut."""
     segments: tuple[Segment, ...]
     reference_map: ReferenceMap
     notes: tuple[str, ...] = ()
-    """Sentences about assumptions, and about what the output keeps and loses."""
+    """Sentences about assumptions that were made, and about what the output keeps and loses."""
     expected_bytes: int | None = None
     """Estimated size of the video; only in plans made by `pipeline plan`."""
     expected_seconds: float | None = None
@@ -158,10 +158,10 @@ class Plan(Model):
     def digest(self) -> str:
         """Return the SHA-256 of everything that affects the output's bits.
 
-        The output's path and URL, notes, estimates and records are left out. So is whether the
-        recordings are sandboxed, and their paths: fingerprints identify them even if they move.
+        It covers neither the output's path and URL, notes, estimates and records, nor whether the
+        recordings are sandboxed, nor their paths: fingerprints identify them even if they move.
         """
-        # the map is hashed entry by entry, because its whole text may be large
+        # the map is hashed entry by entry, because its text may be large
         estimates = ("expected_bytes", "expected_seconds")
         names = ["output", "output_url", "notes", *estimates, "record", "reference_map"]
         if self.capture is None:
@@ -189,7 +189,7 @@ class Plan(Model):
 
     @property
     def network_pixels(self) -> int:
-        """The number of pixels in all of the network's frames together."""
+        """The total number of pixels in all of the network's frames."""
         height, width = self.network_size
         return height * width * len(self.reference_map)
 
@@ -208,7 +208,7 @@ class Plan(Model):
         return int(ratio) if ratio.is_integer() else ratio
 
     def describe_enlargement(self) -> str:
-        """Return the enlargement, and that of the network if it differs."""
+        """Return text such as "x3, by the network x4", or "x4" if the two factors are equal."""
         network = self.is_resized and self.engine != "bicubic"
         return f"x{self.enlargement}{f', by the network x{self.scale}' if network else ''}"
 
@@ -219,7 +219,7 @@ class Plan(Model):
 
 
 class SegmentRecord(Model):
-    """The proof that a segment is committed: a description of its file, with a digest."""
+    """Proof that a segment is committed: a description of its file, including a digest."""
 
     segment: int
     plan: Digest
@@ -230,4 +230,4 @@ class SegmentRecord(Model):
     last_pts: int
     sha256: Digest
     concealed: tuple[int, ...] = ()
-    """LR pts of corrupt frames, in whose places a neighbouring frame was enhanced."""
+    """Pts of corrupt LR frames, each of which was replaced by a neighbouring frame."""

@@ -14,18 +14,18 @@ from pipeline.errors import InputError
 from pipeline.paths import read_limited, redact_text
 from pipeline.schema.plan import Plan, Segment
 
-# The beginning of every plan, with which no sidecar and no other JSON begins.
+# The beginning of every plan; no sidecar or other JSON file begins like this.
 _BEGINNING = re.compile(rb'\s*\{\s*"version"\s*:\s*1\s*,\s*"input"\s*:')
-_MOST_BEGINNING = 4096  # bytes that the beginning of an edited plan may take
+_MOST_BEGINNING = 4096  # bytes in which the beginning of an edited plan must fit
 
-_MOST_BYTES = 1 << 30  # of a plan; one of 24 hours at 60 frames per second has 600 MB
+_MOST_BYTES = 1 << 30  # of a plan; 24 hours at 60 frames per second take 600 MB
 
-# A list of numbers, such as the weights of a kernel, as JSON with one number per line.
+# A list of numbers, such as the weights of a kernel, in JSON with one number per line.
 _NUMBERS = re.compile(r"\[\n\s+(?:-?[0-9][0-9.e+-]*,?\s+)+\]")
 
 
 def _join_numbers(found: re.Match[str]) -> str:
-    """Return a list of numbers on a single line."""
+    """Return the matched list of numbers on a single line."""
     return " ".join(found.group().split()).replace("[ ", "[").replace(" ]", "]")
 
 
@@ -38,8 +38,8 @@ def plan_lines(plan: Plan, *, secrets: bool = False) -> Iterator[str]:
     """Yield the plan as indented JSON, with one line per segment and per reference choice.
 
     Unless `secrets` is true, user names, passwords and queries are removed from its URLs, because
-    everybody who can read the output can also read the plan beside it. The text of a long plan
-    needs more memory than the plan itself, so it is yielded in parts.
+    anyone who can read the output can also read the plan beside it. The plan is yielded in parts
+    because the whole text of a long plan takes more memory than the plan itself.
     """
     data = json.loads(plan.model_dump_json(exclude={"segments", "reference_map"}))
     text = _NUMBERS.sub(_join_numbers, json.dumps(data, indent=1))[:-2]
@@ -85,15 +85,15 @@ def save_plan(plan: Plan, path: str | Path) -> None:
 
 
 def check_is_plan(path: Path, option: str) -> None:
-    """Raise InputError if there is a link at `path`, or a file that is not a plan.
+    """Raise InputError if `path` is a link or a file that is not a plan.
 
-    `option` is the one that chose the path.
+    `option` is the option that chose the path. Files in /dev and /proc are not checked.
     """
     is_system = path.absolute().parts[1:2] in (("dev",), ("proc",))  # such as /dev/stdout
     if path.is_symlink() and not is_system:
         raise InputError(
-            f"found a link at {path}, expected a plan or nothing there, because a link may point "
-            f"to any file; try another {option}"
+            f"{path} is a link, which is not overwritten because it may point to any file; "
+            f"try another {option}"
         )
     if is_system or not path.is_file():
         return
@@ -101,19 +101,18 @@ def check_is_plan(path: Path, option: str) -> None:
         start = file.read(_MOST_BEGINNING)
     if start and not _BEGINNING.match(start):
         raise InputError(
-            f"found a file at {path} that is not a plan, expected a plan or nothing there; try "
-            f"another {option}"
+            f"{path} exists and is not a plan, so it is not overwritten; try another {option}"
         )
 
 
 def read_plan(path: str | Path) -> Plan:
-    """Return the plan stored in a file; raises InputError if the file contains no valid plan."""
+    """Return the plan stored in a file; raises InputError if the file is not a valid plan."""
     try:
         text = read_limited(Path(path), _MOST_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"cannot read a plan from {path} ({getattr(error, 'strerror', 'not text')}), "
-            "expected the .plan.json beside an output; try `pipeline plan ... --save FILE`"
+            f"cannot read a plan from {path} ({getattr(error, 'strerror', 'not text')}); expected "
+            "the .plan.json beside an output, or a file from `pipeline plan ... --save FILE`"
         ) from error
 
     try:
@@ -123,15 +122,16 @@ def read_plan(path: str | Path) -> Plan:
         problem = first["msg"].removeprefix("Value error, ")
         where = _name_field(first["loc"], text) if first["loc"] else "the file"
         raise InputError(
-            f"found an invalid plan in {path}: {where}: {problem}; expected a plan from "
-            "`pipeline plan ... --save FILE`; correct that field or make a new plan"
+            f"{path} is not a valid plan: {where}: {problem}; correct that field, or make a new "
+            "plan with `pipeline plan ... --save FILE`"
         ) from error
 
 
 def _name_field(location: Iterable[int | str], text: str) -> str:
-    """Return the place of an error in a plan's JSON, such as "input.width".
+    """Return the location of an error in a plan's JSON, such as "input.width".
 
-    Pydantic's location also names the kind of a recording, which is not a key: "input.video.width".
+    Pydantic's location also contains a recording's kind, as in "input.video.width", which is not a
+    key of the JSON.
     """
     parts = []
     inside = from_json(text)
@@ -144,7 +144,7 @@ def _name_field(location: Iterable[int | str], text: str) -> str:
 
 
 def _look_up(data: object, part: int | str) -> object:
-    """Return the entry `part` of JSON data; None if it is absent."""
+    """Return the entry `part` of JSON data, or None if it is absent."""
     if isinstance(data, dict):
         return data.get(part)
     if isinstance(data, list) and isinstance(part, int) and part < len(data):

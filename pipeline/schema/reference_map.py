@@ -1,4 +1,4 @@
-"""The references of every LR frame, stored in columns that need a few MB per hour of video."""
+"""The references of every LR frame, stored in columns that take a few MB per hour of video."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pydantic import Field, GetCoreSchemaHandler, TypeAdapter
 from pydantic.dataclasses import dataclass
 from pydantic_core import CoreSchema, core_schema
 
-# Why a frame has its reference, or none:
+# Why a frame has this reference, or none:
 # nearest    the nearest in time, or on the grid of a light field
 # content    the most similar picture
 # kept       the previous frame's reference, because no other is clearly better (hysteresis)
 # cut        none: all references in range belong to other scenes
-# too far    none: all references are farther away than the greatest distance
+# too far    none: all references are farther away than the maximum distance
 # unlike     none: no reference is similar
 # edited     changed in the plan
 # dark       none: the view shows nothing
@@ -33,7 +33,7 @@ _NO_PTS = -(2**63)  # for None in a column of pts; FFmpeg's AV_NOPTS_VALUE
 
 @dataclass(frozen=True, slots=True)
 class ViewChoice:
-    """The view for which a reference was chosen, and the position of the reference in the grid."""
+    """The view for which a reference was chosen, and the reference's position in the grid."""
 
     row: int
     col: int
@@ -44,7 +44,7 @@ class ViewChoice:
     """Grid steps between the view and its reference."""
     moment: int = 0
     also: tuple[int, ...] = ()
-    """Frame numbers of further references to fuse with the first, the nearest first."""
+    """Frame numbers of further references to fuse with the first, nearest first."""
     also_steps: tuple[float, ...] = ()
     """Grid steps to each of these references."""
 
@@ -69,20 +69,20 @@ class ReferenceChoice:
     similarity: float | None = None
     views: ViewChoice | None = None
     """Set only for light fields."""
-    # without further references both fields are left out, as in the plans of older versions
+    # both fields are omitted if empty, as in the plans of older versions
     also: tuple[int, ...] = Field(default=(), exclude_if=_is_empty)
-    """Pts of further references of a clip's frame, the most useful first; empty for views."""
+    """Pts of further references for a clip's frame, most useful first; empty for views."""
     also_seconds: tuple[float, ...] = Field(default=(), exclude_if=_is_empty)
-    """Like `seconds`, for each reference in `also`; empty if their times are not known."""
+    """Like `seconds`, for each reference in `also`; empty if their times are unknown."""
 
     @property
     def further(self) -> tuple[int, ...]:
-        """The pts (for views, frame numbers) of all references but the first."""
+        """The pts (for views, frame numbers) of all references except the first."""
         return self.also if self.views is None else self.views.also
 
     @property
     def references(self) -> tuple[int, ...]:
-        """The pts (for views, frame numbers) of all references, the best first; empty for none."""
+        """The pts (for views, frame numbers) of all references, best first; empty if none."""
         return () if self.ref_pts is None else (self.ref_pts, *self.further)
 
 
@@ -92,7 +92,7 @@ _CHOICE = TypeAdapter(ReferenceChoice)
 class ReferenceMap(Sequence[ReferenceChoice]):
     """An immutable sequence of choices, stored in columns.
 
-    As objects, the choices of an hour would need more memory than all frames in flight.
+    As objects, the choices of an hour of video would take more memory than all frames in flight.
     """
 
     __slots__ = (
@@ -104,7 +104,7 @@ class ReferenceMap(Sequence[ReferenceChoice]):
         self._ref_pts = array("q")
         self._seconds = array("d")
         self._why = array("b")
-        # empty unless a choice has such a value; then as long as the other columns
+        # these columns are empty unless a choice has such a value; then they have full length
         self._similarity = array("d")
         self._views: list[ViewChoice | None] = []
         # a column of pts and one of seconds for each further reference that any choice has
@@ -182,7 +182,7 @@ class ReferenceMap(Sequence[ReferenceChoice]):
             else:
                 setattr(part, name, column[at])
 
-        # a map made from the same choices would have no columns without values
+        # a map made from the same choices would not have columns without values
         if not any(part._views):
             part._views = []
         if all(map(math.isnan, part._similarity)):
@@ -201,9 +201,9 @@ class ReferenceMap(Sequence[ReferenceChoice]):
         return f"ReferenceMap({list(self)!r})"
 
     def _columns(self) -> tuple[object, ...]:
-        """Return all columns for a comparison.
+        """Return all columns in a form that can be compared.
 
-        Columns of numbers are bytes, because NaN, which is stored for None, does not equal itself.
+        Columns of numbers become bytes, because NaN, which stands for None, does not equal itself.
         """
         single = (self._pts, self._ref_pts, self._seconds, self._similarity, self._why)
         numbers: tuple[array[Any], ...] = (*single, *self._also, *self._also_seconds)
@@ -232,7 +232,7 @@ class ReferenceMap(Sequence[ReferenceChoice]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Validate a map as a list of choices in JSON, or any iterable of them in Python."""
+        """Validate a map from a list of choices in JSON, or a map, list or tuple in Python."""
         choices = handler.generate_schema(list[ReferenceChoice])
         made = core_schema.no_info_after_validator_function(_from_list, choices)
         iterable = core_schema.no_info_before_validator_function(_as_list, made)
@@ -261,4 +261,4 @@ def _from_list(choices: list[ReferenceChoice]) -> ReferenceMap:
     try:
         return ReferenceMap(choices)
     except OverflowError:
-        raise ValueError("a time does not fit in 64 bits") from None
+        raise ValueError("a pts does not fit in 64 bits") from None

@@ -7,7 +7,7 @@ from typing import Literal, TypedDict
 
 
 class RunOptions(TypedDict, total=False):
-    """Options of `pipeline run`, with underscores; one that is left out has its default."""
+    """Options of `pipeline run`, spelled with underscores; omitted ones have their defaults."""
 
     to: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"] | None
     fps: float | None

@@ -1,7 +1,7 @@
-"""The settings of a run, in groups; each field states its type, default and option in one place.
+"""The settings of a run, in groups; each field declares its type, default and option in one place.
 
-A function accepts only the group that it needs; `RunSettings` combines all groups. Values are
-checked here individually; `pipeline.planning` checks them against the files.
+A function takes only the group that it needs; `RunSettings` combines all groups. Each value is
+checked here by itself; `pipeline.planning` checks the values against the files.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from pipeline.schema.parsing import (
 
 Layout = Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
 
-# Types of option values. Some are parsed from text, and written to JSON as that text.
+# Types of option values. Some are parsed from text and written to JSON as that text.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-"""A finite number, because JSON has no others."""
+"""A finite number; JSON has no infinities or NaN."""
 Seconds = Annotated[Finite, parsed_by(parse_seconds, float | str)]
 Pair = tuple[int, int]
 GridSize = Annotated[Pair, parsed_by(parse_size, Pair | str), joined_by("x")]
@@ -51,7 +51,7 @@ FilePath = Annotated[
 
 
 class GridSettings(Model):
-    """How a light field is stored on disk; None means that the program detects it."""
+    """How a light field is stored on disk; None means that it is detected."""
 
     layout: Annotated[
         Literal[Layout, "stereo"] | None,
@@ -99,7 +99,7 @@ class GridSettings(Model):
 
 
 class OutputSettings(Model):
-    """Where the output goes, what it may replace, and the ground truth to compare it with."""
+    """Where the output goes, whether it may replace a file, and its ground truth."""
 
     output: Annotated[
         FilePath | None,
@@ -125,7 +125,7 @@ class OutputSettings(Model):
     ground_truth: Annotated[
         FilePath | None,
         Option(
-            "Original recording, to measure the PSNR and SSIM of the output.",
+            "Original HR recording, against which the output's PSNR and SSIM are measured.",
             "Output and logging",
             "HR",
             is_planned=False,
@@ -159,8 +159,8 @@ class InputSettings(GridSettings):
             "(off), or all (bwdif)."
         ),
     ] = "auto"
-    """"auto" deinterlaces flagged frames if the first frame is flagged, and all frames of a
-    recording that is not flagged but shows combing."""
+    """"auto" deinterlaces the flagged frames if the first frame is flagged, and all frames if none
+    are flagged but the recording shows combing."""
     sandbox: Annotated[
         Literal["auto", "on", "off"],
         Option(
@@ -204,8 +204,8 @@ class PairingSettings(Model):
             "SECONDS|auto",
         ),
     ] = None
-    """"auto" estimates the offset and the drift. None means 0; for photographs with dates and an
-    input without, it means an estimate or, if that fails, a guess."""
+    """"auto" estimates the offset and the drift. None means 0, but for dated photographs and an
+    undated input, the offset is estimated, or guessed if that fails."""
     max_ref_distance: Annotated[
         Finite,
         Field(gt=0),
@@ -213,7 +213,7 @@ class PairingSettings(Model):
             "Ignore references farther away in time than this; default 2.", "References", "SECONDS"
         ),
     ] = 2.0
-    """Seconds; hand-held recordings rarely share much detail over longer times."""
+    """Hand-held recordings rarely share much detail over a longer time."""
     ref_count: Annotated[
         int | None,
         Field(ge=1, le=8),
@@ -223,8 +223,8 @@ class PairingSettings(Model):
             "N",
         ),
     ] = None
-    """None means 2 for the frames of a clip that lie between two key frames of their scene, and 1
-    for all others and for light fields."""
+    """None means 2 for frames of a clip that lie between two key frames of their scene, and 1 for
+    all other frames and for light fields."""
     capture: Annotated[
         FilePath,
         Option(
@@ -234,7 +234,7 @@ class PairingSettings(Model):
             "NAME|FILE",
         ),
     ] = "auto"
-    """"auto" measures it if references show the instants of frames; otherwise, it is bicubic."""
+    """"auto" measures it if references show the same instants as frames, else assumes bicubic."""
     trust_reference: Annotated[
         bool,
         Option(
@@ -245,7 +245,7 @@ class PairingSettings(Model):
 
 
 class ViewSettings(PairingSettings, GridSettings):
-    """How to pair the views of a light field, beyond the settings of any pairing."""
+    """How to pair the views of a light field, in addition to the general pairing settings."""
 
     ref_view: Annotated[
         ViewPlace | Literal["center"] | None,
@@ -271,7 +271,7 @@ class ViewSettings(PairingSettings, GridSettings):
 
 
 class EncoderSettings(Model):
-    """How the output is encoded; None means a default that suits the input."""
+    """How the output is encoded; None means a default that depends on the input."""
 
     codec: Annotated[
         EncoderName | None,
@@ -321,8 +321,8 @@ class ExecutionSettings(Model):
             "auto|off|SECONDS|FILE",
         ),
     ] = "auto"
-    """"auto" adapts for the engines auto and torch if there are at least four key frames, and if a
-    quarter of the run's estimated time is enough."""
+    """"auto" adapts with the engines auto and torch if there are at least four key frames and a
+    quarter of the run's estimated time is enough for the training."""
     adapt_together: Annotated[
         bool,
         Option(
@@ -376,7 +376,7 @@ class ExecutionSettings(Model):
 class RunSettings(
     ExecutionSettings, EncoderSettings, ViewSettings, PairingSettings, InputSettings, OutputSettings
 ):
-    """All settings of a run; None means that the program decides, or does without."""
+    """All settings of a run; None means that the program decides, or that there is no value."""
 
     plan: Annotated[
         FilePath | None,

@@ -1,6 +1,6 @@
-"""The types of texts in plans and sidecars, which strangers may have written.
+"""String types for plans and sidecars, which may come from untrusted sources.
 
-Each type limits what its text may contain.
+Each type restricts what its string may contain.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 
 def matching(pattern: str, longest: int) -> AfterValidator:
-    """Return a validator that accepts texts of at most `longest` characters of the form `pattern`.
+    """Return a validator for strings of at most `longest` characters that match `pattern`.
 
-    Pydantic's own patterns would also reject names that are not UTF-8, but such files can be read.
+    Pydantic's own patterns would reject file names that are not UTF-8, but such files can be read.
     """
     compiled = re.compile(pattern)
 
     def check(text: str) -> str:
         if len(text) > longest or compiled.fullmatch(text) is None:
-            raise ValueError(
-                f"expected a text of at most {longest} characters of the form {pattern}"
-            )
+            raise ValueError(f"expected at most {longest} characters that match {pattern}")
         return text
 
     return AfterValidator(check)
@@ -37,7 +35,7 @@ Word = Annotated[str, matching(_WORD, _LONGEST_WORD)]
 
 
 def is_word(text: str) -> bool:
-    """Return whether a text may be a Word."""
+    """Return whether a string is a valid Word."""
     return len(text) <= _LONGEST_WORD and re.fullmatch(_WORD, text) is not None
 
 
@@ -60,9 +58,9 @@ _RATIO = re.compile(r"[0-9]{1,20}(?:/0{0,19}[1-9][0-9]{0,19}|\.[0-9]{1,20})?")
 
 
 def check_ratio(value: object) -> object:
-    """Return a fraction as it is, or the text of one, such as 30000/1001 or 29.97.
+    """Return the value if it is a fraction, or the text of one, such as 30000/1001 or 29.97.
 
-    Raises ValueError for other texts and values: that of 1e999999999 would take all memory.
+    Raises ValueError for anything else: a fraction made of 1e999999999 would exhaust the memory.
     """
     if isinstance(value, Fraction) or (isinstance(value, str) and _RATIO.fullmatch(value)):
         return value
@@ -84,16 +82,16 @@ PicturePattern = Annotated[
     ),
 ]
 
-# The template of views' names, with the fields that `pipeline.lightfield.names` supports.
+# The template of view names, with the fields that `pipeline.lightfield.names` supports.
 ViewTemplate = Annotated[
     str,
     matching(r"(?:[^/{}\x00]|\{(?:row|col|index|x|y)(?::0?(?:[0-2]?[0-9]|3[0-2]))?\})*", 255),
 ]
 
-# The letters that name the axes of an HDF5 data set.
+# The letters that name the axes of an HDF5 dataset.
 Axes = Annotated[str, matching(r"[ntrchwWH34]*", 10)]
 
-# The name of an HDF5 data set, including its groups.
+# The name of an HDF5 dataset, including its groups.
 DataSetName = Annotated[str, matching(r"[^\x00]*", 1000)]
 
 # A SHA-256 digest; "" for none.

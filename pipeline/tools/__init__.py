@@ -1,1 +1,1 @@
-"""What the other commands do: compare, convert, check, submit and more."""
+"""The work of the other commands: compare, convert, check, submit and more."""

@@ -30,15 +30,15 @@ class AdaptResult(Model):
 
     output: str
     model: str
-    """The weights before adaptation."""
+    """Name or path of the weights before adaptation."""
     key_frames: int
     steps: int
     seconds: float
     """Wall-clock time, including the choice of the key frames."""
     held_out_gain_db: float
-    """Gain in dB of PSNR on key frames that were held out from training."""
+    """PSNR gain in dB on key frames that were held out from training."""
     blend: float
-    """Share of the trained weights in those that were written."""
+    """Share of the trained weights in the blend of trained and original weights."""
 
 
 def adapt_to_camera(
@@ -51,16 +51,16 @@ def adapt_to_camera(
 ) -> AdaptResult:
     """Adapt weights to the recordings in `settings`, and write them to a safetensors file.
 
-    Training takes about `seconds`. Raises InputError if the recordings are not suited to it, and
-    PipelineError if the adapted weights do not win on key frames that were held out.
+    Training takes about `seconds`. Raises InputError if the recordings are unsuitable for it, and
+    PipelineError if the adapted weights are no better on key frames that were held out.
     """
     start = time.monotonic()
     if not 0 < seconds < math.inf:
         raise InputError(
-            f"found --seconds {seconds:g}, expected a finite number of seconds above 0; try 120"
+            f"found --seconds {seconds:g}; expected a finite number above 0, such as 120"
         )
     _check_output(output, settings, force=force)
-    # this writes beside the output; if that is impossible, it has to fail before the training
+    # this writes beside the output: if that is impossible, fail before the training
     with staging_folder(output) as work:
         plan = _make_plan(settings, work, progress)
         request = AdaptRequest("seconds", seconds)
@@ -89,15 +89,13 @@ def adapt_to_camera(
 
 def _check_output(output: Path, settings: RunSettings, *, force: bool) -> None:
     if output.suffix != SUFFIX:
-        raise InputError(
-            f"found -o {output}, expected a name that ends with {SUFFIX}; try camera{SUFFIX}"
-        )
+        raise InputError(f"-o {output} does not end with {SUFFIX}; try camera{SUFFIX}")
     check_not_read(output, (settings.input, settings.ref_stream, settings.model))
     check_new_file(output, force=force)
 
 
 def _make_plan(settings: RunSettings, work: Path, progress: Reporter) -> Plan:
-    """Return the plan of a run with these settings, for its pairs of frames and references.
+    """Return the plan of a run with these settings, which pairs frames with references.
 
     The plan's output is in the folder `work`, but is never written.
     """

@@ -27,7 +27,7 @@ from pipeline.schema.clip import Clip, VideoClip
 
 Mode = Literal["side", "wipe", "difference"]
 
-TOLERANCE = 0.51  # share of a frame's duration by which the times of recordings may differ
+TOLERANCE = 0.51  # fraction of a frame's duration by which the recordings' times may differ
 SWEEP = 4.0  # seconds in which a wipe's divider moves to the right and back
 GAIN = 8  # amplification of differences, which are shown around grey
 MOST_GIF_FRAMES = 300
@@ -46,7 +46,7 @@ def draw_label(picture: Picture, text: str) -> Picture:
 def compose_frame(
     pictures: list[Picture], labels: list[str], mode: Mode, divider: float
 ) -> Picture:
-    """Return two or three pictures of equal size as one picture, with labels.
+    """Return two or three pictures of equal size combined into one, with labels.
 
     `divider` (0..1) is the position of a wipe's divider.
     """
@@ -56,7 +56,7 @@ def compose_frame(
         )
         column = round(left.shape[1] * divider)
 
-        # the label of the right picture stays on its side
+        # each picture was labelled on its own, so the divider also cuts the labels
         shown = np.concatenate((left[:, :column], right[:, column:]), axis=1)
         shown[:, max(0, column - 1) : column + 1] = 255
         return np.ascontiguousarray(shown)
@@ -70,7 +70,7 @@ def compose_frame(
 
 
 def draw_difference(first: Picture, second: Picture) -> Picture:
-    """Return the difference of two pictures, amplified by GAIN, around grey."""
+    """Return `first` minus `second`, amplified by GAIN around mid-grey."""
     away = first.astype(np.int16) - second.astype(np.int16)
     return np.asarray(np.clip(128 + GAIN * away, 0, 255), np.uint8)
 
@@ -78,7 +78,7 @@ def draw_difference(first: Picture, second: Picture) -> Picture:
 def read_together(clips: list[Clip]) -> Iterator[tuple[int, list[Picture]]]:
     """Yield the pts of each frame of the first clip, with the frames of all clips at that time.
 
-    All frames are enlarged to the greatest height and width of the clips. Raises PairingError if a
+    All frames are enlarged to the largest height and width of any clip. Raises PairingError if a
     clip has no frame at the time of one of the first clip's frames.
     """
     height = max(_upright_size(clip)[0] for clip in clips)
@@ -104,7 +104,7 @@ class _TimedReader:
         self._next: Frame | None = next(self._frames, None)
 
     def at(self, seconds: float) -> Frame:
-        """Return the frame nearest to `seconds`; raises PairingError if none is near enough."""
+        """Return the frame nearest to `seconds`; raises PairingError if it is not near enough."""
         clip = self._clip
         while (
             self._now is not None
@@ -118,14 +118,14 @@ class _TimedReader:
         near = TOLERANCE / float(clip.frame_rate or 25)
         if self._now is None or abs(clip.seconds(self._now.pts) - seconds) > near + 1e-3:
             raise PairingError(
-                f"found no frame at {seconds:.3f} s in {clip.path}, expected one for every frame "
-                "of the first recording; pass recordings with the same timestamps"
+                f"{clip.path} has no frame at {seconds:.3f} s, as the first recording has; pass "
+                "recordings with the same timestamps"
             )
         return self._now
 
 
 def _upright_size(clip: Clip) -> tuple[int, int]:
-    """Return the height and width of the clip's frames after rotation."""
+    """Return the height and width of the clip's frames once they are rotated upright."""
     size = clip.height, clip.width
     return size if clip.rotation % 180 == 0 else (size[1], size[0])
 
@@ -152,8 +152,8 @@ def write_comparison(
     """Write the comparison of `inputs` to `output`, and return its number of frames.
 
     The suffix of `output` decides what is written: a video with the times and the sound of the
-    first recording, a GIF, or a picture of the frame at `at` seconds (None: the first). Raises
-    PairingError if the times of the recordings differ, and InputError if a GIF would be too long.
+    first recording, a GIF, or a picture of the frame at `at` seconds (None means the first). Raises
+    PairingError if the recordings' times differ, and InputError if a GIF would be too long.
     """
     clips = [probe(path) for path in inputs]
     suffix = output.suffix.lower()
@@ -169,7 +169,7 @@ def write_comparison(
             yield pts, compose_frame(pictures, labels, mode, _divider_at(first.seconds(pts)))
             count(done)
 
-    # make the file in a folder of its own, so that a failure leaves nothing behind
+    # write the file in a staging folder, so that a failure leaves nothing behind
     with progress.step("composing", total) as counter, staging_folder(output) as work:
         frames = compose(counter)
         made = work / f"made{suffix}"
@@ -212,7 +212,7 @@ def _write_gif(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) ->
     for _, picture in frames:
         if len(pictures) == MOST_GIF_FRAMES:
             raise InputError(
-                f"found more than {MOST_GIF_FRAMES} frames for a GIF, expected at most that many; "
+                f"a GIF can have at most {MOST_GIF_FRAMES} frames, but the recordings have more; "
                 "try an .mp4"
             )
         pictures.append(Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE))
@@ -246,28 +246,28 @@ def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force
     """Raise InputError unless `inputs` can be compared in `mode` and written to `output`."""
     if not 2 <= len(inputs) <= 3:
         raise InputError(
-            f"found {count_items(len(inputs), 'recording')}, expected two or three to compare; "
-            "try `pipeline compare A B -o side.mp4`"
+            f"found {count_items(len(inputs), 'recording')}; expected two or three to compare, as "
+            "in `pipeline compare A B -o side.mp4`"
         )
     if mode != "side" and len(inputs) != 2:
-        raise InputError(f"found three recordings for --mode {mode}, expected two; try --mode side")
+        raise InputError(f"--mode {mode} compares two recordings, not three; try --mode side")
     if output.suffix.lower() not in (*VIDEOS, *PICTURES, ".gif"):
         raise InputError(
-            f"found {output} as the output, expected a name that ends in "
-            f"{', '.join((*VIDEOS, *PICTURES))} or .gif; try side.mp4"
+            f"the output {output} must end in {', '.join((*VIDEOS, *PICTURES))} or .gif; try "
+            "side.mp4"
         )
 
     if any(output.resolve() == Path(path).resolve() for path in inputs):
         raise InputError(
-            f"found the input {output} as the output, expected another path; try another -o"
+            f"the output {output} is also an input, which must not be replaced; try another -o"
         )
     check_not_read(output, inputs)
     check_new_file(output, force=force)
 
     if output.suffix.lower() in VIDEOS and not isinstance(probe(inputs[0]), VideoClip):
         raise InputError(
-            f"found pictures in {inputs[0]}, expected a video for a comparison in "
-            f"{output.suffix}; try .gif or .png"
+            f"a comparison in {output.suffix} needs a video, but {inputs[0]} contains pictures; "
+            "try .gif or .png"
         )
 
 
@@ -280,8 +280,8 @@ def make_labels(inputs: tuple[str, ...], text: str | None) -> list[str]:
         labels = [label.strip() for label in text.split(",")]
         if len(labels) != len(inputs):
             raise InputError(
-                f"found {count_items(len(labels), 'label')} for {len(inputs)} recordings, "
-                "expected one for each; separate labels with commas"
+                f"found {count_items(len(labels), 'label')} for {len(inputs)} recordings; pass one "
+                "for each, separated by commas"
             )
         return labels
 

@@ -50,7 +50,7 @@ def convert_light_field(
 ) -> ConversionResult:
     """Write the light field `source` in the layout `to`, read it back and compare all views.
 
-    `template` is for the names of the views' files, if the layout has any. Raises InputError if
+    `template` is for the names of the view files, if the layout has any. Raises InputError if
     `source` is not a light field or `output` cannot be written, and VerificationError if a view
     differs.
     """
@@ -87,17 +87,17 @@ def convert_light_field(
 def check_output(out: Path, clip: LightField, *, force: bool) -> None:
     """Raise InputError if the output would replace the input, has no folder, or already exists.
 
-    With `force`, it may exist.
+    With `force`, the output may already exist.
     """
     taken = {Path(clip.path).resolve(), *(Path(file).resolve() for file in clip.files)}
     if out.resolve() in taken:
         raise InputError(
-            f"found the input {clip.path} as the output, expected another path; try another -o"
+            f"the output {out} is also the input, which must not be replaced; try another -o"
         )
     if any(out.resolve() in path.parents for path in taken):
         raise InputError(
-            f"found the input {clip.path} inside the output {out}, expected it elsewhere; "
-            "try another -o"
+            f"the input {clip.path} is inside the output {out}, which would replace it; try "
+            "another -o"
         )
 
     check_not_read(out, clip.list_paths())
@@ -110,8 +110,8 @@ def check_output(out: Path, clip: LightField, *, force: bool) -> None:
 def copy_views(clip: LightField, grid: Grid, out: Path, root: Path, count: Count) -> None:
     """Write all views of `clip` to `root` in the layout of `grid`, with a sidecar.
 
-    `out` is the path to which the output will be moved. `count` receives the number of frames that
-    have been written: one per view and moment.
+    `out` is the path to which the output will be moved. `count` receives the number of frames
+    written so far: one per view and moment.
     """
     reader = ViewReader(clip)
     sink = open_sink(clip, grid, out, root, (clip.height, clip.width))
@@ -129,13 +129,13 @@ def copy_views(clip: LightField, grid: Grid, out: Path, root: Path, count: Count
 def check_copy(clip: LightField, root: Path, count: Count) -> None:
     """Read the output back and compare every view; raises VerificationError if one differs.
 
-    `count` receives the number of frames that have been compared: one per view and moment.
+    `count` receives the number of frames compared so far: one per view and moment.
     """
     made = open_light_field(root)
     if made is None:
         raise VerificationError(
-            f"found no light field in the output {root} when reading it back, expected one; try "
-            "another --to, or report it"
+            f"the output {root} was not recognised as a light field when it was read back; try "
+            "another --to, or report this"
         )
 
     before = ViewReader(clip)
@@ -147,16 +147,15 @@ def check_copy(clip: LightField, root: Path, count: Count) -> None:
             there = made.grid.at(view.row, view.col)
             if there is None:
                 raise VerificationError(
-                    f"found no view ({view.row}, {view.col}) in the output {root}, expected every "
-                    "view of the input; try another --to, or report it"
+                    f"the output {root} lacks view ({view.row}, {view.col}) of the input; try "
+                    "another --to, or report this"
                 )
 
             copy = after.get(made.grid.number(there, moment))
             if not np.array_equal(before.get(number), copy):
                 raise VerificationError(
-                    f"found other pixels in view ({view.row}, {view.col}) at moment {moment} of "
-                    f"the output {root}, expected those of the input; try another --to, or "
-                    "report it"
+                    f"view ({view.row}, {view.col}) at moment {moment} of the output {root} "
+                    "differs from the input; try another --to, or report this"
                 )
             count(number + 1)
     finally:

@@ -26,7 +26,7 @@ from pipeline.schema.encoding import Encoding
 from pipeline.schema.model import Model
 
 Kernel = Literal["bicubic", "area"]
-MATRIX_TAGS = {"bt709": 1, "bt601": 6}  # guessed matrix -> its code in H.273
+MATRIX_TAGS = {"bt709": 1, "bt601": 6}  # guessed matrix -> its H.273 code
 FULL_CHROMA_ENCODERS = ("libx264", "libx265")
 
 
@@ -54,7 +54,7 @@ def degrade(
     force: bool = False,
     progress: Reporter = SILENT,
 ) -> DegradeResult:
-    """Write every `every`-th frame of `source`, downscaled by a factor of `scale`, to `output`.
+    """Write every N-th frame of `source` (N = `every`), downscaled `scale` times, to `output`.
 
     By default, the copy is encoded losslessly and without chroma subsampling, so that only the
     reduction loses detail. Timestamps are unchanged. Raises InputError for invalid arguments.
@@ -93,7 +93,7 @@ def degrade(
 
 
 def _tag_matrix(clip: Clip, width: int, height: int) -> Clip:
-    """Return the clip; tag its guessed matrix if the smaller size would suggest another guess."""
+    """Return the clip, tagged with its guessed matrix if the smaller size suggests another one."""
     colour = clip.colour
     if not colour.guessed or colour.matrix in (1, 6):
         return clip
@@ -107,7 +107,7 @@ def _tag_matrix(clip: Clip, width: int, height: int) -> Clip:
 
 
 def _copy_sidecar(source: Path, finished: Path, width: int, height: int) -> None:
-    """Copy the sidecar of a folder of views, which states the order that their names may not."""
+    """Copy the sidecar of a folder of views, because file names alone may not give their order."""
     source_sidecar = sidecar.sidecar_path(source)
     if finished.is_dir() and source.is_dir() and source_sidecar.is_file():
         grid = sidecar.Sidecar.model_validate_json(source_sidecar.read_bytes())
@@ -125,8 +125,8 @@ def _choose_encoding(
 ) -> Encoding:
     """Return lossless settings (x264 or x265 at crf 0, full chroma) unless others are set.
 
-    A size that chroma subsampling does not divide gets full chroma in any case, because encoders
-    would reject it, unless `pix_fmt` is set or the encoder is neither x264 nor x265.
+    A size that is not divisible by the chroma subsampling, which encoders would reject, gets full
+    chroma in any case, unless `pix_fmt` is set or the encoder is neither x264 nor x265.
     """
     usual = choose_encoding(clip, codec=codec, crf=crf, pix_fmt=pix_fmt)
     full_chroma = usual.pix_fmt.replace("420", "444").replace("422", "444")
@@ -145,15 +145,15 @@ def _check_arguments(
     """Raise InputError if the size, the interval or the output cannot be used."""
     if min(width, height) < 16:
         raise InputError(
-            f"found {clip.path} of {clip.width}x{clip.height}, expected at least "
-            f"{16 * scale}x{16 * scale} for --scale {scale}; try a smaller scale"
+            f"{clip.path} is {clip.width}x{clip.height}, but --scale {scale} needs at least "
+            f"{16 * scale}x{16 * scale}; try a smaller scale"
         )
     if every < 1:
-        raise InputError(f"found --every {every}, expected 1 or more; try --every 15")
+        raise InputError(f"found --every {every}; expected 1 or more, such as --every 15")
     check_not_read(output, clip.list_paths())
     if output.is_dir() and isinstance(clip, VideoClip):
         raise InputError(
-            f"found the folder {output} as the output, expected a file; try {output / 'lr.mp4'}"
+            f"the output {output} is a folder, but must be a file; try {output / 'lr.mp4'}"
         )
     check_new_file(output, force=force)
     if output.is_dir():

@@ -1,4 +1,4 @@
-"""Show the complete workflow on a bundled clip with a known original, in pictures and a table."""
+"""Demonstrate the complete workflow on a bundled clip whose original is known."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SAMPLE = Path(__file__).parents[1] / "samples" / "monster.mp4"
 SCALE = 4
 KEY_FRAME_EVERY = 15
-# All files of a demo.
+# All files that a demo writes.
 FILES = (
     *("lr.mp4", "ref.mp4", "compare.png", "compare.mp4", "report.html"),
     *("bicubic.mp4", "bicubic.plan.json", "auto.mp4", "auto.plan.json"),
@@ -41,7 +41,7 @@ ZOOM = 3  # magnification of the enlarged detail in the picture
 
 @dataclass(frozen=True)
 class Contender:
-    """A method of enlargement, with its result and the quality of its frames."""
+    """An enlargement method, with its result and the quality of its frames."""
 
     name: str
     result: RunResult
@@ -88,12 +88,12 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
 
     All files are written to `folder`. Raises OutputExistsError if the folder exists, unless `force`
     is set, which replaces the files of an earlier demo and keeps all others. Raises InputError if
-    there is a file at `folder`.
+    `folder` is a file.
     """
     if folder.exists() and not force:
         raise already_there(folder)
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"found the file {folder}, expected a folder or none; try another -o")
+        raise InputError(f"{folder} is a file, but must be a folder or not exist; try another -o")
     clear_folder(folder)
 
     lr = folder / "lr.mp4"
@@ -134,7 +134,7 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
 
 
 def clear_folder(folder: Path) -> None:
-    """Create the folder, or delete the files of an earlier demo in it and nothing else."""
+    """Create the folder, or delete only the files of an earlier demo from it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
@@ -150,7 +150,7 @@ def _worst_window(
 ) -> tuple[int, int]:
     """Return the top row and left column of the window where bicubic up-sampling lost most detail.
 
-    The window is `side` x `side` pixels.
+    The window's size is `side` x `side` pixels.
     """
     lost = cv2.absdiff(bicubic, truth).astype(np.float32).mean(axis=2)
     energy = cv2.boxFilter(lost, -1, (side, side))
@@ -164,7 +164,7 @@ def _worst_window(
 def write_picture(columns: dict[str, NDArray[np.uint8]], path: Path) -> None:
     """Write a picture with a labelled column per entry: the whole frame above an enlarged detail.
 
-    The first entry must be the bicubic one, and the last the original.
+    The first entry must be the bicubic result, and the last one the original.
     """
     pictures = list(columns.values())
     bicubic, truth = pictures[0], pictures[-1]
@@ -182,7 +182,7 @@ def write_picture(columns: dict[str, NDArray[np.uint8]], path: Path) -> None:
 
 
 def write_clip(left: list[NDArray[np.uint8]], right: list[NDArray[np.uint8]], path: Path) -> None:
-    """Write two equally long clips side by side, with the times and the sound of the sample."""
+    """Write two equally long clips side by side, with the sample's times and sound."""
     clip = probe(str(SAMPLE))
     encoding = choose_encoding(clip)
     height, width = left[0].shape[:2]

@@ -10,7 +10,7 @@ from pipeline.schema.clip import LightField
 from pipeline.schema.model import Model
 from pipeline.schema.plan import Plan
 
-_LISTED = 8  # greatest number of views or references that the text lists
+_LISTED = 8  # largest number of views or references that the text lists
 
 
 class LightFieldDescription(Model):
@@ -37,12 +37,12 @@ class LightFieldDescription(Model):
     disparity: tuple[float, float] | None
     """Smallest and largest shift to the left (or up) in pixels per grid step, without outliers."""
     check: Verdict
-    """Whether the views shift along the rows and columns of the grid, as they should."""
+    """Whether the views shift along the grid's rows and columns, as they should."""
     advice: str
     dark: tuple[tuple[int, int], ...]
     """Vignetted views, including the empty ones."""
     empty: tuple[tuple[int, int], ...]
-    """Views that are black, or masked by alpha."""
+    """Views that are entirely black or transparent."""
 
 
 def describe_light_field(clip: LightField) -> LightFieldDescription:
@@ -100,7 +100,7 @@ def format_description(found: LightFieldDescription) -> str:
 
     if found.disparity is not None:
         low, high = found.disparity
-        lines.append(f"  disparity {low:+.2f} to {high:+.2f} pixels a step")
+        lines.append(f"  disparity {low:+.2f} to {high:+.2f} pixels per step")
 
     verdicts = {
         "right": "along rows and columns",
@@ -116,9 +116,9 @@ def format_description(found: LightFieldDescription) -> str:
 
 
 def format_references(plan: Plan) -> list[str]:
-    """Return a line per reference view: how many frames borrow from it, and how far away they are.
+    """Return a line per reference view: how many frames borrow from it, and from how far away.
 
-    Given views are not counted, and only the first few lines are returned.
+    Views that the reference itself provides are not counted, and a long list is cut short.
     """
     served: dict[tuple[float, float], list[float]] = {}
     for choice in plan.reference_map:
@@ -137,4 +137,4 @@ def format_references(plan: Plan) -> list[str]:
             )
 
     more = len(lines) - _LISTED
-    return lines if more <= 0 else [*lines[:_LISTED], f"and {more} more, see --json"]
+    return lines if more <= 0 else [*lines[:_LISTED], f"and {more} more (see --json)"]

@@ -1,7 +1,7 @@
 """Check what works on this machine, what is missing, and what to do, for `pipeline doctor`.
 
 ok      it works
-warn    a run works without it; the advice states what is lost, or the remedy
+warn    runs work without it; the advice states the remedy or what is lost
 fail    `pipeline run` cannot work; the advice states the remedy
 """
 
@@ -59,11 +59,11 @@ def _fail(name: str, found: str, advice: str) -> Check:
 
 
 def _import_or_reason(name: str) -> ModuleType | str:
-    """Return the module, or a line that says why it cannot be imported."""
+    """Return the module, or a line that states why it cannot be imported."""
     try:
         return importlib.import_module(name)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        # what broken installations raise: absent, without their libraries, or half overwritten
+        # raised by packages that are absent, lack their libraries, or are half overwritten
         return first_line(error)
 
 
@@ -77,11 +77,11 @@ def check_python() -> Iterator[Check]:
 
 
 def check_packages() -> Iterator[Check]:
-    """Check the installed packages against the requirements of this version."""
+    """Check the installed packages against this version's requirements."""
     try:
         requirements = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
-        yield _warn("packages", "run from source, not installed", f"pip install -e '{ROOT}'")
+        yield _warn("packages", "running from source, not installed", f"pip install -e '{ROOT}'")
         return
 
     problems = []
@@ -136,8 +136,8 @@ def check_media() -> Iterator[Check]:
     missing = inventory.find_missing_decoders()
     if missing:
         advice = (
-            "inputs of these formats cannot be read; "
-            "pip install --force-reinstall av (its wheel has the decoders)"
+            "inputs in these formats cannot be read; "
+            "pip install --force-reinstall av (its wheel contains the decoders)"
         )
         yield _warn("decoders", f"without {', '.join(missing)}", advice)
     else:
@@ -156,7 +156,7 @@ def check_media() -> Iterator[Check]:
 def _check_encoders(reasons: dict[str, str | None]) -> Check:
     """Return the check of the encoders.
 
-    `reasons` maps each encoder to why it cannot be opened, or to None.
+    `reasons` maps each encoder to the reason why it cannot be opened, or to None.
     """
     opened = [name for name, reason in reasons.items() if reason is None]
     missing = [name for name in reasons if name not in opened and not name.endswith("_nvenc")]
@@ -165,9 +165,9 @@ def _check_encoders(reasons: dict[str, str | None]) -> Check:
         return _fail("encoders", str(reasons["libx264"]), advice)
     if missing:
         advice = "choose another --codec, or pip install --force-reinstall av"
-        found = f"{', '.join(opened)} open; {', '.join(missing)} not"
+        found = f"{', '.join(opened)} work; {', '.join(missing)} do not"
         return _warn("encoders", found, advice)
-    return _ok("encoders", f"{', '.join(opened)} open")
+    return _ok("encoders", f"{', '.join(opened)} work")
 
 
 def check_torch() -> Iterator[Check]:
@@ -198,12 +198,12 @@ def check_torch() -> Iterator[Check]:
         advice = "install a CUDA build of torch for this driver, and check CUDA_VISIBLE_DEVICES"
         yield _warn("GPU", found, advice)
     else:
-        advice = "nothing to fix: the network runs on the CPU, at a few frames per second"
+        advice = "nothing to fix: the network runs on the CPU at a few frames per second"
         yield _warn("GPU", "none: no NVIDIA driver", advice)
 
 
 def check_tensorrt() -> Iterator[Check]:
-    """Check TensorRT by an import in a child process, which a broken library may crash."""
+    """Check TensorRT by importing it in a child process, because a broken library may crash."""
     from deploy.trt.library import TensorrtError, list_installed_modules, probe_library
 
     installed = list_installed_modules()
@@ -221,13 +221,13 @@ def check_tensorrt() -> Iterator[Check]:
         advice = f"{describe_install('tensorrt')} for faster engines"
         yield _warn("TensorRT", "not installed; PyTorch runs the network", advice)
     elif not installed:
-        yield _ok("TensorRT", "not installed, and no GPU that could use it")
+        yield _ok("TensorRT", "not installed, and there is no GPU that could use it")
 
 
 def check_ray() -> Iterator[Check]:
     """Check Ray and the shared memory that it uses."""
     if not is_linux():
-        advice = "only several devices and clusters need it, on Linux"
+        advice = "nothing to fix: only runs on several devices or clusters need it, on Linux"
         yield _warn("Ray", f"not used on {system_name()}; --runner inline works", advice)
         return
 
@@ -249,7 +249,7 @@ def check_ray() -> Iterator[Check]:
 
 
 def check_disk() -> Iterator[Check]:
-    """Check that the folders to which a run writes are writable and have free space."""
+    """Check that the folders that a run writes to are writable and have free space."""
     for name, folder in (("disk", Path.cwd()), ("temporary files", Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(folder).free
         found = f"{free / 1e9:.1f} GB free in {folder}"
@@ -266,7 +266,7 @@ def check_disk() -> Iterator[Check]:
 
 
 def check_cache() -> Iterator[Check]:
-    """Check the folder for copies of remote files."""
+    """Check the folder that stores copies of remote files."""
     module = _import_or_reason("pipeline.remote.cache")
     if isinstance(module, str):
         yield _warn("cache", module, "fix the failure above first")
@@ -283,7 +283,7 @@ def check_cache() -> Iterator[Check]:
         return
 
     if not os.access(folder, os.W_OK):
-        yield _warn("cache", f"{folder} is not writable", "set PIPELINE_CACHE to a folder that is")
+        yield _warn("cache", f"{folder} is not writable", "set PIPELINE_CACHE to one that is")
     else:
         yield _ok("cache", f"{folder}, at most {most / 1e9:.0f} GB")
 

@@ -44,8 +44,8 @@ def retest_engines(
 ) -> Iterator[Outcome]:
     """Test engines against PyTorch again, and yield an outcome for each.
 
-    Engines that pass leave quarantine. One that cannot be loaded is reported if the engines are
-    `optional`, and raises InputError otherwise.
+    Engines that pass leave quarantine. An engine that cannot be loaded is reported if the engines
+    are `optional`, and raises InputError otherwise.
     """
     for name in names:
         try:
@@ -71,12 +71,15 @@ def retest_engines(
 
 
 def choose_again(model: str, registry: Registry, notify: Callable[[str], None]) -> Outcome:
-    """Measure all engines, and choose `auto` again; raises InputError if the model is unusable."""
+    """Measure all engines, and choose again the one for `auto`.
+
+    Raises InputError if the model is unusable.
+    """
     try:
         chosen = load_engine(
             "auto",
             model=model,
-            # as many as in a run, because a run looks up the measurements by their threads
+            # as many as in a run, because a run looks up measurements by number of threads
             threads=device_facts()["cores"],
             registry=registry,
             notify=notify,
@@ -88,7 +91,7 @@ def choose_again(model: str, registry: Registry, notify: Callable[[str], None]) 
 
 
 def build_on_every_kind(model: str, address: str | None) -> Iterator[Outcome]:
-    """Build engines, and choose `auto`, on one node for each kind of GPU in a Ray cluster."""
+    """Build engines, and choose one for `auto`, on one node per kind of GPU in a Ray cluster."""
     from pipeline.execution.cluster.engines import build_on_cluster  # imports ray
 
     for built in build_on_cluster(model, address):
@@ -122,7 +125,7 @@ def export_network(
 def cross_build(
     model: str, targets: Sequence[str], out: Path | None, progress: Callable[[str, int, int], None]
 ) -> Iterator[Outcome]:
-    """Build TensorRT plans for RTX cards that are not in this machine, such as sm89 and sm120.
+    """Build TensorRT plans for RTX cards of other machines, such as sm89 and sm120.
 
     Raises InputError if a target or the model is unknown, or if TensorRT for RTX is not installed.
     """
@@ -157,8 +160,8 @@ def parse_size(text: str) -> tuple[int, int]:
         height = width = 0
     if min(height, width) < 32 or height % 8 or width % 8:
         raise InputError(
-            f"found --size {text}, expected HEIGHTxWIDTH, both multiples of 8 and at least 32; "
-            "try 320x512"
+            f"found --size {text}; expected HEIGHTxWIDTH, both multiples of 8 and at least 32, "
+            "such as 320x512"
         )
     return height, width
 
@@ -174,7 +177,7 @@ def time_engines(
 ) -> list[dict[str, Any]]:
     """Return a row for each engine, with its best speed in frames per second, or why it failed.
 
-    The engines are timed in turns, so that a busy moment of the machine affects all of them.
+    The engines are timed in turn, so that a busy spell of the machine affects all of them.
     """
     registry = open_registry()
     engines: dict[str, Engine] = {}
@@ -203,7 +206,7 @@ def time_engines(
 
 
 def format_timings(rows: list[dict[str, Any]]) -> str:
-    """Return the rows from `time_engines` as a table in Markdown."""
+    """Return the rows from `time_engines` as a Markdown table."""
     torch = next((row["fps"] for row in rows if row["engine"] == "torch" and "fps" in row), None)
     lines = [
         "| engine | device | precision | frames per second | ms per frame | of torch |",

@@ -33,16 +33,16 @@ def evaluate_output(
     """Return the quality of the recording at `result` against the one at `ground_truth`.
 
     Frames that the reference provides according to the plan are left out, unless it provides all.
-    Without `plan_file`, that is the plan beside the result if it fits. Raises InputError if the
-    recordings or the plan cannot be read or do not match, or if no program can measure VMAF.
+    The plan is `plan_file` or, by default, the one beside the result if it fits. Raises InputError
+    if the recordings or the plan cannot be read or do not match, or if no program can measure VMAF.
     """
     check_comparable(Path(result), "an evaluation")
     grid = grid or GridSettings()
     views = open_light_field(result, grid)
     if views is not None and vmaf:
         raise InputError(
-            f"found --vmaf for the light field {result}, expected a video, because VMAF measures "
-            "motion; leave --vmaf out"
+            f"--vmaf needs a video, because VMAF measures motion, but {result} is a light field; "
+            "leave --vmaf out"
         )
 
     if plan_file is None:
@@ -63,7 +63,7 @@ def evaluate_output(
 
 
 def find_plan_beside(path: str, result: Recording) -> Plan | None:
-    """Return the plan beside `path` if its size and number of frames fit `result`, else None.
+    """Return the plan beside `path` if its size and number of frames match `result`, else None.
 
     `result` is the recording at `path`.
     """

@@ -1,4 +1,4 @@
-"""Write the frames of a recording that help most as references, for `pipeline keyframes`."""
+"""Write the frames that would help most as references, for `pipeline keyframes`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from pipeline.schema.settings import PairingSettings
 Format = Literal["png", "tiff", "exr"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "tiff": ".tif", "exr": EXR}
 
-MOST_PARTS = 2000  # greatest number of key frames of --every and of --i-frames
+MOST_PARTS = 2000  # largest number of key frames for --every and --i-frames
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Selection:
 
     count: int | None = None
     every: float | None = None
-    """Seconds of a scene from which one key frame is chosen."""
+    """Length in seconds of the parts of a scene from each of which one key frame is chosen."""
     at: str | None = None
-    """Times, separated by commas."""
+    """Times separated by commas."""
     i_frames: bool = False
     """Whether to take the video stream's own key frames."""
 
@@ -72,9 +72,9 @@ class KeyFramesResult(Model):
     output: str
     key_frames: tuple[WrittenKeyFrame, ...]
     frames: int
-    """Number of frames of the recording."""
+    """Number of frames in the recording."""
     scenes: int | None
-    """Number of scenes of the recording; None if they were not looked for."""
+    """Number of scenes in the recording; None if they were not detected."""
     likeness: float | None
     """Mean likeness of all frames to their key frames, at most 1; None if it was not measured."""
     next: str
@@ -83,7 +83,7 @@ class KeyFramesResult(Model):
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The numbers of the chosen frames, in order, and the scenes if they were looked for."""
+    """The numbers of the chosen frames, in order, and the scenes if they were detected."""
 
     numbers: Sequence[int]
     scenes: Sequence[tuple[int, int]] | None = None
@@ -100,10 +100,10 @@ def write_key_frames(
     force: bool = False,
     progress: Reporter = SILENT,
 ) -> KeyFramesResult:
-    """Write the selected frames of `source` as pictures into the folder `output`, with a sidecar.
+    """Write the selected frames of `source` as pictures to the folder `output`, with a sidecar.
 
     `shown_source` is the recording's name in the suggested command, by default `source`. The folder
-    appears completely or not at all. With `force`, it replaces an earlier folder of key frames.
+    appears complete or not at all. With `force`, it replaces an earlier folder of key frames.
     Raises InputError for invalid arguments, and StageError if a frame cannot be decoded.
     """
     _check_selection(selection)
@@ -150,7 +150,7 @@ def write_key_frames(
 
 
 def _check_selection(selection: Selection) -> None:
-    """Raise InputError if several fields of the selection are set, or an impossible interval."""
+    """Raise InputError if several fields of the selection are set, or the interval is invalid."""
     given = {
         "--count": selection.count is not None,
         "--every": selection.every is not None,
@@ -160,23 +160,22 @@ def _check_selection(selection: Selection) -> None:
     names = [name for name, is_given in given.items() if is_given]
     if len(names) > 1:
         raise InputError(
-            f"found {' and '.join(names)}, expected at most one of {', '.join(given)}; leave the "
-            "others out"
+            f"{' and '.join(names)} exclude each other; pass at most one of {', '.join(given)}"
         )
     if selection.every is not None and not 0 < selection.every < math.inf:
         raise InputError(
-            f"found --every {selection.every:g}, expected a finite number of seconds above 0; try "
-            "--every 2"
+            f"found --every {selection.every:g}; expected a finite number of seconds above 0, such "
+            "as --every 2"
         )
 
 
 def _open_clip(source: str) -> Clip:
-    """Describe a video or pictures as a run does; raises InputError for a light field."""
+    """Open a video or pictures as a run does; raises InputError for a light field."""
     recording = open_recording(source)
     if isinstance(recording, LightField):
         raise InputError(
-            f"found the light field {source}, expected a video or pictures in order, because the "
-            "views show the same moment; take some of the views as references instead"
+            f"{source} is a light field, whose views show the same moment, but key frames are "
+            "taken from a video or pictures in order; take some of its views as references instead"
         )
     check_recording(recording)
     clip = choose_deinterlacing(recording, "auto")
@@ -185,7 +184,7 @@ def _open_clip(source: str) -> Clip:
 
 
 def _check_output(output: Path, clip: Clip, *, force: bool) -> None:
-    """Raise InputError if something is at `output` that must not be replaced."""
+    """Raise InputError if `output` is something that must not be replaced."""
     check_not_read(output, clip.list_paths())
     if not output.absolute().parent.is_dir():
         raise no_folder(output.parent)
@@ -197,14 +196,14 @@ def _check_output(output: Path, clip: Clip, *, force: bool) -> None:
     stored = read_key_frames(output) if output.is_dir() else None
     if stored is None:
         raise InputError(
-            f"found no {SIDECAR} in {output}, expected a folder of key frames to replace; try "
-            "another -o"
+            f"{output} is not a folder of key frames (it has no {SIDECAR}), so it is not replaced; "
+            "try another -o"
         )
     own = {SIDECAR, *(key.file for key in stored.key_frames)}
     for entry in sorted(output.iterdir()):
         if entry.name not in own or not entry.is_file() or entry.is_symlink():
             raise InputError(
-                f"found {entry.name} in {output}, which would be replaced, expected only key "
+                f"{output} is not replaced, because it contains {entry.name} besides its key "
                 "frames; try another -o"
             )
 
@@ -224,20 +223,20 @@ def _choose(
         found = [number for number, each in enumerate(pts) if each in wanted]
         if not found:
             raise InputError(
-                f"found no key frame in the stream of {clip.path}, expected at least one for "
-                "--i-frames; leave it out"
+                f"the stream of {clip.path} has no key frames for --i-frames to take; leave "
+                "--i-frames out"
             )
         if len(found) > MOST_PARTS:
             raise InputError(
-                f"found {len(found)} key frames in the stream of {clip.path}, expected at most "
-                f"{MOST_PARTS} for --i-frames; try --count"
+                f"the stream of {clip.path} has {len(found)} key frames, but --i-frames takes at "
+                f"most {MOST_PARTS}; try --count"
             )
         return _Chosen(found)
 
     if selection.every is not None and seconds[-1] - seconds[0] > MOST_PARTS * selection.every:
         raise InputError(
-            f"found --every {selection.every:g} for {seconds[-1] - seconds[0]:.0f} s, expected at "
-            f"most {MOST_PARTS} key frames; try --count"
+            f"--every {selection.every:g} would choose more than {MOST_PARTS} key frames from "
+            f"{seconds[-1] - seconds[0]:.0f} s; try a longer interval, or --count"
         )
     return _choose_by_content(clip, pts, Wish(selection.count, selection.every), progress)
 
@@ -251,8 +250,8 @@ def _choose_by_content(clip: Clip, pts: Sequence[int], wish: Wish, progress: Rep
         look = survey_frames(note_sharpness(known, sharpness), cuts=True, count=count)
     if not look.pts:
         raise InputError(
-            f"found no frame of {clip.path} that can be decoded, expected an intact recording; "
-            "copy it again"
+            f"no frame of {clip.path} can be decoded; check that the recording is intact, or copy "
+            "it again"
         )
 
     with progress.step("choosing key frames"):
@@ -270,22 +269,22 @@ def _parse_times(text: str) -> list[float]:
         return [parse_seconds(part) for part in text.split(",")]
     except ValueError as error:
         raise InputError(
-            f"found --at {text}, expected times in seconds or h:mm:ss, separated by commas; "
-            "try --at 12.5,40"
+            f"found --at {text}; expected times in seconds or h:mm:ss, separated by commas, such "
+            "as --at 12.5,40"
         ) from error
 
 
 def _find_frame(seconds: Sequence[float], at: float) -> int:
     """Return the number of the frame nearest to the time `at`.
 
-    Raises InputError if the time is more than a mean frame's duration outside the recording.
+    Raises InputError if the time is outside the recording by more than a frame's mean duration.
     """
     last = len(seconds) - 1
     margin = (seconds[last] - seconds[0]) / max(last, 1)
     if not seconds[0] - margin <= at <= seconds[last] + margin:
         raise InputError(
-            f"found --at {at:g}, expected times from {seconds[0]:.3f} to {seconds[last]:.3f} s; "
-            "try other times"
+            f"--at {at:g} is outside the recording, which has frames from {seconds[0]:.3f} to "
+            f"{seconds[last]:.3f} s"
         )
     after = min(bisect_left(seconds, at), last)
     before = max(after - 1, 0)
@@ -297,8 +296,8 @@ def _name_key_frames(
 ) -> list[KeyFrame]:
     """Return the key frames with names for their files.
 
-    Those of still pictures keep the pictures' names if these are unique, because a run matches
-    names; all others contain the number and the time of the frame.
+    Key frames of still pictures keep the pictures' names if these are unique, because a run matches
+    names; all other names contain the number and time of the frame.
     """
     stems = [f"key_{number:06d}_{clip.seconds(pts[number]):.3f}s" for number in chosen.numbers]
     if isinstance(clip, Stills):
@@ -318,7 +317,7 @@ def _name_key_frames(
 
 
 def _write_pictures(clip: Clip, key_frames: Sequence[KeyFrame], folder: Path, count: Count) -> None:
-    """Write the pictures upright, as players show a video."""
+    """Write the pictures upright, as a player would show them."""
     turns = round(clip.rotation / 90) % 4
     with closing(open_frames(clip, cache=1)) as reader:
         for done, key in enumerate(key_frames, 1):
@@ -328,9 +327,9 @@ def _write_pictures(clip: Clip, key_frames: Sequence[KeyFrame], folder: Path, co
 
 
 def _write_command(source: str, output: Path, farthest: float) -> str:
-    """Return the command of a run in which the key frames serve every frame of their scenes.
+    """Return the command of a run in which every frame can borrow from its scene's key frames.
 
-    `farthest` is the greatest distance in seconds between a frame and its nearest key frame.
+    `farthest` is the largest distance in seconds between a frame and its nearest key frame.
     """
     words = ["pipeline", "run", source, "--ref-stream", str(output)]
     if farthest > PairingSettings.model_fields["max_ref_distance"].default:
@@ -339,24 +338,24 @@ def _write_command(source: str, output: Path, farthest: float) -> str:
 
 
 def describe_key_frames(result: KeyFramesResult) -> str:
-    """Return the result as a few lines of text that say what to do next."""
+    """Return the result as a few lines of text that state what to do next."""
     count = len(result.key_frames)
     key_frames = count_items(count, "key frame")
     lines = [f"{result.output}: {key_frames} of {count_items(result.frames, 'frame')}"]
     if result.scenes is not None and result.likeness is not None:
         served = len({key.scene for key in result.key_frames})
         lines.append(
-            f"  scenes with a key frame: {served} of {result.scenes}; mean likeness of all frames "
-            f"to their key frame: {result.likeness:.3f}"
+            f"  scenes with a key frame: {served} of {result.scenes}; mean likeness of all "
+            f"frames to their key frame: {result.likeness:.3f}"
         )
-        if served < result.scenes and count > 1:  # a single picture serves all scenes
-            lines.append("  frames of the other scenes will be up-sampled plainly")
+        if served < result.scenes and count > 1:  # a single picture is used for all scenes
+            lines.append("  frames of the other scenes will be up-sampled without a reference")
 
     lines.append("next: process these pictures with another program, and keep their names;")
     if result.key_frames[0].file.endswith(EXR):
-        lines.append("  save them in this folder, EXR with values for a display from 0 to 1;")
+        lines.append("  save them in this folder, EXR with display values from 0 to 1;")
     lines += [
-        "  enlarge all of them by the same factor, 2 to 8; then run:",
+        "  enlarge them all by the same factor, from 2 to 8; then run:",
         f"  {result.next}",
     ]
     return "\n".join(lines)

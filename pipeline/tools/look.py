@@ -21,7 +21,7 @@ from pipeline.progress import SILENT, Reporter
 from pipeline.schema.clip import LightField
 from pipeline.schema.settings import GridSettings
 
-MARGIN = 0.2  # share of the disparity range by which the search exceeds it at each end
+MARGIN = 0.2  # fraction of the disparity range by which the search exceeds it at each end
 
 # names of pictures
 CONTACT_SHEET = "contact_sheet.png"
@@ -52,7 +52,7 @@ def write_pictures(
     """Write pictures of the light field `source` and return their paths.
 
     Raises InputError if `source` is not a light field, if one of the pictures exists (unless
-    `force`), or if an option does not suit the views.
+    `force` is set), or if an option does not suit the views.
     """
     clip = require_light_field(source, grid_settings)
 
@@ -68,21 +68,21 @@ def write_pictures(
 
     if folder.is_dir() and folder.samefile(clip.path):
         raise InputError(
-            f"found the light field {folder} as the folder of the pictures, expected another, "
-            "because they would become views of it; try another -o"
+            f"the pictures cannot be written to {folder}, because it is the light field itself and "
+            "they would become views of it; try another -o"
         )
     for path in paths.values():
         check_not_read(path, clip.list_paths())
         if os.path.lexists(path) and not force:
             raise already_there(path)
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"found the file {folder}, expected a folder or none; try another -o")
+        raise InputError(f"{folder} is a file, but must be a folder or not exist; try another -o")
 
-    # reject a line that is not in the views before anything is written
+    # reject a line outside the views before anything is written
     epi = view_pictures.draw_epipolar_picture(clip, options.line) if options.epi else None
 
     folder.mkdir(parents=True, exist_ok=True)
-    # a picture that is drawn elsewhere and moved replaces a link, and does not follow it
+    # moving a picture that was drawn elsewhere replaces a link instead of following it
     with staging_folder(folder.absolute()) as work, progress.step("drawing", len(paths)) as count:
         for done, made in enumerate(_draw_pictures(clip, work, options, epi), 1):
             made.replace(folder / made.name)
@@ -93,7 +93,7 @@ def write_pictures(
 def _draw_pictures(
     clip: LightField, folder: Path, options: LookOptions, epi: NDArray[np.uint8] | None
 ) -> Iterator[Path]:
-    """Write the pictures, and yield the path of each once it is written."""
+    """Write the pictures, and yield each one's path once it is written."""
     path = folder / CONTACT_SHEET
     stills.save_picture(path, view_pictures.draw_contact_sheet(clip))
     yield path
@@ -132,24 +132,26 @@ def _name_refocused(alpha: float) -> str:
 def parse_disparities(text: str | None) -> tuple[float, ...]:
     """Return the disparities in text such as "-0.5,0,0.5", in pixels per grid step.
 
-    The result is empty without text. Raises InputError if the text contains anything but numbers.
+    The result is empty without text. Raises InputError if a part of the text is not a number.
     """
     try:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError as error:
         raise InputError(
-            f"found --refocus {text}, expected disparities in pixels per step; try -0.5,0,0.5"
+            f"found --refocus {text}; expected disparities in pixels per grid step, separated by "
+            "commas, such as -0.5,0,0.5"
         ) from error
 
 
 def save_contact_sheet(clip: LightField, file: Path) -> None:
-    """Write all views at the first moment into one picture.
+    """Write one picture that shows all views at the first moment.
 
     Raises InputError if the file exists, or if its suffix is not that of a picture.
     """
     if file.suffix.lower() not in stills.SUFFIXES:
         raise InputError(
-            f"found {file} for a contact sheet, expected the name of a picture; try sheet.png"
+            f"a contact sheet cannot be written to {file}, which is not a picture's name; try "
+            "sheet.png"
         )
     check_new_file(file, advice="try another --contact-sheet")
     stills.save_picture(file, view_pictures.draw_contact_sheet(clip))

@@ -1,4 +1,4 @@
-"""Read the progress of a running or stopped run from its run folder alone."""
+"""Read the progress of a running or stopped run from nothing but its run folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.remote import transfer
 from pipeline.schema.model import Model
 from pipeline.schema.plan import Plan, SegmentRecord
 
-_LISTED = 8  # greatest number of missing segments that the text lists
+_LISTED = 8  # largest number of missing segments that the text lists
 
 
 class RunStatus(Model):
@@ -26,7 +26,7 @@ class RunStatus(Model):
 
     output: str
     state: Literal["running", "stopped", "done", "unknown"]
-    """Unknown if the run folder is at a URL, where it has no lock that shows a running process."""
+    """Unknown if the run folder is at a URL, where no lock shows whether a process is running."""
     frames: int
     frames_done: int
     segments: int
@@ -38,7 +38,7 @@ class RunStatus(Model):
     last_commit: float | None
     """Seconds since the last commit; None if there is none, or if its time is not known."""
     seconds_left: float | None
-    """Estimate from the times of the commits; None if the run is not running or has too few."""
+    """Estimate from the commit times; None if the run is not running or has too few commits."""
 
 
 def read_status(run: str) -> RunStatus:
@@ -58,7 +58,7 @@ def read_status(run: str) -> RunStatus:
         if output.exists():
             return _finished(str(output))
         raise InputError(
-            f"found no run of {output}, expected its run folder {folder.name}; "
+            f"there is neither an output at {output} nor its run folder {folder.name}; "
             "check the path of the run's output"
         )
 
@@ -83,8 +83,8 @@ def _read_status_at_url(run: str) -> RunStatus:
         if transfer.find_file(run) is not None:
             return _finished(run)
         raise InputError(
-            f"found no run of {redact_url(run)}, expected its run folder beside it; check the URL "
-            "of the run's output"
+            f"there is neither an output at {redact_url(run)} nor a run folder beside it; check "
+            "the URL of the run's output"
         )
 
     names = [url_name(file.url).removesuffix(".json") for file in transfer.list_files(folder)]
@@ -100,7 +100,7 @@ def _summarise(
     attempts: int,
     state: Literal["running", "stopped", "unknown"],
 ) -> RunStatus:
-    """Return the status from the records of committed segments and the times of the commits."""
+    """Return the status given the records of committed segments and the commit times."""
     by_segment = {record.segment: record for record in records}
     missing = tuple(s.index for s in plan.segments if s.index not in by_segment)
     done = sum(record.frames for record in by_segment.values())

@@ -1,7 +1,7 @@
 """Start, follow and stop jobs that run `pipeline run` on a Ray cluster.
 
-Only the code, templates and shipped weights of the three packages are uploaded, and no other file
-in or beside them. INPUT, REF and OUT must be URLs, or paths on the cluster.
+Only the code, templates and shipped weights of the three packages are uploaded, and no other files
+in or beside them. INPUT, REF and OUT must be URLs or paths on the cluster.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pipeline.errors import InputError, Interrupted, PipelineError, first_line
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-# Files in each package that are uploaded, in the notation of .gitignore. The weights take 3 MB.
+# Files in each package that are uploaded, in .gitignore notation. The weights take 3 MB.
 UPLOADED = (
     *("*.py", "py.typed", "*.yaml", "/report/template/**", "/selftest.png"),
     "/weights/*.safetensors",
 )
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-AGENT_TIMEOUT_SECONDS = 60.0  # longest wait until a starting cluster accepts a job
+AGENT_TIMEOUT_SECONDS = 60.0  # how long to wait for a starting cluster to accept a job
 POLL_SECONDS = 0.5
 
-_LONGEST_REASON = 300  # characters that are shown; the dashboard may answer with a whole web page
+_LONGEST_REASON = 300  # characters shown, because the dashboard may answer with a whole web page
 _NO_AGENT = "No available agent"
 _FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED")
-# Beginning of the log's last line, which carries the exit status: Ray reports 1 for any failure.
+# Prefix of the log's last line, which carries the exit status: Ray reports 1 for any failure.
 _EXIT_STATUS_MARK = "PIPELINE_EXIT_STATUS"
 
 
@@ -44,7 +44,7 @@ def runtime_env() -> dict[str, Any]:
 
 
 def connect_client(address: str | None) -> JobSubmissionClient:
-    """Return a client of the cluster's job server; raises InputError if it cannot be reached."""
+    """Return a client for the cluster's job server; raises InputError if it cannot be reached."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if os.environ.get("RAY_AUTH_TOKEN") or (Path.home() / ".ray" / "auth_token").exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when Ray is imported
@@ -56,8 +56,8 @@ def connect_client(address: str | None) -> JobSubmissionClient:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise InputError(
-            f"found no Ray cluster at {address} ({_short_reason(error)}), expected the address of "
-            "a Ray dashboard; check --address and RAY_AUTH_TOKEN"
+            f"cannot reach a Ray dashboard at {address} ({_short_reason(error)}); check --address "
+            "and RAY_AUTH_TOKEN"
         ) from error
 
 
@@ -83,8 +83,8 @@ def submit_job(
             # a head node answers before its agent, which starts the jobs, is ready
             if _NO_AGENT not in str(error) or time.monotonic() > deadline:
                 raise PipelineError(
-                    f"the cluster rejected the job ({_short_reason(error)}), expected it to start; "
-                    "check the cluster with `ray status`"
+                    f"the cluster rejected the job ({_short_reason(error)}); check the cluster "
+                    "with `ray status`"
                 ) from error
         time.sleep(POLL_SECONDS)
 
@@ -93,7 +93,7 @@ def follow_job(client: JobSubmissionClient, job: str, show: Callable[[str], None
     """Pass every line of a job's output to `show` until the job ends.
 
     Raises PipelineError with the job's exit status if the job does not succeed, and Interrupted if
-    the user stops following it.
+    the user stops following the job.
     """
     status = 0
     last_line = ""
@@ -107,7 +107,7 @@ def follow_job(client: JobSubmissionClient, job: str, show: Callable[[str], None
                     last_line = line.strip() or last_line
     except KeyboardInterrupt:
         raise Interrupted(
-            f"the job continues; `pipeline submit --follow {job}` follows it, --stop stops it"
+            f"the job continues; `pipeline submit --follow {job}` follows it, and --stop stops it"
         ) from None
 
     info = wait_for_job(client, job)
@@ -129,12 +129,12 @@ def stop_job(client: JobSubmissionClient, job: str) -> str:
     Raises InputError if the job is not running.
     """
     if not client.stop_job(find_job(client, job).submission_id or job):
-        raise InputError(f"job {job} is not running, expected one that is; see --status {job}")
+        raise InputError(f"job {job} is not running, so it cannot be stopped; see --status {job}")
     return str(wait_for_job(client, job).status.value)
 
 
 def _read_log(client: JobSubmissionClient, job: str, show: Callable[[str], None]) -> Iterator[str]:
-    """Yield the job's output in chunks of lines while it is written."""
+    """Yield the job's output in chunks of lines, as it is written."""
     find_job(client, job)
     logs: Any = client.tail_job_logs(job)  # an asynchronous generator
     loop = asyncio.new_event_loop()
@@ -174,8 +174,7 @@ def find_job(client: JobSubmissionClient, job: str) -> Any:
         ) from error
     except RuntimeError as error:
         raise InputError(
-            f"found no job {job} ({_short_reason(error)}), expected the name of a submitted job; "
-            "see `ray job list`"
+            f"there is no job {job} ({_short_reason(error)}); `ray job list` lists submitted jobs"
         ) from error
 
 

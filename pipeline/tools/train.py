@@ -31,8 +31,8 @@ def train_network(
 ) -> None:
     """Train the network that `config` describes, and write its weights to `out`.
 
-    `config` is a YAML file or the name of a shipped configuration; NAME=VALUE pairs in `overrides`
-    replace its lines. Several workers, or an address, require Ray. Raises InputError if the
+    `config` is a YAML file or the name of a shipped configuration, whose settings NAME=VALUE pairs
+    in `overrides` replace. Several workers, or an address, require Ray. Raises InputError if the
     configuration, the data or the weights are invalid, or if Ray Train is missing, and
     PipelineError if training on Ray fails.
     """
@@ -50,7 +50,7 @@ def train_network(
 
 @contextmanager
 def show_training(progress: Reporter, steps: int) -> Iterator[Show]:
-    """Yield a receiver of a training run's progress, whose first step may be a later one."""
+    """Yield a receiver of training progress; a resumed training begins with a later step."""
     with ExitStack() as stack:
         opening = stack.enter_context(ExitStack())
         opening.enter_context(progress.step("opening the training data"))
@@ -75,15 +75,15 @@ def train_on_ray(
     *,
     quiet: bool,
 ) -> None:
-    """Train in one process per worker, each on a GPU of its own if the cluster has enough GPUs.
+    """Train in one process per worker, each on its own GPU if the cluster has enough GPUs.
 
     Raises InputError if the batch cannot be divided or Ray Train is missing, and PipelineError if
     training fails.
     """
     if config.batch % workers:
         raise InputError(
-            f"found a batch of {config.batch} for {workers} workers, expected a multiple of "
-            f"{workers}; try --set batch={-(-config.batch // workers) * workers}"
+            f"a batch of {config.batch} cannot be divided among {workers} workers; try "
+            f"--set batch={-(-config.batch // workers) * workers}"
         )
 
     with Interrupts() as interrupts, cluster(address, interrupts, workers=workers, log=True):
@@ -94,7 +94,7 @@ def train_on_ray(
             from ray.train.torch import TorchTrainer
         except ImportError as error:
             raise InputError(
-                "found no Ray Train, which --workers and --address need; "
+                "--workers and --address need Ray Train, which is not installed; "
                 f"try {describe_install('train')}"
             ) from error
 
@@ -120,7 +120,7 @@ def train_on_ray(
 
 
 def _train_in_worker(loop_config: dict[str, Any]) -> None:
-    """Train in a process of Ray Train, which has already joined the process group."""
+    """Train in a Ray Train process, which has already joined the process group."""
     config = TrainingConfig.model_validate(loop_config["config"])
     # Ray prints the lines of all workers, but only the first worker writes any
     progress = make_reporter(quiet=loop_config["quiet"])

@@ -28,8 +28,8 @@ class Verification(Model):
 def verify_output(source: str, output: str, progress: Reporter = SILENT) -> Verification:
     """Compare the frames, times, size, tags and copied streams of `output` with its `source`.
 
-    Raises MediaError if one of the recordings cannot be read, and InputError if the source is a
-    video and the output is pictures other than the numbered ones of a run.
+    Raises MediaError if a recording cannot be read, and InputError if the source is a video and the
+    output consists of pictures other than a run's numbered ones.
     """
     clip = probe(source)
     if (
@@ -44,8 +44,8 @@ def verify_output(source: str, output: str, progress: Reporter = SILENT) -> Veri
     made = probe(output)
     if isinstance(clip, VideoClip) and isinstance(made, Stills):
         raise InputError(
-            f"found still pictures in {output}, expected a video like {source}; pass the output "
-            "of a run of that video"
+            f"{output} contains still pictures, but {source} is a video; pass the output of a run "
+            "on that video"
         )
     if isinstance(clip, Stills) and isinstance(made, VideoClip) and len(clip.files) > 1:
         rate = made.frame_rate or 1 / clip.time_base
@@ -57,5 +57,5 @@ def verify_output(source: str, output: str, progress: Reporter = SILENT) -> Veri
     with progress.step(f"comparing {output} with {source}"):
         found = find_differences(clip, times, Path(made.path), *size)
     if clip.alpha and not made.alpha:
-        found.append("it is opaque, expected the transparency of the input")
+        found.append("it is opaque, but the input has transparency")
     return Verification(input=source, output=output, same=not found, differences=found)

@@ -1,4 +1,4 @@
-"""Describe the versions of this package and its libraries, which determine results."""
+"""Describe the versions of this package and its libraries, on which results depend."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LIBRARIES = ("torch", "av", "ray", "onnxruntime", "openvino", "tensorrt")
 
 
 def describe_versions() -> str:
-    """Return the versions of this package, Python and the libraries, each on a line of its own."""
+    """Return the versions of this package, Python and the libraries, one per line."""
     version = installed_version() or "not installed"
     revision = find_revision()
     lines = [

@@ -16,16 +16,17 @@ from pipeline.ui.uploads import NAME_CONFLICTS, name_conflict, split_name
 MOST_MEMBERS = 20_000
 MOST_RATIO = 200  # of unpacked to packed bytes; pictures and videos hardly shrink
 FREE_RATIO_BYTES = 100_000_000  # below this, any ratio is harmless
-RESERVED_BYTES = 500_000_000  # that stay free on the disk
+RESERVED_BYTES = 500_000_000  # kept free on the disk
 _PIECE = 1 << 20
-_IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")  # what systems add
+_IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")  # which operating systems add
 
 
 def unpack(archive: Path, folder: Path, *, free_bytes: int | None = None) -> None:
-    """Unpack a zip file into a folder that exists; raises InputError if that is not safe.
+    """Unpack a zip file into an existing folder; raises InputError if that is not safe.
 
-    Refused are names that lead elsewhere, links, passwords, and more data than a zip of pictures
-    has, or than the disk has room for. `free_bytes` is the room, by default that of the disk.
+    The file must not contain names that lead elsewhere, links, passwords, a compression ratio that
+    pictures never reach, or more than `free_bytes` of data (default: the disk's free space less a
+    reserve).
     """
     if free_bytes is None:
         free_bytes = shutil.disk_usage(folder).free - RESERVED_BYTES
@@ -36,49 +37,52 @@ def unpack(archive: Path, folder: Path, *, free_bytes: int | None = None) -> Non
                 _extract(opened, member, folder.joinpath(*parts))
     except (zipfile.BadZipFile, NotImplementedError, EOFError, UnicodeDecodeError) as error:
         raise InputError(
-            f"found {archive.name}, which is no intact zip file ({error}); pack it again"
+            f"{archive.name} is not an intact zip file ({error}); pack it again"
         ) from error
 
 
 def _check(
     opened: zipfile.ZipFile, archive: Path, free_bytes: int
 ) -> list[tuple[zipfile.ZipInfo, tuple[str, ...]]]:
-    """Return the files of an archive with the parts of their paths."""
+    """Return an archive's files with the parts of their paths; raises InputError if unsafe."""
     infos = [info for info in opened.infolist() if not info.is_dir()]
     infos = [info for info in infos if not set(info.filename.split("/")) & set(_IGNORED)]
     if not infos:
-        raise InputError(f"found no file in {archive.name}, expected pictures or a recording")
+        raise InputError(f"{archive.name} contains no files; expected pictures or a recording")
     if len(infos) > MOST_MEMBERS:
         raise InputError(
-            f"found {len(infos)} files in {archive.name}, expected at most {MOST_MEMBERS}; unpack "
-            "it yourself, and name the folder"
+            f"{archive.name} contains {len(infos)} files, but the limit is {MOST_MEMBERS}; unpack "
+            "it yourself, and enter the folder's path"
         )
 
     total = sum(info.file_size for info in infos)
     packed = max(1, archive.stat().st_size)
     if total > free_bytes:
         raise InputError(
-            f"found {total / 1e6:.0f} MB in {archive.name}, expected at most the "
-            f"{max(0, free_bytes) / 1e6:.0f} MB that the disk has room for; make room"
+            f"{archive.name} unpacks to {total / 1e6:.0f} MB, but the disk has room for only "
+            f"{max(0, free_bytes) / 1e6:.0f} MB; free some space"
         )
     if total > max(FREE_RATIO_BYTES, MOST_RATIO * packed):
         raise InputError(
-            f"found {total / 1e6:.0f} MB packed into {packed / 1e6:.1f} MB in {archive.name}, "
-            "expected pictures or a recording; unpack it yourself, and name the folder"
+            f"{archive.name} unpacks from {packed / 1e6:.1f} MB to {total / 1e6:.0f} MB, which no "
+            "pictures or recordings do; unpack it yourself, and enter the folder's path"
         )
 
     members = []
     for info in infos:
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise InputError(f"found the link {info.filename} in {archive.name}, expected files")
+            raise InputError(f"{archive.name} contains the link {info.filename}; pack only files")
         if info.flag_bits & 1:
-            raise InputError(f"found a password on {archive.name}, expected none; pack it again")
+            raise InputError(f"{archive.name} needs a password; pack it again without one")
         members.append((info, split_name(info.filename)))
     return members
 
 
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    """Write a member to `target`; raises InputError if it is larger than the archive states."""
+    """Write a member to `target`; raises InputError if its name conflicts with another one.
+
+    Raises BadZipFile if the member is larger than the archive states.
+    """
     left = member.file_size
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +97,7 @@ def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> 
 
 
 class _Outlet(io.RawIOBase):
-    """A file that cannot seek, from which the written bytes are taken out piece by piece."""
+    """An unseekable file from which the written bytes are taken piece by piece."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -104,14 +108,14 @@ class _Outlet(io.RawIOBase):
         return len(data)
 
     def take(self) -> bytes:
-        """Return what was written since the last call."""
+        """Return what has been written since the last call."""
         data = b"".join(self._pieces)
         self._pieces.clear()
         return data
 
 
 def pack(folder: Path) -> Iterator[bytes]:
-    """Yield a zip file of everything in a folder, without compression and hidden files."""
+    """Yield the pieces of an uncompressed zip file of a folder, without its hidden files."""
     outlet = _Outlet()
     files = [
         file

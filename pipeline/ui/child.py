@@ -1,4 +1,4 @@
-"""Run a command of the program in a child process, and read its progress and its errors."""
+"""Run one of the program's commands in a child process, and read its progress and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import psutil
 from deploy.child_process import child_environment
 from pipeline.ui.job import ChildMark
 
-PATIENCE_SECONDS = 60.0  # for which a child may take to stop
+PATIENCE_SECONDS = 60.0  # that a child may take to stop
 _ERROR = ("error: ", "Error: ")
 _KEPT_LINES = 5
 _POLL_SECONDS = 0.05
@@ -33,11 +33,11 @@ class Ended:
     status: int
     stdout: str
     error: str
-    """Its error in one line; "" if it succeeded."""
+    """The error in one line; "" if the child succeeded."""
 
 
 class Child:
-    """A command in a child process, in a session of its own, so that Ctrl-C does not reach it."""
+    """A command in a child process with its own session, so that Ctrl-C does not reach it."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Child:
         variables: Mapping[str, str] | None = None,
         on_event: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        """Start `python ARGUMENTS` in `folder`; `on_event` receives lines of --json-progress."""
+        """Start `python ARGUMENTS` in `folder`; `on_event` receives --json-progress events."""
         self._on_event = on_event
         self._lines: list[str] = []
         self._error = ""
@@ -68,7 +68,7 @@ class Child:
         self.mark = ChildMark(pid=self._process.pid, started=_find_start(self._process.pid))
 
     def wait(self) -> Ended:
-        """Return how the child ended, once it has."""
+        """Wait for the child to end, and return how it ended."""
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         reader = threading.Thread(target=self._read_stderr, name="page-progress", daemon=True)
@@ -116,12 +116,12 @@ class Child:
             return self._error
         if status < 0:
             name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
-            return f"the run was ended by {name}; resume it to continue"
+            return f"the command was ended by {name}; start again to continue"
         return self._lines[-1] if self._lines else f"the command ended with status {status}"
 
 
 def _parse_event(line: str) -> dict[str, Any] | None:
-    """Return the event that a line of --json-progress holds, or None for any other line."""
+    """Return the event in a line of --json-progress, or None for any other line."""
     if not line.startswith("{"):
         return None
     try:
@@ -139,20 +139,20 @@ def _find_start(pid: int) -> float:
 
 
 def interrupt(pid: int) -> None:
-    """Interrupt a process as Ctrl-C does; on Windows it ends at once, and can be resumed, too."""
+    """Interrupt a process as Ctrl-C does; on Windows, it ends at once, and can also be resumed."""
     with suppress(OSError):
         os.kill(pid, signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
 
 
 def end_orphan(mark: ChildMark) -> None:
-    """Interrupt the child of an earlier server if it is still running, and wait for its end."""
+    """Interrupt the child of an earlier server if it is still running, and wait until it ends."""
     try:
         process = psutil.Process(mark.pid)
         if process.create_time() != mark.started:
-            return  # the number was given to another process
+            return  # another process has this process ID now
         interrupt(mark.pid)
         end = time.monotonic() + PATIENCE_SECONDS
-        # nobody may be there to take note of its end, as in many containers
+        # it may stay a zombie, because many containers have no init process to reap it
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             if time.monotonic() > end:
                 process.kill()

@@ -10,29 +10,29 @@ from pipeline.runs.preview import FOLDER_VARIABLE
 from pipeline.ui.form import make_arguments
 from pipeline.ui.job import Job, JobFolder
 
-PROGRAM = ("-m", "pipeline")  # the arguments of Python that start the program
+PROGRAM = ("-m", "pipeline")  # the Python arguments that start the program
 
 
 def make_plan_command(job: Job) -> list[str]:
-    """Return the arguments of Python that print the plan of a job as JSON."""
+    """Return the Python arguments that print a job's plan as JSON."""
     options = make_arguments(job.options, planned_only=True)
     return [*PROGRAM, "plan", "--json", "-q", *_name_reference(job), *options, "--", job.input]
 
 
 def make_picture_command(folder: JobFolder) -> list[str]:
-    """Return the arguments of Python that describe a stored plan in pictures and figures."""
+    """Return the Python arguments that describe a stored plan in pictures and figures."""
     return ["-m", "pipeline.ui.picture_plan", str(folder.plan), str(folder.shown_plan)]
 
 
 def make_key_frames_command(job: Job, folder: JobFolder, count: int | None) -> list[str]:
-    """Return the arguments of Python that write proposed key frames."""
+    """Return the Python arguments that write proposed key frames."""
     number = [] if count is None else [f"--count={count}"]
     where = [f"--output={folder.key_frames}", "--force", "--json", "-q"]
     return [*PROGRAM, "keyframes", *where, *number, "--", job.input]
 
 
 def make_run_command(job: Job, folder: JobFolder, program: Sequence[str] = PROGRAM) -> list[str]:
-    """Return the arguments of Python that run a job, or resume it."""
+    """Return the Python arguments that run or resume a job."""
     options = make_arguments(job.options)
     shown = ["--json", "--json-progress", "--preview"]
     if _can_have_report(job):
@@ -41,7 +41,7 @@ def make_run_command(job: Job, folder: JobFolder, program: Sequence[str] = PROGR
 
 
 def make_run_variables(folder: JobFolder) -> dict[str, str]:
-    """Return the variables of a run: where it writes its preview."""
+    """Return the environment variables of a run, which set where it writes its preview."""
     return {FOLDER_VARIABLE: str(folder.path)}
 
 
@@ -50,7 +50,7 @@ def _name_reference(job: Job) -> list[str]:
 
 
 def _can_have_report(job: Job) -> bool:
-    """Return whether a report can show this run: local files that a browser can display."""
+    """Return whether the run can have a report: its files are local, and browsers display them."""
     output = job.options.get("output", "")
     paths = (job.input, job.reference, output)
     return not any(map(is_url, paths)) and Path(output).suffix.lower() != ".exr"

@@ -1,6 +1,6 @@
 """Describe the options of a run for the page, and turn their values into arguments.
 
-Both are made of the table of options, like the command line.
+Both are derived from the table of options, as is the command line.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pipeline.errors import InputError
 from pipeline.schema.options import SECTIONS, OptionField, list_options
 from pipeline.schema.settings import OPTION_GROUPS
 
-# Options that the page shows at first; all others are under "More options".
+# Options that are always visible; all others are under "More options".
 COMMON = ("size", "scale", "quality", "max_ref_distance", "start", "end")
-# Fields of the page itself, and an option for several inputs.
+# Options left out: the reference has a card of its own, and a job has only one input.
 ELSEWHERE = ("ref_stream", "adapt_together")
 
 
@@ -25,7 +25,7 @@ def list_fields() -> list[OptionField]:
 
 
 def describe_options() -> list[dict[str, Any]]:
-    """Return what the page needs to draw a control for each option, in the order to show them."""
+    """Return what the page needs to draw a control for each option, in display order."""
     fields = {field.name: field for field in list_fields()}
     common = [fields[name] for name in COMMON]
     others = [field for field in fields.values() if field.name not in COMMON]
@@ -53,26 +53,28 @@ def _describe(field: OptionField, *, is_common: bool) -> dict[str, Any]:
 
 
 def check_options(options: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values that were given, as text; raises InputError for what is no option.
+    """Return the options that are not blank; raises InputError for unknown options or other types.
 
-    The values themselves are checked by the command that gets them.
+    The values themselves are checked by the command that receives them.
     """
     known = {field.name for field in list_fields()}
     found = {}
     for name, value in options.items():
         if name not in known or not isinstance(value, str):
-            raise InputError(f"found the option {name[:40]!r}, expected one of the page's options")
+            raise InputError(
+                f"{name[:40]!r} is not one of the page's options, or not text; reload the page"
+            )
         if "\0" in value:
-            raise InputError(f"found NUL in the option {name}, expected text")
+            raise InputError(f"the option {name} contains a NUL character; remove it")
         if value.strip():
             found[name] = value.strip()
     return found
 
 
 def make_arguments(options: Mapping[str, str], *, planned_only: bool = False) -> list[str]:
-    """Return the arguments of a command for these options.
+    """Return these options as command-line arguments.
 
-    With `planned_only`, they are those of `pipeline plan`, which lacks some options of `run`.
+    With `planned_only`, they are for `pipeline plan`, which lacks some of the options of `run`.
     """
     arguments = []
     for field in list_fields():

@@ -1,8 +1,9 @@
-"""Decide which requests the page answers: not those of other sites, nor of others in a network.
+"""Decide which requests the page answers: none from other sites, or from others on the network.
 
-A page on the loopback device is open to every site that the browser visits. Such a site can send
-requests (so `Origin` and `Sec-Fetch-Site` are checked), and can give its own name the address
-127.0.0.1 and then read answers, too (so `Host` is checked). Elsewhere a token is needed as well.
+Every site that the browser visits can reach a page on the loopback interface. Such a site can send
+requests (so `Origin` and `Sec-Fetch-Site` are checked), and can resolve its own name to 127.0.0.1
+and then also read the answers (so `Host` is checked). On other interfaces, a token is needed as
+well.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ _OWN = ("same-origin", "none")
 
 @dataclass(frozen=True)
 class RequestFacts:
-    """What the guard looks at in a request."""
+    """The parts of a request that the guard checks."""
 
     method: str
     path: str
     headers: Mapping[str, str]
-    """Must find names in any case."""
+    """Headers by name; the lookup must ignore case."""
     token: str = ""
     """The token in the request's address."""
     cookie: str = ""
@@ -33,15 +34,15 @@ class RequestFacts:
 
 
 class Guard:
-    """The checks of all requests to one server."""
+    """The checks that every request to a server must pass."""
 
     def __init__(self, *, token: str = "", loopback_only: bool = True) -> None:
-        """Require `token` unless it is "", and names of this machine in Host if `loopback_only`."""
+        """Require `token` unless it is "", and a loopback name in Host if `loopback_only`."""
         self.token = token
         self._loopback_only = loopback_only
 
     def explain_refusal(self, request: RequestFacts) -> str | None:
-        """Return why a request is refused, or None if it is answered."""
+        """Return why a request is refused, or None if it may be answered."""
         host = request.headers.get("Host", "")
         if self._loopback_only and not is_loopback(_strip_port(host)):
             return "this page answers only to its own address on this computer"
@@ -69,7 +70,7 @@ def make_token() -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or address denotes the loopback device."""
+    """Return whether a host name or address denotes the loopback interface."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:
@@ -79,7 +80,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _find_host(origin: str) -> str:
-    """Return the host and port of an origin, or "" if it is not valid."""
+    """Return the host and port of an origin, or "" if the origin is not valid."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:

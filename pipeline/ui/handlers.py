@@ -1,4 +1,4 @@
-"""Answer the requests of the page: a thin layer above the store and the work."""
+"""Answer the page's requests: a thin layer above the store and the work."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from pipeline.ui.uploads import (
 from pipeline.ui.work import Wanted, Work
 
 PAGE = Path(__file__).parent / "page"
-KEPT_SECONDS = 86_400  # for which a run on the command line is shown after its last frame
-# Not those of the system, which may have been changed by other programs.
+KEPT_SECONDS = 86_400  # how long a run on the command line is shown after its last frame
+# Content types by suffix; other programs may have changed the system's own table.
 KINDS = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -45,7 +45,7 @@ KINDS = {
     ".svg": "image/svg+xml",
     ".jpg": "image/jpeg",
 }
-ARRIVING = ".arriving-"  # beginning of the names of files that are being uploaded
+ARRIVING = ".arriving-"  # prefix of the names of files that are being uploaded
 
 
 class Handlers:
@@ -56,7 +56,7 @@ class Handlers:
         self._work = work
 
     def list_routes(self) -> list[tuple[str, str, Handler]]:
-        """Return the method, the address and the handler of each kind of request."""
+        """Return the method, path and handler of each kind of request."""
         job = "/api/jobs/{job}"
         return [
             ("GET", "/", self.show_page),
@@ -87,7 +87,7 @@ class Handlers:
         return _show_file(PAGE, "index.html")
 
     async def show_page_file(self, call: Call) -> Answer:
-        """Return a script, a style or an icon of the page."""
+        """Return one of the page's scripts, style sheets or icons."""
         return _show_file(PAGE, call.place["name"])
 
     async def list_options(self, call: Call) -> Answer:
@@ -127,10 +127,12 @@ class Handlers:
         return answer_json(self._describe_job(self._store.find(job_id)))
 
     def _find_open(self, call: Call) -> Job:
-        """Return the job of a request that changes it; raises InputError if it has started."""
+        """Return the job that a request changes; raises InputError if the job has started."""
         job = self._store.find(call.place["job"])
         if not job.is_open:
-            raise InputError("this job has started, and keeps its recordings and options")
+            raise InputError(
+                "this job has started, so its recordings and options can no longer change"
+            )
         return job
 
     async def create_job(self, call: Call) -> Answer:
@@ -139,7 +141,7 @@ class Handlers:
         return self._answer_job(job.id)
 
     async def remove_job(self, call: Call) -> Answer:
-        """Stop a job, and delete it with its uploaded and written files."""
+        """Stop a job, and delete it with everything in its folder."""
         job = self._store.find(call.place["job"])
         await asyncio.to_thread(self._work.forget, job.id)
         await asyncio.to_thread(self._store.remove, job.id)
@@ -155,7 +157,7 @@ class Handlers:
         return self._answer_job(job.id)
 
     async def receive_file(self, call: Call) -> Answer:
-        """Store one uploaded file, whose relative path is the query's `name`."""
+        """Store an uploaded file at the relative path given by the query's `name`."""
         job, role = self._find_open(call), _read_role(call)
         folder = self._store.folder_of(job.id).files(role)
         folder.mkdir(exist_ok=True)
@@ -176,7 +178,7 @@ class Handlers:
         return answer_json({})
 
     async def use_files(self, call: Call) -> Answer:
-        """Unpack the zip files that were uploaded for a role, and use what is there."""
+        """Unpack the zip files that were uploaded for a role, and use the resulting recording."""
         job, role = self._find_open(call), _read_role(call)
         path = await asyncio.to_thread(self._find_upload, job, role)
         self._use(job, role, str(path))
@@ -208,15 +210,15 @@ class Handlers:
         if role == "input":
             if is_batch((path,), None, job.options):
                 raise InputError(
-                    "found several recordings, expected one video, pictures in order, or a light "
-                    "field; make a job for each recording"
+                    "these are several recordings; expected one video, pictures in order, or one "
+                    "light field: make a job for each recording"
                 )
             folder = self._store.folder_of(job.id)
             changes |= {"title": _name_recording(folder, role, path), "key_frames": 0}
         self._change(job, **changes)
 
     def _change(self, job: Job, **changes: Any) -> None:
-        """Change what the plan depends on, and make a new one once there are both recordings."""
+        """Change what the plan depends on, and request a new plan if there are both recordings."""
         changed = self._store.change(
             job.id, **changes, state="draft", is_planned=False, error="", output="", notes=()
         )
@@ -232,13 +234,15 @@ class Handlers:
         return self._answer_job(job.id)
 
     async def propose_key_frames(self, call: Call) -> Answer:
-        """Choose frames that would help as references, if somebody enlarged them."""
+        """Request a choice of frames that would help as references once they are enlarged."""
         job = self._find_open(call)
         if not job.input:
-            raise InputError("found no recording, expected one; drop it on the page first")
+            raise InputError("there is no recording yet; drop one on the page first")
         count = (await call.read_object()).get("count")
         if count is not None and (type(count) is not int or not 1 <= count <= 1000):
-            raise InputError(f"found {count} key frames, expected a number from 1 to 1000")
+            raise InputError(
+                f"cannot propose {count} key frames; expected a whole number from 1 to 1000"
+            )
         self._store.change(job.id, key_frames=0, error="")
         self._work.prepare(job.id, Wanted("key frames", count))
         return self._answer_job(job.id)
@@ -249,7 +253,7 @@ class Handlers:
         return self._answer_job(call.place["job"])
 
     async def pause(self, call: Call) -> Answer:
-        """Pause a job; what is done of it is kept."""
+        """Pause a job; what is done so far is kept."""
         self._work.pause(call.place["job"])
         return self._answer_job(call.place["job"])
 
@@ -259,7 +263,7 @@ class Handlers:
         return _show_file(self._store.folder_of(job.id).shown_plan, DESCRIPTION)
 
     async def show_plan_picture(self, call: Call) -> Answer:
-        """Return a small picture of a frame or of a reference."""
+        """Return a small picture of a frame or a reference from the plan."""
         job = self._store.find(call.place["job"])
         return _show_file(self._store.folder_of(job.id).shown_plan, call.place["name"])
 
@@ -273,13 +277,13 @@ class Handlers:
         return Answer(kind="application/zip", pieces=pack(folder), save_as=name)
 
     async def send_output(self, call: Call) -> Answer:
-        """Return the output: a file as it is, a folder as a zip file."""
+        """Return the output: a file unchanged, or a folder as a zip file."""
         job = self._store.find(call.place["job"])
         if is_url(job.output):
             raise InputError(f"the output is at {redact_url(job.output)}; open it there")
         output = Path(job.output)
         if not job.output or not output.exists():
-            raise InputError("the output is not there any more, or not finished")
+            raise InputError("the output is not finished, or has been moved or deleted")
         if output.is_dir():
             name = f"{output.name}.zip"
             return Answer(kind="application/zip", pieces=pack(output), save_as=name)
@@ -308,7 +312,7 @@ def _read_role(call: Call) -> Role:
         return "input"
     if role == "reference":
         return "reference"
-    raise InputError(f"found the role {role[:40]!r}, expected input or reference")
+    raise InputError(f"found the role {role[:40]!r}; expected input or reference")
 
 
 def _check_room(folder: Path, size: int | None) -> None:
@@ -316,14 +320,13 @@ def _check_room(folder: Path, size: int | None) -> None:
     free = shutil.disk_usage(folder).free - RESERVED_BYTES
     if size is not None and size > free:
         raise InputError(
-            f"found a file of {size / 1e6:.0f} MB, expected at most the "
-            f"{max(0, free) / 1e6:.0f} MB that the disk has room for; make room, or name a path on "
-            "this computer"
+            f"the file is {size / 1e6:.0f} MB, but the disk has room for only "
+            f"{max(0, free) / 1e6:.0f} MB; free some space, or enter a path on this computer"
         )
 
 
 def _name_recording(folder: JobFolder, role: Role, path: str) -> str:
-    """Return the name of a recording for the page; several uploaded files have no name."""
+    """Return a recording's name for the page, such as "1.png and 3 more" for several uploads."""
     if not path or Path(path) != folder.files(role):
         return _shorten(path)
     names = sorted(
@@ -334,12 +337,12 @@ def _name_recording(folder: JobFolder, role: Role, path: str) -> str:
 
 
 def _shorten(path: str) -> str:
-    """Return the name of a recording for the page."""
+    """Return a redacted URL, or a path's file name, in printable characters."""
     return make_printable(redact_url(path) if is_url(path) else Path(path).name)
 
 
 def _show_file(folder: Path, name: str) -> Answer:
-    """Return a file right inside a folder; raises InputError if there is none of that name."""
+    """Return a file directly inside a folder; raises InputError if there is no such file."""
     path = folder / name
     if path.parent != folder or path.name.startswith(".") or not path.is_file():
         raise InputError("there is no such file")
@@ -356,7 +359,7 @@ def _show_preview(folder: Path, call: Call) -> Answer:
 def _describe_previews(
     folder: Path, address: str, most_age: float = math.inf
 ) -> list[dict[str, Any]]:
-    """Return the latest frames of the runs that write into a folder, the newest first."""
+    """Return the latest frames of the runs that write into a folder, newest first."""
     return [
         {
             "run": place.name,

@@ -1,4 +1,4 @@
-"""The jobs of the page: what is stored of each, and where its files are."""
+"""The page's jobs: what is stored about each, and where its files are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
 
 
 class ChildMark(Model):
-    """The process of a run, so that a later server finds one that outlived its server."""
+    """The process of a run, by which a later server finds a run that outlived its own server."""
 
     pid: int
     started: float
@@ -25,7 +25,7 @@ class ChildMark(Model):
 
 
 class Job(Model):
-    """One recording to enhance; the file `job.json` in its folder."""
+    """One recording to enhance, stored as `job.json` in the job's folder."""
 
     id: str
     created: float
@@ -37,11 +37,11 @@ class Job(Model):
     reference: str = ""
     """Path or URL of the reference; "" until there is one."""
     options: dict[str, str] = Field(default_factory=dict)
-    """Values of options by name, as text; flags are "true" or "false"."""
+    """Option values by name, as text; flags are "true" or "false"."""
     is_planned: bool = False
     """Whether the stored plan belongs to these recordings and options."""
     key_frames: Annotated[int, Field(ge=0)] = 0
-    """Number of key frames that were proposed."""
+    """Number of proposed key frames."""
     output: str = ""
     """Path or URL of the finished output."""
     result: dict[str, Any] = Field(default_factory=dict)
@@ -49,9 +49,9 @@ class Job(Model):
     frames_done: int = 0
     frames: int = 0
     error: str = ""
-    """The error of the last step in one line; "" if it succeeded."""
+    """The error of the last step in one line; "" if the step succeeded."""
     notes: tuple[str, ...] = ()
-    """Notes of the run."""
+    """Notes that the run printed."""
     child: ChildMark | None = None
 
     @property
@@ -61,14 +61,14 @@ class Job(Model):
 
 
 class JobFolder:
-    """The paths in the folder of a job."""
+    """The paths in a job's folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.record = path / "job.json"
         self.plan = path / "plan.json"
         self.shown_plan = path / "plan"
-        """Folder of the description of the plan, and its pictures."""
+        """Folder of the plan's description and pictures."""
         self.key_frames = path / "key-frames"
         self.report = path / "report.html"
 
@@ -78,5 +78,5 @@ class JobFolder:
 
 
 def is_job_id(text: str) -> bool:
-    """Return whether `text` has the form of a job's id."""
+    """Return whether `text` has the form of a job ID."""
     return _ID.fullmatch(text) is not None

@@ -30,17 +30,17 @@ from pipeline.schema.plan_file import read_plan
 DESCRIPTION = "plan.json"
 FRAMES = 8  # pictures of the recording
 REFERENCES = 8  # pictures of references
-MOST_STRETCHES = 400  # on the time line; the page counts the others
+MOST_STRETCHES = 400  # on the timeline; the page only counts the others
 MOST_SEGMENTS = 200
 THUMB_WIDTH = 240
 
-# Reason -> what it means to somebody who reads the plan.
+# Reason -> its meaning, which the page shows after the number of frames.
 MEANINGS = {
     "nearest": "borrowing from the nearest reference",
     "content": "borrowing from the most similar reference",
     "kept": "borrowing from the same reference as the frame before",
     "edited": "borrowing from the reference that you chose",
-    "given": "passing through unchanged, because the reference has them",
+    "given": "passing through unchanged, because the reference contains them",
     "cut": "with plain up-sampling: the references in reach show other scenes",
     "too far": "with plain up-sampling: every reference is too far away",
     "unlike": "with plain up-sampling: no reference is similar",
@@ -49,7 +49,7 @@ MEANINGS = {
 
 
 def describe(plan: Plan) -> dict[str, Any]:
-    """Return what the page shows of a plan, without pictures."""
+    """Return what the page shows of a plan, except for the pictures."""
     counts = Counter(choice.why for choice in plan.reference_map)
     total = len(plan.reference_map)
     served = sum(choice.ref_pts is not None for choice in plan.reference_map)
@@ -83,7 +83,7 @@ def describe(plan: Plan) -> dict[str, Any]:
 
 
 def _describe_time(plan: Plan) -> dict[str, Any]:
-    """Return the stretches of a clip's time line, or the grid of a light field."""
+    """Return the stretches of a clip's timeline, or the grid of a light field."""
     if isinstance(plan.input, LightField):
         cells = []
         for choice in plan.reference_map:
@@ -112,7 +112,7 @@ def _describe_time(plan: Plan) -> dict[str, Any]:
 
 
 def write_pictures(plan: Plan, folder: Path) -> dict[str, Any]:
-    """Write small pictures of frames and references, and return their names and places."""
+    """Write small pictures of frames and references, and return their names and positions."""
     choices = plan.reference_map
     numbers = spread_evenly(len(choices), FRAMES)
     frames = [(f"frame_{n}.jpg", choices[n].pts, {"frame": n}) for n in numbers]
@@ -142,7 +142,7 @@ def _describe_use(plan: Plan, pts: int, frames: Sequence[int]) -> dict[str, Any]
 def _write_all(
     recording: Recording, wanted: Iterable[tuple[str, int, dict[str, Any]]], folder: Path
 ) -> list[dict[str, Any]]:
-    """Write a picture for each name and pts; those that cannot be decoded are left out."""
+    """Write a picture for each name and pts; frames that cannot be decoded are left out."""
     written = []
     with closing(open_frames(recording, cache=1, apart=True)) as reader:
         for name, pts, more in sorted(wanted, key=lambda item: item[1]):
@@ -161,7 +161,7 @@ def _write_all(
 
 
 def main(plan_file: str, target: str) -> None:
-    """Write the description and the pictures of a plan into a folder, which is replaced."""
+    """Write the description and the pictures of a plan to a folder, replacing the folder."""
     folder = Path(target)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

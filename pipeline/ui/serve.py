@@ -1,4 +1,4 @@
-"""Serve the page with aiohttp; the only module that depends on this library."""
+"""Serve the page with aiohttp; no other module depends on that library."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pipeline.ui.work import Work
 if TYPE_CHECKING:
     from aiohttp import web
 
-_JSON_BYTES = 1_000_000  # most in a request that is no upload
-_PIECE_BYTES = 1 << 20  # of a file, which are sent at a time
-_SHUTDOWN_SECONDS = 2.0  # for answers that are being sent
+_JSON_BYTES = 1_000_000  # maximum size of a request that is not an upload
+_PIECE_BYTES = 1 << 20  # of a file, sent at a time
+_SHUTDOWN_SECONDS = 2.0  # for answers that are still being sent
 
 
 def check_library() -> None:
@@ -32,12 +32,12 @@ def check_library() -> None:
         import aiohttp  # noqa: F401
     except ImportError as error:
         raise InputError(
-            f"found no aiohttp, expected it for `pipeline ui`; try {describe_install('ui')}"
+            f"`pipeline ui` needs aiohttp, which is not installed; try {describe_install('ui')}"
         ) from error
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that listens at an address; raises InputError if that is not possible."""
+    """Return a socket that listens on an address; raises InputError if that is not possible."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with ExitStack() as stack:
@@ -50,8 +50,8 @@ def open_socket(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"cannot listen at {host}:{port} ({reason}), expected a free port of this computer; "
-            "try another --port"
+            f"cannot listen on {host}:{port} ({reason}); try another --port, or a --host of this "
+            "computer"
         ) from error
 
 
@@ -73,8 +73,8 @@ def serve(
 ) -> None:
     """Serve the page until the process is interrupted; `on_ready` receives its address.
 
-    Runs that are at work are then interrupted, and can be resumed. Raises InputError if the port or
-    the folder is in use, or aiohttp is missing.
+    Runs in progress are then interrupted, and can be resumed. Raises InputError if the port or the
+    folder is in use, or aiohttp is missing.
     """
     check_library()
     listening = open_socket(host, port)
@@ -109,7 +109,7 @@ async def _serve(
 
 
 def make_app(handlers: Handlers, guard: Guard) -> web.Application:
-    """Return the application: every request passes the guard, and errors become one line."""
+    """Return the application, which shows every request to the guard, and errors in one line."""
     from aiohttp import web
 
     @web.middleware
@@ -124,13 +124,13 @@ def make_app(handlers: Handlers, guard: Guard) -> web.Application:
             )
         )
         if objection is not None:
-            if request.path == "/":  # which people see
+            if request.path == "/":  # a person reads this answer
                 text = f"{objection[0].upper()}{objection[1:]}.\n".encode()
                 answer = Answer(text, "text/plain; charset=utf-8", status=403)
                 return await _send(request, answer)
             return await _send(request, answer_error(objection, 403))
         if guard.fits(request.query.get("token", "")) and request.path == "/":
-            # from here on the cookie carries the token, which then is in no history or log
+            # from here on, the cookie carries the token, which keeps it out of histories and logs
             response = web.Response(status=303, headers={"Location": "/"})
             response.set_cookie(
                 _name_cookie(request), guard.token, httponly=True, samesite="Strict", path="/"
@@ -138,7 +138,7 @@ def make_app(handlers: Handlers, guard: Guard) -> web.Application:
             return response
         try:
             response = await handler(request)
-        except web.HTTPException as error:  # such as an address that does not exist
+        except web.HTTPException as error:  # such as 404 for an unknown path
             return await _send(request, answer_error(error.reason, error.status))
         assert isinstance(response, web.StreamResponse)
         return response
@@ -156,7 +156,7 @@ def _name_cookie(request: web.Request) -> str:
 
 
 def _adapt(handler: Handler) -> Any:
-    """Return aiohttp's handler for one of ours."""
+    """Return an aiohttp handler that calls one of ours."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         async def read_pieces() -> AsyncIterator[bytes]:
@@ -175,8 +175,8 @@ def _adapt(handler: Handler) -> Any:
         except PipelineError as error:
             answer = answer_error(str(error))
         except (ValueError, RuntimeError):
-            # such as half a surrogate pair, or a home folder of nobody
-            answer = answer_error("found a request that makes no sense; load the page again")
+            # such as a lone surrogate, or the home folder of an unknown user
+            answer = answer_error("the request is invalid; reload the page")
         except OSError as error:
             answer = answer_error(f"{error.strerror or error}; check the disk", 500)
         return await _send(request, answer)
@@ -200,7 +200,7 @@ async def _send(request: web.Request, answer: Answer) -> web.StreamResponse:
         headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(answer.save_as)}"
     pieces = answer.pieces
     if answer.file is not None:
-        # not by aiohttp's FileResponse, which sends FILE.gz instead if somebody put it there
+        # aiohttp's FileResponse would send FILE.gz instead if there is one
         headers["Content-Length"] = str(answer.file.stat().st_size)
         pieces = _read_file(answer.file)
     if pieces is None:

@@ -1,4 +1,4 @@
-"""Store the jobs of the page in a folder, so that they outlive the server."""
+"""Store the page's jobs in a folder, so that they outlive the server."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ LOCK = "lock"
 
 
 class JobStore:
-    """All jobs in a folder, which only one server uses at a time; threads may share it."""
+    """All jobs in a folder, which only one server uses at a time; threads may share the store."""
 
     def __init__(self, folder: Path) -> None:
-        """Open `folder`; raises InputError if another server uses it, or it is not this user's."""
+        """Open `folder`; raises InputError if another server uses it or another user owns it."""
         self.folder = folder.absolute()
         self._lock = threading.RLock()
         self._jobs: dict[str, Job] = {}
@@ -40,8 +40,8 @@ class JobStore:
             self._file_lock.acquire()
         except Timeout:
             raise InputError(
-                f"found another `pipeline ui` that uses {self.folder}, expected none; open its "
-                "page, or try another --folder"
+                f"another `pipeline ui` is using {self.folder}; open its page, or try another "
+                "--folder"
             ) from None
         self._load()
 
@@ -64,16 +64,16 @@ class JobStore:
         return JobFolder(self.folder / JOBS / job_id)
 
     def list_jobs(self) -> list[Job]:
-        """Return all jobs, the newest first."""
+        """Return all jobs, newest first."""
         with self._lock:
             return sorted(self._jobs.values(), key=lambda job: job.id, reverse=True)
 
     def find(self, job_id: str) -> Job:
-        """Return a job; raises InputError if there is none with this id."""
+        """Return the job with this ID; raises InputError if there is none."""
         with self._lock:
             job = self._jobs.get(job_id)
         if job is None:
-            raise InputError("this job does not exist any more; reload the page")
+            raise InputError("this job no longer exists; reload the page")
         return job
 
     def create(self) -> Job:
@@ -87,14 +87,14 @@ class JobStore:
         return job
 
     def change(self, job_id: str, **changes: Any) -> Job:
-        """Change fields of a job, store it and return it."""
+        """Change fields of a job, store the job and return it."""
         with self._lock:
             job = Job.model_validate({**self.find(job_id).model_dump(), **changes})
             self._write(job)
             return job
 
     def change_if(self, job_id: str, condition: Callable[[Job], bool], **changes: Any) -> bool:
-        """Change fields of a job if it exists and fulfils `condition`; return whether it did."""
+        """Change fields of a job if it exists and meets `condition`; return whether that was so."""
         with self._lock:
             job = self._jobs.get(job_id)
             if job is None or not condition(job):

@@ -1,4 +1,4 @@
-"""Check the names of uploaded files, and find the recording that they make."""
+"""Check the names of uploaded files, and find the recording that the files form."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pipeline.media.pictures.key_frames import SIDECAR, read_key_frames
 from pipeline.paths import is_url
 
 MOST_PARTS = 16  # folders in a path
-# What the operating system raises if a file is in the place of a folder, or the other way round.
+# Errors that are raised if a file is where a folder should be, or the other way round.
 NAME_CONFLICTS = (FileExistsError, NotADirectoryError, IsADirectoryError)
-_LONGEST_PART = 200  # bytes, so that names for outputs can be longer
+_LONGEST_PART = 200  # bytes, which leaves room for the longer names of outputs
 _FORBIDDEN = frozenset('<>:"|?*\\')  # characters that some systems do not allow in names
 
 
 def split_name(name: str) -> tuple[str, ...]:
-    """Return the parts of an uploaded file's relative path; raises InputError if it is not safe."""
+    """Return the parts of an uploaded file's relative path; raises InputError if it is unsafe."""
     parts = tuple(name.split("/"))
     for part in parts:
         if part in ("", ".", "..") or len(os.fsencode(part)) > _LONGEST_PART:
@@ -33,7 +33,7 @@ def split_name(name: str) -> tuple[str, ...]:
 
 
 def name_unpacked(archive: Path) -> Path:
-    """Return a free path beside an uploaded zip file for its files, named after it."""
+    """Return a free path beside an uploaded zip file for its contents, named after the file."""
     stem = archive.stem.strip(". ") or "files"
     target = archive.with_name(stem)
     while os.path.lexists(target):
@@ -43,25 +43,23 @@ def name_unpacked(archive: Path) -> Path:
 
 def _make_error(name: str) -> InputError:
     shown = name[:80].encode(errors="replace").decode().replace("\0", "\\0")
-    return InputError(
-        f"found the file name {shown!r}, expected a plain relative name; rename the file"
-    )
+    return InputError(f"the file name {shown!r} is not a plain relative name; rename the file")
 
 
 def name_conflict(name: str) -> InputError:
     """Return the error for a file whose name is taken by another file or folder."""
-    return InputError(f"found {name} twice, expected names that differ; rename the file")
+    return InputError(f"another file or folder is already named {name}; rename one of them")
 
 
 def find_recording(folder: Path) -> Path:
-    """Return the one file or folder that was uploaded into `folder`, or `folder` if it is several.
+    """Return the only file in `folder`, or else the innermost folder that contains all files.
 
     Raises InputError if nothing was uploaded.
     """
     while True:
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         if not entries:
-            raise InputError("found no file, expected a recording or pictures; choose files again")
+            raise InputError("no file was uploaded; choose a recording or pictures again")
         if len(entries) > 1:
             return folder
         if entries[0].is_file():
@@ -70,9 +68,9 @@ def find_recording(folder: Path) -> Path:
 
 
 def add_sidecar(references: Path, key_frames: Path) -> None:
-    """Copy the sidecar of proposed key frames to the uploaded pictures, if they are these frames.
+    """Copy the sidecar of the proposed key frames to uploaded pictures that show these frames.
 
-    It states which frames the pictures show. Pictures that have a sidecar of their own keep it.
+    The sidecar lists which frames the pictures show. Pictures with their own sidecar keep it.
     """
     place = references
     entries = [path for path in place.iterdir() if not path.name.startswith(".")]
@@ -91,17 +89,17 @@ def add_sidecar(references: Path, key_frames: Path) -> None:
 
 
 def check_named_path(text: str) -> str:
-    """Return the path or URL that a user named; raises InputError if there is nothing."""
+    """Return the path or URL that a user entered; raises InputError if the path does not exist."""
     text = text.strip()
     if is_url(text):
         return text
     if not text or "\0" in text:
-        raise InputError("found no path, expected one such as /home/me/clip.mp4")
+        raise InputError("enter a path such as /home/me/clip.mp4")
     path = Path(text).expanduser()
     if not path.is_absolute():
         raise InputError(
-            f"found the path {text}, expected one from the root, such as /home/me/clip.mp4"
+            f"the path {text} is not absolute; enter a full path such as /home/me/clip.mp4"
         )
     if not path.exists():
-        raise InputError(f"found nothing at {path}; check the path on the computer of this page")
+        raise InputError(f"{path} does not exist on the computer that serves this page")
     return str(path)

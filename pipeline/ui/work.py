@@ -1,4 +1,4 @@
-"""Do the work of jobs in child processes: one run at a time, and one plan beside it."""
+"""Do the jobs' work in child processes: one run at a time, and one plan alongside it."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Wanted:
 
     what: Preparation
     count: int | None = None
-    """Number of key frames; None = as many as help."""
+    """Number of key frames; None means as many as make a noticeable difference."""
 
 
 class Work:
-    """The two threads that work on the jobs of a store: for runs, and for plans and key frames."""
+    """The two threads that work on a store's jobs: one for runs, one for plans and key frames."""
 
     def __init__(self, store: JobStore, *, program: Sequence[str] = PROGRAM) -> None:
-        """Start the threads; `program` are the arguments of Python that start runs."""
+        """Start the threads; `program` contains the Python arguments that start runs."""
         self._store = store
         self._program = program
         self._changed = threading.Condition()
@@ -87,7 +87,7 @@ class Work:
             if job.state in ("queued", "running"):
                 return
             if not job.input:
-                raise InputError("found no recording, expected one; drop it on the page first")
+                raise InputError("there is no recording yet; drop one on the page first")
             if job.state == "done":
                 raise InputError("this job is done; start a new one")
             self._store.change(job_id, state="queued", error="")
@@ -104,7 +104,7 @@ class Work:
                 self._stop_run()
 
     def prepare(self, job_id: str, wanted: Wanted) -> None:
-        """Ask for a plan or for key frames; an older request for the same job ends."""
+        """Request a plan or key frames; this ends an older request for the same job."""
         with self._changed:
             self._wanted.pop(job_id, None)
             self._wanted[job_id] = wanted
@@ -113,7 +113,7 @@ class Work:
             self._changed.notify_all()
 
     def forget(self, job_id: str) -> None:
-        """End everything that is done for a job, and wait until it has ended."""
+        """Stop all work on a job, and wait until it has ended."""
         with self._changed:
             self._wanted.pop(job_id, None)
             if self._preparing is not None and self._preparing[0] == job_id:
@@ -124,7 +124,7 @@ class Work:
             )
 
     def describe(self, job_id: str) -> dict[str, Any]:
-        """Return the activity, the progress and the place in the queue of a job."""
+        """Return a job's activity, progress and place in the queue."""
         with self._changed:
             activity = None
             if job_id in self._wanted:
@@ -172,7 +172,7 @@ class Work:
                 self._changed.notify_all()
 
     def _begin(self, job_id: str) -> Child | None:
-        """Start the run of a job; None if that is not possible."""
+        """Start the run of a job and return its process, or None if that is not possible."""
         try:
             job = self._store.find(job_id)
             folder = self._store.folder_of(job_id)
@@ -195,7 +195,7 @@ class Work:
         return child
 
     def _note_event(self, job_id: str, event: dict[str, Any]) -> None:
-        """Keep what an event of a run states."""
+        """Record what an event of a run reports."""
         kind, text = event.get("event"), event.get("text")
         with self._changed, suppress(InputError):
             if kind in ("progress", "step"):
@@ -264,15 +264,16 @@ class Work:
         step = self._make_plan if wanted.what == "plan" else self._write_key_frames
         changes = step(job, wanted)
         with self._changed:
-            # a newer request has other recordings or options, so this result is not wanted
+            # a newer request, with other recordings or options, makes this result obsolete
             if job.id not in self._wanted:
                 self._store.change_if(job.id, lambda found: found.is_open, **changes)
                 found = self._store.find(job.id)
                 if wanted.what == "key frames" and found.reference and not found.is_planned:
-                    self._wanted[job.id] = Wanted("plan")  # which the key frames replaced
+                    # the request for key frames replaced an unfinished one for a plan
+                    self._wanted[job.id] = Wanted("plan")
 
     def _make_plan(self, job: Job, wanted: Wanted) -> dict[str, Any]:
-        """Make the plan of a job and its pictures, and return what changes in the job."""
+        """Make a job's plan and its pictures, and return the changes to the job."""
         folder = self._store.folder_of(job.id)
         ended = self._call(job, make_plan_command(job))
         if ended.status == 0:
@@ -281,7 +282,7 @@ class Work:
         return {"is_planned": ended.status == 0, "error": ended.error}
 
     def _write_key_frames(self, job: Job, wanted: Wanted) -> dict[str, Any]:
-        """Write the proposed key frames of a job, and return what changes in the job."""
+        """Write a job's proposed key frames, and return the changes to the job."""
         folder = self._store.folder_of(job.id)
         if folder.key_frames.exists():
             remove_path(folder.key_frames)
@@ -292,7 +293,7 @@ class Work:
         return {"key_frames": len(found) if isinstance(found, list) else 0, "error": ""}
 
     def _call(self, job: Job, command: list[str]) -> Ended:
-        """Call a command for a preparation, which a newer request ends."""
+        """Run a command of a preparation until it ends, or a newer request ends it."""
         with self._changed:
             assert self._preparing is not None
             if job.id in self._wanted or self._is_closed:

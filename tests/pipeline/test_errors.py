@@ -39,6 +39,4 @@ def test_an_output_that_exists_is_named_with_a_way_out() -> None:
 
 
 def test_a_missing_folder_is_named_with_a_way_out() -> None:
-    assert str(no_folder("no/such")) == (
-        "expected the folder no/such, which does not exist; create it first"
-    )
+    assert str(no_folder("no/such")) == ("the folder no/such does not exist; create it first")

@@ -132,7 +132,7 @@ def test_every_command_refuses_names_that_are_not_utf_8(tmp_path: Path, command:
         check=False,
     )
     assert done.returncode == 2
-    assert b"which is not UTF-8" in done.stderr
+    assert b"is not UTF-8" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -150,7 +150,7 @@ def test_pictures_whose_names_are_not_utf_8_are_refused(tmp_path: Path, sandbox:
     small = write_stills(tmp_path / "small", 48, (f"{BYTES}.png", "b.png"))
     large = write_stills(tmp_path / "large", 96)
     done = run(small, "--ref-stream", large, "-o", tmp_path / "out", "--sandbox", sandbox)
-    assert_refused(done, "which is not UTF-8")
+    assert_refused(done, "is not UTF-8")
 
 
 def test_pictures_with_odd_names_keep_them(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_too_long_names_of_outputs_are_refused_at_once(
         assert done.exit_code == 0, done.output
         assert out.is_file()
     else:
-        assert_refused(done, "found a name of")
+        assert_refused(done, "a name of")
         assert list(tmp_path.iterdir()) == []
 
 
@@ -339,5 +339,5 @@ def test_a_new_file_needs_a_folder_and_a_free_name(tmp_path: Path) -> None:
         check_new_file(taken)
     with pytest.raises(OutputExistsError, match=r"already exists; rename it$"):
         check_new_file(taken, advice="rename it")
-    with pytest.raises(InputError, match=r"expected the folder .*/no, which does not exist"):
+    with pytest.raises(InputError, match=r"the folder .*/no does not exist"):
         check_new_file(tmp_path / "no" / "free.png", force=True)

@@ -54,7 +54,7 @@ _PLANTS: dict[str, Callable[[Bench, str], None]] = {
 def _attack_run_folder(bench: Bench, what: str) -> None:
     bench.copy("lr.mkv", "hr.mkv")
     _PLANTS[what](bench, _RUN_FOLDER)
-    bench.attack(*RUN, status=(2,), says="expected none or a folder that you own")
+    bench.attack(*RUN, status=(2,), says="must be one that you own, or not exist")
 
 
 def _attack_staging(bench: Bench, what: str) -> None:
@@ -99,7 +99,7 @@ def _attack_owner(bench: Bench) -> None:
     for name in (_RUN_FOLDER, _STAGING):
         (bench.folder / name).mkdir()
         os.chown(bench.folder / name, 12345, 12345)
-    bench.attack(*RUN, status=(2,), says="of user 12345")
+    bench.attack(*RUN, status=(2,), says="belongs to user 12345")
     bench.attack("degrade", "lr.mkv", "--scale", "2", "-o", "out.mkv", status=(2,))
 
 

@@ -1,7 +1,7 @@
 "use strict";
-// Replaces the static charts, which browsers without JavaScript show, by uPlot charts. A line above
-// each chart shows the figures of the frame under the pointer, or of the one that the arrow keys
-// choose; the cursors of all charts follow each other.
+// Replaces the static charts, which browsers without JavaScript show, with uPlot charts. A line above
+// each chart shows the values of the frame under the pointer, or of the one that the arrow keys
+// choose; the cursors of all charts move together.
 for (const plot of document.querySelectorAll(".plot")) {
   const data = JSON.parse(plot.querySelector("script").textContent);
   const reading = plot.closest(".chart").querySelector(".reading");

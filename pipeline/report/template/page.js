@@ -1,6 +1,6 @@
 "use strict";
 // Turns the rows of pictures into one before/after slider with a tab for each frame. Zoom, position
-// and divider stay the same for another frame or another pair of pictures. The keyboard works, too:
+// and divider stay the same when the frame or the pair of pictures changes. The keyboard works, too:
 // arrow keys choose a tab, the range input moves the divider; on the picture, arrow keys move the
 // view, + and - zoom, and 0 shows the whole picture.
 {
@@ -101,7 +101,7 @@
     }
     draw();
   }
-  // The chosen picture, or the default one if the frame lacks it, such as one without a reference.
+  // The chosen picture, or the default one if the frame lacks it, for example without a reference.
   const side = (name) => (shown.figures.has(view[name]) ? view[name] : pairs.slider[name === "left" ? 0 : 1]);
   const box = () => shown.figures.get(side("left")).querySelector(".pane").getBoundingClientRect();
   const natural = () => {
@@ -149,7 +149,7 @@
     const pane = event.target.closest?.(".pane")?.getBoundingClientRect() ?? box();
     return { x: (event.clientX - pane.left) / pane.width, y: (event.clientY - pane.top) / pane.height, pane };
   };
-  // At zoom 1 a drag moves the divider. Closer, it moves the picture unless it starts at the divider.
+  // At zoom 1, a drag moves the divider. Zoomed in, it moves the picture unless it starts there.
   // Two fingers zoom.
   function listen(stage) {
     const fingers = new Map();

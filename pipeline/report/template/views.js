@@ -73,7 +73,7 @@ for (const field of document.querySelectorAll(".lightfield")) {
     caption.textContent = at.focus === null ? `View ${name}${hole}` : `All views together, sharp at ${sharpAt} per step`;
     canvas.textContent = caption.textContent;
   }
-  // Draws line y of every view in the row, one below the other; in the column if rows have one view.
+  // Draws line y of every view in the row, or in the column if each row has only one view.
   function epipolar() {
     const across = data.cols > 1;
     const members = across ? views[at.row] : views.map((line) => line[0]);

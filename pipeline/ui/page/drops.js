@@ -1,4 +1,4 @@
-// Files that are dropped or chosen, folders included.
+// Files that are dropped or chosen, including those in folders.
 
 const hidden = (name) => name.split("/").some((part) => part.startsWith("."));
 

@@ -1,4 +1,4 @@
-// Controls for the options of a run, made of the program's own table.
+// Controls for the options of a run, made from the program's own table.
 import { element } from "./words.js";
 
 const control = (option) => {

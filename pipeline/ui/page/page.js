@@ -1,11 +1,11 @@
-// The page: shows the state of the program every second, and sends what the user does.
+// The page: shows the program's state every second, and sends what the user does.
 import { fromDrop, fromInput } from "./drops.js";
 import * as options from "./options.js";
 import * as plan from "./plan.js";
 import { get, send, upload } from "./requests.js";
 import { bytes, element, fill, plural, span } from "./words.js";
 
-const BUSY_MS = 1000; // between two looks at the state while something is at work
+const BUSY_MS = 1000; // between two requests for the state while something is running
 const IDLE_MS = 3000;
 const at = (id) => document.getElementById(id);
 
@@ -27,12 +27,12 @@ const STATES = {
 
 const describeState = (job) => {
   if (!job) return "Choose a recording and a sharp reference. Nothing leaves this computer.";
-  if (job.pausing) return "Pausing: the frames at work are being finished";
+  if (job.pausing) return "Pausing: the frames in progress are being finished";
   if (job.state === "queued") return job.place > 1 ? `Number ${job.place} in the queue` : "Next in the queue";
-  if (job.state === "paused") return job.frames_done ? `Paused. ${plural(job.frames_done, "frames")} are kept, and Resume continues from there.` : "Paused. No piece was finished yet, so Resume starts from the beginning.";
-  if (job.state === "running") return "Running. It goes on when you close this page.";
+  if (job.state === "paused") return job.frames_done ? `Paused with ${plural(job.frames_done, "frames")} done. Resume continues from there.` : "Paused. No piece was finished yet, so Resume starts from the beginning.";
+  if (job.state === "running") return "Running. It continues when you close this page.";
   if (job.state === "done") return "Done and verified";
-  if (job.state === "failed") return "Failed. Change what the message names, or start again.";
+  if (job.state === "failed") return "Failed. Correct what the message describes, or start again.";
   if (!job.input) return "Choose a recording and a sharp reference.";
   if (!job.reference) return "Next: a sharp reference of the same scene.";
   return job.is_planned ? "Ready to start" : "";
@@ -106,7 +106,7 @@ const drawPicture = (preview, why) => {
   at("picture-place").textContent = why;
   if (wantedPair === preview.after) return;
   wantedPair = preview.after;
-  // both pictures change together, once both are here
+  // both pictures change together, once both are loaded
   const pair = [preview.before, preview.after].map((source) => { const image = new Image(); image.src = source; return image; });
   Promise.all(pair.map((image) => image.decode())).then(() => {
     if (wantedPair !== preview.after) return;
@@ -151,12 +151,12 @@ const drawPlan = async (job) => {
   at("start").disabled = !job || !job.input || !job.reference || uploading.size > 0;
   at("start").textContent = job && job.state === "failed" ? "Start again" : "Start";
   const busy = state.jobs.some((each) => ["queued", "running"].includes(each.state));
-  at("start-hint").textContent = busy && isOpen(job) ? "One job runs at a time: this one waits for its turn." : "";
+  at("start-hint").textContent = busy && isOpen(job) ? "Only one job runs at a time: this one will wait for its turn." : "";
   const ready = Boolean(job && job.is_planned);
   at("plan-card").classList.toggle("waiting", !ready);
-  let text = "The plan appears here: which reference serves which part of the recording.";
-  if (job && job.activity === "plan") text = "Working out which reference serves which frame …";
-  else if (job && job.input && job.reference) text = job.error ? "There is no plan, see the message above." : "";
+  let text = "The plan appears here: which reference is used for which part of the recording.";
+  if (job && job.activity === "plan") text = "Working out which reference to use for which frame …";
+  else if (job && job.input && job.reference) text = job.error ? "There is no plan; see the message above." : "";
   else if (job && job.input) text = "Add a sharp reference to see the plan.";
   at("plan-state").hidden = ready || !text;
   if (at("plan-state").textContent !== text) at("plan-state").textContent = text;
@@ -264,7 +264,7 @@ const look = async () => {
 };
 
 const receive = (role, files) => act(async () => {
-  if (!files.length) throw new Error("Found no files in what was dropped; choose them with the button.");
+  if (!files.length) throw new Error("No files were found in what you dropped; choose them with the button.");
   const job = await ensureJob();
   const total = files.reduce((sum, { file }) => sum + file.size, 0);
   const what = files.length === 1 ? files[0].name : plural(files.length, "files");
@@ -301,7 +301,7 @@ for (const card of document.querySelectorAll(".drop")) {
     });
   });
 }
-// a file that is dropped beside the cards must not replace the page
+// a file that is dropped outside the cards must not replace the page
 for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault());
 
 at("propose").addEventListener("submit", (event) => {
@@ -318,7 +318,7 @@ for (const name of ["start", "pause"]) at(name).addEventListener("click", () => 
 at("resume").addEventListener("click", () => act(() => send("POST", `/api/jobs/${currentId()}/start`)));
 at("remove").addEventListener("click", () => {
   const job = current();
-  at("ask-text").textContent = job.state === "draft" ? "Its uploaded files are deleted." : "Its uploaded files are deleted, and its output if it is in the page’s own folder. Files that you named by a path stay.";
+  at("ask-text").textContent = job.state === "draft" ? "Its uploaded files will be deleted." : "Its uploaded files will be deleted, and so will its output if it is in the page’s own folder. Files that you chose by their path are kept.";
   at("ask").showModal();
 });
 at("ask").addEventListener("close", () => {

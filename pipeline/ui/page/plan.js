@@ -1,7 +1,7 @@
-// The plan: a strip of frames, below it which reference serves which part, and the references.
+// The plan: a strip of frames, a bar that shows where each reference is used, and the references.
 import { bytes, clock, element, fill, plural, span } from "./words.js";
 
-const MANY = 60; // segments, above which their strip would be noise
+const MANY = 60; // segments, beyond which a strip of them would be unreadable
 const at = (id) => document.getElementById(id);
 
 const kindOf = (entry) => {
@@ -42,7 +42,7 @@ const drawReferences = (plan, address) => {
     const where = each.seconds === null ? `number ${index + 1}` : clock(each.seconds);
     return element("li", {},
       element("img", { src: `${address}/${each.name}`, alt: `Reference ${where}`, loading: "lazy" }),
-      element("span", {}, where), element("span", {}, `serves ${plural(each.frames, plan.kind)}`));
+      element("span", {}, where), element("span", {}, `used for ${plural(each.frames, plan.kind)}`));
   }))];
 };
 
@@ -51,19 +51,19 @@ export const draw = (plan, address) => {
   const [wide, high] = plan.output_size;
   at("plan-size").textContent = `${width}×${height} → ${wide}×${high}`;
   const share = plan.frames ? Math.round(100 * plan.served / plan.frames) : 0;
-  const time = plan.seconds !== null ? `about ${span(plan.seconds)}` : plan.engine === "bicubic" ? "short, no network runs" : "not known yet";
+  const time = plan.seconds !== null ? `about ${span(plan.seconds)}` : plan.engine === "bicubic" ? "short, because no network is used" : "not known yet";
   fill(at("plan-facts"), [
     [plan.kind === "views" ? "Views with detail" : "Frames with detail", `${plan.served.toLocaleString("en")} of ${plan.frames.toLocaleString("en")} (${share} %)`],
     ["Enlargement", plan.enlargement.replace("x", "×")],
     ["Time", time],
-    ["Disk until done", `${bytes(plan.disk_bytes)} of ${bytes(plan.free_bytes)} free`],
+    ["Disk space until done", `${bytes(plan.disk_bytes)} of ${bytes(plan.free_bytes)} free`],
   ]);
 
   at("film").replaceChildren(...plan.frame_pictures.map((each) => element("img", { src: `${address}/${each.name}`, alt: `${plan.kind === "views" ? "View" : "Frame"} ${each.frame}`, title: `${plan.kind === "views" ? "view" : "frame"} ${each.frame}` })));
   const { stretches, cells } = plan;
   const spans = at("spans");
   spans.hidden = !stretches.length;
-  spans.setAttribute("aria-label", `Time line: ${plural(stretches.length + plan.hidden_stretches, "stretches")} of frames, each with its reference; the list below counts them`);
+  spans.setAttribute("aria-label", `Timeline: ${plural(stretches.length + plan.hidden_stretches, "stretches")} of frames, each with its reference; the list below counts them`);
   spans.replaceChildren(...stretches.map((each) => drawStretch(each, "frames")));
   const pieces = at("pieces");
   pieces.hidden = plan.segment_count > MANY || !stretches.length;

@@ -1,4 +1,4 @@
-// Requests to the program behind the page. Errors have the program's own one-line message.
+// Requests to the program behind the page. Errors contain the program's own one-line message.
 
 const read = async (response) => {
   const found = await response.json().catch(() => ({}));
@@ -14,7 +14,7 @@ export const send = async (method, path, value) => read(await fetch(path, {
   body: value === undefined ? undefined : JSON.stringify(value),
 }));
 
-// XMLHttpRequest, because fetch does not report how far an upload is.
+// XMLHttpRequest, because fetch does not report the progress of an upload.
 const put = (path, file, onSent) => new Promise((resolve, reject) => {
   const request = new XMLHttpRequest();
   request.open("PUT", path);
@@ -23,7 +23,7 @@ const put = (path, file, onSent) => new Promise((resolve, reject) => {
     if (request.status < 300) { resolve(); return; }
     let text = "";
     try { text = JSON.parse(request.responseText).error; } catch { /* no text */ }
-    reject(new Error(text || `The upload of ${file.name} ended with status ${request.status}.`));
+    reject(new Error(text || `The upload of ${file.name} failed with status ${request.status}.`));
   };
   request.onerror = () => reject(new Error(`The upload of ${file.name} was interrupted; drop it again.`));
   request.send(file);

@@ -1,4 +1,4 @@
-// Short texts for figures, and one way to make elements.
+// Short texts for values, and functions that make elements.
 
 export const element = (name, attributes = {}, ...children) => {
   const made = document.createElement(name);

@@ -151,11 +151,11 @@ def test_the_users_own_file_is_trusted_and_yields_to_the_folders(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[run\n", "found no TOML"),
-        ("crf = 3\n", "outside a table"),
+        ("[run\n", "is not valid TOML"),
+        ("crf = 3\n", "outside any table"),
         ("[rnu]\ncrf = 3\n", "did you mean run"),
         ("[run]\ncfr = 3\n", "did you mean crf"),
-        ("[run]\ncrf = [3]\n", "expected one value"),
+        ("[run]\ncrf = [3]\n", "expected a single value"),
     ],
 )
 def test_a_wrong_configuration_is_one_line(
@@ -187,7 +187,7 @@ def test_a_file_of_a_strangers_folder_sets_nothing_dangerous(
     (tmp_path / "pipeline.toml").write_text(f"[run]\ncrf = 20\n{line}\n")
     result = invoke("run", pair[0], "--ref-stream", pair[1], "-o", tmp_path / "o.mkv")
     assert result.exit_code == 2
-    assert "pass --config pipeline.toml if the file is yours" in result.stderr
+    assert "pass --config pipeline.toml if you trust the file" in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "o.mkv").exists()
 
@@ -200,7 +200,7 @@ def test_a_file_of_a_strangers_folder_does_not_open_the_page_to_a_network(
     (tmp_path / "pipeline.toml").write_text(f"[ui]\n{line}\n")
     result = invoke("ui", "--no-open")
     assert result.exit_code == 2
-    assert "pass --config pipeline.toml if the file is yours" in result.stderr
+    assert "pass --config pipeline.toml if you trust the file" in result.stderr
 
 
 def test_a_file_that_was_found_is_named_with_its_options(
@@ -222,7 +222,7 @@ def test_a_file_that_was_found_is_named_with_its_options(
 def test_a_missing_configuration_is_one_line(tmp_path: Path) -> None:
     result = invoke("--config", tmp_path / "none.toml", "probe", tmp_path)
     assert result.exit_code == 2
-    assert "found no readable configuration" in result.stderr
+    assert "cannot read the configuration file" in result.stderr
 
 
 def test_a_dry_run_is_the_plan_and_writes_nothing(pair: tuple[Path, Path], tmp_path: Path) -> None:

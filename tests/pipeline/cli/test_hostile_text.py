@@ -129,7 +129,7 @@ def test_a_folder_without_permissions_is_one_line(
     monkeypatch.setattr(Path, "iterdir", refuse)
     result = invoke("probe", tmp_path)
     assert result.exit_code == 2
-    assert f"found 'Permission denied' at {tmp_path}" in result.stderr
+    assert f"reported 'Permission denied' at {tmp_path}" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -142,4 +142,4 @@ def test_an_unknown_kind_of_log_is_refused() -> None:
 def test_a_configuration_that_never_ends_is_refused() -> None:
     result = invoke("--config", "/dev/zero", "probe", "a.mp4")
     assert result.exit_code == 2
-    assert "found the device /dev/zero" in result.stderr
+    assert "/dev/zero is a device" in result.stderr

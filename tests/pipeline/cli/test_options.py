@@ -105,13 +105,19 @@ def test_a_pair_of_flags_has_three_values(arguments: list[str], value: bool | No
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"ref_offset": "soon"}, "found 'soon' for --ref-offset, which is not valid: "),
-        ({"ref_view": "top"}, "found 'top' for --ref-view, .*: expected two whole numbers"),
-        ({"grid": "8"}, "found '8' for --grid, .*: expected two whole numbers such as 8x8"),
-        ({"start": "later"}, "found 'later' for --start, which is not valid: "),
-        ({"end": "nan"}, "--end, which is not valid: "),
-        ({"ref_position": "1"}, "--ref-position, which is not valid: "),
-        ({"workers": 0}, "found 0 for --workers, which is not valid: "),
+        ({"ref_offset": "soon"}, "'soon' is not a valid value of --ref-offset: "),
+        (
+            {"ref_view": "top"},
+            "'top' is not a valid value of --ref-view: expected two whole numbers",
+        ),
+        (
+            {"grid": "8"},
+            "'8' is not a valid value of --grid: expected two whole numbers such as 8x8",
+        ),
+        ({"start": "later"}, "'later' is not a valid value of --start: "),
+        ({"end": "nan"}, "is not a valid value of --end: "),
+        ({"ref_position": "1"}, "is not a valid value of --ref-position: "),
+        ({"workers": 0}, "0 is not a valid value of --workers: "),
     ],
 )
 def test_a_value_that_cannot_be_parsed_is_named(values: dict[str, object], message: str) -> None:

@@ -58,7 +58,7 @@ def test_reading_the_status_does_not_disturb_the_run(plan: Plan) -> None:
 
 
 def test_a_finished_run_and_a_missing_one(plan: Plan) -> None:
-    with pytest.raises(InputError, match="found no run of"):
+    with pytest.raises(InputError, match="there is neither an output at"):
         read_status(plan.output)
     Path(plan.output).write_bytes(b"video")
     answer = CliRunner().invoke(main, ["status", plan.output, "--json"])

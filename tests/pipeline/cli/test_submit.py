@@ -140,7 +140,7 @@ def test_a_stopped_job_is_resumed(head: Head, pair: tuple[Path, Path], tmp_path:
 def test_mistakes_are_one_line(head: Head) -> None:
     unknown = submit(head, "--status", "raysubmit_none")
     assert unknown.returncode == 2
-    assert "found no job raysubmit_none" in unknown.stderr
+    assert "there is no job raysubmit_none" in unknown.stderr
     locked = replace(head, env=head.env | {"RAY_AUTH_TOKEN": "0" * 64})
     refused = submit(locked, "--status", "raysubmit_none")
     assert refused.returncode == 2
@@ -153,7 +153,7 @@ def test_no_cluster_is_one_line(tmp_path: Path) -> None:
     nowhere = Head("http://127.0.0.1:9", os.environ | {"HOME": str(tmp_path)}, tmp_path)
     done = submit(nowhere, "clip.mp4", "--ref-stream", "ref.mp4")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: found no Ray cluster at http://127.0.0.1:9")
+    assert done.stderr.startswith("error: cannot reach a Ray dashboard at http://127.0.0.1:9")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -175,7 +175,7 @@ def test_wrong_arguments_are_refused_before_submission() -> None:
 
     with pytest.raises(click.UsageError, match="No such option"):
         check_arguments(("a.mp4", "--nonsense"))
-    with pytest.raises(InputError, match="found '9' for --scale"):
+    with pytest.raises(InputError, match="'9' is not a valid value of --scale"):
         check_arguments(("a.mp4", "--scale", "9"))
     with pytest.raises(InputError, match="found no INPUT"):
         check_arguments(("--scale", "2"))
@@ -187,7 +187,7 @@ def test_wrong_arguments_are_refused_before_submission() -> None:
         check_arguments(("a.mp4", "b.mp4", "--report", "a.html"))
     with pytest.raises(click.UsageError, match="-o - cannot be combined with --json"):
         check_arguments(("a.mp4", "-o", "-", "--json"))
-    with pytest.raises(InputError, match="found --stream for a job"):
+    with pytest.raises(InputError, match="--stream cannot be submitted"):
         check_arguments(("a.mp4", "-o", "-", "--stream", "y4m"))
     check_arguments(tuple(shlex.split("a.mp4 --ref-stream b.mp4 --json")))
     check_arguments(("--manifest", "s3://bucket/list.csv", "--start", "1:00"))

@@ -190,8 +190,8 @@ def test_captures_that_cannot_be_used_are_refused(folder: Path, tmp_path: Path) 
     weights = [0.0] * 6 + [0.25] * 4 + [0.0] * 6
     file = tmp_path / "capture.json"
     for changes, problem in [
-        ({"rows": [[2 * weight for weight in weights]]}, "found a kernel that sums to 2, expected"),
-        ({"rows": [weights[1:]]}, "found 1 rows and 1 columns of [15, 16] weights, expected one"),
+        ({"rows": [[2 * weight for weight in weights]]}, "the kernel sums to 2; expected 1"),
+        ({"rows": [weights[1:]]}, "found 1 rows and 1 columns with [15, 16] weights; expected"),
         ({"rows": [[float("nan"), *weights[1:]]]}, "rows: Input should be"),
         ({"scale": 2, "rows": [weights[4:12]], "columns": [weights[4:12]]}, "is for scale 2, but"),
         ({"extra": 1}, "extra: Extra inputs are not permitted"),
@@ -219,7 +219,7 @@ def test_an_edited_plan_is_checked_and_its_capture_is_kept(folder: Path, tmp_pat
     data["capture"]["rows"][0][7] += 0.5
     saved.write_text(json.dumps(data))
     line = refuse(folder / "lr.mkv", "--ref-stream", folder / "keys.mkv", "--plan", saved)
-    assert "capture: found a kernel that sums to" in line
+    assert "capture: the kernel sums to" in line
 
     del data["capture"]
     saved.write_text(json.dumps(data))

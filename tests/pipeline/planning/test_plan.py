@@ -126,8 +126,8 @@ def test_an_edited_map_is_honoured_and_marked(plan_of: Callable[..., Plan], tmp_
             lambda d: d["reference_map"][0].update(ref_pts=123456),
             "expected the pts of a reference",
         ),
-        (lambda d: d.update(version=9), "invalid plan"),
-        (lambda d: d.update(surprise=1), "invalid plan"),
+        (lambda d: d.update(version=9), "is not a valid plan"),
+        (lambda d: d.update(surprise=1), "is not a valid plan"),
         (lambda d: d["input"].update(widht=1), r": input\.widht: "),
         (lambda d: d["reference"]["clip"].pop("codec"), r": reference\.clip\.codec: "),
         (lambda d: d["input"].update(kind="film"), r": input: "),
@@ -213,12 +213,12 @@ def test_other_weights_replace_the_training_in_a_plan(
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"request": "seconds"}, "found the request seconds with None seconds"),
-        ({"seconds": 60}, "found the request auto with 60.0 seconds"),
+        ({"request": "seconds"}, "the request is seconds and seconds is None"),
+        ({"seconds": 60}, "the request is auto and seconds is 60.0"),
         ({"request": "seconds", "seconds": 0}, "greater than 0"),
-        ({"request": "off", "steps": 80}, "found a training with the request off"),
-        ({"done": True}, "found no steps of a training that is done, expected their number"),
-        ({"request": "sometimes"}, "expected a plan"),
+        ({"request": "off", "steps": 80}, "the request is off, but there is training"),
+        ({"done": True}, "the training is done, but steps is null; expected their number"),
+        ({"request": "sometimes"}, "is not a valid plan"),
     ],
 )
 def test_an_impossible_adaptation_in_a_plan_is_one_line(
@@ -246,7 +246,7 @@ def test_a_capture_of_another_scale_in_a_plan_is_refused(
 
 def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text("{")
-    with pytest.raises(InputError, match="invalid plan"):
+    with pytest.raises(InputError, match="is not a valid plan"):
         load_plan(tmp_path / "plan.json")
     with pytest.raises(InputError, match="cannot read a plan from"):
         load_plan(tmp_path / "missing.json")

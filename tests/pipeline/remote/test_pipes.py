@@ -271,7 +271,7 @@ def test_an_empty_pipe_and_a_missing_output_are_refused(
     os.mkfifo(unread)
     result = invoke("run", unread, "--ref-stream", pair[1], *OPTIONS)
     assert result.exit_code == 2
-    assert "try -o OUT" in result.stderr
+    assert "needs -o OUT" in result.stderr
 
 
 def test_a_full_disk_is_reported_in_one_line(

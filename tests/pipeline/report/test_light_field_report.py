@@ -100,13 +100,13 @@ def test_without_ground_truth_it_shows_consistency(tmp_path: Path) -> None:
 def test_recordings_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     folder = finished_light_field()
     plan = folder / "out.plan.json"
-    with pytest.raises(InputError, match=r"found 32x24 in .*, expected the plan's 64x48"):
+    with pytest.raises(InputError, match=r"is 32x24, but the plan's output is 64x48"):
         write_report(folder / "lr", tmp_path / "page.html", plan_file=plan)
     fewer = tmp_path / "hr"
     fewer.mkdir()
     for file in sorted((folder / "hr").iterdir())[:8]:
         (fewer / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(PairingError, match=r"found no view \(2, 0\) at moment 0"):
+    with pytest.raises(PairingError, match=r"lacks view \(2, 0\) at moment 0"):
         write_report(folder / "out", tmp_path / "page.html", ground_truth=str(fewer))
     assert not (tmp_path / "page.html").exists()
 

@@ -93,7 +93,7 @@ def test_the_measured_kernel_is_drawn_and_described() -> None:
     text, _ = page()
     plan = read_plan(finished_run() / "out.plan.json")
     assert plan.capture is not None
-    assert f"The kernel was measured at {len(plan.capture.pairs)} frames whose instants" in text
+    assert f"The kernel was measured on {len(plan.capture.pairs)} frames that the" in text
     assert f"matches the input with a PSNR of {plan.capture.fits_db:.1f} dB" in text
 
     means = np.pad(np.full((2, 2), 0.25), 3)
@@ -147,7 +147,7 @@ def test_a_report_without_ground_truth_shows_consistency(tmp_path: Path) -> None
         (["{f}/out.mkv", "-o", "{t}/no/page.html"], "does not exist; create it first"),
         (["{f}/out.mkv", "-o", "{f}/report.html"], "already exists"),
         (["{f}/hr.mkv", "--plan", "{f}/out.plan.json", "-o", "{t}/p.html"], "24 frames"),
-        (["{f}/out.mkv", "--ground-truth", "{f}/lr.mkv", "-o", "{t}/p.html"], "ground truth of"),
+        (["{f}/out.mkv", "--ground-truth", "{f}/lr.mkv", "-o", "{t}/p.html"], "ground truth is"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], words: str, tmp_path: Path) -> None:

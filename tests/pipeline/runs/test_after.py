@@ -67,7 +67,7 @@ def test_a_command_that_fails_is_reported_and_the_output_stays(
     answer = json.loads(done.stdout)
     assert (answer["done"], answer["failed"]) == (2, 0)
     assert done.stderr.count("ended with status 3: no such server") == 2
-    assert "the command of --exec failed for 2 of 2 outputs, first with status 3" in done.stderr
+    assert "the --exec command failed for 2 of 2 outputs, first with status 3" in done.stderr
     assert Path("a_x2.mkv").exists()
     assert Path("b_x2.mkv").exists()
 
@@ -77,7 +77,7 @@ def test_a_folder_cannot_bring_a_command(folder: Path, pair: tuple[Path, Path]) 
         Path("pipeline.toml").write_text(f"[run]\n{line}\n")
         done = run_command("a.mkv", "--ref-stream", pair[1])
         assert done.exit_code == 2
-        assert "expected it on the command line or in a file that you name" in done.stderr
+        assert "set it on the command line, or pass --config" in done.stderr
     Path("pipeline.toml").unlink()
     Path("list.jsonl").write_text('{"input": "a.mkv", "exec": "touch hacked"}\n')
     listed = run_command("--manifest", "list.jsonl", "--ref-stream", pair[1], "--json")

@@ -69,7 +69,7 @@ def test_an_output_among_the_inputs_is_skipped_with_the_reason(
     assert run_command("a.mkv", *rest).exit_code == 0
     again = run_command("a.mkv", "a_x2.mkv", "b.mkv", *rest)
     assert again.exit_code == 0, again.stderr
-    reason = "it is the output for a.mkv; pass it alone to enhance it again"
+    reason = "it is the output of a.mkv; pass it alone to enhance it again"
     assert f"skipped  a_x2.mkv  {reason}" in again.stdout.splitlines()
     assert "2 done, 1 skipped, 0 failed, 16 frames in" in again.stdout
 
@@ -119,7 +119,7 @@ def test_a_folder_is_no_output_of_a_video_to_skip(folder: Path, pair: tuple[Path
     assert refused.exit_code == 1
     (item,) = json.loads(refused.stdout)["items"]
     assert item["status"] == "failed"
-    assert "as the output, expected a file; try " in item["error"]
+    assert "is a folder, expected a file; try " in item["error"]
 
 
 def test_a_folder_of_pictures_that_exists_is_skipped(folder: Path, pair: tuple[Path, Path]) -> None:

@@ -83,7 +83,7 @@ def test_a_folder_of_videos_and_pictures_is_refused_in_one_line(
     takes: Path, pair: tuple[Path, Path]
 ) -> None:
     (takes / "still.jpg").touch()
-    expected = "found 2 videos and 1 picture in takes, expected one kind"
+    expected = "takes contains both 2 videos, which would be an input each, and 1 picture"
     with pytest.raises(InputError, match=expected):
         is_batch(("takes",), None)
     for command in (run_command, plan_command):
@@ -115,7 +115,7 @@ def test_many_inputs_are_planned(takes: Path, pair: tuple[Path, Path]) -> None:
     assert [item["status"] for item in items] == ["planned", "planned", "failed"]
     assert items[0]["plan"]["output"].endswith("out/take_2.mkv")
     assert "broken.mkv" in items[2]["error"]
-    assert "1 of 3 inputs cannot be run; correct the errors" in dry.stderr
+    assert "1 of 3 inputs cannot be run; correct the listed errors" in dry.stderr
     assert not list(Path("out").iterdir())
     assert not Path("pipeline.failed.jsonl").exists()
 
@@ -124,7 +124,7 @@ def test_the_plans_of_many_inputs_are_saved_and_run(takes: Path, pair: tuple[Pat
     rest = ("--ref-stream", pair[1], "-o", "out")
     refused = plan_command("takes", *rest, "--save", "plan.json")
     assert refused.exit_code == 2
-    assert "found --save plan.json for several inputs" in refused.stderr
+    assert "--save plan.json is not a place for several plans" in refused.stderr
 
     assert plan_command("takes", *rest, "--save", ".").exit_code == 0
     assert plan_command("takes", *rest, "--save", "my_{stem}.json").exit_code == 0

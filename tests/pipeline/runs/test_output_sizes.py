@@ -166,7 +166,7 @@ def test_without_options_a_reference_of_another_size_decides_only_the_scale(
     shown = invoke("plan", folder / "two.mkv", "--ref-stream", folder / "keys.mkv").stdout
     assert "160x96 -> 320x192 (x2), " in shown
     assert "works at" not in shown
-    assert "for an output of 240x144, as the reference, try --size reference" in shown
+    assert "for an output of 240x144, the reference's size, try --size reference" in shown
 
 
 def test_a_plan_states_the_size_and_can_be_edited(folder: Path, tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_quality_is_measured_at_the_size_of_the_output(folder: Path, tmp_path: P
 
     other = invoke(*files, *options, "--force", "--ground-truth", folder / "two.mkv")
     assert other.exit_code == 2
-    assert "ground truth of 160x96, expected the output's 240x144" in other.stderr
+    assert "the ground truth is 160x96, but the output will be 240x144" in other.stderr
 
 
 def test_downscale_consistency_is_measured_on_the_network_s_grid(

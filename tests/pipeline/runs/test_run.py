@@ -316,7 +316,7 @@ def test_quality_is_measured_against_the_ground_truth(tmp_path: Path) -> None:
 def test_a_ground_truth_of_another_size_is_refused_before_the_run(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(PairingError, match="found a ground truth of 64x48"):
+    with pytest.raises(PairingError, match="the ground truth is 64x48"):
         run(settings_for(pair, tmp_path / "out.mkv", ground_truth=str(pair[0])))
     assert list(tmp_path.iterdir()) == []
 

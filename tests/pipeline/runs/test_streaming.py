@@ -149,8 +149,8 @@ def test_a_reader_that_ends_early_is_reported_in_one_line(large_pair: tuple[Path
         assert child.wait() == 1
     assert message.startswith("error: encode: segment 0, LR pts ")
     assert message.endswith(
-        "the program reading stdout exited before it had read everything, expected it to read "
-        "to the end; try -o FILE\n"
+        "the program reading stdout exited before it had read everything; check that program, or "
+        "try -o FILE\n"
     )
     assert message.count("\n") == 1
 
@@ -161,7 +161,7 @@ def test_a_missing_stdout_is_reported_in_one_line(pair: tuple[Path, Path], more:
     script = f"{shlex.join([*command, *more])} >&-"
     done = subprocess.run(["bash", "-c", script], stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: found no stdout for -o -")
+    assert done.stderr.startswith("error: -o - needs stdout, but this program was started without")
     assert done.stderr.count("\n") == 1
 
 
@@ -268,7 +268,7 @@ def test_what_a_stream_cannot_hold_is_reported(tmp_path: Path) -> None:
         [*command, *QUICK[:-1], "-o", "-", "--stream", "y4m"], capture_output=True, check=True
     )
     notes = done.stderr.decode()
-    assert "frames are at uneven times, but those of a stream are even" in notes
+    assert "frames are unevenly spaced in time, but a stream's frames are even" in notes
     assert "a stream cannot hold 2 audio, 1 subtitle" in notes
     assert "streaming 192x128 yuv420p at " in notes
     assert done.stdout.count(b"FRAME\n") == len(pts)
@@ -295,10 +295,10 @@ def test_pictures_become_a_stream(tmp_path: Path) -> None:
         (["-o", "-", "--stream", "y4m", "--json"], "-o - cannot be combined with --json"),
         (["-o", "-", "--stream", "y4m", "--dry-run"], "cannot be combined with --dry-run"),
         (["-o", "-", "--stream", "y4m", "second.mkv"], "is for one input"),
-        (["-o", "-", "--stream", "y4m", "--crf", "0"], "found --crf with --stream"),
-        (["-o", "-", "--stream", "y4m", "--codec", "x264"], "found --codec with --stream"),
-        (["-o", "-", "--stream", "y4m", "--to", "quilt"], "found --to with --stream"),
-        (["-o", "-", "--stream", "y4m", "--runner", "ray"], "found --runner ray with --stream"),
+        (["-o", "-", "--stream", "y4m", "--crf", "0"], "--crf does not apply to --stream"),
+        (["-o", "-", "--stream", "y4m", "--codec", "x264"], "--codec does not apply to --stream"),
+        (["-o", "-", "--stream", "y4m", "--to", "quilt"], "--to does not apply to --stream"),
+        (["-o", "-", "--stream", "y4m", "--runner", "ray"], "--runner ray does not apply to"),
         (["-o", "-", "--stream", "y4m", "--pix-fmt", "nv12"], "format nv12 for --stream y4m"),
         (["-o", "-", "--stream", "y4m", "--pix-fmt", "yuv410p"], "format yuv410p for --stream y4m"),
         (["-o", "-", "--stream", "rawvideo", "--pix-fmt", "no"], "to the pixel format 'no'"),
@@ -310,7 +310,7 @@ def test_pictures_become_a_stream(tmp_path: Path) -> None:
             ["-o", "-", "--stream", "rawvideo", "--pix-fmt", "vaapi"],
             "to the pixel format 'vaapi'",
         ),
-        (["-o", "-", "--stream", "y4m", "--ground-truth", "a.mkv"], "found --ground-truth with"),
+        (["-o", "-", "--stream", "y4m", "--ground-truth", "a.mkv"], "--ground-truth does not"),
     ],
 )
 def test_options_that_do_not_suit_a_stream(

@@ -70,8 +70,8 @@ def test_a_reader_that_ends_early_is_reported_in_one_line() -> None:
         message = child.stderr.read().decode()
         assert child.wait() == 1
     assert message == (
-        "error: publish: the program reading stdout exited before it had read everything, "
-        "expected it to read to the end; try -o FILE\n"
+        "error: publish: the program reading stdout exited before it had read everything; check "
+        "that program, or try -o FILE\n"
     )
 
 
@@ -93,7 +93,7 @@ def test_a_folder_cannot_be_piped(tmp_path: Path, name: str) -> None:
     given = str(tmp_path / name)
     done = CliRunner().invoke(main, ["run", given, "--ref-stream", str(CLIP), "-o", "-"])
     assert done.exit_code == 2
-    assert "an output that is a folder cannot be piped; use -o FOLDER" in done.stderr
+    assert "is a folder, which cannot be piped; use -o FOLDER" in done.stderr
 
 
 def test_a_missing_input_is_reported_as_missing(tmp_path: Path) -> None:

@@ -155,11 +155,11 @@ def test_a_watch_ends_by_a_signal_with_a_summary(pair: tuple[Path, Path], tmp_pa
 def test_what_cannot_be_watched_is_refused_in_one_line(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="found no folder at --watch"):
+    with pytest.raises(InputError, match="is not an existing folder"):
         FolderWatch(str(tmp_path / "none"), 5)
     for words, message in (
-        (("--watch", tmp_path / "none"), "found no folder at --watch"),
-        (("--watch", tmp_path, "-o", tmp_path / "x.mkv"), "for several inputs, expected an"),
+        (("--watch", tmp_path / "none"), "is not an existing folder"),
+        (("--watch", tmp_path, "-o", tmp_path / "x.mkv"), "is not a place for several outputs"),
         (("--watch", tmp_path, pair[0]), "--watch cannot be combined with INPUT or --manifest"),
         (("--watch", tmp_path, "--dry-run"), "--watch cannot be combined with --dry-run"),
         ((pair[0], "--watch-until-idle", "3"), "--watch-until-idle needs --watch"),

@@ -15,12 +15,12 @@ def test_other_values_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("PIPELINE_MAX_MEGAPIXELS", "PIPELINE_CACHE_GB", "PIPELINE_OTHER"):
         monkeypatch.setenv(name, text)
     with pytest.raises(
-        InputError, match=f"found PIPELINE_MAX_MEGAPIXELS={text}, expected a finite"
+        InputError, match=f"found PIPELINE_MAX_MEGAPIXELS={text}; expected a finite"
     ):
         read_pixel_limit()
-    with pytest.raises(InputError, match=f"found PIPELINE_CACHE_GB={text}, expected a finite"):
+    with pytest.raises(InputError, match=f"found PIPELINE_CACHE_GB={text}; expected a finite"):
         read_capacity()
-    with pytest.raises(InputError, match="of seconds above 0; try 2"):
+    with pytest.raises(InputError, match="of seconds above 0, such as 2"):
         read_number_variable("PIPELINE_OTHER", 2.0, "seconds")
 
 

@@ -131,7 +131,7 @@ def test_options_cannot_be_smuggled_into_the_encoder() -> None:
 def test_texts_of_a_recording_are_checked(field: str, text: str, tmp_path: Path) -> None:
     clip = json.loads(plan_for(tmp_path / "out.mkv").input.model_dump_json())
     assert parse_recording(clip)
-    with pytest.raises(ValidationError, match="expected a text of at most"):
+    with pytest.raises(ValidationError, match=r"expected at most [0-9]+ characters that match"):
         parse_recording(clip | {field: text})
 
 
@@ -139,7 +139,7 @@ def test_a_plan_with_such_a_text_is_refused_in_one_line(tmp_path: Path) -> None:
     text = dump_plan(plan_for(tmp_path / "out.mkv"))
     assert '"pictures": ""' in text
     (tmp_path / "plan.json").write_text(text.replace('"pictures": ""', '"pictures": "/a/b.png"'))
-    with pytest.raises(InputError, match=r"invalid plan in .*: pictures: ") as refused:
+    with pytest.raises(InputError, match=r"is not a valid plan: pictures: ") as refused:
         read_plan(tmp_path / "plan.json")
     assert "\n" not in str(refused.value)
 

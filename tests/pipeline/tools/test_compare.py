@@ -69,10 +69,10 @@ def test_a_wipe_shows_the_first_on_the_left() -> None:
 MISTAKES = {
     "one recording": (["{lr}", "-o", "{t}/a.mp4"], "two or three"),
     "three for a wipe": (["{lr}", "{hr}", "{hr}", "--mode", "wipe", "-o", "{t}/a.mp4"], "two"),
-    "unknown kind": (["{lr}", "{hr}", "-o", "{t}/a.xyz"], "expected a name that ends in .mp4"),
+    "unknown kind": (["{lr}", "{hr}", "-o", "{t}/a.xyz"], "must end in .mp4"),
     "labels": (["{lr}", "{hr}", "--labels", "a,b,c", "-o", "{t}/a.mp4"], "3 labels"),
     "missing": (["{lr}", "{t}/none.mkv", "-o", "{t}/a.mp4"], "does not exist"),
-    "input is output": (["{lr}", "{hr}", "--force", "-o", "{hr}"], "as the output"),
+    "input is output": (["{lr}", "{hr}", "--force", "-o", "{hr}"], "is also an input"),
     "there already": (["{lr}", "{hr}", "-o", "{t}/there.png"], "already exists"),
     "no folder": (["{lr}", "{hr}", "-o", "{t}/no/a.png"], "does not exist; create it first"),
     "pictures": (["{photo}", "{photo}", "-o", "{t}/a.mp4"], "try .gif"),

@@ -68,15 +68,18 @@ def test_times_count_and_stream_key_frames(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--count", 3, "--every", 1), "found --count and --every, expected at most one of"),
-        (("--at", "1", "--i-frames"), "found --at and --i-frames"),
-        (("--every", "0"), "found --every 0, expected a finite number of seconds above 0"),
-        (("--every", "nan"), "found --every nan, expected a finite number of seconds above 0"),
-        (("--every", "inf"), "found --every inf, expected a finite number of seconds above 0"),
-        (("--every", "0.0001"), "expected at most 2000 key frames"),
+        (
+            ("--count", 3, "--every", 1),
+            "--count and --every exclude each other; pass at most one of",
+        ),
+        (("--at", "1", "--i-frames"), "--at and --i-frames exclude each other"),
+        (("--every", "0"), "found --every 0; expected a finite number of seconds above 0"),
+        (("--every", "nan"), "found --every nan; expected a finite number of seconds above 0"),
+        (("--every", "inf"), "found --every inf; expected a finite number of seconds above 0"),
+        (("--every", "0.0001"), "would choose more than 2000 key frames"),
         (("--at", "1,soon"), "expected times in seconds or h:mm:ss"),
-        (("--at", "60"), "expected times from 0.000 to 2.636 s"),
-        (("--at", "nan"), "expected times from"),
+        (("--at", "60"), "has frames from 0.000 to 2.636 s"),
+        (("--at", "nan"), "which has frames from"),
         (("-o", "missing/keys"), "does not exist"),
     ],
 )
@@ -110,7 +113,7 @@ def test_too_many_key_frames_of_a_stream_are_refused(tmp_path: Path) -> None:
     done = invoke("keyframes", intra, "-o", tmp_path / "keys", "--i-frames", "-q")
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
-    assert f"found 2001 key frames in the stream of {intra}, expected at most 2000" in line
+    assert f"{intra} has 2001 key frames, but --i-frames takes at most 2000" in line
     assert list_names(tmp_path) == ["intra.mp4"]
 
 
@@ -118,7 +121,7 @@ def test_a_light_field_has_no_key_frames(tmp_path: Path) -> None:
     views = scenes.write_folder(tmp_path / "views", 2, 2)
     done = invoke("keyframes", views, "-o", tmp_path / "keys")
     assert done.exit_code == 2
-    assert "found the light field" in done.stderr
+    assert "is a light field, whose views" in done.stderr
 
 
 @pytest.mark.parametrize(("option", "suffix"), [("tiff", ".tif"), ("exr", ".exr")])
@@ -149,7 +152,7 @@ def test_scenes_without_a_key_frame_are_reported(clip: Path, tmp_path: Path) -> 
     done = invoke("keyframes", three, "-o", tmp_path / "keys", "--count", 2, "-q")
     assert "2 key frames of 80 frames" in done.stdout
     assert "scenes with a key frame: 2 of 3;" in done.stdout
-    assert "frames of the other scenes will be up-sampled plainly" in done.stdout
+    assert "frames of the other scenes will be up-sampled without a reference" in done.stdout
     stored = read_key_frames(tmp_path / "keys")
     assert stored is not None
     assert [key.scene for key in stored.key_frames] == [0, 1]  # the longest
@@ -205,12 +208,12 @@ def test_force_replaces_key_frames_and_nothing_else(clip: Path, tmp_path: Path) 
     (keys / "thesis.odt").write_text("keep")
     done = invoke("keyframes", clip, "-o", keys, "--at", "1", "--force")
     assert done.exit_code == 2
-    assert "found thesis.odt in" in done.stderr
+    assert "it contains thesis.odt besides its key frames" in done.stderr
     (keys / "thesis.odt").unlink()
     (keys / SIDECAR).unlink()
     done = invoke("keyframes", clip, "-o", keys, "--at", "1", "--force")
     assert done.exit_code == 2
-    assert "found no keyframes.json in" in done.stderr
+    assert "(it has no keyframes.json)" in done.stderr
     assert list_names(keys) == ["key_000060_2.002s.png"]
     assert list_names(tmp_path) == ["keys"]
 
@@ -229,7 +232,7 @@ def test_force_keeps_what_the_command_did_not_write(name: str, clip: Path, tmp_p
     done = invoke("keyframes", frames, "-o", keys, "--count", 1, "--force", "-q")
     assert done.exit_code == 2
     assert len(done.stderr.splitlines()) == 1
-    assert f"found {name} in {keys}, which would be replaced" in done.stderr
+    assert f"{keys} is not replaced, because it contains {name} besides" in done.stderr
     assert list_names(keys) == sorted(["1.png", "2.png", SIDECAR, name])
     assert (keys / name).read_text() == "keep"
 
@@ -240,5 +243,5 @@ def test_an_input_is_never_replaced(clip: Path, tmp_path: Path) -> None:
     for output in (keys, tmp_path):
         done = invoke("keyframes", keys, "-o", output, "--count", 1, "--force")
         assert done.exit_code == 2
-        assert "an input is never replaced" in done.stderr or "would be replaced" in done.stderr
+        assert "which is never replaced" in done.stderr or "would be replaced" in done.stderr
     assert len(list_names(keys)) == 3

@@ -196,11 +196,11 @@ def test_a_run_that_outlived_its_server_is_interrupted(tmp_path: Path) -> None:
     [
         ("options", b"{", "no JSON object"),
         ("options", b"[" * 100_000, "no JSON object"),
-        ("options", b'{"crf": 18}', "the option 'crf'"),
+        ("options", b'{"crf": 18}', "'crf' is not one of the page's options"),
         ("key-frames", b'{"count": true}', "no recording"),
-        ("path/input", b'{"path": "clip.mp4"}', "one from the root"),
+        ("path/input", b'{"path": "clip.mp4"}', "clip.mp4 is not absolute"),
         ("path/other", b'{"path": "/tmp"}', "input or reference"),
-        ("files/input", b"", "choose files again"),
+        ("files/input", b"", "no file was uploaded"),
         ("start", b"", "no recording"),
     ],
 )

@@ -57,7 +57,7 @@ def test_a_removed_job_cannot_be_changed(tmp_path: Path) -> None:
     store = JobStore(tmp_path / "page")
     job = store.create()
     store.remove(job.id)
-    with pytest.raises(InputError, match="does not exist any more"):
+    with pytest.raises(InputError, match="no longer exists"):
         store.change(job.id, state="done")
     assert not store.change_if(job.id, lambda found: True, state="done")
     assert list((tmp_path / "page" / "jobs").iterdir()) == []

@@ -89,11 +89,23 @@ def test_prores_keeps_full_chroma_in_its_own_profile(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ({"crf": 99}, r"found --crf 99 for libx264, expected 0 \(best\) to 51; try 16"),
-        ({"crf": -1}, r"found --crf -1 for libx264, expected 0"),
-        ({"crf": 64, "codec": "av1"}, r"found --crf 64 for libsvtav1, expected 0 \(best\) to 63"),
-        ({"quality": "high", "codec": "ffv1"}, r"found --quality high for ffv1, .*lossless"),
-        ({"quality": "high", "codec": "mpeg4"}, r"--quality high for mpeg4, .*scale is unknown"),
+        (
+            {"crf": 99},
+            r"--crf 99 is out of range for libx264, which takes 0 \(best\) to 51; try 16",
+        ),
+        ({"crf": -1}, r"--crf -1 is out of range for libx264, which takes 0"),
+        (
+            {"crf": 64, "codec": "av1"},
+            r"--crf 64 is out of range for libsvtav1, which takes 0 \(best\) to 63",
+        ),
+        (
+            {"quality": "high", "codec": "ffv1"},
+            r"--quality high does not apply to ffv1, which is lossless",
+        ),
+        (
+            {"quality": "high", "codec": "mpeg4"},
+            r"--quality high does not apply to mpeg4, which has an unknown quality scale",
+        ),
         ({"quality": "small", "crf": 20}, r"found --crf 20 and --quality small, expected one"),
     ],
 )
