@@ -12,8 +12,12 @@ from pipeline.schema.clip import Recording, VideoClip
 from pipeline.schema.colour import Colour
 from pipeline.schema.encoding import Encoding
 
-# Pixel format of a recording -> the format in which its planes are encoded.
-_FORMATS = {"yuv420p": "yuv420p", "yuvj420p": "yuv420p", "yuv420p10le": "yuv420p10le"}
+# Pixel format of a recording -> the formats in which its planes can be encoded.
+_FORMATS = {
+    "yuv420p": ("yuv420p", "nv12"),
+    "yuvj420p": ("yuv420p", "nv12"),
+    "yuv420p10le": ("yuv420p10le",),
+}
 
 # OpenCV's bicubic kernel, which enlarges RGB frames, has the same coefficient. bitexact gives the
 # same bits on every processor.
@@ -38,7 +42,7 @@ def can_scale_planes(recording: Recording, encoding: Encoding, width: int, heigh
     return (
         isinstance(recording, VideoClip)
         and not recording.alpha
-        and _FORMATS.get(recording.pix_fmt) == encoding.pix_fmt
+        and encoding.pix_fmt in _FORMATS.get(recording.pix_fmt, ())
         and not any(side % 2 for side in (recording.width, recording.height, width, height))
     )
 

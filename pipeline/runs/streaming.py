@@ -28,6 +28,7 @@ from pipeline.media.write.raw import (
     find_rate,
 )
 from pipeline.paths import is_url
+from pipeline.planning.pinned import can_be_planes
 from pipeline.progress import Reporter
 from pipeline.recording import find_light_field
 from pipeline.runs.conductor import (
@@ -144,7 +145,8 @@ def _suit_stream(plan: Plan, form: StreamForm) -> Plan:
     """Return the plan with a pixel format for the stream; raises InputError if there is none."""
     pix_fmt = choose_stream_pix_fmt(plan.encoding.pix_fmt, form)
     encoding = plan.encoding.model_copy(update={"codec": "rawvideo", "pix_fmt": pix_fmt})
-    return plan.model_copy(update={"encoding": encoding, "planes": False})
+    suited = plan.model_copy(update={"encoding": encoding})
+    return suited.model_copy(update={"planes": plan.planes and can_be_planes(suited)})
 
 
 def _find_rate(plan: Plan) -> Fraction:

@@ -19,6 +19,7 @@ from pipeline.errors import InputError, StageError
 from pipeline.media.alpha import has_alpha, opaque_pix_fmt
 from pipeline.media.colour import FromRgb, output_colour
 from pipeline.media.container import MEDIA_ERRORS
+from pipeline.media.planes import PlaneFormat, make_frame
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import RecordingBase, VideoClip
 from pipeline.schema.colour import Colour
@@ -89,7 +90,10 @@ def find_rate(clip: RecordingBase, first: int, last: int, frames: int) -> Fracti
 
 
 class RawStreamWriter:
-    """Writes frames (uint8 or uint16 H x W x 3 RGB) one after another, without buffering any."""
+    """Writes frames (uint8 or uint16 H x W x 3 RGB) one after another, without buffering any.
+
+    Instead of RGB, frames may be planes in the stream's format, as `PlaneFormat.shape`.
+    """
 
     def __init__(
         self,
@@ -105,6 +109,8 @@ class RawStreamWriter:
         self._form = form
         self._size = size
         self._count = 0
+        self._colour = clip.colour
+        self._planes = PlaneFormat(size[1], size[0], pix_fmt)
         self._convert = FromRgb(clip.colour, pix_fmt)
         # FFmpeg's encoder only joins the rows of all planes
         context = av.CodecContext.create("rawvideo", "w")
@@ -119,9 +125,13 @@ class RawStreamWriter:
 
     def write(self, rgb: Pixels) -> None:
         """Write a frame (the first one after the header); raises StageError for a wrong shape."""
-        if rgb.shape != (*self._size, 3):
-            raise StageError(f"a frame has the shape {rgb.shape}, expected {(*self._size, 3)}")
-        frame = self._convert(rgb)
+        expected = self._planes.shape if rgb.ndim == 2 else (*self._size, 3)
+        if rgb.shape != expected:
+            raise StageError(f"a frame has the shape {rgb.shape}, expected {expected}")
+        if rgb.ndim == 2:
+            frame = make_frame(rgb, self._colour, self._planes.pix_fmt)
+        else:
+            frame = self._convert(rgb)
         frame.pts = self._count
         packets = self._encoder.encode(frame)
         if self._form == "y4m":
