@@ -257,9 +257,10 @@ class _Fold:
 def _choose_kernel(
     parts: Sequence[Moments], total: Moments, nothing: CaptureEstimate
 ) -> CaptureEstimate:
-    """Return `nothing` with the simplest kernel that explains the left-out parts well.
+    """Return a copy of `nothing` with the simplest kernel that explains the held-out parts well.
 
-    A more complex kernel must explain them better by LEAST_GAIN or LEAST_GAIN_OF_FREE. The bicubic
+    A parametric kernel must beat the simpler ones by LEAST_GAIN, and a free one by
+    LEAST_GAIN_OF_FREE. The bicubic
     kernel stays if no other is better, or if the fit shows that HR was sharpened.
     """
     scale = nothing.scale

@@ -96,7 +96,7 @@ class CameraSettings:
 
 
 def make_gaussian_kernel(along: float, across: float, angle: float) -> NDArray[np.float32]:
-    """Return a Gaussian kernel of odd size and sum 1.
+    """Return an odd-sized Gaussian kernel that sums to 1.
 
     `along` and `across` are its standard deviations in pixels, and `angle` is the direction of
     `along` in radians.

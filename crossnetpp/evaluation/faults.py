@@ -147,7 +147,7 @@ def make_recorded_fault_cases(
 def _choose_cases(
     frames: Sequence[Picture], recorded: Recorded, fault: str, sampling: Sampling
 ) -> list[Case]:
-    """Return evenly spread cases of a recording, of which the contact sheet shows the last."""
+    """Return evenly spaced cases of a recording; the contact sheet shows only the last."""
     every = make_recorded_cases(frames, recorded, Sampling())
     if fault == "two scenes":
         # Only in these cases does the nearest key frame show the other scene

@@ -1,4 +1,4 @@
-"""Validation on held-out pairs, which are drawn once, to select the best weights."""
+"""Validation on held-out pairs (drawn once), which selects the best weights."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Validation:
     ) -> None:
         """Draw `config.pairs` pairs from `sources`, and as many samples from `recordings`.
 
-        Both may be missing.
+        `sources` may be empty, or `recordings` None, but not both.
         """
         self._config = config
         weights = np.array([weight for weight, _ in sources])

@@ -70,7 +70,7 @@ class RecordingType(PathOrWord):
     """The path of a recording to read; a pipe is replaced by a temporary copy of its contents."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the path, or the path of the copy."""
+        """Return the path, or the path of a pipe's temporary copy."""
         path = super().convert(value, param, ctx)
         if ctx is None or ctx.resilient_parsing or describe_special(path) is None:
             return path

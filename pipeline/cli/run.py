@@ -216,7 +216,7 @@ def check_combination(
     streams: bool = False,
     command: str | None = None,
 ) -> None:
-    """Raise UsageError or InputError if options exclude each other, without opening any file.
+    """Raise UsageError or InputError if options are mutually exclusive, without opening any file.
 
     `read` lists the recordings that the run reads.
     """

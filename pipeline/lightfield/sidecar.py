@@ -176,7 +176,7 @@ def read_sidecar(path: Path) -> Sidecar | None:
             str(error).splitlines()[1] if isinstance(error, ValidationError) else error.strerror
         )
         raise InputError(
-            f"found a broken sidecar {file} ({(reason or '').strip()}), expected a file "
+            f"{file} is no readable sidecar ({(reason or '').strip()}), expected a file "
             "written by `pipeline convert` or `pipeline run`; correct or remove it"
         ) from error
 

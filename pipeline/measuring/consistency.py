@@ -123,9 +123,9 @@ def _measure_epi_psnr(
 
 
 def measure_flicker(pair: ViewPair) -> float | None:
-    """Return the largest change (0..255) of a channel's mean error between neighbouring views.
+    """Return the largest difference (0..255) in a channel's mean error between neighbouring views.
 
-    Only the first moment is measured. The result is None if no views are neighbours.
+    Only the first frame of each view is measured. The result is None if no views are neighbours.
     """
     grid, _ = pair.grids()
     places = [(view.row, view.col) for view in grid.views]

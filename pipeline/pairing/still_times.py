@@ -1,8 +1,8 @@
 """Find when the reference's pictures were taken, from their names and from the input's frames.
 
-If the times of pictures are uncertain, their names may contain frame numbers, times of day, or
-nothing of use. Each possible meaning places the pictures on the input's clock. Thumbnails decide
-which of these placements is right, because a picture resembles frames at its own time most.
+If pictures have no reliable times, their names are searched for frame numbers, times of day and
+other clues. Each interpretation places the pictures on the input's clock. Thumbnails decide which
+placement is right, because a picture most closely resembles the frames of its own time.
 """
 
 from __future__ import annotations

@@ -111,8 +111,8 @@ def check_quality(settings: EncoderSettings) -> None:
     """Raise InputError if the quality is set both by --crf and by --quality."""
     if settings.crf is not None and settings.quality is not None:
         raise InputError(
-            f"found both --crf {settings.crf:g} and --quality {settings.quality}, which exclude "
-            "each other; leave one out"
+            f"found both --crf {settings.crf:g} and --quality {settings.quality}, which are "
+            "mutually exclusive; leave one out"
         )
 
 

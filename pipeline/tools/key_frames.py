@@ -160,7 +160,7 @@ def _check_selection(selection: Selection) -> None:
     names = [name for name, is_given in given.items() if is_given]
     if len(names) > 1:
         raise InputError(
-            f"{' and '.join(names)} exclude each other; pass at most one of {', '.join(given)}"
+            f"{' and '.join(names)} are mutually exclusive; pass at most one of {', '.join(given)}"
         )
     if selection.every is not None and not 0 < selection.every < math.inf:
         raise InputError(

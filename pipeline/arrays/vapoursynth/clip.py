@@ -143,8 +143,8 @@ def _order_references(
     if isinstance(references, Mapping):
         if frames is not None:
             raise InputError(
-                "found frames and a dict of references, expected the numbers of frames as its "
-                "keys; leave out frames"
+                "found `frames` beside a dict of references, whose keys already are the frame "
+                "numbers; leave out `frames`"
             )
         _check_numbers(list(references), total)
         for number, picture in references.items():

@@ -150,9 +150,9 @@ def _refuse_truncated(stream: VideoStream, clip: VideoClip) -> None:
 
 
 def _may_differ_from_frames(clip: VideoClip, packets: _Times) -> bool:
-    """Return whether some packets may lack a frame of their own, or the times may go back.
+    """Return whether some packets may lack a frame of their own, or the times may go backwards.
 
-    If so, only decoding finds the times of the frames.
+    If so, the frame times can only be found by decoding.
     """
     pts = _column(packets.pts)
     if not packets.starts_at_key:

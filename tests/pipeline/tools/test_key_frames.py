@@ -70,9 +70,9 @@ def test_times_count_and_stream_key_frames(clip: Path, tmp_path: Path) -> None:
     [
         (
             ("--count", 3, "--every", 1),
-            "--count and --every exclude each other; pass at most one of",
+            "--count and --every are mutually exclusive; pass at most one of",
         ),
-        (("--at", "1", "--i-frames"), "--at and --i-frames exclude each other"),
+        (("--at", "1", "--i-frames"), "--at and --i-frames are mutually exclusive"),
         (("--every", "0"), "found --every 0; expected a finite number of seconds above 0"),
         (("--every", "nan"), "found --every nan; expected a finite number of seconds above 0"),
         (("--every", "inf"), "found --every inf; expected a finite number of seconds above 0"),
