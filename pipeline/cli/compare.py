@@ -1,4 +1,4 @@
-"""`pipeline compare`: show recordings side by side."""
+"""`pipeline compare`: show recordings side by side, with a wipe, or as a difference."""
 
 from __future__ import annotations
 

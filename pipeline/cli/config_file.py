@@ -172,8 +172,8 @@ def read_tables(path: Path) -> dict[str, dict[str, Any]]:
 def find_configurations(path: str | None) -> list[ConfigurationFile]:
     """Return the files to read; later files take precedence over earlier ones.
 
-    With `path`, it is the only one. Otherwise, these are the user's own file and ./pipeline.toml,
-    if they exist.
+    If `path` is given, only that file is read. Otherwise, the user's own file and ./pipeline.toml
+    are read, if they exist.
     """
     if path:
         return [ConfigurationFile(Path(path), is_chosen=True)]

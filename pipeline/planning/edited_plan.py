@@ -233,8 +233,9 @@ def mark_edited(
 ) -> ReferenceChoice:
     """Return the choice, marked "edited" if its references are not at the planned distances.
 
-    The distances are measured again. If editing the first reference made it the same as another
-    one, it is used once. A reference without times has no distances, so nothing is marked.
+    The distances are measured again. If the first reference was changed to one that is already in
+    `also`, the duplicate is dropped. If the reference recording has no times, there are no
+    distances, and the choice is not marked.
     """
     also = tuple(pts for pts in dict.fromkeys(choice.also) if pts != ref_pts)
     if not ref.has_times:

@@ -294,7 +294,10 @@ def _is_glob(name: str) -> bool:
 
 
 def _list_folder(name: str, common: Mapping[str, Any]) -> list[str] | None:
-    """Return the videos in a folder; None if the path or the settings denote a single recording."""
+    """Return the videos in a local folder.
+
+    The result is None if `name` is anything else, or a light field according to the settings.
+    """
     if any(common.get(field) is not None for field in GridSettings.model_fields):
         return None
     return list_videos(name, sandbox=common.get("sandbox") == "on")

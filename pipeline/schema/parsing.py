@@ -133,5 +133,5 @@ def check_settings(group: type[Group], values: dict[str, Any]) -> Group:
         name = "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")
         problem = first["msg"].removeprefix("Value error, ")
         raise InputError(
-            f"{first['input']!r} is not a valid value of --{name}: {problem}; see --help"
+            f"{first['input']!r} is not a valid value for --{name}: {problem}; see --help"
         ) from error

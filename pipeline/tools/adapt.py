@@ -66,8 +66,11 @@ def adapt_to_camera(
         request = AdaptRequest("seconds", seconds)
         decision = decide_adaptation(plan, request, lambda: None, progress)
         if decision.adaptation is None:
-            reason = decision.note or "the weights are not adapted: no frame has a reference"
-            raise InputError(f"{reason}; try a reference with more key frames of the input")
+            raise InputError(
+                decision.note
+                or "the weights are not adapted: no frame has a reference; try a "
+                "reference with more key frames of the input"
+            )
 
         result = train_weights(plan, decision.adaptation, progress)
         if not result.used:

@@ -1,7 +1,7 @@
 """Start, follow and stop jobs that run `pipeline run` on a Ray cluster.
 
-Only the code, templates and shipped weights of the three packages are uploaded, and no other files
-in or beside them. INPUT, REF and OUT must be URLs or paths on the cluster.
+Only the code, templates, self-test picture and shipped weights of `crossnetpp`, `deploy` and
+`pipeline` are uploaded. INPUT, REF and OUT must be URLs or paths on the cluster.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ def _hide_part(
     other: Tensor,
     chosen: NDArray[np.bool_],
 ) -> tuple[Tensor, Tensor]:
-    """Return the references with a square of `other` in front, and flows that are NaN behind it.
+    """Return the references with a square of `other` in front, and flows without what it hides.
 
     Only the references in `chosen` (N) change. Squares are a sixth to a half as wide as pictures.
     """

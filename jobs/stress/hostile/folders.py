@@ -186,7 +186,7 @@ def _attack_force(bench: Bench, writer: str) -> None:
 
 
 def _attack_beside(bench: Bench) -> None:
-    """Make the files that are written beside an output links to the victim's files."""
+    """Plant links to a victim's file under the names of the files beside an output."""
     bench.copy("lr.mkv", "hr.mkv", "views")
     for name in ("out.plan.json", "out.html", "out.lightfield.json", "out.json"):
         bench.link(name, bench.victim / "plan.json")

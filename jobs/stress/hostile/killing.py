@@ -1,4 +1,4 @@
-"""Run `pipeline` so that it sends itself a signal just before a given step, the worst moment for a run.
+"""Run `pipeline` so that it sends itself a signal just before a given step.
 
     python -m jobs.stress.hostile.killing SIGNAL AUDIT_EVENT END_OF_PATH ARGUMENT...
 

@@ -170,7 +170,8 @@ def _order_references(
     if len(sizes) > 1:
         listed = " and ".join(f"{width}x{height}" for width, height in sizes[:2])
         raise InputError(
-            f"found references of {listed}, expected one size; resize them with core.resize"
+            f"found references of different sizes ({listed}), expected one size; resize them with "
+            "core.resize"
         )
     deep = any(map(is_deep, pictures))
     return numbers, vs.core.std.Splice([convert_to_rgb(each, deep=deep) for each in pictures])

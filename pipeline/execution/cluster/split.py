@@ -35,7 +35,7 @@ class DecodeActor:
         self._stage = DecodeStage(fetch_recordings(plan), borrow=borrow)
 
     def ready(self) -> None:
-        """Return as soon as the actor is placed."""
+        """Do nothing; an answer means that the actor has started."""
 
     def batches(self, task: SegmentTask) -> Generator[Batch | PipelineError]:
         """Yield the batches of a segment. If one fails, yield the error and stop."""
@@ -54,7 +54,7 @@ class EncodeActor:
         self._failed: PipelineError | None = None
 
     def ready(self) -> None:
-        """Return as soon as the actor is placed."""
+        """Do nothing; an answer means that the actor has started."""
 
     def write(self, frame: Pixels, pts: int, segment: int) -> PipelineError | None:
         """Encode one frame; after an error, skip the segment's other frames and return it."""

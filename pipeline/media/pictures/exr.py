@@ -189,8 +189,8 @@ def _decode(file: Path) -> NDArray[Any]:
     form = _FORMATS.get(frames[0].format.name) if frames else None
     if form is None:
         raise MediaError(
-            f"{file} is not an OpenEXR picture of half or float RGB or grey; save it as such, or "
-            "as TIFF"
+            f"{file} does not hold RGB or grey as half or float values; save it as OpenEXR with "
+            "such values, or as TIFF"
         )
 
     kind, planes = form

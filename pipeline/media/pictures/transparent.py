@@ -49,7 +49,8 @@ def load_alpha(file: str, rgb: Pixels) -> Plane:
     alpha = _deep_alpha(file) if deep else load_with_pillow(file, "RGBA")[..., 3]
     if alpha is None or alpha.shape != rgb.shape[:2] or alpha.dtype != rgb.dtype:
         raise StageError(
-            f"{file} has transparency that cannot be read; expected 8 or 16 bits per channel; save it as PNG"
+            f"{file} has transparency that cannot be read; expected 8 or 16 bits per channel; save "
+            "it as PNG"
         )
     return make_contiguous(alpha)
 

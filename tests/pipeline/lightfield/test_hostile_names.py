@@ -48,7 +48,7 @@ def test_a_hostile_template_in_a_sidecar_is_refused(
 ) -> None:
     change_sidecar(mosaic, template=template)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(InputError, match="found a broken sidecar"):
+    with pytest.raises(InputError, match="is no readable sidecar"):
         convert_light_field(str(mosaic), tmp_path / "out", "folder")
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -66,7 +66,7 @@ def test_a_hostile_template_in_a_sidecar_is_refused(
 )
 def test_impossible_sidecars_are_refused(fields: dict[str, object], mosaic: Path) -> None:
     change_sidecar(mosaic, **fields)
-    with pytest.raises(InputError, match="found a broken sidecar"):
+    with pytest.raises(InputError, match="is no readable sidecar"):
         open_light_field(mosaic)
 
 
