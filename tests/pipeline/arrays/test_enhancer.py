@@ -275,11 +275,11 @@ def test_mistakes_of_arguments_are_reported_before_a_frame_is_read(quick: Enhanc
     ("options", "line"),
     [
         ({"engine": "warp9"}, "unknown engine 'warp9', expected one of auto"),
-        ({"scale": 9}, "9 is not a valid value of --scale"),
-        ({"size": "large"}, "'large' is not a valid value of --size"),
-        ({"batch": 0}, "0 is not a valid value of --batch"),
-        ({"ref_count": 9}, "9 is not a valid value of --ref-count"),
-        ({"max_ref_distance": -1}, "-1 is not a valid value of --max-ref-distance"),
+        ({"scale": 9}, "9 is not a valid value for --scale"),
+        ({"size": "large"}, "'large' is not a valid value for --size"),
+        ({"batch": 0}, "0 is not a valid value for --batch"),
+        ({"ref_count": 9}, "9 is not a valid value for --ref-count"),
+        ({"max_ref_distance": -1}, "-1 is not a valid value for --max-ref-distance"),
         ({"capture": "auto"}, "pipeline plan"),
     ],
 )

@@ -105,19 +105,19 @@ def test_a_pair_of_flags_has_three_values(arguments: list[str], value: bool | No
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"ref_offset": "soon"}, "'soon' is not a valid value of --ref-offset: "),
+        ({"ref_offset": "soon"}, "'soon' is not a valid value for --ref-offset: "),
         (
             {"ref_view": "top"},
-            "'top' is not a valid value of --ref-view: expected two whole numbers",
+            "'top' is not a valid value for --ref-view: expected two whole numbers",
         ),
         (
             {"grid": "8"},
-            "'8' is not a valid value of --grid: expected two whole numbers such as 8x8",
+            "'8' is not a valid value for --grid: expected two whole numbers such as 8x8",
         ),
-        ({"start": "later"}, "'later' is not a valid value of --start: "),
-        ({"end": "nan"}, "is not a valid value of --end: "),
-        ({"ref_position": "1"}, "is not a valid value of --ref-position: "),
-        ({"workers": 0}, "0 is not a valid value of --workers: "),
+        ({"start": "later"}, "'later' is not a valid value for --start: "),
+        ({"end": "nan"}, "is not a valid value for --end: "),
+        ({"ref_position": "1"}, "is not a valid value for --ref-position: "),
+        ({"workers": 0}, "0 is not a valid value for --workers: "),
     ],
 )
 def test_a_value_that_cannot_be_parsed_is_named(values: dict[str, object], message: str) -> None:

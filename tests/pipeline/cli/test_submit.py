@@ -175,7 +175,7 @@ def test_wrong_arguments_are_refused_before_submission() -> None:
 
     with pytest.raises(click.UsageError, match="No such option"):
         check_arguments(("a.mp4", "--nonsense"))
-    with pytest.raises(InputError, match="'9' is not a valid value of --scale"):
+    with pytest.raises(InputError, match="'9' is not a valid value for --scale"):
         check_arguments(("a.mp4", "--scale", "9"))
     with pytest.raises(InputError, match="found no INPUT"):
         check_arguments(("--scale", "2"))
