@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from deploy.names import ENGINES
 from deploy.speed import Speed
@@ -13,6 +14,7 @@ from pipeline.pairing.rules import Paired
 from pipeline.pairing.views import plan_view_references
 from pipeline.paths import check_paths
 from pipeline.planning.capture import choose_capture
+from pipeline.planning.chroma import correct_chroma
 from pipeline.planning.film_rate import set_film_rate
 from pipeline.planning.output_size import choose_size
 from pipeline.planning.segments import cut_segments, cut_views, limit_frames, shorten
@@ -65,9 +67,13 @@ def make_plan(
     if settings.trust_reference:
         with progress.step("comparing the key frames with the input"):
             paired = trust_key_frames(sources.lr, paired, size.scale, grid)
-    capture = choose_capture(
-        settings.capture, sources.lr, paired, size.scale, grid, settings.engine, progress
-    )
+    rest = paired, size.scale, grid, settings.engine, progress
+    capture = choose_capture(settings.capture, sources.lr, *rest)
+    measured = capture.capture if settings.capture == "auto" else None
+    corrected, chroma_note = correct_chroma(sources.lr, measured)
+    if chroma_note:
+        sources = replace(sources, lr=corrected)
+        capture = choose_capture(settings.capture, sources.lr, *rest)  # with the right chroma
     model, model_note = settings.model, ""
     if settings.engine != "bicubic" and "model" not in settings.model_fields_set:
         model, model_note = choose_model(settings.model, capture.fits_db)
@@ -102,7 +108,7 @@ def make_plan(
             *target.size.list_notes(sources.lr, settings.engine),
             *target.notes,
             *paired.notes,
-            *filter(None, (capture.note, model_note)),
+            *filter(None, (capture.note, chroma_note, model_note)),
         ),
     )
 

@@ -147,8 +147,13 @@ def _reopen(recording: Recording, path: str | None, sandbox: str) -> Recording:
 
         kept = {stream.index for stream in recording.other_streams}
         others = tuple(stream for stream in again.other_streams if stream.index in kept)
+        colour = again.colour.model_copy(update={"chroma": recording.colour.chroma})
         return again.model_copy(
-            update={"deinterlace": recording.deinterlace, "other_streams": others}
+            update={
+                "deinterlace": recording.deinterlace,
+                "other_streams": others,
+                "colour": colour,
+            }
         )
 
     if path is not None and Path(path).absolute() != Path(recording.path):

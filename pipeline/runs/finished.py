@@ -20,7 +20,7 @@ from pipeline.errors import InputError, PipelineError
 from pipeline.paths import is_url, join_url
 from pipeline.planning.capture import NAMES, read_capture
 from pipeline.planning.edited_plan import load_plan
-from pipeline.planning.pinned import pin_plan
+from pipeline.planning.pinned import can_be_planes, pin_plan
 from pipeline.planning.sources import reopen_sources
 from pipeline.planning.weights import choose_model
 from pipeline.remote import transfer
@@ -135,7 +135,8 @@ def _find_model(stored: Plan, settings: RunSettings) -> str | None:
 
 def _match_edited_plan(stored: Plan, planned: Plan, adapt: AdaptRequest) -> Plan | None:
     """Return an edited plan as it would run now, or None if the stored plan differs from it."""
-    planned = planned.model_copy(update={"threads": stored.threads})
+    planes = stored.planes and can_be_planes(planned)
+    planned = planned.model_copy(update={"threads": stored.threads, "planes": planes})
     if is_same_adaptation(stored.adaptation, planned, adapt):
         planned = planned.model_copy(update={"adaptation": stored.adaptation})
     pinned = pin_plan(planned)

@@ -39,7 +39,7 @@ def test_it_describes_this_machine() -> None:
     assert (found["GPU"]["status"] == "ok") == torch.cuda.is_available()
     assert found["TensorRT for RTX"]["found"] == f"tensorrt_rtx_bindings {rtx.__version__}"
     assert "with VMAF" in found["ffmpeg program"]["found"]
-    for name in found["encoders"]["found"].split(" open")[0].split(", "):
+    for name in found["encoders"]["found"].split(" work")[0].split(", "):
         av.CodecContext.create(name, "w")
     assert all(check["advice"] for check in answer["checks"] if check["status"] != "ok")
 
@@ -151,7 +151,7 @@ def Builder(logger): pass
     found = check_with_broken({"tensorrt": code}, tmp_path)
     assert found["TensorRT"]["status"] == "warn"
     assert found["TensorRT"]["found"].startswith("found tensorrt 8.6.1, expected TensorRT 10")
-    assert found["TensorRT"]["advice"] == "install a newer one, or try --engine torch"
+    assert found["TensorRT"]["advice"] == "install a newer version, or try --engine torch"
 
 
 def test_tensorrt_is_not_loaded_from_the_working_directory(

@@ -41,5 +41,5 @@ def test_a_missing_refusal_and_another_one_are_faults(
     broken = tmp_path / "edts.mp4"
     broken.write_bytes(b"no video at all")
     assert check_file(broken).outcome == "FAULT"
-    with pytest.raises(SystemExit, match="found no odd file"):
+    with pytest.raises(SystemExit, match="contains none of the files"):
         list(check_folder(tmp_path / ".."))

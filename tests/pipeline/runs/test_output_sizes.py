@@ -190,7 +190,7 @@ def test_a_plan_states_the_size_and_can_be_edited(folder: Path, tmp_path: Path) 
     for option in ({"size": "300x180"}, {"scale": "3.75"}, {"scale": "auto"}, {"size": "180p"}):
         assert load_plan(saved, RunSettings.model_validate(given | option | {"force": True}))
     for option in ({"size": "144p"}, {"scale": "4"}, {"size": "reference"}):
-        with pytest.raises(InputError, match=r"which has 300x180 \(x3.75\), expected the same"):
+        with pytest.raises(InputError, match=r"has a size of 300x180 \(x3.75\)"):
             load_plan(saved, RunSettings.model_validate(given | option | {"force": True}))
 
     for width, height, scale in ((240, 160, 4), (240, 144, 8), (160, 96, 4), (648, 392, 8)):

@@ -191,7 +191,9 @@ def test_mistakes_are_one_line(vs: Any, lr: Any, hr: Any) -> None:
     narrow = one.std.Crop(right=64)
     check_line(vs, "128x128 for frames of 48x32, expected the same proportions", lr, {0: narrow})
     check_line(vs, "smaller than the input", lr, {0: one.resize.Bicubic(36, 24)})
-    check_line(vs, "found references of different sizes (128x128 and 192x128)", lr, {0: one, 1: narrow})
+    check_line(
+        vs, "found references of different sizes (128x128 and 192x128)", lr, {0: one, 1: narrow}
+    )
     varying = vs.core.std.Splice([lr, hr], mismatch=True)
     check_line(vs, "found the clip with a varying format or size", varying, {0: one})
     check_line(vs, "12x8", lr.resize.Bicubic(12, 8), {0: one})

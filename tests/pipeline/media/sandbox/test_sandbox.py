@@ -160,11 +160,10 @@ def test_a_child_runs_nothing_but_what_reads_recordings() -> None:
 
 
 def test_a_picture_of_another_size_than_probed_is_refused(guarded: Clip) -> None:
-    wrong = guarded.model_copy(update={"width": guarded.width + 16})
     reader = parent.ChildReader(guarded)
     reader._child.ask(0)
     with pytest.raises(MediaError, match="send invalid answers"):
-        reader._child.answer(wrong)
+        reader._child.answer((guarded.height, guarded.width + 16, 3))
     reader.close()
 
 
