@@ -229,7 +229,8 @@ def join_url(url: str, name: str) -> str:
 
 def url_name(url: str) -> str:
     """Return the last part of a URL's path, or its host, as a valid file name on this system."""
-    name = PurePosixPath(urlsplit(url).path).name or urlsplit(url).netloc
+    path = urlsplit(url).path.partition(";")[0]  # parameters may contain a signature
+    name = PurePosixPath(path).name or urlsplit(url).netloc
     return _NOT_ON_WINDOWS.sub("_", name) if sys.platform == "win32" else name
 
 

@@ -20,7 +20,7 @@ from pipeline.remote import transfer
 from pipeline.schema.clip import FrameIndex, LightField
 from pipeline.schema.frame_size import match_pixel_aspect
 from pipeline.schema.plan import Plan, RunRecord
-from pipeline.schema.plan_file import dump_plan, plan_lines
+from pipeline.schema.plan_file import check_is_plan, dump_plan, plan_lines
 
 _LISTED_DIFFERENCES = 3  # an error message lists at most this many, and counts the rest
 
@@ -129,6 +129,7 @@ def finish(
         ledger.announce_output(finished)
         with interrupts.defer():
             check_free(finished, output, force=force)
+            check_is_plan(plan_path(output), "-o")  # a file may have appeared during the run
             staged_plan.replace(plan_path(output))
             if isinstance(plan.input, LightField):
                 publish_sidecar(finished, output)

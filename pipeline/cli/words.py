@@ -15,6 +15,7 @@ import click
 from crossnetpp.printable import make_printable, make_printable_json
 from pipeline.errors import count_items
 from pipeline.paths import redact_text
+from pipeline.runs.stdout import print_out
 
 if TYPE_CHECKING:
     from deploy.speed import Speed
@@ -33,7 +34,7 @@ def print_text(
     start = click.style(make_printable(redact_text(label)), fg=colour) if label else ""
     line = start + make_printable(redact_text(str(text))) + end
     if not err:
-        click.echo(line, nl=False)
+        print_out(line)
         return
 
     with suppress(OSError):
@@ -42,12 +43,12 @@ def print_text(
 
 def print_address(text: str) -> None:
     """Print the address of the page with its token, which `print_text` would remove."""
-    click.echo(make_printable(text))
+    print_out(make_printable(text) + "\n")
 
 
 def print_json(text: str, *, end: str = "\n") -> None:
     """Print JSON text with control characters escaped, which leaves its value unchanged."""
-    click.echo(make_printable_json(text) + end, nl=False)
+    print_out(make_printable_json(text) + end)
 
 
 def describe_result(result: RunResult) -> str:

@@ -72,6 +72,7 @@ def make_entries(
     becomes an entry to skip. Raises InputError if the manifest cannot be read, if there is no
     input, or if the common output is not suitable for several inputs.
     """
+    _check_expanded_pattern(inputs, common.get("ref_stream"))
     named = list(_expand(inputs, common))
     rows: list[dict[str, Any]] = [{"input": name} for name in named]
     if manifest is not None:
@@ -291,6 +292,25 @@ def _is_glob(name: str) -> bool:
         return False  # the question mark of a signed URL begins its query
     wild = any(character in name for character in "*?[") and not Path(name).exists()
     return wild and Path(name).suffix.lower() not in SUFFIXES
+
+
+def _check_expanded_pattern(inputs: tuple[str, ...], ref: Any) -> None:
+    """Raise InputError if a shell seems to have expanded the pattern of the references.
+
+    In `pipeline run VIDEO --ref-stream stills/*.jpg`, all pictures but the first become inputs.
+    """
+    if not isinstance(ref, str) or Path(ref).suffix.lower() not in SUFFIXES:
+        return
+    like = [each for each in inputs if Path(each).suffix == Path(ref).suffix]
+    beside = [each for each in like if Path(each).parent == Path(ref).parent]
+    if not beside or len(like) == len(inputs):
+        return
+    pattern = Path(ref).parent / f"*{Path(ref).suffix}"
+    raise InputError(
+        f"found {beside[0]} and other pictures from the folder of the reference {ref} as inputs "
+        "beside a recording, perhaps because the shell expanded a pattern; to use all of them as "
+        f"references, quote it: --ref-stream '{pattern}'"
+    )
 
 
 def _list_folder(name: str, common: Mapping[str, Any]) -> list[str] | None:

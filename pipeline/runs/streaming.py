@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
 import sys
 import tempfile
 from collections import Counter
@@ -40,6 +38,7 @@ from pipeline.runs.conductor import (
 )
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import RunResult
+from pipeline.runs.stdout import write_all
 from pipeline.schema.frame_size import match_pixel_aspect
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
@@ -195,7 +194,7 @@ def _start_worker(
     assert engine is not None
     header = plan_header(plan)
     writer = RawStreamWriter(
-        lambda data: _write_all(stdout.fileno(), data),
+        lambda data: _write_frame(stdout.fileno(), data),
         form,
         match_pixel_aspect(plan.input, plan.width, plan.height),
         plan.encoding.pix_fmt,
@@ -221,20 +220,16 @@ def _execute(
     return ExecutionReport("inline", opened.engine.info, worker.clock.seconds())
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    """Write to a pipe without a buffer, whose lock a blocked thread would hold at Python's exit."""
-    rest = memoryview(data)
-    while rest:
-        try:
-            rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:  # the reader has made both ends of the pipe non-blocking
-            select.select((), (descriptor,), ())
-        except BrokenPipeError:
-            # keep the interpreter from flushing the broken pipe when it exits
-            sys.stdout = None
-            raise StageError(_ENDED) from None
-        except OSError as error:
-            raise StageError(
-                f"cannot write to stdout ({error.strerror}); check the program or file that "
-                "receives it, or try -o FILE"
-            ) from error
+def _write_frame(descriptor: int, data: bytes) -> None:
+    """Write without a buffer, whose lock a blocked thread would hold at Python's exit."""
+    try:
+        write_all(descriptor, data)
+    except BrokenPipeError:
+        # keep the interpreter from flushing the broken pipe when it exits
+        sys.stdout = None
+        raise StageError(_ENDED) from None
+    except OSError as error:
+        raise StageError(
+            f"cannot write to stdout ({error.strerror}); check the program or file that receives "
+            "it, or try -o FILE"
+        ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import BinaryIO
 from pipeline.errors import InputError, Interrupted, StageError
 from pipeline.media.pictures.stills import SUFFIXES, is_pattern
 from pipeline.runs.result import RunResult
+from pipeline.runs.stdout import copy_to_descriptor
 
 STDOUT = "-"
 
@@ -47,9 +47,9 @@ def run_to_stdout(stdout: BinaryIO, lr: str, run: Callable[[str], RunResult]) ->
                 "same command again to start over, or use -o FILE, which can be resumed"
             ) from error
         try:
-            with out.open("rb") as made:
-                shutil.copyfileobj(made, stdout)
             stdout.flush()
+            with out.open("rb") as made:
+                copy_to_descriptor(made, stdout.fileno())
         except BrokenPipeError:
             # keep the interpreter from flushing the broken pipe when it exits
             sys.stdout = None
@@ -57,4 +57,9 @@ def run_to_stdout(stdout: BinaryIO, lr: str, run: Callable[[str], RunResult]) ->
                 "publish: the program reading stdout exited before it had read everything; check "
                 "that program, or try -o FILE"
             ) from None
+        except OSError as error:
+            raise StageError(
+                f"publish: cannot write to stdout ({error.strerror}); check the program or file "
+                "that receives it, or try -o FILE"
+            ) from error
     return result.model_copy(update={"output": STDOUT, "reference_map": ""})

@@ -60,8 +60,8 @@ class Capture(Model):
     width: Number = 1.0
     """Width of the kernel in LR pixels, 1 for plain averaging; for information only."""
     chroma_shift: Pair | None = None
-    """Offset (x, y) of chroma samples from luma in LR pixels. A plan with a large offset reads the input
-    at another chroma location, and measures again."""
+    """Offset (x, y) of chroma samples from luma in LR pixels. If it is large, the input is read at
+    another chroma location, and measured again."""
     fits_db: Number | None = None
     """PSNR in dB of reduced HR luma against LR luma, on parts held out from the measurement."""
     bicubic_db: Number | None = None

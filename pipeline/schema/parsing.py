@@ -30,19 +30,24 @@ def parse_seconds(text: str) -> float:
     return seconds
 
 
+_MOST = 1_000_000  # greatest value of a variable; greater ones overflow timers and limits
+
+
 def read_number_variable(name: str, default: float, unit: str) -> float:
     """Return the number in an environment variable, or `default` if it is unset or empty.
 
-    Raises InputError unless the number is finite and above 0; the message names its `unit`.
+    Raises InputError unless the number is above 0 and at most a million; the message names its
+    `unit`.
     """
     text = os.environ.get(name) or f"{default:g}"
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
+    if not 0 < value <= _MOST:
         raise InputError(
-            f"found {name}={text}; expected a finite number of {unit} above 0, such as {default:g}"
+            f"found {name}={text}; expected a number of {unit} above 0 and at most {_MOST:,.0f}, "
+            f"such as {default:g}"
         )
     return value
 

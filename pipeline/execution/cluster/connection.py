@@ -71,16 +71,21 @@ def cluster(
         TemporaryDirectory(prefix="pipeline-") as empty,
         announce_sudden_death(),
     ):
+        session, failed = None, True
         try:
             session = _connect(address, workers, _runtime_env(empty), log=log)
             # ray.init replaces our SIGTERM handler with its own
             interrupts.install()
             yield
+            failed = False
+        except KeyboardInterrupt:
+            failed = False
+            raise
         finally:
             ray.shutdown()
-        if session is not None:
-            # Ray keeps the logs of every cluster; delete them unless the run failed
-            shutil.rmtree(session, ignore_errors=True)
+            if session is not None and not failed:
+                # Ray keeps the logs of every cluster; delete them unless the run failed
+                shutil.rmtree(session, ignore_errors=True)
 
 
 class _Log(io.TextIOBase):

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+import cv2
+import numpy as np
 import pytest
 
 from pipeline.errors import InputError, Interrupted
@@ -20,6 +22,7 @@ from pipeline.runs.parts import RunParts
 from pipeline.runs.result import RunResult
 from pipeline.schema.settings import RunSettings
 from tests.support.commands import invoke
+from tests.support.recordings import write_pair
 
 PAIR_FRAMES = 8
 CHOSEN = ["--engine", "bicubic", "--runner", "inline", "--preset", "ultrafast", "-q"]
@@ -301,3 +304,22 @@ def test_an_unexpected_error_of_an_input_does_not_stop_the_others(folder: Path) 
     result, _ = run_all(entries, SilentReporter(), "list", run_one=fail)
     assert [item.status for item in result.items] == ["failed", "failed"]
     assert "KeyError" in (result.items[0].error or "")
+
+
+def test_a_pattern_of_references_that_the_shell_expanded_is_refused(tmp_path: Path) -> None:
+    """All pictures but the first would be inputs of a batch, and the first the only reference."""
+    lr, _ = write_pair(tmp_path, frames=3)
+    stills = [tmp_path / "stills" / f"IMG_{number}.jpg" for number in (1, 2, 3)]
+    stills[0].parent.mkdir()
+    for still in stills:
+        cv2.imwrite(str(still), np.zeros((96, 128, 3), np.uint8))
+    for command in ("run", "plan"):
+        done = invoke(command, lr, "--ref-stream", *stills, "--engine", "bicubic")
+        assert done.exit_code == 2
+        assert done.stderr.count("\n") == 1
+        assert f"quote it: --ref-stream '{tmp_path}/stills/*.jpg'" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hr.mkv", "lr.mkv", "stills"]
+
+    # pictures alone may share a folder with their reference
+    entries = make_entries(tuple(map(str, stills[1:])), None, {"ref_stream": str(stills[0])})
+    assert len(entries) == 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -227,3 +229,39 @@ def test_a_recorded_command_is_read_back() -> None:
     assert read_command(format_command(settings)) == {
         "crf": "18.0", "force": "True", "consistent": "False", "start": "1.0",
     }  # fmt: skip
+
+
+APPEARS = """
+import sys
+from pathlib import Path
+from pipeline.cli.main import main
+
+def write_file(event, arguments):
+    if event == "os.rename" and str(arguments[1]).endswith("00000.json"):
+        Path(sys.argv[-1]).with_suffix(".plan.json").write_text("precious notes")
+
+sys.addaudithook(write_file)
+main()
+"""
+
+
+def test_a_file_that_appears_as_the_plan_is_not_overwritten(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.mkv"
+    words = ["--engine", "bicubic", "--runner", "inline", "-q", "-o", str(out)]
+    command = [sys.executable, "-c", APPEARS, "run", str(pair[0]), "--ref-stream", str(pair[1])]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "is not a plan" in done.stderr
+    assert (tmp_path / "out.plan.json").read_text() == "precious notes"
+    assert not out.exists()
+
+    # the segments are kept
+    (tmp_path / "out.plan.json").unlink()
+    again = subprocess.run(
+        [sys.executable, "-m", "pipeline", *command[3:], *words, "--json"],
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(again.stdout)["resumed_segments"] == 1
