@@ -191,6 +191,13 @@ def format_seconds(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def format_bytes(count: float) -> str:
+    """Return a number of bytes in MB or GB, such as 1.5 MB, 320 MB or 76.6 GB."""
+    if count >= 999.5e6:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 9.95e6 else f"{count / 1e6:.1f} MB"
+
+
 class Pace:
     """The frames (or items of a step) per second, and the time left.
 

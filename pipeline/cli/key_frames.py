@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Format of the pictures.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing folder of key frames.")
+@click.option("--force", is_flag=True, help="Replace an existing folder of unedited key frames.")
 @QUIET_OPTION
 @JSON_OPTION
 def keyframes(

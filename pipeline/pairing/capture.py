@@ -19,7 +19,7 @@ from pipeline.pairing.fit import Affine, find_seen_part, fit_to_grid, prepare_re
 from pipeline.pairing.rules import find_half_interval, spread_evenly
 from pipeline.pixels import Pixels, as_pixels, match_depth, to_8_bit
 from pipeline.schema.capture import Capture, ColourChange
-from pipeline.schema.clip import LightField, Recording
+from pipeline.schema.clip import LightField, Recording, Stills
 from pipeline.schema.plan import Plan, ReferencePlan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 
@@ -59,11 +59,7 @@ def measure_capture(
     common = list_common_instants(lr, reference, choices)
     chosen = [common[number] for number in spread_evenly(len(common), most)]
     if not chosen:
-        return MeasuredCapture(
-            None,
-            "capture: no reference shows the same instant as a frame, so nothing is measured and "
-            "the bicubic kernel is assumed",
-        )
+        return MeasuredCapture(None, f"capture: {_explain_absence(lr, reference)}")
 
     numbers = [(c.pts, c.ref_pts) for c in chosen if c.ref_pts is not None]
     pictures = read_pairs(lr, ref, numbers)
@@ -82,6 +78,31 @@ def measure_capture(
     if found.taps is None and found.colour is None:
         return MeasuredCapture(None, note, found.fits_db)
     return MeasuredCapture(_store_estimate(found, used), note, found.fits_db)
+
+
+def _explain_absence(lr: Recording, reference: ReferencePlan) -> str:
+    """Return why nothing is measured if no reference is known to show the instant of a frame."""
+    ref = reference.clip
+    if isinstance(ref, Stills) and not isinstance(lr, LightField):
+        if len(ref.files) == 1:
+            return (
+                "not measured, because a single picture is not assigned to any instant; the "
+                "bicubic kernel is assumed"
+            )
+        if reference.select == "content" and not ref.has_times:
+            advice = (
+                "; if you know them, put them into the names, such as IMG_0001_3.5s.jpg"
+                if lr.has_times
+                else ""
+            )
+            return (
+                "not measured, and the bicubic kernel is assumed, because it is not known which "
+                f"instants the pictures show{advice}"
+            )
+    return (
+        "no reference shows the same instant as a frame, so nothing is measured and the bicubic "
+        "kernel is assumed"
+    )
 
 
 def list_common_instants(

@@ -15,6 +15,7 @@ from pipeline.media.pictures.numbered import picture_name
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.paths import check_not_read
 from pipeline.planning.pictures import check_folder
+from pipeline.progress import format_bytes
 from pipeline.recording import open_recording
 from pipeline.schema.clip import LightField, Recording, Stills, VideoClip
 from pipeline.schema.plan_file import check_is_plan
@@ -140,8 +141,8 @@ def check_room(output: Path, lr: Recording, pixels: int) -> None:
     free = shutil.disk_usage(output.parent).free
     if free < needed:
         raise InputError(
-            f"found {free / 1e6:.1f} MB free in {output.parent}, expected at least "
-            f"{needed / 1e6:.1f} MB; free some space, or try another -o"
+            f"found {format_bytes(free)} free in {output.parent}, expected at least "
+            f"{format_bytes(needed)}; free some space, or try another -o"
         )
 
 

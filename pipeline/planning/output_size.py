@@ -9,7 +9,7 @@ from fractions import Fraction
 from pipeline.errors import InputError, PairingError
 from pipeline.media.write.encoder import find_chroma_step
 from pipeline.pairing.geometry import count_quarter_turns, swap_size
-from pipeline.schema.clip import LightField, Recording
+from pipeline.schema.clip import LightField, Recording, Stills
 from pipeline.schema.frame_size import (
     SCALES,
     find_network_scale,
@@ -136,6 +136,16 @@ def _choose_scale(lr: Recording, ref: Recording, ratio: float) -> int:
 
     Raises PairingError if the reference is hardly larger than the input.
     """
+    if swap_size(ref, count_quarter_turns(lr, ref)) == (lr.height, lr.width):
+        if isinstance(ref, Stills) and len(ref.files) > 1:
+            raise PairingError(
+                "these key frames have not been enlarged yet (they have the input's size "
+                f"{lr.width}x{lr.height}); enlarge all by the same factor, 2 to 8"
+            )
+        raise PairingError(
+            f"the reference has the input's size {lr.width}x{lr.height}; enlarge it, or choose "
+            "another, 2, 4 or 8 times as large"
+        )
     if ratio < LEAST_RATIO:
         raise PairingError(
             f"found a reference of {ref.width}x{ref.height} for an input of "

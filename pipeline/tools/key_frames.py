@@ -16,7 +16,13 @@ from typing import Literal
 from pipeline.errors import InputError, already_there, count_items, no_folder
 from pipeline.ledger.durable import fsync_tree, is_empty_folder, publish_output, staging_folder
 from pipeline.media.pictures.exr import SUFFIX as EXR
-from pipeline.media.pictures.key_frames import SIDECAR, KeyFrame, KeyFrames, read_key_frames
+from pipeline.media.pictures.key_frames import (
+    SIDECAR,
+    KeyFrame,
+    KeyFrames,
+    find_edited,
+    read_key_frames,
+)
 from pipeline.media.pictures.stills import save_picture
 from pipeline.media.read.detect_interlacing import choose_deinterlacing
 from pipeline.pairing.choose_key_frames import (
@@ -29,7 +35,7 @@ from pipeline.pairing.choose_key_frames import (
 )
 from pipeline.pairing.cuts import survey_frames
 from pipeline.pairing.geometry import turn_picture
-from pipeline.paths import check_not_read
+from pipeline.paths import check_not_read, sha256
 from pipeline.progress import SILENT, Count, Reporter
 from pipeline.recording import check_recording, open_frames, open_recording, read, scan
 from pipeline.schema.clip import Clip, LightField, Stills
@@ -64,6 +70,8 @@ class WrittenKeyFrame(Model):
     pts: int
     seconds: float
     scene: int | None
+    sha256: str
+    """Digest of the file."""
 
 
 class KeyFramesResult(Model):
@@ -103,8 +111,9 @@ def write_key_frames(
     """Write the selected frames of `source` as pictures to the folder `output`, with a sidecar.
 
     `shown_source` is the recording's name in the suggested command, by default `source`. The folder
-    appears complete or not at all. With `force`, it replaces an earlier folder of key frames.
-    Raises InputError for invalid arguments, and StageError if a frame cannot be decoded.
+    appears complete or not at all. With `force`, it replaces an earlier folder of key frames,
+    unless its pictures have been edited. Raises InputError for invalid arguments, and StageError if
+    a frame cannot be decoded.
     """
     _check_selection(selection)
     with progress.step("opening the recording"):
@@ -115,19 +124,18 @@ def write_key_frames(
     seconds = array("d", map(clip.seconds, index.pts))
     chosen = _choose(clip, index.pts, index.keys, seconds, selection, progress)
     key_frames = _name_key_frames(clip, index.pts, chosen, SUFFIXES[picture_format])
-    sidecar = KeyFrames(
-        input=Path(os.path.abspath(clip.path)).name,  # noqa: PTH100 - links keep their names
-        size_bytes=clip.size_bytes,
-        fingerprint=clip.fingerprint,
-        time_base=str(clip.time_base),
-        key_frames=tuple(key_frames),
-    )
-
     with staging_folder(output) as work:
         finished = work / "finished"
         finished.mkdir()
         with progress.step("writing key frames", len(key_frames)) as count:
-            _write_pictures(clip, key_frames, finished, count)
+            key_frames = _write_pictures(clip, key_frames, finished, count)
+        sidecar = KeyFrames(
+            input=Path(os.path.abspath(clip.path)).name,  # noqa: PTH100 - links keep their names
+            size_bytes=clip.size_bytes,
+            fingerprint=clip.fingerprint,
+            time_base=str(clip.time_base),
+            key_frames=tuple(key_frames),
+        )
         text = sidecar.model_dump_json(indent=1)
         (finished / SIDECAR).write_text(f"{text}\n", encoding="utf-8")
         fsync_tree(finished)
@@ -190,8 +198,6 @@ def _check_output(output: Path, clip: Clip, *, force: bool) -> None:
         raise no_folder(output.parent)
     if not os.path.lexists(output) or is_empty_folder(output):
         return
-    if not force:
-        raise already_there(output)
 
     stored = read_key_frames(output) if output.is_dir() else None
     if stored is None:
@@ -206,6 +212,14 @@ def _check_output(output: Path, clip: Clip, *, force: bool) -> None:
                 f"{output} is not replaced, because it contains {entry.name} besides its key "
                 "frames; try another -o"
             )
+    if edited := len(find_edited(output, stored)):
+        seem = "seems" if edited == 1 else "seem"
+        raise InputError(
+            f"{output} is not replaced, because {count_items(edited, 'picture')} in it {seem} to "
+            "have been edited; try another -o, or delete the folder first"
+        )
+    if not force:
+        raise already_there(output)
 
 
 def _choose(
@@ -316,14 +330,19 @@ def _name_key_frames(
     ]
 
 
-def _write_pictures(clip: Clip, key_frames: Sequence[KeyFrame], folder: Path, count: Count) -> None:
-    """Write the pictures upright, as a player would show them."""
+def _write_pictures(
+    clip: Clip, key_frames: Sequence[KeyFrame], folder: Path, count: Count
+) -> list[KeyFrame]:
+    """Write the pictures upright, as a player would show them; return them with their digests."""
+    written = []
     turns = round(clip.rotation / 90) % 4
     with closing(open_frames(clip, cache=1)) as reader:
         for done, key in enumerate(key_frames, 1):
             file = folder / key.file
             save_picture(file, turn_picture(reader.get(key.pts), turns))
+            written.append(key.model_copy(update={"sha256": sha256(file)}))
             count(done, key.file)
+    return written
 
 
 def _write_command(source: str, output: Path, farthest: float) -> str:

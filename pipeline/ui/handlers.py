@@ -15,6 +15,7 @@ from pipeline.errors import InputError
 from pipeline.ledger.durable import remove_path
 from pipeline.media.pictures.key_frames import SIDECAR
 from pipeline.paths import is_url, redact_url
+from pipeline.progress import format_bytes
 from pipeline.runs.manifest import is_batch
 from pipeline.runs.preview import list_previews
 from pipeline.ui.archives import RESERVED_BYTES, pack, unpack
@@ -320,8 +321,8 @@ def _check_room(folder: Path, size: int | None) -> None:
     free = shutil.disk_usage(folder).free - RESERVED_BYTES
     if size is not None and size > free:
         raise InputError(
-            f"the file is {size / 1e6:.0f} MB, but the disk has room for only "
-            f"{max(0, free) / 1e6:.0f} MB; free some space, or enter a path on this computer"
+            f"the file is {format_bytes(size)}, but the disk has room for only "
+            f"{format_bytes(max(0, free))}; free some space, or enter a path on this computer"
         )
 
 

@@ -15,7 +15,14 @@ import pytest
 from pipeline import progress
 from pipeline.measuring.clips import evaluate
 from pipeline.planning.plan import make_plan
-from pipeline.progress import Count, LineReporter, Pace, SilentReporter, make_reporter
+from pipeline.progress import (
+    Count,
+    LineReporter,
+    Pace,
+    SilentReporter,
+    format_bytes,
+    make_reporter,
+)
 from pipeline.report.page import write_report
 from pipeline.runs.run import run
 from pipeline.schema.settings import RunSettings
@@ -277,3 +284,19 @@ def test_training_writes_nothing_when_it_is_quiet(
 def test_every_long_command_can_be_quiet(command: str) -> None:
     listed = invoke(*command.split(), "--help")
     assert "--quiet" in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0.0 MB"),
+        (1_500_000, "1.5 MB"),
+        (9_960_000, "10 MB"),
+        (999_400_000, "999 MB"),
+        (999_600_000, "1.0 GB"),
+        (76_600_000_000, "76.6 GB"),
+        (2_345_600_000_000, "2345.6 GB"),
+    ],
+)
+def test_numbers_of_bytes_have_a_suitable_unit(count: int, text: str) -> None:
+    assert format_bytes(count) == text

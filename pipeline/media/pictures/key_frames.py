@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline.errors import MediaError
+from pipeline.paths import sha256
 from pipeline.schema.model import Model
 from pipeline.schema.texts import Digest, FileName, TimeBase
 
@@ -33,6 +34,8 @@ class KeyFrame(Model):
     """Time of the frame in ticks of `time_base`."""
     scene: Annotated[int, Field(ge=0, le=_LARGEST)] | None = None
     """Number of the frame's scene; None if scenes were not detected."""
+    sha256: Digest = ""
+    """Digest of the file as it was written; "" if an earlier version of the program wrote it."""
 
     @property
     def stem(self) -> str:
@@ -98,6 +101,25 @@ def read_key_frames(folder: Path) -> KeyFrames | None:
         raise _make_error(file, error.strerror or "unknown error") from error
     except ValidationError as error:
         raise _make_error(file, error.errors()[0]["msg"]) from error
+
+
+def find_edited(folder: Path, stored: KeyFrames) -> list[Path]:
+    """Return the pictures in a folder of key frames that changed since they were written.
+
+    Pictures without a digest count as edited if they are newer than keyframes.json, which is
+    written last. Only files that the folder contains are read, and no links.
+    """
+    known = {key.file: key for key in stored.key_frames}
+    written = (folder / SIDECAR).stat().st_mtime_ns
+    edited = []
+    for file in sorted(folder.iterdir()):
+        key = known.get(file.name)
+        if key is None or file.is_symlink() or not file.is_file():
+            continue
+        is_newer = file.stat().st_mtime_ns > written
+        if sha256(file) != key.sha256 if key.sha256 else is_newer:
+            edited.append(file)
+    return edited
 
 
 def _make_error(file: Path, reason: str) -> MediaError:

@@ -74,10 +74,12 @@ def _probe_stills(path: str) -> Stills:
     width, height, bits, _ = headers[0]
     for file, header in zip(files, headers, strict=True):
         if header[:3] != (width, height, bits):
+            # pictures of a series that were enlarged by different factors
+            advice = "enlarge all by the same factor, or " if header[2] == bits else ""
             raise MediaError(
                 f"{file} is {header[0]}x{header[1]} with {header[2]} bits, but {files[0].name} is "
-                f"{width}x{height} with {bits} bits; expected one size and bit depth; move "
-                f"{file.name} elsewhere"
+                f"{width}x{height} with {bits} bits; expected one size and bit depth; "
+                f"{advice}move {file.name} elsewhere"
             )
     pix_fmt = "rgb48le" if bits == 16 else "rgb24"
     return Stills(

@@ -21,6 +21,9 @@ const currentId = () => location.hash.slice(1).replace(/^(jobs|main)$/, "") || n
 const current = () => state.jobs.find((job) => job.id === currentId()) || null;
 const isOpen = (job) => !job || ["draft", "failed"].includes(job.state);
 
+// whether there is no plan because of an error; a failed run may be started again
+const isRefused = (job) => Boolean(job && job.state === "draft" && job.activity === null && job.error && !job.is_planned);
+
 const STATES = {
   draft: "Being prepared", queued: "Waiting for its turn", running: "Running", paused: "Paused", failed: "Failed", done: "Done",
 };
@@ -148,7 +151,7 @@ const drawProposal = (job) => {
 
 const drawPlan = async (job) => {
   at("start").parentElement.hidden = !isOpen(job);
-  at("start").disabled = !job || !job.input || !job.reference || uploading.size > 0;
+  at("start").disabled = !job || !job.input || !job.reference || uploading.size > 0 || isRefused(job);
   at("start").textContent = job && job.state === "failed" ? "Start again" : "Start";
   const busy = state.jobs.some((each) => ["queued", "running"].includes(each.state));
   at("start-hint").textContent = busy && isOpen(job) ? "Only one job runs at a time: this one will wait for its turn." : "";

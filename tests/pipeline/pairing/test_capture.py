@@ -109,7 +109,29 @@ def test_references_of_other_instants_measure_nothing(
 def test_a_still_without_a_time_measures_nothing(folder: Path) -> None:
     made, note = plan(folder / "lr.mkv", folder / "still.png")
     assert made.capture is None
-    assert note.startswith("capture: no reference shows the same instant as a frame")
+    assert note.startswith("capture: not measured, because a single picture is not assigned to any")
+
+
+def test_stills_measure_the_capture_once_their_names_contain_their_times(
+    folder: Path, tmp_path: Path
+) -> None:
+    sharp = read_clip()
+    names = ("IMG_0001", "IMG_0002")
+    for name, number in zip(names, (6, 18), strict=True):
+        save_picture(tmp_path / f"{name}.png", sharp[number])
+    made, note = plan(folder / "lr.mkv", tmp_path)
+    assert made.capture is None
+    assert note == (
+        "capture: not measured, and the bicubic kernel is assumed, because it is not known which "
+        "instants the pictures show; if you know them, put them into the names, such as "
+        "IMG_0001_3.5s.jpg"
+    )
+
+    for name, seconds in zip(names, ("0.24s", "0.72s"), strict=True):
+        (tmp_path / f"{name}.png").rename(tmp_path / f"{name}_{seconds}.png")
+    made, note = plan(folder / "lr.mkv", tmp_path)
+    assert made.capture is not None
+    assert note.startswith("capture: measured at 2 key frames")
 
 
 def test_the_bicubic_engine_needs_no_measurement(folder: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import InputError, PairingError
 from pipeline.planning.output_size import align_size, choose_size
-from pipeline.schema.clip import Grid, LightField, VideoClip, View
+from pipeline.schema.clip import Grid, LightField, Stills, VideoClip, View
 from pipeline.schema.frame_size import (
     expect_size,
     find_network_scale,
@@ -213,10 +213,23 @@ def test_a_reference_that_is_too_small_for_the_size_is_refused() -> None:
     with pytest.raises(PairingError, match="swapped"):
         choose(small, lr, size="reference")
     with pytest.raises(PairingError, match=r"about 2, 4 or 8 times .*--size reference"):
-        choose(lr, lr)
+        choose(lr, clip(768, 432))
     assert choose(lr, lr, size="reference") == (2, 640, 360)
     with pytest.raises(InputError, match="at least 16x16"):
         choose(clip(14, 14), small, size="28x28")
+
+
+def test_a_reference_of_the_inputs_size_must_be_enlarged() -> None:
+    lr = clip(640, 360)
+    with pytest.raises(PairingError, match=r"has the input's size 640x360; enlarge it, or choose"):
+        choose(lr, lr)
+    with pytest.raises(PairingError, match=r"has the input's size 640x360"):
+        choose(lr.model_copy(update={"rotation": 90}), clip(360, 640))
+    names = ("path", "codec", "pix_fmt", "bit_depth", "width", "height", "time_base", "size_bytes")
+    shared = {name: getattr(lr, name) for name in names}
+    keys = Stills(**shared, fingerprint="00", files=("a.png", "b.png"))
+    with pytest.raises(PairingError, match=r"not been enlarged yet .* by the same factor, 2 to 8"):
+        choose_size(lr, keys, PairingSettings())
 
 
 def test_light_fields_have_the_size_of_the_network() -> None:

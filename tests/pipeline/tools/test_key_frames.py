@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -235,6 +236,51 @@ def test_force_keeps_what_the_command_did_not_write(name: str, clip: Path, tmp_p
     assert f"{keys} is not replaced, because it contains {name} besides" in done.stderr
     assert list_names(keys) == sorted(["1.png", "2.png", SIDECAR, name])
     assert (keys / name).read_text() == "keep"
+
+
+@pytest.mark.parametrize("options", [(), ("--force",)])
+@pytest.mark.parametrize(("scale", "words"), [(1, "1 picture in it seems"), (2, "2 pictures in")])
+def test_edited_pictures_are_never_replaced(
+    options: tuple[str, ...], scale: int, words: str, clip: Path, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    write_keys(clip, keys, "--at", "0,1,2")
+    first, second, _ = sorted(keys.glob("*.png"))
+    for file in (first,) if scale == 1 else (first, second):
+        picture = cv2.imread(str(file))
+        assert picture is not None
+        size = (scale * picture.shape[1], scale * picture.shape[0])
+        cv2.imwrite(str(file), np.asarray(255 - cv2.resize(picture, size), np.uint8))
+    before = {file: file.read_bytes() for file in keys.iterdir()}
+
+    done = invoke("keyframes", clip, "-o", keys, "--at", "2", "-q", *options)
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert words in line
+    assert "to have been edited; try another -o, or delete the folder first" in line
+    assert "--force" not in line
+    assert {file: file.read_bytes() for file in keys.iterdir()} == before
+
+
+def test_without_digests_pictures_newer_than_the_sidecar_count_as_edited(
+    clip: Path, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    write_keys(clip, keys, "--at", "0,1")
+    stored = json.loads((keys / SIDECAR).read_text())
+    for key in stored["key_frames"]:
+        del key["sha256"]
+    (keys / SIDECAR).write_text(json.dumps(stored))
+    picture = keys / stored["key_frames"][0]["file"]
+    written = (keys / SIDECAR).stat().st_mtime
+    os.utime(picture, (written + 1, written + 1))
+    done = invoke("keyframes", clip, "-o", keys, "--at", "2", "--force", "-q")
+    assert done.exit_code == 2
+    assert "1 picture in it seems to have been edited" in done.stderr
+
+    os.utime(picture, (written - 1, written - 1))
+    write_keys(clip, keys, "--at", "2", "--force")
+    assert list_names(keys) == ["key_000060_2.002s.png", SIDECAR]
 
 
 def test_an_input_is_never_replaced(clip: Path, tmp_path: Path) -> None:

@@ -164,6 +164,7 @@ def test_a_message_and_a_run_on_the_command_line_appear(
     page.locator(".drop[data-role=reference] form.path button").first.click()
     page.locator("#error").wait_for()
     assert "broken.mp4 cannot be opened as a video" in page.locator("#error").inner_text()
+    assert page.locator("#start").is_disabled()
     assert find_obstacles(page) == []
 
     folder = server.call("GET", "/api/state")["folder"]

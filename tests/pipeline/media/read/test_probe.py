@@ -145,8 +145,9 @@ def test_stills_come_in_natural_order(tmp_path: Path) -> None:
 def test_stills_of_two_sizes_or_depths_are_refused(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), picture(0))
     cv2.imwrite(str(tmp_path / "b.png"), picture(0, 64, 64))
-    with pytest.raises(MediaError, match="64x64 with 8 bits"):
+    with pytest.raises(MediaError, match="64x64 with 8 bits") as refused:
         probe(str(tmp_path))
+    assert str(refused.value).endswith("; enlarge all by the same factor, or move b.png elsewhere")
     cv2.imwrite(str(tmp_path / "b.png"), picture(0).astype(np.uint16) * 257)
     with pytest.raises(MediaError, match="with 16 bits"):
         probe(str(tmp_path))
