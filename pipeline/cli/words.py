@@ -108,7 +108,7 @@ def describe_batch(result: BatchResult) -> str:
 
 def describe_cost(made: Plan, speed: Speed | None, disk: int) -> list[str]:
     """Return lines of text with the estimated time of a run and the disk space that it needs."""
-    from pipeline.progress import format_seconds
+    from pipeline.progress import format_bytes, format_seconds
 
     if made.engine == "bicubic":
         time = "no network is used: the run takes as long as decoding and encoding"
@@ -128,8 +128,8 @@ def describe_cost(made: Plan, speed: Speed | None, disk: int) -> list[str]:
     free = shutil.disk_usage(folder).free
     return [
         time,
-        f"about {disk / 1e6:.3g} MB of disk space in {folder} until the output is finished; "
-        f"{free / 1e6:.3g} MB are free",
+        f"about {format_bytes(disk)} of disk space in {folder} until the output is finished; "
+        f"{format_bytes(free)} are free",
     ]
 
 
@@ -166,10 +166,11 @@ def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
 
     if made.expected_bytes is not None:
         from pipeline.planning.size_estimate import find_duration
+        from pipeline.progress import format_bytes
 
         rate = 8 * made.expected_bytes / float(find_duration(made))
         lines.append(
-            f"  about {made.expected_bytes / 1e6:.3g} MB of video ({rate / 1e6:.3g} Mbit/s), "
+            f"  about {format_bytes(made.expected_bytes)} of video ({rate / 1e6:.3g} Mbit/s), "
             "estimated from a few enlarged frames"
         )
 

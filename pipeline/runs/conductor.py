@@ -28,6 +28,7 @@ from pipeline.interrupt import Interrupts
 from pipeline.ledger import mirror
 from pipeline.ledger.adapted_weights import use_adapted_weights
 from pipeline.ledger.ledger import Ledger
+from pipeline.ledger.names import PLAN
 from pipeline.ledger.run_folder import read_stored_plan, run_folder_of
 from pipeline.lightfield.opening import open_light_field
 from pipeline.measuring.clips import Evaluation, evaluate
@@ -152,7 +153,12 @@ def close_run(
         )
 
     with closing(opened), progress.step("joining the segments and verifying the output"):
-        plan_place = parts.finish(opened.ledger, interrupts, record_run, force=settings.force)
+        try:
+            plan_place = parts.finish(opened.ledger, interrupts, record_run, force=settings.force)
+        except KeyboardInterrupt:
+            # publishing ends with the removal of the run folder's plan; this may come right after
+            opened.published = not (opened.ledger.folder.path / PLAN).exists()
+            raise
         opened.published = True
     result = run_result(opened, report.engine, plan_place, progress)
     if parts.on_published is None:

@@ -221,7 +221,12 @@ SHARP = np.zeros((128, 192, 3), np.uint8)
         ([SMALL], [(0, SHARP[0])], None, r"192 x 3 \(uint8\) as reference 0.*repeat the grey"),
         ([SMALL], [(0, SHARP.astype(np.int32))], None, r"an array of 128 x 192 x 3 \(int32\)"),
         ([SMALL], [(0, SMALL[:20, :30])], None, "smaller than the input"),
-        ([SMALL], [(0, SMALL)], None, "input's size 48x32; enlarge it, or choose another, 2, 4 or 8"),
+        (
+            [SMALL],
+            [(0, SMALL)],
+            None,
+            "input's size 48x32; enlarge it, or choose another, 2, 4 or 8",
+        ),
         ([SMALL], [(0, SHARP[:64])], None, "192x64 for frames of 48x32, expected the same"),
         ([SMALL[:8, :12]], [(0, SHARP)], None, "input of 12x8, expected at least 16x16"),
         ([None], [(0, SHARP)], None, "found NoneType as frame 0"),

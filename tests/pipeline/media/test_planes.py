@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.ledger.run_folder import PLAN, run_folder_of
+from pipeline.ledger.names import PLAN
+from pipeline.ledger.run_folder import run_folder_of
 from pipeline.media.planes import PlaneFormat, can_scale_planes
 from pipeline.media.read.decoder import Decoder
 from pipeline.media.read.frames import read_frames

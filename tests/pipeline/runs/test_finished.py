@@ -265,3 +265,32 @@ def test_a_file_that_appears_as_the_plan_is_not_overwritten(
         check=True,
     )
     assert json.loads(again.stdout)["resumed_segments"] == 1
+
+
+INTERRUPTED = """
+import os, signal, sys
+from pipeline.cli.main import main
+
+def interrupt(event, arguments):
+    if event == "os.rename" and str(arguments[1]) == sys.argv[-1]:
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.addaudithook(interrupt)
+main()
+"""
+
+
+def test_an_interrupt_while_publishing_says_that_the_output_is_complete(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.mkv"
+    words = ["--engine", "bicubic", "--runner", "inline", "-q", "-o", str(out)]
+    command = ["run", str(pair[0]), "--ref-stream", str(pair[1]), *words]
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert done.stderr == f"error: interrupted after {out} was published; it is complete\n"
+    assert out.is_file()
+    again = subprocess.run([sys.executable, "-m", "pipeline", *command], check=False)
+    assert again.returncode == 0
