@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ import click
 from crossnetpp.printable import make_printable, make_printable_json
 from pipeline.errors import count_items
 from pipeline.paths import redact_text
-from pipeline.runs.stdout import print_out
+from pipeline.runs.stdout import write_all
 
 if TYPE_CHECKING:
     from deploy.speed import Speed
@@ -34,21 +35,46 @@ def print_text(
     start = click.style(make_printable(redact_text(label)), fg=colour) if label else ""
     line = start + make_printable(redact_text(str(text))) + end
     if not err:
-        print_out(line)
+        _print_out(line)
         return
 
     with suppress(OSError):
         click.echo(line, nl=False, err=True)
 
 
+def _print_out(text: str) -> None:
+    """Print text to stdout; raises OSError unless all of it was written.
+
+    The text does not pass through Python's buffer, which fails again when the interpreter exits,
+    and without which (PYTHONUNBUFFERED) Python drops what a full disk or a pipe refuses.
+    """
+    stream = sys.stdout
+    if stream is None:
+        return
+    try:
+        descriptor = stream.fileno()
+    except (OSError, AttributeError):  # no file, but such as a test's buffer
+        descriptor = -1
+    if descriptor < 0 or sys.platform == "win32":
+        click.echo(text, nl=False)
+        stream.flush()
+        return
+
+    context = click.get_current_context(silent=True)
+    if not stream.isatty() or (context is not None and context.color is False):
+        text = click.unstyle(text)  # as `click.echo` does
+    stream.flush()
+    write_all(descriptor, text.encode(stream.encoding, stream.errors or "strict"))
+
+
 def print_address(text: str) -> None:
     """Print the address of the page with its token, which `print_text` would remove."""
-    print_out(make_printable(text) + "\n")
+    _print_out(make_printable(text) + "\n")
 
 
 def print_json(text: str, *, end: str = "\n") -> None:
     """Print JSON text with control characters escaped, which leaves its value unchanged."""
-    print_out(make_printable_json(text) + end)
+    _print_out(make_printable_json(text) + end)
 
 
 def describe_result(result: RunResult) -> str:

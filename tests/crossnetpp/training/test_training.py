@@ -89,6 +89,7 @@ def load_tensors(out: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for file in files for name, tensor in load_file(file).items()}
 
 
+@pytest.mark.soak
 def test_two_hundred_steps_on_a_real_photograph_lower_the_loss(tmp_path: Path) -> None:
     out = tmp_path / "weights.safetensors"
     run = make_trainer(out, steps=200, batch=1, rate=1e-3, scales=[4], log_every=50, save_every=200)

@@ -68,6 +68,7 @@ def test_fast_for_three_generations(precision: str, tmp_path: Path, one_step_mod
     assert found.path == entries[1].path
 
 
+@pytest.mark.soak
 def test_paper_for_three_generations(tmp_path: Path) -> None:
     weights = tmp_path / "paper.safetensors"
     save_weights(build_network("paper"), "paper", weights)

@@ -304,7 +304,7 @@ def test_only_a_missing_engine_is_found_before_training(
         adapt="0.01",
     )
     parts = RunParts(engines=NoEngines())
-    with pytest.raises(InputError, match="for TensorRT"):
+    with pytest.raises(InputError, match="TensorRT needs an NVIDIA driver"):
         run_settings(settings, parts=parts)
     assert not list(tmp_path.iterdir())
     for engine in ("onnx", "torch"):

@@ -39,6 +39,7 @@ def test_a_batch_that_workers_cannot_share_evenly_is_refused(config: Path, tmp_p
 
 
 # raised by Ray when it imports its own data module
+@pytest.mark.soak
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.ray
 def test_two_processes_of_ray_train_make_weights(config: Path, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_file_beside_views_that_fills_the_memory_is_refused(name: str, tmp_pat
     folder = tmp_path / "views"
     scenes.write_folder(folder, rows=2, cols=2, name="input_Cam{index:03}.png")
     make_sparse(folder / name)
-    with pytest.raises(InputError, match=f"in .*{name}|sidecar .*{name}"):
+    with pytest.raises(InputError, match=f"in .*{name}|{name} is no readable sidecar"):
         open_light_field(folder)
 
 

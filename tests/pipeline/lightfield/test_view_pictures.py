@@ -92,7 +92,7 @@ def test_probe_makes_a_contact_sheet_on_request(plane: Clip, tmp_path: Path) -> 
         main, ["probe", picture, "--contact-sheet", str(tmp_path / "b.png")]
     )
     assert refused.exit_code == 2
-    assert "expected a light field" in refused.stderr
+    assert "needs a light field" in refused.stderr
 
 
 def test_look_reads_all_views_for_refocusing_only_if_it_is_wanted(

@@ -176,5 +176,5 @@ def test_given_frames_are_those_with_a_reference_of_their_own_time(tmp_path: Pat
 
 def test_unrelated_sizes_of_a_pair_still_degrade(tmp_path: Path) -> None:
     lr, _ = write_pair(tmp_path)
-    with pytest.raises(InputError, match="expected at least"):
+    with pytest.raises(InputError, match="needs at least"):
         degrade(str(lr), tmp_path / "tiny.mkv", scale=8)

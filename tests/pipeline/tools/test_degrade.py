@@ -22,7 +22,7 @@ def test_force_replaces_a_folder_of_pictures_and_no_other(tmp_path: Path) -> Non
     assert sorted(path.name for path in out.iterdir()) == first
 
     (out / "thesis.odt").write_text("keep")
-    with pytest.raises(InputError, match=r"found thesis\.odt in .*expected only pictures"):
+    with pytest.raises(InputError, match=r"contains thesis\.odt, expected only pictures"):
         degrade(str(source), out, scale=2, force=True)
     assert (out / "thesis.odt").read_text() == "keep"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hr", "lr"]
@@ -40,6 +40,6 @@ def test_odd_sides_keep_full_chroma_where_the_encoder_needs_it(tmp_path: Path) -
     assert probe(str(even)).pix_fmt == "yuv420p"
 
     none = tmp_path / "none.mkv"
-    with pytest.raises(InputError, match="multiples of 2 and 2; try --pix"):
+    with pytest.raises(InputError, match="multiple of 2 and the height of 2; try --pix"):
         degrade(source, none, scale=11, codec="libx264", pix_fmt="yuv420p")
     assert not none.exists()

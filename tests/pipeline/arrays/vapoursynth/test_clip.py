@@ -186,7 +186,7 @@ def test_mistakes_are_one_line(vs: Any, lr: Any, hr: Any) -> None:
     check_line(vs, "found two references of frame 3", lr, hr[:2], [3, 3])
     check_line(vs, "found no frames for 2 references", lr, hr[:2])
     check_line(vs, "found 1 frame number for 2 references", lr, hr[:2], [0])
-    check_line(vs, "found frames and a dict", lr, {0: one}, [0])
+    check_line(vs, "found `frames` beside a dict", lr, {0: one}, [0])
 
     narrow = one.std.Crop(right=64)
     check_line(vs, "128x128 for frames of 48x32, expected the same proportions", lr, {0: narrow})
@@ -202,7 +202,7 @@ def test_mistakes_are_one_line(vs: Any, lr: Any, hr: Any) -> None:
     check_line(vs, "found 51x34", yuv, {0: one}, size="51x34")
     check_line(vs, "found -7 as the format", lr, {0: one}, format=-7)
     check_line(vs, "engine 'warp9'", lr, {0: one}, engine="warp9")
-    check_line(vs, "found -1 for --max-ref-distance", lr, {0: one}, max_ref_distance=-1)
+    check_line(vs, "for --max-ref-distance", lr, {0: one}, max_ref_distance=-1)
 
 
 def test_a_missing_vapoursynth_is_one_line() -> None:
