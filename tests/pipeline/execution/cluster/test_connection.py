@@ -126,6 +126,37 @@ def test_a_lost_raylet_ends_a_run_with_one_line_and_the_same_command_goes_on(
     assert (tmp_path / "out.mkv").is_file()
 
 
+@pytest.mark.soak
+@pytest.mark.ray
+def test_a_gcs_that_dies_while_ray_starts_is_one_line_and_the_same_command_runs(
+    tmp_path: Path,
+) -> None:
+    """Ray tries for half a minute to reach it again."""
+    lr, hr = write_pair(tmp_path, frames=4)
+    command = [sys.executable, "-m", "pipeline", "run", str(lr), "--ref-stream", str(hr)]
+    command += ["--engine", "bicubic", "--runner", "ray", "-o", str(tmp_path / "out.mkv"), "-q"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    )
+    killed = False
+    while not killed and process.poll() is None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            if child.name().startswith("gcs_server"):
+                child.kill()
+                killed = True
+        time.sleep(0.01)
+    _, stderr = process.communicate(timeout=240)
+    assert killed
+    assert process.returncode == 1
+    assert stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in stderr
+    assert not (tmp_path / "out.mkv").exists()
+
+    subprocess.run(command, check=True, cwd=ROOT, env=environment, timeout=240)
+    assert (tmp_path / "out.mkv").is_file()
+
+
 ANNOUNCE = """
 import sys
 from pipeline.execution.cluster.death_notice import announce_sudden_death
