@@ -122,8 +122,9 @@ def describe_file(file: Path, model: str, *, is_default: bool) -> Adaptation:
         if facts.base not in bases:
             known = " or ".join(f"{name} ({digest[:12]})" for digest, name in bases.items())
             raise InputError(
-                f"the weights in {file} were adapted from other weights ({facts.base[:12]}), "
-                f"expected {known}; run pipeline adapt again, or pass the same --model"
+                f"the weights in {file} were adapted from the weights {facts.base[:12]}, "
+                f"expected {known}; run pipeline adapt again, or pass the --model that they were "
+                "adapted from"
             )
         load_network(str(file))
     except WeightsError as error:

@@ -118,7 +118,8 @@ def evaluate_light_field(
 ) -> LightFieldQuality:
     """Return the quality of a light field against the one at `ground_truth`.
 
-    Given views, which the plan or else the sidecar lists, do not count towards the mean quality.
+    Views that were given do not count towards the mean quality. The plan lists them or, without a
+    plan, the sidecar.
     Raises PairingError if there is no light field at `ground_truth`, or if it does not match the
     views.
     """

@@ -147,8 +147,8 @@ def _list_candidates(lr: LightField, ref: Recording, settings: ViewSettings) -> 
 def _make_lone_candidate(lr: LightField, ref: Clip, settings: ViewSettings) -> Candidate:
     """Return the candidate for a single reference camera at the position in the settings.
 
-    Raises PairingError if the reference is several pictures, or if the settings have no position in
-    or beside the grid.
+    Raises PairingError if the reference consists of several pictures, if the settings do not locate
+    the camera, or if `ref_view` is outside the grid.
     """
     if isinstance(ref, Stills) and len(ref.files) > 1:
         raise PairingError(

@@ -69,8 +69,8 @@ def replace_output(
         wanted = "a video" if plan.pictures else "pictures"
         planned = "pictures" if plan.pictures else "a video"
         raise InputError(
-            f"found -o {settings.output}, the name of {wanted}, but the plan is for {planned}; "
-            f"give -o the name of {planned}, or make a new plan"
+            f"-o {settings.output} would write {wanted}, but the plan is for {planned}; pass the "
+            f"name of {planned} to -o, or make a new plan"
         )
     if pictures is None:
         return {"output": str(Path(settings.output).absolute())}

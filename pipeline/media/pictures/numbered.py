@@ -137,8 +137,8 @@ def read_sequence(folder: Path) -> PictureSequence | None:
         ) from error
     if Path(found.pattern).name != found.pattern or len(_numbers(found.pattern)) != 1:
         raise MediaError(
-            f"{file} has the pattern '{found.pattern}'; expected a file name with one number; "
-            "repair the file, or move it out of the folder"
+            f"{file} has the pattern '{found.pattern}'; expected a file name with one "
+            "placeholder, such as %06d; repair the file, or move it out of the folder"
         )
     return found
 

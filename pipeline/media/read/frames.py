@@ -95,7 +95,7 @@ def _convert(clip: Clip, convert: ToRgb | PlaneScaler, frame: VideoFrame, pts: i
     if (frame.width, frame.height) != (clip.width, clip.height):
         raise StageError(
             f"{clip.path}: the frame at pts {pts} is {frame.width}x{frame.height}, expected "
-            f"{clip.width}x{clip.height}; split the file where its size changes"
+            f"{clip.width}x{clip.height}; split the file where the frame size changes"
         )
     return convert(frame)
 

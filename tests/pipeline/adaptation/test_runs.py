@@ -199,7 +199,7 @@ def test_weights_for_a_camera_are_written_and_used(
 
     other = invoke(*words(camera, tmp_path / "x.mkv", "--adapt", file, "--model", file))
     assert other.exit_code == 2
-    assert "adapted from other weights" in other.stderr
+    assert "were adapted from the weights" in other.stderr
     assert other.stderr.count("\n") == 1
 
 

@@ -230,7 +230,7 @@ def test_a_saved_plan_makes_them_too(
     assert json.loads(done.stdout)["expected_bytes"] is None
     done = run(pair, tmp_path / "out.mp4", "--plan", saved)
     assert done.exit_code == 2
-    assert "the name of a video, but the plan is for pictures" in done.stderr
+    assert "would write a video, but the plan is for pictures" in done.stderr
     command = ("run", str(pair[0]), "--ref-stream", str(pair[1]), "--plan", saved, "-q")
     done = pipeline(*command, "--runner", "inline")
     assert done.exit_code == 0, done.output
