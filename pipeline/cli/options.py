@@ -60,7 +60,7 @@ class PathOrWord(click.Path):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return the words that begin with `incomplete`; add files if none do or it is empty."""
+        """Return the words that begin with `incomplete`, plus files if no word does."""
         words = [word for word in self._words if word.startswith(incomplete)]
         files = [] if words and incomplete else super().shell_complete(ctx, param, incomplete)
         return [*map(CompletionItem, words), *files]

@@ -175,7 +175,7 @@ def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
 
 
 def _check_views(path: Path, rows: int, cols: int, size: tuple[int, int]) -> None:
-    """Raise InputError if there are no views, or more or larger ones than any camera has.
+    """Raise InputError if there are no views, too many, or empty or too large ones.
 
     A crafted header may claim any number and size.
     """

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.pairing.rules import FrameRules, References, Similarity
 
-# Unless the user sets the number of references, a second one has to be worth its time. The limits
+# Unless the user sets the number of references, a second one has to be worth the work. The limits
 # below are in frame intervals of the input.
 # If the first reference is nearer than this, it shows the frame's own instant, and another one can
 # add nothing. Frames of a second camera are at most half an interval away, whatever their phase.
@@ -40,8 +40,8 @@ def choose_further_by_time(
 
     `best` is the index of the frame's first reference, and `scene` is the index range of the
     references in its scene. The nearest reference on the other side of the frame is preferred, and
-    is the only one unless `rules.count` is above 2. If `rules.count` is None, it is included only
-    where it is worth its time.
+    is the only one unless `rules.count` is above 2. If `rules.count` is None, that reference
+    is included only if the gain is worth the work.
     """
     if rules.count == 1:
         return []
@@ -80,7 +80,7 @@ def _list_near(
 
 
 def _is_worthwhile(nearest: float, second: float, rules: FrameRules) -> bool:
-    """Return whether a second reference, on the other side of the frame, is worth its time.
+    """Return whether a second reference, on the other side of the frame, is worth the work.
 
     `nearest` and `second` are the references' distances from the frame in seconds.
     """

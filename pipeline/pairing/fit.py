@@ -138,10 +138,10 @@ def _shrink(image: Pixels, limit: float) -> NDArray[np.float64]:
 def _fit_line(
     ref: NDArray[np.float64], lr: NDArray[np.float64]
 ) -> tuple[float, float, float] | None:
-    """Return (gain, shift, difference of means) from `ref` to `lr`, or None for unlike pictures.
+    """Return (gain, shift, difference of means) from `ref` to `lr`; None if they are too different.
 
-    The gain is limited to 0.25..4. The worst-fitting fifth of the pixels, where something probably
-    moved, is left out twice.
+    The gain is limited to 0.25..4. Twice, the worst-fitting fifth of the remaining pixels, where
+    something probably moved, is dropped.
     """
     spread = float(ref.std() * lr.std())
     if spread < 1e-5 or float(((ref - ref.mean()) * (lr - lr.mean())).mean()) < (

@@ -209,7 +209,7 @@ def _check_output(output: Path, clip: Clip, *, force: bool) -> None:
     for entry in sorted(output.iterdir()):
         if entry.name not in own or not entry.is_file() or entry.is_symlink():
             raise InputError(
-                f"{output} is not replaced, because it contains {entry.name} besides its key "
+                f"{output} is not replaced, because {entry.name} in it is not one of its key "
                 "frames; try another -o"
             )
     if edited := len(find_edited(output, stored)):

@@ -75,7 +75,7 @@ def render_reference(surfaces: list[Surface], back: list[Tensor], size: int) -> 
 
 
 def _compose(surfaces: list[Surface], positions: list[Tensor]) -> View:
-    """Return the view of the surfaces, sampled at `positions`, from far to near."""
+    """Return a view of surfaces, ordered from far to near and each sampled at its positions."""
     image = sample_at(surfaces[0].texture, positions[0])
     front = torch.zeros_like(image[:, :1])
     for number, surface in enumerate(surfaces[1:], 1):

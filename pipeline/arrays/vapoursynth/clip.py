@@ -154,10 +154,12 @@ def _order_references(
     else:
         _check_clip(references, "the references")
         if frames is None or len(frames) != references.num_frames:
-            given = "no frames" if frames is None else count_items(len(frames), "frame number")
+            given = (
+                "no frame numbers" if frames is None else count_items(len(frames), "frame number")
+            )
             raise InputError(
                 f"found {given} for {count_items(references.num_frames, 'reference')}, expected "
-                "the number of the frame that each reference shows; try frames=[0, 15, 30]"
+                "one for each reference; try frames=[0, 15, 30]"
             )
         _check_numbers(frames, total)
         order = sorted(range(len(frames)), key=lambda i: frames[i])

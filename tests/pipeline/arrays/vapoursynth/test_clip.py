@@ -184,7 +184,7 @@ def test_mistakes_are_one_line(vs: Any, lr: Any, hr: Any) -> None:
         check_line(vs, f"found {number!r} as the frame of a reference", lr, {number: one})
     check_line(vs, "expected a number from 0 to 27", lr, one, [-3])
     check_line(vs, "found two references of frame 3", lr, hr[:2], [3, 3])
-    check_line(vs, "found no frames for 2 references", lr, hr[:2])
+    check_line(vs, "found no frame numbers for 2 references", lr, hr[:2])
     check_line(vs, "found 1 frame number for 2 references", lr, hr[:2], [0])
     check_line(vs, "found `frames` beside a dict", lr, {0: one}, [0])
 
