@@ -192,7 +192,9 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """Return a number of bytes in MB or GB, such as 1.5 MB, 320 MB or 76.6 GB."""
+    """Return a number of bytes in kB, MB or GB, such as 12 kB, 1.5 MB, 320 MB or 76.6 GB."""
+    if count < 99.5e3:
+        return f"{count / 1e3:.0f} kB" if count >= 9.95e3 else f"{count / 1e3:.1f} kB"
     if count >= 999.5e6:
         return f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.0f} MB" if count >= 9.95e6 else f"{count / 1e6:.1f} MB"

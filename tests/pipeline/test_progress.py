@@ -289,7 +289,10 @@ def test_every_long_command_can_be_quiet(command: str) -> None:
 @pytest.mark.parametrize(
     ("count", "text"),
     [
-        (0, "0.0 MB"),
+        (0, "0.0 kB"),
+        (1_234, "1.2 kB"),
+        (12_345, "12 kB"),
+        (99_600, "0.1 MB"),
         (1_500_000, "1.5 MB"),
         (9_960_000, "10 MB"),
         (999_400_000, "999 MB"),

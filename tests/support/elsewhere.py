@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -166,7 +167,10 @@ def protect_open_files() -> None:
 def is_open(path: Any) -> bool:
     """Return whether this process has a file, or a file in a folder, open."""
     place = os.path.realpath(path)
-    opened = [os.path.realpath(handle) for handle in Path("/proc/self/fd").iterdir()]
+    opened = []
+    for handle in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # another thread has closed it
+            opened.append(os.path.realpath(handle))
     return any(file == place or file.startswith(f"{place}/") for file in opened)
 
 

@@ -179,7 +179,7 @@ def test_wrong_arguments_are_refused_before_submission() -> None:
         check_arguments(("a.mp4", "--scale", "9"))
     with pytest.raises(InputError, match="found no INPUT"):
         check_arguments(("--scale", "2"))
-    with pytest.raises(InputError, match="found 'later' for --start"):
+    with pytest.raises(InputError, match="'later' is not a valid value for --start"):
         check_arguments(("a.mp4", "--start", "later"))
     with pytest.raises(InputError, match="leave --report out"):
         check_arguments(("s3://bucket/a.mp4", "--report", "a.html"))
@@ -197,7 +197,7 @@ def test_wrong_arguments_are_refused_before_the_cluster_is_called(tmp_path: Path
     nowhere = Head("http://127.0.0.1:9", os.environ | {"HOME": str(tmp_path)}, tmp_path)
     done = submit(nowhere, "clip.mp4", "--ref-stream", "ref.mp4", "--end", "later")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: found 'later' for --end")
+    assert done.stderr.startswith("error: 'later' is not a valid value for --end")
 
 
 def list_uploaded(root: Path, environment: dict[str, Any], folder: Path) -> set[str]:

@@ -50,4 +50,4 @@ def test_still_pictures_of_a_video_are_refused(lr: Path, tmp_path: Path, name: s
     done = CliRunner().invoke(main, ["verify", str(lr), str(out)])
     assert done.exit_code == 2
     assert len(done.stderr.splitlines()) == 1
-    assert "expected a video" in done.stderr
+    assert "contains still pictures, but" in done.stderr

@@ -121,7 +121,7 @@ def test_an_opaque_encoder_is_noted_before_and_after_the_run_and_writes_no_alpha
     assert not probe(str(out)).alpha
     verified = CliRunner().invoke(main, ["verify", str(source), str(out)])
     assert verified.exit_code == 1
-    assert verified.output == "it is opaque, expected the transparency of the input\n"
+    assert verified.output == "it is opaque, but the input has transparency\n"
 
 
 def test_an_output_that_lost_its_transparency_is_found_out(tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def test_force_keeps_what_the_command_did_not_write(name: str, clip: Path, tmp_p
     done = invoke("keyframes", frames, "-o", keys, "--count", 1, "--force", "-q")
     assert done.exit_code == 2
     assert len(done.stderr.splitlines()) == 1
-    assert f"{keys} is not replaced, because it contains {name} besides" in done.stderr
+    assert f"{keys} is not replaced, because {name} in it is not" in done.stderr
     assert list_names(keys) == sorted(["1.png", "2.png", SIDECAR, name])
     assert (keys / name).read_text() == "keep"
 
