@@ -49,14 +49,17 @@ class Interrupts:
 
     @contextmanager
     def defer(self) -> Iterator[None]:
-        """Defer signals to the end of the block, so that they cannot interrupt publishing."""
+        """Defer signals to the end of the block, so that they cannot interrupt publishing.
+
+        A signal is not lost if the block raises an error: KeyboardInterrupt takes its place.
+        """
         self._deferring = True
         try:
             yield
         finally:
             self._deferring = False
-        if self._pending:
-            self._raise()
+            if self._pending:
+                self._raise()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._raised:

@@ -174,6 +174,20 @@ def test_a_signal_during_publishing_waits() -> None:
     assert reached == ["end"]
 
 
+def test_a_signal_is_not_lost_if_publishing_fails() -> None:
+    """A batch would go on with its next input."""
+
+    def publish() -> None:
+        with Interrupts() as interrupts, interrupts.defer():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+            raise OSError("no space")
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        publish()
+    assert isinstance(raised.value.__context__, OSError)
+
+
 def test_a_second_signal_does_not_disturb_the_clean_up() -> None:
     cleaned = []
 
