@@ -38,8 +38,8 @@ bench: $(READY)
 docs: $(READY)
 	$(BIN)/zensical build --strict
 
-# Installs programs that some tests need (Debian, as root). Without one, those tests are skipped, or fail if CI is set.
-# Also builds VapourSynth for this Python under build/; without it, its tests are skipped.
+# Installs programs that some tests need (Debian, as root), and builds VapourSynth for this Python under build/. Tests
+# for which something is missing are skipped, or fail if CI is set.
 tools: $(READY)
 	@{ command -v chromium || command -v google-chrome; } > /dev/null && command -v ffprobe > /dev/null && command -v strace > /dev/null || \
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium ffmpeg strace > /dev/null 2>&1; }

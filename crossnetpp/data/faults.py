@@ -1,7 +1,6 @@
 """Faulty references, which teach the network to borrow only some of the detail, or none.
 
-Every fault leaves the target unchanged. The flow is kept where it is still valid, and is NaN
-elsewhere.
+No fault changes the target. The flow stays where it is still valid, and becomes NaN elsewhere.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from deploy.protocol import EngineError, Pixels
 
 
 class Int8Engine(TorchEngine):
-    """Run `fast` in eager PyTorch on the CPU, with 8-bit convolutions where they are harmless.
+    """Run `fast` in eager PyTorch on the CPU, with 8-bit convolutions that cost little quality.
 
     16-bit frames run in float32, because 8 bits are too coarse for them.
     """

@@ -118,8 +118,7 @@ class Enhancer:
         frames per second. It defaults to 25, but is required if a reference has a time in seconds.
 
         As in a run, a frame borrows from the nearest reference within `max_ref_distance` seconds
-        and, by default, also from the nearest one on the other side of it in time, where the extra
-        time pays off.
+        and, by default, also from the nearest one on the other side, if the gain is worth the work.
         It never borrows across a scene cut. To find the cuts, frames are read ahead up to the next
         references in reach, and a few frames farther.
 

@@ -45,15 +45,15 @@ def print_text(
 def _print_out(text: str) -> None:
     """Print text to stdout; raises OSError unless all of it was written.
 
-    The text does not pass through Python's buffer, which fails again when the interpreter exits,
-    and without which (PYTHONUNBUFFERED) Python drops what a full disk or a pipe refuses.
+    This bypasses Python's buffer, which would fail again when the interpreter exits. Without the
+    buffer (PYTHONUNBUFFERED), Python drops what a full disk or a pipe does not take.
     """
     stream = sys.stdout
     if stream is None:
         return
     try:
         descriptor = stream.fileno()
-    except (OSError, AttributeError):  # no file, but such as a test's buffer
+    except (OSError, AttributeError):  # a stream without a file, such as a buffer in memory
         descriptor = -1
     if descriptor < 0 or sys.platform == "win32":
         click.echo(text, nl=False)

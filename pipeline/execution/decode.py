@@ -80,7 +80,7 @@ class DecodeStage:
             on_error=plan.on_error,
             threads=self._threads,
             expected=expected,
-            **_request_planes(plan),
+            planes=_find_plane_format(plan),
         )
         for frame in frames:
             if done == len(expected) or frame.pts != expected[done]:
@@ -117,11 +117,11 @@ class DecodeStage:
         yield make_batch(task, entries, concealed, last=True)
 
 
-def _request_planes(plan: Plan) -> dict[str, PlaneFormat]:
-    """Return the argument of `read_frames` that requests planes; empty if frames become RGB."""
+def _find_plane_format(plan: Plan) -> PlaneFormat | None:
+    """Return the format in which frames are decoded as enlarged planes; None if they become RGB."""
     if not plan.planes:
-        return {}
-    return {"planes": PlaneFormat(plan.width, plan.height, plan.encoding.pix_fmt)}
+        return None
+    return PlaneFormat(plan.width, plan.height, plan.encoding.pix_fmt)
 
 
 def _find_interval(plan: Plan, pts: Sequence[int]) -> float:

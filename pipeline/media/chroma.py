@@ -7,6 +7,7 @@ FFmpeg's Matroska muxer writes the location to the header of a file, from which 
 from __future__ import annotations
 
 import io
+import re
 
 import av
 from av.video.format import VideoFormat
@@ -15,14 +16,15 @@ from av.video.stream import VideoStream
 from pipeline.media.container import MEDIA_ERRORS
 from pipeline.schema.colour import ChromaLocation
 
-# Matroska's elements ChromaSitingHorz and ChromaSitingVert, each with a value of one byte.
-_HORIZONTAL, _VERTICAL = b"\x55\xb7\x81", b"\x55\xb8\x81"
+# Matroska's elements ChromaSitingHorz and ChromaSitingVert, each with a value of one byte. The
+# muxer writes them together, so that the bytes of a codec's own header are not mistaken for them.
+_SITING = re.compile(rb"\x55\xb7\x81([\x01\x02])\x55\xb8\x81([\x01\x02])")
 # In both, 1 means at the first luma sample, and 2 means half-way to the next.
-_LOCATIONS: dict[tuple[int, int], ChromaLocation] = {
-    (1, 2): "left",
-    (2, 2): "center",
-    (1, 1): "topleft",
-    (2, 1): "top",
+_LOCATIONS: dict[tuple[bytes, ...], ChromaLocation] = {
+    (b"\x01", b"\x02"): "left",
+    (b"\x02", b"\x02"): "center",
+    (b"\x01", b"\x01"): "topleft",
+    (b"\x02", b"\x01"): "top",
 }
 _BLOCK = 16  # pixels; a multiple of every chroma step
 
@@ -45,7 +47,5 @@ def find_chroma_location(stream: VideoStream, pix_fmt: str) -> ChromaLocation:
     except (*MEDIA_ERRORS, ValueError):
         return "left"  # Matroska cannot hold the codec
 
-    header = file.getvalue()
-    found = [header.find(name) + len(name) for name in (_HORIZONTAL, _VERTICAL)]
-    values = [header[place] if place >= len(_VERTICAL) else 0 for place in found]
-    return _LOCATIONS.get((values[0], values[1]), "left")
+    found = _SITING.search(file.getvalue())
+    return "left" if found is None else _LOCATIONS[found.groups()]

@@ -219,7 +219,19 @@ class FromRgb:
         self._scalers: dict[tuple[str, int, int], Scaler] = {}
 
     def __call__(self, rgb: Pixels) -> VideoFrame:
-        """Return a frame that has the output's colour tags but no time."""
+        """Return a frame that has the output's colour tags but no time.
+
+        `rgb` may also hold planes in the encoder's format, as `PlaneFormat` describes them.
+        """
+        if rgb.ndim == 2:
+            frame = VideoFrame.from_ndarray(rgb, format=self._pix_fmt)
+        else:
+            frame = self._convert_rgb(rgb)
+        frame.colorspace, frame.color_range = self._colour.matrix, self._colour.range
+        return frame
+
+    def _convert_rgb(self, rgb: Pixels) -> VideoFrame:
+        """Return a frame in the encoder's pixel format, without colour tags."""
         # From 8 bits to limited range, swscale is exact to half a level. In full range its chroma
         # is half a level too low, and with more bits its white is 4 levels too high. In these cases
         # the matrix is applied here.
@@ -233,7 +245,6 @@ class FromRgb:
                 self._scalers[key] = Scaler(frame, self._steps(plain), self._threads)
             frame.colorspace, frame.color_range = UNTAGGED
             frame = self._scalers[key](frame)
-        frame.colorspace, frame.color_range = self._colour.matrix, self._colour.range
         return frame
 
     def _by_matrix(self, rgb: Pixels) -> VideoFrame:

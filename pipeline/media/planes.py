@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from av.video.frame import VideoFrame
 
-from pipeline.media.colour import UNTAGGED, Scaler, output_colour
+from pipeline.media.colour import UNTAGGED, Scaler
 from pipeline.pixels import Pixels, as_pixels
 from pipeline.schema.clip import Recording, VideoClip
 from pipeline.schema.colour import Colour
@@ -72,11 +72,3 @@ class PlaneScaler:
             self._scalers[key] = Scaler(frame, self._steps, threads=1)
         frame.colorspace, frame.color_range = UNTAGGED
         return as_pixels(self._scalers[key](frame).to_ndarray())
-
-
-def make_frame(planes: Pixels, colour: Colour, pix_fmt: str) -> VideoFrame:
-    """Return a frame with the planes that `PlaneScaler` returned, and the output's colour tags."""
-    frame = VideoFrame.from_ndarray(planes, format=pix_fmt)
-    tags = output_colour(colour, pix_fmt)
-    frame.colorspace, frame.color_range = tags.matrix, tags.range
-    return frame

@@ -35,7 +35,7 @@ class FrameRules:
     margin: float = 0.0
     """Half the frame interval in seconds; a reference nearer by more replaces the current one."""
     count: int | None = None
-    """Most references per frame; with None, a second one is added where it is worth its time."""
+    """Most references per frame; with None, a second one must be worth the work."""
 
     @property
     def interval(self) -> float:

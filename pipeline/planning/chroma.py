@@ -1,7 +1,7 @@
 """Correct where the chroma samples of an input are, if its key frames show it.
 
 Programs that convert RGB to 4:2:0, or scale 4:2:0, often put chroma halfway between two columns of
-pixels, but tag the video as if it were on the left.
+pixels, but the stream then signals or implies that it is on the left.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def correct_chroma(lr: R, capture: Capture | None) -> tuple[R, str]:
         return lr, ""
     colour = lr.colour.model_copy(update={"chroma": found})
     note = (
-        f"the chroma samples of the input are {_NAMES[found]}, as the key frames show, although it "
-        f"is tagged as if they were {_NAMES[tagged]}"
+        f"the chroma samples of the input are {_NAMES[found]}, as the key frames show, and not "
+        f"{_NAMES[tagged]}, as the stream signals or implies"
     )
     return lr.model_copy(update={"colour": colour}), note

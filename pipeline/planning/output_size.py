@@ -68,8 +68,8 @@ def choose_size(lr: Recording, ref: Recording, settings: PairingSettings) -> Out
     """
     if settings.size is not None and settings.scale != "auto":
         raise InputError(
-            f"found both --size {settings.size} and --scale {settings.scale}, which exclude each "
-            "other; leave one out"
+            f"found both --size {settings.size} and --scale {settings.scale}, which are "
+            "mutually exclusive; leave one out"
         )
     ratio = _compare_sizes(lr, ref)
 

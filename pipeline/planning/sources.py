@@ -147,7 +147,9 @@ def _reopen(recording: Recording, path: str | None, sandbox: str) -> Recording:
 
         kept = {stream.index for stream in recording.other_streams}
         others = tuple(stream for stream in again.other_streams if stream.index in kept)
-        colour = again.colour.model_copy(update={"chroma": recording.colour.chroma})
+        # it may have been corrected; plans of older versions state none
+        chroma = recording.colour.chroma or again.colour.chroma
+        colour = again.colour.model_copy(update={"chroma": chroma})
         return again.model_copy(
             update={
                 "deinterlace": recording.deinterlace,

@@ -21,8 +21,7 @@ from pipeline.errors import InputError
 from pipeline.execution.infer import Enhance
 from pipeline.execution.task import Batch, Enhanced
 from pipeline.ledger.durable import write_atomically
-from pipeline.media.colour import ToRgb, output_colour
-from pipeline.media.planes import make_frame
+from pipeline.media.colour import FromRgb, ToRgb, output_colour
 from pipeline.pairing.upsample import upsample
 from pipeline.paths import own_folder, redact_url
 from pipeline.pixels import Pixels, as_pixels, to_8_bit
@@ -100,7 +99,7 @@ class PreviewWriter:
         if plan.planes and isinstance(plan.input, VideoClip):
             # plain up-sampling changes nothing, so both pictures are the same
             colour = output_colour(plan.input.colour, plan.encoding.pix_fmt)
-            frame = make_frame(enhanced.frames[-1], colour, plan.encoding.pix_fmt)
+            frame = FromRgb(colour, plan.encoding.pix_fmt)(enhanced.frames[-1])
             after = before = ToRgb(colour.model_copy(update={"chroma": "left"}))(frame)
         else:
             after = as_pixels(enhanced.frames[-1][..., :3])

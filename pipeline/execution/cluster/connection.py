@@ -71,15 +71,15 @@ def cluster(
         TemporaryDirectory(prefix="pipeline-") as empty,
         announce_sudden_death(),
     ):
-        session, failed = None, True
+        session: Path | None = None
+        failed = False
         try:
             session = _connect(address, workers, _runtime_env(empty), log=log)
             # ray.init replaces our SIGTERM handler with its own
             interrupts.install()
             yield
-            failed = False
-        except KeyboardInterrupt:
-            failed = False
+        except Exception:  # but not an interrupt
+            failed = True
             raise
         finally:
             ray.shutdown()
@@ -121,25 +121,23 @@ def _check_answering(address: str) -> None:
 
     With TLS, the server only has to accept a connection.
     """
-    import grpc
-
     place = re.fullmatch(r"(?:ray://)?(\[?([^/\s]+?)\]?:([0-9]{1,5}))", address)
     if place is None:
         return  # such as auto
+
+    import grpc
+
     try:
         socket.create_connection((place[2], int(place[3])), _CONNECT_SECONDS).close()
         if os.environ.get("RAY_USE_TLS", "0") in ("", "0"):
             with grpc.insecure_channel(place[1]) as channel:
                 grpc.channel_ready_future(channel).result(timeout=_CONNECT_SECONDS)
-    except grpc.FutureTimeoutError as error:
+    except (grpc.FutureTimeoutError, OSError, OverflowError, UnicodeError) as error:
+        silent = isinstance(error, grpc.FutureTimeoutError)
+        reason = "the server there does not answer like Ray" if silent else first_line(error)
         raise InputError(
-            f"found no Ray cluster at {address} (the server there does not answer like Ray); check "
-            "the host and port in --address, or try --runner inline"
-        ) from error
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise InputError(
-            f"found no Ray cluster at {address} ({first_line(error)}); check the host and port in "
-            "--address, or try --runner inline"
+            f"found no Ray cluster at {address} ({reason}); check the host and port in --address, "
+            "or try --runner inline"
         ) from error
 
 

@@ -19,7 +19,7 @@ from pipeline.errors import InputError, StageError
 from pipeline.media.alpha import has_alpha, opaque_pix_fmt
 from pipeline.media.colour import FromRgb, output_colour
 from pipeline.media.container import MEDIA_ERRORS
-from pipeline.media.planes import PlaneFormat, make_frame
+from pipeline.media.planes import PlaneFormat
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import RecordingBase, VideoClip
 from pipeline.schema.colour import Colour
@@ -109,7 +109,6 @@ class RawStreamWriter:
         self._form = form
         self._size = size
         self._count = 0
-        self._colour = clip.colour
         self._planes = PlaneFormat(size[1], size[0], pix_fmt)
         self._convert = FromRgb(clip.colour, pix_fmt)
         # FFmpeg's encoder only joins the rows of all planes
@@ -128,10 +127,7 @@ class RawStreamWriter:
         expected = self._planes.shape if rgb.ndim == 2 else (*self._size, 3)
         if rgb.shape != expected:
             raise StageError(f"a frame has the shape {rgb.shape}, expected {expected}")
-        if rgb.ndim == 2:
-            frame = make_frame(rgb, self._colour, self._planes.pix_fmt)
-        else:
-            frame = self._convert(rgb)
+        frame = self._convert(rgb)
         frame.pts = self._count
         packets = self._encoder.encode(frame)
         if self._form == "y4m":

@@ -25,7 +25,7 @@ from pipeline.media.alpha import (
 )
 from pipeline.media.colour import FromRgb, is_rgb, make_contiguous, output_colour
 from pipeline.media.container import MEDIA_ERRORS
-from pipeline.media.planes import PlaneFormat, make_frame
+from pipeline.media.planes import PlaneFormat
 from pipeline.media.streams import can_hold
 from pipeline.media.write.encoder import configure_encoder, encoder_options
 from pipeline.media.write.priority import keep_priority
@@ -109,8 +109,6 @@ class SegmentWriter:
             ) from error
 
     def _picture(self, rgb: Pixels) -> VideoFrame:
-        if rgb.ndim == 2:
-            return make_frame(rgb, self._clip.colour, self._encoding.pix_fmt)
         if not self._alpha:
             return self._convert(rgb)
         frame = self._convert(make_contiguous(rgb[..., :3]))

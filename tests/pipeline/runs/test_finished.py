@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from deploy.protocol import Engine
+from jobs.stress.hostile.killing import program
 from pipeline.assembly.finish import plan_path
 from pipeline.assembly.record import format_command, read_command
 from pipeline.errors import OutputExistsError
@@ -25,6 +27,7 @@ from pipeline.runs.run import run
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import save_plan
 from pipeline.schema.settings import RunSettings
+from tests.support import ROOT
 from tests.support.recordings import settings_for, texture, write_video
 from tests.support.scenes import flowers, save_picture
 
@@ -267,27 +270,16 @@ def test_a_file_that_appears_as_the_plan_is_not_overwritten(
     assert json.loads(again.stdout)["resumed_segments"] == 1
 
 
-INTERRUPTED = """
-import os, signal, sys
-from pipeline.cli.main import main
-
-def interrupt(event, arguments):
-    if event == "os.rename" and str(arguments[1]) == sys.argv[-1]:
-        os.kill(os.getpid(), signal.SIGINT)
-
-sys.addaudithook(interrupt)
-main()
-"""
-
-
 def test_an_interrupt_while_publishing_says_that_the_output_is_complete(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "out.mkv"
     words = ["--engine", "bicubic", "--runner", "inline", "-q", "-o", str(out)]
     command = ["run", str(pair[0]), "--ref-stream", str(pair[1]), *words]
+    interrupted = program(signal.SIGINT, "os.rename", str(out))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # jobs are not installed
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, *command], capture_output=True, text=True, check=False
+        [*interrupted, *command], capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 130
     assert done.stderr == f"error: interrupted after {out} was published; it is complete\n"

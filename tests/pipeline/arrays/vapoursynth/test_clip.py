@@ -202,7 +202,8 @@ def test_mistakes_are_one_line(vs: Any, lr: Any, hr: Any) -> None:
     check_line(vs, "found 51x34", yuv, {0: one}, size="51x34")
     check_line(vs, "found -7 as the format", lr, {0: one}, format=-7)
     check_line(vs, "engine 'warp9'", lr, {0: one}, engine="warp9")
-    check_line(vs, "for --max-ref-distance", lr, {0: one}, max_ref_distance=-1)
+    far = "-1 is not a valid value for --max-ref-distance"
+    check_line(vs, far, lr, {0: one}, max_ref_distance=-1)
 
 
 def test_a_missing_vapoursynth_is_one_line() -> None:

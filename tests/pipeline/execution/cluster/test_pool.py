@@ -334,7 +334,8 @@ def test_inputs_of_a_batch_get_the_record_of_a_single_run(
 ) -> None:
     """The report of an output shows its command, speed and versions from this record."""
     common = {"ref_stream": str(pair[1]), "engine": "bicubic", "preset": "ultrafast"}
-    common |= {"segment": "0.4", "runner": "ray", "workers": "2"}
+    # planes of 4:2:0 would be enlarged by the decoder, and leave nothing to infer
+    common |= {"segment": "0.4", "runner": "ray", "workers": "2", "pix_fmt": "yuv444p"}
     single = run(RunSettings(input=str(pair[0]), output=str(tmp_path / "one.mkv"), **common))
 
     listed = tmp_path / "list.jsonl"
@@ -356,9 +357,7 @@ def test_inputs_of_a_batch_get_the_record_of_a_single_run(
         assert record.command == expected.command.replace(single.output, output)
         # of this input alone: the stages were not busy for longer than its run
         assert set(record.busy) == {"decode", "infer", "encode"}
-        assert all(0 <= seconds < 2 * record.seconds for seconds in record.busy.values())
-        assert record.busy["decode"] > 0
-        assert record.busy["encode"] > 0
+        assert all(0 < seconds < 2 * record.seconds for seconds in record.busy.values())
         assert record.seconds == pytest.approx(item.result.seconds, abs=0.5)
 
 
