@@ -173,7 +173,7 @@ def test_a_size_that_does_not_fit_is_refused_with_the_nearest_that_does(
 
 def test_a_size_and_a_scale_are_refused_together() -> None:
     with pytest.raises(
-        InputError, match="both --size 1080p and --scale 3, which are mutually exclusive"
+        InputError, match="--size 1080p and --scale 3, which are mutually exclusive"
     ):
         choose(HD, UHD, size="1080p", scale=3)
 
