@@ -81,22 +81,15 @@ def enhanced_frames(
             # a plan needs an output, but nothing is written to it
             output = str(Path(folder) / name_unwritten_output(settings))
             named = settings.model_copy(update={"output": output})
-            yield from _enhance_frames(_plan_frames(named))
+            chosen, request, from_file = use_adapted_file(named)
+            if request.seconds is not None:
+                raise InputError(
+                    f"adapt={settings.adapt!r} is not possible for frames that are not written; "
+                    'pass "off", or a file of adapted weights that `pipeline adapt` has written'
+                )
 
-
-def _plan_frames(settings: RunSettings) -> Plan:
-    """Return a plan whose frames are not written to a file, and whose weights are not trained.
-
-    Raises InputError if the settings request training.
-    """
-    chosen, request, from_file = use_adapted_file(settings)
-    if request.kind == "seconds":
-        raise InputError(
-            f"adapt={settings.adapt!r} is not possible for frames that are not written; pass "
-            '"off", or a file of adapted weights that `pipeline adapt` has written'
-        )
-    plan = make_plan(chosen, is_written=False)
-    return pin_plan(plan.model_copy(update={"adaptation": from_file}), is_written=False)
+            plan = make_plan(chosen, is_written=False).model_copy(update={"adaptation": from_file})
+            yield from _enhance_frames(pin_plan(plan, is_written=False))
 
 
 def _enhance_frames(plan: Plan) -> Iterator[SRFrame]:

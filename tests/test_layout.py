@@ -238,6 +238,30 @@ def test_commands_print_in_one_way_only() -> None:
     assert wrong == []
 
 
+def test_few_functions_take_all_settings_of_a_run() -> None:
+    # a function takes the group of settings that it needs
+    takers = [
+        f"{name}.{node.name}"
+        for name, path in modules("pipeline").items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+        if argument.annotation is not None and "RunSettings" in ast.unparse(argument.annotation)
+    ]
+    assert len(takers) <= 5, takers
+
+
+def test_recordings_differ_by_their_types() -> None:
+    # not by comparing a kind, or by testing for a missing grid
+    wrong = [
+        f"{name}:{number}"
+        for name, path in modules("pipeline").items()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if "grid is None" in line or "kind ==" in line
+    ]
+    assert len(wrong) < 15, wrong
+
+
 @pytest.mark.parametrize("package", ALLOWED)
 def test_text_is_read_and_written_in_a_named_encoding(package: str) -> None:
     # the default depends on the user's locale

@@ -76,17 +76,17 @@ def decide_adaptation(
     """
     if request.kind in ("off", "file") or plan.engine == "bicubic":
         return Decision(None, "")
-    if request.kind == "auto" and plan.engine not in ENGINES_OF_AUTO:
+    if request.is_auto and plan.engine not in ENGINES_OF_AUTO:
         return Decision(None, "")
     work = plan.reference_map.count_references() * math.prod(plan.network_size)
-    if not work or (request.kind == "auto" and work < LEAST_WORK):
+    if not work or (request.is_auto and work < LEAST_WORK):
         return Decision(None, "")
 
     from crossnetpp.adaptation import LEAST_KEY_FRAMES  # imports torch
     from pipeline.adaptation.key_frames import list_key_pairs
 
     pairs = list_key_pairs(plan)
-    least = LEAST_KEYS_OF_AUTO if request.kind == "auto" else LEAST_KEY_FRAMES
+    least = LEAST_KEYS_OF_AUTO if request.is_auto else LEAST_KEY_FRAMES
     if len(pairs) < least:
         note = f"key frames that show a frame of the input: {len(pairs)}, expected {least} or more"
         return Decision(None, f"the weights are not adapted: {note}")
@@ -105,7 +105,7 @@ def decide_to_share(plan: Plan, request: AdaptRequest, weights: Path) -> Decisio
     from pipeline.adaptation.key_frames import list_key_pairs
 
     facts = read_adapted_facts(weights)
-    if facts is None or (request.kind == "auto" and plan.engine not in ENGINES_OF_AUTO):
+    if facts is None or (request.is_auto and plan.engine not in ENGINES_OF_AUTO):
         return Decision(None, "")
 
     pairs = list_key_pairs(plan)
@@ -167,8 +167,8 @@ def _choose_steps(
     """Choose how many steps fit into the requested time, or into a share of the run's time."""
     from crossnetpp.adaptation import PIXELS_PER_STEP, count_steps
 
-    if request.kind == "seconds":
-        steps = choose_steps(count_steps(request.seconds or 0.0, step_seconds))
+    if request.seconds is not None:
+        steps = choose_steps(count_steps(request.seconds, step_seconds))
         found = Adaptation(
             request="seconds", seconds=request.seconds, steps=steps, pairs=tuple(pairs)
         )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar
 
 from pipeline.errors import InputError
 from pipeline.paths import sha256
 from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.parsing import parse_seconds
 from pipeline.schema.plan import Plan
-from pipeline.schema.settings import RunSettings
+from pipeline.schema.settings import ExecutionSettings
 
 if TYPE_CHECKING:
     from crossnetpp.checkpoint import AdaptedFacts
+
+Settings = TypeVar("Settings", bound=ExecutionSettings)
 
 
 @dataclass(frozen=True)
@@ -24,19 +26,26 @@ class AdaptRequest:
 
     kind: Literal["auto", "off", "seconds", "file"]
     seconds: float | None = None
+    """The training time; None unless `kind` is "seconds"."""
     file: Path | None = None
+    """The file of adapted weights; None unless `kind` is "file"."""
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the program decides if and how long to train."""
+        return self.kind == "auto"
 
 
-class AdaptedSettings(NamedTuple):
+class AdaptedSettings(NamedTuple, Generic[Settings]):
     """Settings whose model is the file of adapted weights if `--adapt` names one."""
 
-    settings: RunSettings
+    settings: Settings
     request: AdaptRequest
     from_file: Adaptation | None
     """The adaptation that the file describes, or None without a file."""
 
 
-def use_adapted_file(settings: RunSettings) -> AdaptedSettings:
+def use_adapted_file(settings: Settings) -> AdaptedSettings[Settings]:
     """Return the settings; if `--adapt` is a file of adapted weights, the file becomes the model.
 
     Raises InputError if `--adapt` is invalid, or if the file was not adapted from the weights of
@@ -81,12 +90,12 @@ def train_nothing(request: AdaptRequest) -> AdaptRequest:
     The second pass borrows from results of the first, from which nothing can be learned. Raises
     InputError if the request is for a training time.
     """
-    if request.kind == "seconds":
+    if request.seconds is not None:
         raise InputError(
             f"found --adapt {request.seconds:g} with --consistent, which cannot train, expected "
             "off or a file; adapt the weights with `pipeline adapt`, and pass its output file"
         )
-    return request if request.kind == "file" else AdaptRequest("off")
+    return AdaptRequest("off") if request.file is None else request
 
 
 def names_file(text: str) -> bool:

@@ -21,10 +21,10 @@ from pipeline.errors import InputError, PipelineError, as_pipeline_error
 
 if TYPE_CHECKING:
     from pipeline.progress import Reporter
+    from pipeline.runs.conductor import RunRequest
     from pipeline.runs.manifest import Entry
     from pipeline.runs.result import PlanResult
     from pipeline.schema.plan import Plan
-    from pipeline.schema.settings import RunSettings
 
 
 @click.command()
@@ -50,6 +50,7 @@ def plan(
     then a folder, or contains {stem}.
     """
     from pipeline.progress import make_reporter
+    from pipeline.runs.conductor import RunRequest
     from pipeline.runs.manifest import is_batch, make_entries
 
     if not inputs and manifest is None:
@@ -61,20 +62,20 @@ def plan(
         print_plans(entries, progress, save=save, as_json=as_json)
         return
     settings = make_settings(values | {"input": inputs[0]})
-    print_plan(settings, progress, save=save, as_json=as_json)
+    print_plan(RunRequest(settings, progress), save=save, as_json=as_json)
 
 
-def print_plan(
-    settings: RunSettings, progress: Reporter, *, save: str | None, as_json: bool
-) -> None:
+def print_plan(request: RunRequest, *, save: str | None, as_json: bool) -> None:
     """Make or load the plan of a run, write it to `save` unless that is None, and print it."""
-    made, cost = _make_plan(settings, progress)
+    from pipeline.runs.dry_run import plan_dry_run
+
+    planned = plan_dry_run(request)
     if save:
-        _save_plan(made, save, settings)
+        _save_plan(planned.plan, save, request)
     if as_json:
-        print_json(made.model_dump_json())
+        print_json(planned.plan.model_dump_json())
     else:
-        print_text(describe_plan(made, cost))
+        print_text(describe_plan(planned.plan, describe_cost(*planned)))
 
 
 def print_plans(
@@ -108,6 +109,8 @@ def print_plans(
 
 def _plan_entry(entry: Entry, progress: Reporter, save: str | None, *, show: bool) -> PlanResult:
     """Return one input's plan, or the reason why it has none; print the plan if `show` is set."""
+    from pipeline.runs.conductor import RunRequest
+    from pipeline.runs.dry_run import plan_dry_run
     from pipeline.runs.result import PlanResult
 
     name = str(entry.given["input"])
@@ -116,51 +119,25 @@ def _plan_entry(entry: Entry, progress: Reporter, save: str | None, *, show: boo
     if entry.settings is None:
         return PlanResult(input=name, status="failed", error=entry.error)
     try:
-        made, cost = _make_plan(entry.settings, progress)
+        request = RunRequest(entry.settings, progress)
+        planned = plan_dry_run(request)
         if save is not None:
             stem = Path(name).stem
             pattern = save if "{stem}" in save else str(Path(save) / "{stem}.plan.json")
-            _save_plan(made, pattern.replace("{stem}", stem), entry.settings)
+            _save_plan(planned.plan, pattern.replace("{stem}", stem), request)
     except Exception as error:
         return PlanResult(input=name, status="failed", error=str(as_pipeline_error(error)))
     if show:
-        print_text(describe_plan(made, cost))
-    return PlanResult(input=name, status="planned", plan=made)
+        print_text(describe_plan(planned.plan, describe_cost(*planned)))
+    return PlanResult(input=name, status="planned", plan=planned.plan)
 
 
-def _make_plan(settings: RunSettings, progress: Reporter) -> tuple[Plan, list[str]]:
-    """Make or load the plan of a run; return it with lines about its time and disk space."""
-    from deploy.speed import find_speed
-    from pipeline.adaptation.request import use_adapted_file
-    from pipeline.planning.cost_estimate import estimate_disk, estimate_seconds
-    from pipeline.planning.edited_plan import load_plan
-    from pipeline.planning.plan import make_plan
-    from pipeline.planning.size_estimate import estimate_bytes
-    from pipeline.remote.pipes import read_piped_settings
-    from pipeline.schema.adaptation import Adaptation
-
-    with read_piped_settings(settings, settings.output) as readable:
-        chosen, request, from_file = use_adapted_file(readable)
-        if settings.plan:
-            made = load_plan(settings.plan, chosen)
-        else:
-            made = make_plan(chosen, progress, find_speed=find_speed)
-        if made.adaptation is None:
-            requested = Adaptation(request=request.kind, seconds=request.seconds)
-            made = made.model_copy(update={"adaptation": from_file or requested})
-        with progress.step("estimating time and size"):
-            speed = find_speed(made.engine, made.model, made.network_pixels)
-            seconds = None if speed is None else round(estimate_seconds(made, speed), 1)
-            estimates = {"expected_bytes": estimate_bytes(made), "expected_seconds": seconds}
-            made = made.model_copy(update=estimates)
-            return made, describe_cost(made, speed, estimate_disk(made))
-
-
-def _save_plan(made: Plan, save: str, settings: RunSettings) -> None:
+def _save_plan(made: Plan, save: str, request: RunRequest) -> None:
     """Save a plan; raises InputError if that would replace a file that the run reads."""
     from pipeline.paths import check_not_read
     from pipeline.schema.plan_file import save_plan
 
+    settings = request.settings
     recordings = (made.input, made.reference.clip)
     files = [file for recording in recordings for file in recording.list_paths()]
     others = [settings.ground_truth, settings.plan, settings.capture, settings.adapt, made.model]

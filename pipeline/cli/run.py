@@ -95,6 +95,7 @@ def run(
     from pipeline.remote.pipes import read_piped_settings
     from pipeline.report.checks import check_page_path, is_page_of
     from pipeline.runs.after import PublishedCommand
+    from pipeline.runs.conductor import RunRequest
     from pipeline.runs.json_progress import JsonReporter
     from pipeline.runs.manifest import is_batch, make_entries
     from pipeline.runs.parts import RunParts
@@ -149,7 +150,7 @@ def run(
         _run_batch(inputs, manifest, values, settings, progress, parts, as_json=as_json)
         return
     if dry_run:
-        print_plan(settings, progress, save=None, as_json=as_json)
+        print_plan(RunRequest(settings, progress), save=None, as_json=as_json)
         return
 
     with read_piped_settings(settings, settings.output, progress.note) as readable:
@@ -163,7 +164,8 @@ def run(
             from pipeline.runs.streaming import stream_frames
 
             stdout = _open_stdout()
-            work = partial(stream_frames, stdout, readable, stream, progress, parts)
+            request = RunRequest(readable, progress, parts)
+            work = partial(stream_frames, stdout, request, stream)
             progress.note(describe_result(_report_run(settings.input, progress, work)))
             return
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.paths import is_url
-from pipeline.schema.settings import RunSettings
+from pipeline.schema.settings import InputSettings
 
 _NOT_STARTED = 127  # a shell's exit status for a command that it cannot find
 _SHOWN = 400  # characters of the command's last line that are shown
@@ -25,7 +25,7 @@ class PublishedCommand:
         self._command = command
         self._note = note
 
-    def __call__(self, settings: RunSettings, output: str) -> int:
+    def __call__(self, settings: InputSettings, output: str) -> int:
         """Run the command for an output, wait for it, and return its exit status."""
         source = settings.input
         names = {

@@ -60,7 +60,7 @@ class RunRequest:
 
     settings: RunSettings
     progress: Reporter
-    parts: RunParts
+    parts: RunParts = field(default_factory=RunParts)
     is_written: bool = True
     """Whether the output is written to a file; if not, its path is not checked."""
 

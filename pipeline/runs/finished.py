@@ -30,6 +30,7 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import (
     OPTION_GROUPS,
+    ExecutionSettings,
     InputSettings,
     PairingSettings,
     RunSettings,
@@ -67,7 +68,8 @@ def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
                 planned = planned.model_copy(update={"adaptation": from_file})
             current = _match_edited_plan(stored, planned, adapt)
         elif _is_same_command(stored, format_command(settings)):
-            current = _reopen_recordings(stored, local, local, _find_model(stored, local))
+            model = _find_model(stored, local, local.capture)
+            current = _reopen_recordings(stored, local, local, model)
         else:
             current = None
     except (InputError, OSError):
@@ -113,10 +115,10 @@ def _read_url_plan(url: str) -> Plan | None:
         return None
 
 
-def _find_model(stored: Plan, settings: RunSettings) -> str | None:
-    """Return the weights (name or path) that a run with these settings would use.
+def _find_model(stored: Plan, settings: ExecutionSettings, capture: str) -> str | None:
+    """Return the weights (name or path) that a run would use, or None if they are not known.
 
-    The result is None if they are not known.
+    `capture` is the value of --capture.
     """
     if "model" in settings.model_fields_set or stored.engine == "bicubic":
         return settings.model
@@ -126,11 +128,11 @@ def _find_model(stored: Plan, settings: RunSettings) -> str | None:
     if "model" not in read_command(stored.record.command):
         is_variant = RECORDED.get(settings.model) == stored.model
         return stored.model if is_variant else settings.model
-    if stored.capture is None and settings.capture == "auto":
+    if stored.capture is None and capture == "auto":
         return None  # the fit on which the choice depends is not stored
     # a capture from a file has the fit of another recording, which does not affect the choice
-    capture = stored.capture if settings.capture == "auto" else None
-    return choose_model(settings.model, capture.fits_db if capture else None)[0]
+    fitted = stored.capture if capture == "auto" else None
+    return choose_model(settings.model, fitted.fits_db if fitted else None)[0]
 
 
 def _match_edited_plan(stored: Plan, planned: Plan, adapt: AdaptRequest) -> Plan | None:

@@ -14,7 +14,7 @@ from pipeline.execution.infer import Enhance, enhance_batch
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.ledger import Ledger
 from pipeline.schema.plan import Plan, RunRecord
-from pipeline.schema.settings import RunSettings
+from pipeline.schema.settings import InputSettings
 
 if TYPE_CHECKING:
     from pipeline.execution.cluster.actor import SegmentActor
@@ -116,7 +116,7 @@ class RunParts:
     """The actor class for runs on Ray; None means SegmentActor."""
     on_open: Callable[[Plan, int], None] = ignore_plan
     """Called when a run begins, with its plan and the number of frames that are already done."""
-    on_published: Callable[[RunSettings, str], int] | None = None
+    on_published: Callable[[InputSettings, str], int] | None = None
     """Called when a run has published its output, with its settings and the output's path or URL;
     returns the exit status of the command that it ran."""
     skips_existing: bool = False

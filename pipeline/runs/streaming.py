@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -54,19 +55,14 @@ _ENDED = (
 )
 
 
-def stream_frames(
-    stdout: BinaryIO,
-    settings: RunSettings,
-    form: StreamForm,
-    progress: Reporter,
-    parts: RunParts | None = None,
-) -> RunResult:
+def stream_frames(stdout: BinaryIO, request: RunRequest, form: StreamForm) -> RunResult:
     """Enhance one input and write its frames to `stdout` in order, each as soon as it is done.
 
     Raises InputError if the settings do not suit a stream, StageError if a stage fails or if the
     program reading `stdout` exits early, and Interrupted after a signal. Nothing is left to resume.
     """
-    _check_settings(stdout, settings)
+    settings = request.settings
+    _check_request(stdout, request)
     if settings.pix_fmt is not None:
         check_stream_pix_fmt(settings.pix_fmt, form)  # before anything slow
     with tempfile.TemporaryDirectory(prefix="pipeline-stream-") as folder:
@@ -77,17 +73,18 @@ def stream_frames(
         named = RunSettings.model_validate(
             {name: getattr(settings, name) for name in settings.model_fields_set} | changes
         )
-        request = RunRequest(named, progress, parts or RunParts(), is_written=False)
-        return _stream_once(stdout, request, form)
+        unwritten = replace(request, settings=named, is_written=False)
+        return _stream_once(stdout, unwritten, form)
 
 
-def _check_settings(stdout: BinaryIO, settings: RunSettings) -> None:
+def _check_request(stdout: BinaryIO, request: RunRequest) -> None:
     """Raise InputError if stdout is a terminal, or if a setting or the input cannot be streamed."""
     if stdout.isatty():
         raise InputError(
             "stdout is a terminal, but --stream needs a program or a file to receive the frames; "
             "add | ffplay -"
         )
+    settings = request.settings
     for name in _EXCLUDED:
         value = getattr(settings, name)
         if value is not None and value is not False:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from crossnetpp.checkpoint import save_weights
@@ -19,7 +20,6 @@ from pipeline.planning.plan import make_plan
 from pipeline.progress import SILENT, Reporter
 from pipeline.remote.run_urls import fetch_inputs
 from pipeline.schema.model import Model
-from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
 
 SUFFIX = ".safetensors"
@@ -59,10 +59,18 @@ def adapt_to_camera(
         raise InputError(
             f"found --seconds {seconds:g}; expected a finite number above 0, such as 120"
         )
-    _check_output(output, settings, force=force)
+    _check_output(output, (settings.input, settings.ref_stream, settings.model), force=force)
     # this writes beside the output: if that is impossible, fail before the training
     with staging_folder(output) as work:
-        plan = _make_plan(settings, work, progress)
+        # the plan needs an output, which is never written
+        unwritten = {"output": str(work / "unwritten.mkv"), "force": True}
+        chosen = settings.model_copy(update=unwritten)
+        local = fetch_inputs(chosen, chosen)
+        named = local.model_copy(update={"output": str(work / name_unwritten_output(local))})
+        plan = pin_plan(make_plan(named, progress, is_written=False))
+        for note in plan.notes:
+            progress.note(note)
+
         request = AdaptRequest("seconds", seconds)
         decision = decide_adaptation(plan, request, lambda: None, progress)
         if decision.adaptation is None:
@@ -90,22 +98,9 @@ def adapt_to_camera(
     )
 
 
-def _check_output(output: Path, settings: RunSettings, *, force: bool) -> None:
+def _check_output(output: Path, read: Sequence[str | None], *, force: bool) -> None:
+    """Raise InputError if the file exists, has a wrong suffix, or is one of those to `read`."""
     if output.suffix != SUFFIX:
         raise InputError(f"-o {output} does not end with {SUFFIX}; try camera{SUFFIX}")
-    check_not_read(output, (settings.input, settings.ref_stream, settings.model))
+    check_not_read(output, read)
     check_new_file(output, force=force)
-
-
-def _make_plan(settings: RunSettings, work: Path, progress: Reporter) -> Plan:
-    """Return the plan of a run with these settings, which pairs frames with references.
-
-    The plan's output is in the folder `work`, but is never written.
-    """
-    unwritten = settings.model_copy(update={"output": str(work / "unwritten.mkv"), "force": True})
-    local = fetch_inputs(unwritten, unwritten)
-    named = local.model_copy(update={"output": str(work / name_unwritten_output(local))})
-    plan = pin_plan(make_plan(named, progress, is_written=False))
-    for note in plan.notes:
-        progress.note(note)
-    return plan

@@ -229,11 +229,13 @@ def describe_entry(entry: dict[str, Any]) -> str:
     key = entry["key"]
     facts = entry["facts"]
     kind = key.get("kind", "?")
-    text = kind
-    if kind == "onnx":
-        text = f"graph {key['graph']} of {facts.get('model', '?')}"
-    elif kind == "selftest":
-        text = f"self-test of {key['engine']}: {facts.get('psnr', 0):.1f} dB"
-    elif kind == "speed":
-        text = "speeds: " + ", ".join(f"{k} {v:.3g} fps" for k, v in facts["fps"].items())
+    match kind:
+        case "onnx":
+            text = f"graph {key['graph']} of {facts.get('model', '?')}"
+        case "selftest":
+            text = f"self-test of {key['engine']}: {facts.get('psnr', 0):.1f} dB"
+        case "speed":
+            text = "speeds: " + ", ".join(f"{k} {v:.3g} fps" for k, v in facts["fps"].items())
+        case _:
+            text = kind
     return f"{entry['file'] or '-':42} {entry['state']:10} {text}"

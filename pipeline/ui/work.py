@@ -200,17 +200,19 @@ class Work:
         with self._changed, suppress(InputError):
             if kind in ("progress", "step"):
                 self._progress |= {k: event.get(k) for k in ("stage", "step", "fps", "eta_seconds")}
-                if kind == "progress":
+
+            match kind:
+                case "progress":
                     self._progress |= {k: event.get(k) for k in ("frames", "frames_done")}
-                else:
+                case "step":
                     self._progress["step_done"] = event.get("frames_done")
                     self._progress["step_total"] = event.get("frames")
-            elif kind == "note" and isinstance(text, str):
-                notes = self._store.find(job_id).notes
-                if text not in notes and len(notes) < _MOST_NOTES:
-                    self._store.change(job_id, notes=(*notes, text))
-            elif kind == "end" and event.get("status") == "done":
-                self._store.change(job_id, output=str(event.get("output") or ""))
+                case "note" if isinstance(text, str):
+                    notes = self._store.find(job_id).notes
+                    if text not in notes and len(notes) < _MOST_NOTES:
+                        self._store.change(job_id, notes=(*notes, text))
+                case "end" if event.get("status") == "done":
+                    self._store.change(job_id, output=str(event.get("output") or ""))
 
     def _finish(self, job_id: str, ended: Ended) -> None:
         """Store how a run ended."""

@@ -21,6 +21,7 @@ from pipeline.execution.infer import enhance_batch
 from pipeline.execution.task import Batch, Enhanced
 from pipeline.media.read.probe import probe
 from pipeline.progress import SILENT
+from pipeline.runs.conductor import RunRequest
 from pipeline.runs.parts import RunParts
 from pipeline.runs.streaming import stream_frames
 from pipeline.schema.plan import Plan
@@ -234,7 +235,7 @@ def test_a_failure_in_the_middle_ends_the_stream(pair: tuple[Path, Path], tmp_pa
     settings = settings_for(pair, Path("-"), preset=None, batch=5)
     file = tmp_path / "out.y4m"
     with file.open("wb") as stdout, pytest.raises(StageError, match=r"infer: segment 1.*memory"):
-        stream_frames(stdout, settings, "y4m", SILENT, RunParts(enhance=fail_later))
+        stream_frames(stdout, RunRequest(settings, SILENT, RunParts(enhance=fail_later)), "y4m")
     # the first segment has 10 of 40 frames, and the third, which does not fail, leaves no trace
     data = file.read_bytes()
     assert len(failing_pts) == 1
@@ -346,5 +347,5 @@ def test_a_light_field_is_no_stream(tmp_path: Path) -> None:
             save_picture(tmp_path / "hr" / f"view_{row:02}_{col:02}.png", sharp)
     settings = settings_for((tmp_path / "lr", tmp_path / "hr"), Path("-"), preset=None)
     with (tmp_path / "out").open("wb") as stdout, pytest.raises(InputError, match="light field"):
-        stream_frames(stdout, settings, "y4m", SILENT)
+        stream_frames(stdout, RunRequest(settings, SILENT), "y4m")
     assert (tmp_path / "out").read_bytes() == b""
