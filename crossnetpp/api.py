@@ -32,8 +32,8 @@ class Enhancer:
         are floating point in 0..1, 3 x H x W or N x 3 x H x W. The height and width of `ref` are 2,
         4 or 8 times those of `lr`. The result has the type and shape of `ref`.
 
-        Raises TypeError if one is an array and the other a tensor, and ValueError if their types,
-        shapes or sizes are not supported or do not match.
+        Raises TypeError if one of `lr` and `ref` is an array and the other a tensor, and ValueError
+        if their types, shapes or sizes are not supported or do not match.
         """
         if isinstance(lr, Tensor) != isinstance(ref, Tensor):
             raise TypeError(
@@ -79,7 +79,7 @@ class Enhancer:
         return torch.from_numpy(np.ascontiguousarray(stack)).permute(0, 3, 1, 2).to(self.device)
 
     def _run(self, lr: Tensor, ref: Tensor, scale: int) -> Tensor:
-        """Pad the pictures to the network's multiple, and return SR in 0..1 without the padding."""
+        """Return SR in 0..1, computed on padded pictures and cropped to the size of `ref`."""
         height, width = ref.shape[-2:]
         multiple = self.network.multiple
         padded_lr = pad_planes(lr, multiple // scale)
@@ -99,7 +99,7 @@ def load(model: str = "fast", *, device: str | torch.device | None = None) -> En
 
 
 def _find_scale(lr: Tensor, ref: Tensor) -> int:
-    """Return the factor by which `ref` is higher and wider than `lr`.
+    """Return the factor by which `ref` is taller and wider than `lr`.
 
     Raises ValueError unless the factor is 2, 4 or 8 and every picture has a reference.
     """
@@ -116,7 +116,7 @@ def _find_scale(lr: Tensor, ref: Tensor) -> int:
 
 
 def _convert_like(sr: Tensor, ref: NDArray[Any] | Tensor) -> NDArray[Any] | Tensor:
-    """Convert N x 3 x H x W in 0..1 to the type and layout of `ref`."""
+    """Convert `sr` (N x 3 x H x W in 0..1) to the type and layout of `ref`."""
     if isinstance(ref, Tensor):
         return (sr if ref.ndim == 4 else sr[0]).to(ref.device, ref.dtype)
 

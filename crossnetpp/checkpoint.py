@@ -21,7 +21,7 @@ WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
 
 class WeightsError(Exception):
-    """Weights that are missing or unusable, described in one line."""
+    """Raised if weights are missing or unusable, with a one-line message."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class AdaptedFacts:
     held_out_gain_db: float
     """Gain in dB over the base weights on held-out key frames."""
     blend: float
-    """Share of the trained weights in the stored weights; the rest is the base."""
+    """Share of the trained weights in the stored blend; the base weights make up the rest."""
 
 
 def save_weights(
     network: Network, preset: str, path: Path, adapted: AdaptedFacts | None = None
 ) -> None:
-    """Write the weights as float16 safetensors, which halves the file without visible loss.
+    """Write a safetensors file with float16 weights, half the size of float32 without visible loss.
 
-    The file's metadata contain the preset, the network's configuration as JSON and, if it is set,
-    `adapted` as JSON. The same weights give the same bytes.
+    The file's metadata contain the preset, the network's configuration as JSON and, if given,
+    `adapted` as JSON. The same weights always give the same bytes.
     """
     tensors = {
         name: tensor.detach().to(torch.float16).contiguous()
@@ -59,7 +59,7 @@ def save_weights(
 def _sort_metadata(content: bytes) -> bytes:
     """Return the content of a safetensors file with its metadata sorted by key.
 
-    The library writes them in varying order.
+    The safetensors library writes the metadata in varying order.
     """
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:start])

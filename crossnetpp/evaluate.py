@@ -55,7 +55,7 @@ def evaluate(
 ) -> list[SceneResult]:
     """Measure all methods on every scene, with a progress bar on `console`.
 
-    VMAF is also measured if `ffmpeg`, the path of a program, is set. Raises VmafError if the
+    VMAF is also measured if `ffmpeg`, the path of the program, is given. Raises VmafError if the
     program fails.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -137,7 +137,7 @@ def run_evaluation(arguments: argparse.Namespace, command: str) -> None:
 
 
 def _make_sampling(arguments: argparse.Namespace) -> Sampling:
-    """Return which part of the data to measure.
+    """Return the part of the data that the options select for measurement.
 
     Raises EvaluationError if a number is too small, or if --positions cannot be used.
     """

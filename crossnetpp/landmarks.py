@@ -1,4 +1,4 @@
-"""Pairs of SIFT keypoints in HR and REF, for the landmark loss of CrossNet++.
+"""Matching SIFT keypoints in HR and REF, for the landmark loss of CrossNet++.
 
 A pair (p, q) means that HR at p shows the same point as REF at q, so the desired flow, in the
 convention of `warp`, is V[p] = q - p. Points are (x, y) in pixels; pixel centres have whole-number
@@ -27,12 +27,12 @@ Points = NDArray[np.float32]  # K x 2, (x, y) pixels
 # pixels and none by more than 45; at 0.7, some are off by hundreds. The published code uses 0.3,
 # which keeps only a third as many pairs.
 MAX_RATIO = 0.6
-MAX_FEATURES = 4000  # the strongest keypoints of each picture
+MAX_FEATURES = 4000  # keypoints per picture; only the strongest are used
 PADDED_COUNT = 256  # pairs per sample after padding
 
 
 class Landmarks(NamedTuple):
-    """The pairs of a sample, padded to M; collated, those of a batch of N samples."""
+    """A sample's pairs, padded to M; after collation, the pairs of a batch of N samples."""
 
     p: Tensor
     """[N x] M x 2 points in HR."""
@@ -56,7 +56,7 @@ class Matches:
         return len(self.p)
 
     def crop(self, row: int, col: int, height: int, width: int) -> Matches:
-        """Return the pairs inside the same window of both pictures, in window coordinates."""
+        """Return the pairs whose two points are both inside the window, in window coordinates."""
         origin = _make_point(col, row)
         last = _make_point(width - 1, height - 1)
         p = self.p - origin
@@ -80,7 +80,7 @@ class Matches:
         return Matches(p, q)
 
     def pad(self, count: int = PADDED_COUNT) -> Landmarks:
-        """Return exactly `count` pairs: an even selection if there are more, padded if fewer."""
+        """Return exactly `count` pairs, evenly selected if there are more, and padded if fewer."""
         chosen = np.arange(len(self))
         if len(self) > count:
             chosen = np.linspace(0, len(self) - 1, count).round().astype(int)

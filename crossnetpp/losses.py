@@ -33,7 +33,7 @@ class LossWeights:
     """Weight of the super-resolution loss."""
 
 
-FLOW_ERROR_LIMIT = 32.0  # limit of a pixel's flow loss; an error of 32 pixels costs half of it
+FLOW_ERROR_LIMIT = 32.0  # upper bound of a pixel's flow loss; an error of 32 pixels costs half
 
 
 def charbonnier(difference: Tensor) -> Tensor:

@@ -7,8 +7,9 @@ import platform
 import sys
 from pathlib import Path
 
-# Parts of messages, in lower case. cuDNN and cuBLAS report "_status_alloc_failed". The last two are
-# all that oneDNN, which computes convolutions on CPUs, reports if it cannot allocate buffers.
+# Lower-case parts of messages that report a lack of memory. cuDNN and cuBLAS report
+# "_status_alloc_failed". The last two are all that oneDNN, which computes convolutions on CPUs,
+# reports if it cannot allocate buffers.
 _OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",

@@ -3,7 +3,7 @@
     python -m crossnetpp.train fast --data DATA --out fast.safetensors
     torchrun --nproc-per-node 4 -m crossnetpp.train fast --data DATA --out fast.safetensors
 
-The same command resumes an interrupted run, which gives the same weights as an uninterrupted one.
+Repeat the command to resume an interrupted run; the weights equal those of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def train(
     deadline: float | None = None,
     show: Show | None = None,
 ) -> list[float]:
-    """Run or resume the training `config` in this process, and return the loss of each step run.
+    """Run or resume a training run in this process, and return the loss of each completed step.
 
     Weights are written to `out` (safetensors); the state, the log and files for TensorBoard are
-    written beside it. `show` receives the progress; without it, a terminal shows a progress bar,
-    and anything else receives log lines. The run stops after step `stop_after`, or at the time
-    `deadline` (by time.monotonic), and the same call resumes it.
+    written beside it. `show` receives the progress; without it, progress is shown as a bar on a
+    terminal, and as log lines elsewhere. The run stops after step `stop_after`, or at the time
+    `deadline` (by time.monotonic); calling `train` again resumes it.
 
     Raises DataError if data cannot be used, and ConfigError if data are missing, if `freeze` names
     an unknown part of the network, if the weights to start from cannot be used or are `out`, if the

@@ -18,17 +18,17 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_SIDE = 32  # pixels; libvmaf reduces the frames, and its filters then need 17 lines
-TIMEOUT_SECONDS = 60  # limit for listing the filters, and for ending after a failure
+LEAST_SIDE = 32  # pixels; libvmaf downscales the frames, and its filters then need 17 lines
+TIMEOUT_SECONDS = 60  # for listing the filters, and for the program to exit after a failure
 
 
 class VmafError(Exception):
-    """VMAF that cannot be measured, with the reason in one line."""
+    """Raised if VMAF cannot be measured, with the reason in one line."""
 
 
 @cache
 def find_program() -> str | None:
-    """Return the path of an `ffmpeg` with libvmaf, on the PATH or in imageio-ffmpeg, or None."""
+    """Return the path of `ffmpeg` with libvmaf, on PATH or in imageio-ffmpeg; None if not found."""
     found = shutil.which("ffmpeg")
     if found is not None and _has_vmaf(found):
         return found
@@ -59,7 +59,7 @@ class Vmaf:
     """A VMAF measurement: `add` all pairs in presentation order, then call `scores`."""
 
     def __init__(self, ffmpeg: str, height: int, width: int, matrix: str = "bt709") -> None:
-        """Start the program.
+        """Start the program `ffmpeg` for frames of `height` x `width` pixels.
 
         `height` and `width` are at least LEAST_SIDE. `matrix` is the recordings' colour matrix, or
         `rgb` if they have none.
@@ -69,7 +69,7 @@ class Vmaf:
         self._folder = Path(self._scratch.name)
         self._complaints = (self._folder / "stderr").open("w+", encoding="utf-8", errors="replace")
 
-        # Compare the luma that the recordings themselves have
+        # VMAF compares luma, which is computed with the recordings' own matrix
         luma_matrix = "bt709" if matrix == "rgb" else matrix
         luma = f"scale=out_color_matrix={luma_matrix}:out_range=tv,format=yuv420p"
         crops = [f"crop={width}:{height}:0:{top},{luma}" for top in (0, height)]
@@ -103,7 +103,7 @@ class Vmaf:
         self._scratch.cleanup()
 
     def add(self, made: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
-        """Measure `made` against `truth`, both uint8 H x W x 3 RGB.
+        """Add a pair: `made` and the `truth` to compare it with, both uint8 H x W x 3 RGB.
 
         Raises VmafError if the program fails.
         """

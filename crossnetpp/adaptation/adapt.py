@@ -24,7 +24,7 @@ MOST_STEPS = 160  # more gain hardly anything
 SIDE = 256  # HR pixels along each side of a crop
 PIXELS_PER_STEP = CROPS * SIDE**2
 JUDGING_STEPS = 15  # training steps that take as long as judging the result does
-REPORTS = 4  # how often the gain is measured during training
+REPORTS = 4  # number of times that the gain is measured during training
 STILL_SHARE = 0.35  # share of the batches in which one reference is the target, slightly moved
 
 

@@ -75,9 +75,10 @@ def find_turns(taps: Taps) -> list[Turn]:
 
 
 def choose_side(picture: Picture, most: int) -> int:
-    """Return the side of the largest square crop of at most `most` pixels that fits a picture.
+    """Return the side in pixels of the largest square crop that fits `picture`.
 
-    Raises ValueError if the picture is too small to learn from.
+    It is a multiple of MULTIPLE and at most `most`. Raises ValueError if the picture is too small
+    to learn from.
     """
     height, width = picture.shape[:2]
     side: int = min(height, width, most) // MULTIPLE * MULTIPLE
@@ -98,7 +99,7 @@ def draw_window(rng: np.random.Generator, picture: Picture, side: int) -> Window
 
 
 class Crops:
-    """Draws batches from examples; the same random generator gives the same batches."""
+    """Draws batches from examples; equal states of the random generator give equal batches."""
 
     def __init__(
         self,

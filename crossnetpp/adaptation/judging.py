@@ -55,7 +55,7 @@ def make_cases(
     side: int,
     device: torch.device,
 ) -> list[Case]:
-    """Return the cases on which weights are judged, which are the same for the same key frames.
+    """Return the cases on which weights are judged; equal key frames give equal cases.
 
     A window has at most `side` x `side` HR pixels. Its references are the nearest neighbour, then
     both neighbours if there are two, and finally the target itself, slightly moved.
@@ -144,7 +144,7 @@ class Judge:
         self._before = [measure_psnr(base, case, scale, taps) for case in cases]
 
     def measure_gain(self, network: CrossNetFast) -> float:
-        """Return the mean gain in dB on the cases with neighbours; NaN if a case has NaN."""
+        """Return the mean gain in dB on the cases with neighbours as references; may be NaN."""
         return self._average(self._measure_gains(network))
 
     def choose_blend(self, adapted: CrossNetFast, shares: Sequence[float] = BLENDS) -> Verdict:

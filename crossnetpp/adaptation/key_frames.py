@@ -23,7 +23,7 @@ class KeyFrame(NamedTuple):
     hr: Picture
     """uint8 H x W x 3 RGB on the output's grid, where H = s h and W = s w for the scale s."""
     position: float
-    """Time in LR frames; for views, the index in the order of views."""
+    """Time in LR frames; for views, the index of the view."""
     scene: int = 0
     """Number of the scene; key frames of different scenes are not paired."""
 

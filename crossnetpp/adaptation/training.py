@@ -63,13 +63,13 @@ class Training:
 
 
 def find_rate_factor(step: int, steps: int) -> float:
-    """Return the learning rate's factor: a short warm-up, then cosine decay to 0.05."""
+    """Return the learning rate of `step` as a share of RATE: warm-up, then cosine decay to 0.05."""
     warm = min(1.0, (step + 1) / WARM_UP)
     return warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
 def measure_step_seconds(base: CrossNetFast, crops: Crops, taps: Tensor) -> float:
-    """Return how many seconds a training step takes on this machine, after one to warm up."""
+    """Return how many seconds a training step takes on this machine, after a warm-up step."""
     training = Training(base, taps, steps=2, seed=0)
     training.run_step(crops, 0)
     start = time.perf_counter()

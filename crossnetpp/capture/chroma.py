@@ -1,4 +1,4 @@
-"""Measure where LR chroma is sampled relative to luma; encoders and converters differ here."""
+"""Measure where LR chroma is sampled relative to luma, which depends on encoder and converter."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ BLUR = 5  # LR pixels over which colours are averaged before they are compared
 MOST_SAMPLES = 6_000  # per pair
 SMOOTHNESS = 0.05  # weight of a curve's bends relative to its errors
 ROUNDS = 3  # of reweighted fits, and of alternating fits of curves and matrix
-EDGES = 0.8  # share of the pixels that are compared, namely the smoothest
+EDGES = 0.8  # share of the pixels, the smoothest ones, that are compared
 
-OUTLIERS = 0.1  # share of the samples, namely the worst, that a comparison leaves out
+OUTLIERS = 0.1  # share of the samples, the worst ones, that a comparison leaves out
 CLIPPED = 2.5 / 255  # distance from black or white within which a level counts as clipped
 FEWEST_SAMPLES = 200
 UNSEEN = 1e-5  # weight that keeps colours without samples unchanged
@@ -144,7 +144,7 @@ def _sample_colours(lr: Picture, hr: Picture, pairs: int) -> list[_Samples]:
     places = np.argwhere(usable)
     places = places[:: max(1, len(places) // MOST_SAMPLES)]
 
-    # a single pair is cut in two, so that one half can be left out
+    # A single pair is cut in two, so that one half can be left out
     halves = np.array_split(places[np.argsort(places[:, 1], kind="stable")], 1 + (pairs < 2))
     return [
         _Samples(

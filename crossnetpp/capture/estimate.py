@@ -193,7 +193,7 @@ def _observe(lr: Picture, hr: Picture, scale: int) -> _Observation:
 
 
 def find_shift(lr: Plane, reduced: Plane) -> tuple[float, float]:
-    """Return how far (x, y), in pixels, the scene in `lr` is left of and above that in `reduced`.
+    """Return how far (x, y), in pixels, `lr` is shifted left and up in relation to `reduced`.
 
     Both planes are h x w. A reduction kernel with this centroid produces `lr`. The result is (0, 0)
     if a side is shorter than 16 pixels.
@@ -259,9 +259,9 @@ def _choose_kernel(
 ) -> CaptureEstimate:
     """Return a copy of `nothing` with the simplest kernel that explains the held-out parts well.
 
-    A parametric kernel must beat the simpler ones by LEAST_GAIN, and a free one by
-    LEAST_GAIN_OF_FREE. The bicubic
-    kernel stays if no other is better, or if the fit shows that HR was sharpened.
+    A parametric kernel must beat the simpler ones by LEAST_GAIN, and a separable or free one by
+    LEAST_GAIN_OF_FREE. The bicubic kernel is kept if no other is better by LEAST_GAIN, or if the
+    fit shows that HR was sharpened.
     """
     scale = nothing.scale
     rests = [total - part for part in parts]

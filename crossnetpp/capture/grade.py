@@ -30,13 +30,13 @@ ROWS, COLUMNS = 4, 6  # intervals of the spline along each axis
 BLUR = 5  # pixels over which colours are averaged before they are compared
 MOST_SAMPLES = 4_000
 FEWEST_SAMPLES = 200
-EDGES = 0.8  # share of the places that are compared, namely the smoothest
+EDGES = 0.8  # share of the places, the smoothest ones, that are compared
 TURNS = 3  # alternations between fitting the global and the local part
 ROUNDS = 3  # reweighted fits of the local part in each turn
 LEAST_WEIGHT = 0.3  # places below this weight do not affect the curves and the matrix
 LEAST_DETERMINANT = 0.05  # local maps with a smaller determinant are not inverted
 STIFFNESS = 0.03  # weight of the spline's bends relative to its errors
-HOLD = 1e-4  # weight of any change of the colours
+HOLD = 1e-4  # penalty on any change of the colours
 DIGITS = 6  # decimals of a grade's numbers; further ones would depend on the processor
 
 LEAST_ERROR = 1.0 / 255  # RMS difference between the pictures below which there is no grade

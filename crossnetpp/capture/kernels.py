@@ -23,8 +23,8 @@ CUBIC_A = -0.5  # of Keys' cubic convolution, as in the antialiased bicubic redu
 # response at the Nyquist frequency is r^4 (a Gaussian) or less (pixel means, bicubic, Lanczos).
 # If HR was sharpened, the kernel also undoes that, which weakens both frequencies about equally.
 # With kernels and codecs of all kinds, the measured exponents were 3.99 or more for untouched HR,
-# and mostly 0.9 to 3.5 for HR with an unsharp mask (not recorded; see the tests). Masks narrower
-# than about 0.7 LR pixels, and most masks at crf 28, cannot be distinguished from a lens.
+# and mostly 0.9 to 3.5 for HR with an unsharp mask (not in jobs/results; see the tests). Masks
+# narrower than about 0.7 LR pixels, and most masks at crf 28, cannot be distinguished from a lens.
 LEAST_EXPONENT = 3.8
 MOST_LOW_RESPONSE = 0.85  # response at half the Nyquist frequency; above, exponents are uncertain
 

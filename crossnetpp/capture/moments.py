@@ -24,9 +24,9 @@ NO_TERM = 1e-6  # fraction of a kernel's strongest term; weaker terms are roundi
 
 MARGIN = 2  # LR pixels at each border, where the kernel would extend beyond the picture
 LEAST_CLEAR = 1.5 / 255  # distance from black or white within which a level counts as clipped
-FLAT = 1 / 255  # gradient per LR pixel below which a pixel shows nothing about the kernel
+FLAT = 1 / 255  # gradient per LR pixel below which a pixel reveals nothing about the kernel
 AGREEMENT = 0.5  # largest squared error of a matching neighbourhood, as a share of its variance
-NOISE = 2 / 255  # RMS error that is allowed in addition
+NOISE = 2 / 255  # RMS error that AGREEMENT allows in addition
 GAINS = (0.25, 4.0)  # limits of the ratio of contrasts
 NEIGHBOURHOOD = 9  # LR pixels
 CHUNK = 4096  # LR pixels that are gathered at a time
@@ -66,7 +66,7 @@ class Moments:
         )
 
     def fit_gain(self, kernel: Array) -> float:
-        """Return the factor by which a kernel (T, or 4s x 4s) explains the LR pixels best."""
+        """Return the factor with which a kernel (T, or 4s x 4s) fits the LR pixels best."""
         flat = kernel.ravel()
         return float(flat @ self.cross) / max(float(flat @ self.gram @ flat), 1e-12)
 

@@ -14,7 +14,7 @@ ROUNDS = 3  # of alternating fits of the rows and the columns
 ZOOMS = 4  # successively finer grids in the search for a width and a shift
 GRID = 9  # number of widths, and of shifts, in each grid
 
-# How far taps may be from their prior, as a share of its largest tap: hardly, or freely
+# How far taps may deviate from the prior kernel, as a share of its largest tap: little, or more
 FREEDOMS = (0.03, 0.1)
 LEAST_NOISE = 1e-8  # variance of luma in 0..1, far below rounding; a perfect fit has less
 SMOOTHNESS = 0.35  # distance in LR pixels within which taps deviate from their prior alike
@@ -38,7 +38,7 @@ class ParametricKernel:
 
 
 def fit_parametric(moments: Moments, scale: int) -> ParametricKernel:
-    """Return the kernel of any family that fits the moments best."""
+    """Return the kernel, of whichever family, that fits the moments best."""
     fits = [_fit_family(moments, scale, family) for family in FAMILIES]
 
     def measure_error(fit: ParametricKernel) -> float:

@@ -11,16 +11,17 @@ from crossnetpp.networks.taps import join_taps, make_bicubic_taps
 # Fit of the measured capture in dB below which LR counts as compressed or noisy. Measured with
 # pixel means at x4 on frog, coffee and bug: without a codec, the fit is 51 dB or more; at crf 8, it
 # is 45 to 46 dB, and at crf 14, 39 to 42 dB. With two key frames, the weights for recordings gain
-# 0.2 dB more on average at crf 8, and 0.3 dB more at crf 14 (three frames per clip, not recorded).
+# 0.2 dB more on average at crf 8, and 0.3 dB more at crf 14 (three frames per clip; not in
+# jobs/results).
 LEAST_FAITHFUL = 46.0
 
 # Widest kernel in LR pixels that is trusted for a lightly compressed recording, and the fit in dB
 # below which compression is no longer light. At crf 20, kernels of the evaluation's clips have
 # widths of 1.0 to 1.46, or 1.91 to 1.96 if an unsharp mask sharpened the key frames. A soft lens
 # also makes kernels this wide, but using such a kernel for sharpened key frames costs more than
-# using the bicubic kernel for a soft lens: on three frames of frog, it gains -1.3 dB instead of
-# +1.2 dB (not recorded). At crf 28, the codec alone makes kernels wide, and the weights for
-# recordings borrow less.
+# using the bicubic kernel for a soft lens: on three frames of frog, the gain over bicubic
+# falls from +1.2 to -1.3 dB (not in jobs/results). At crf 28, the codec alone makes kernels wide,
+# and the weights for recordings borrow less.
 WIDEST = 1.7
 LIGHTLY_COMPRESSED = 36.0
 

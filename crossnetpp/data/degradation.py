@@ -44,7 +44,7 @@ def subsample_chroma(lr: Tensor) -> Tensor:
 
 
 def degrade(hr: NDArray[PixelType], scale: int, kernel: Kernel = "bicubic") -> NDArray[PixelType]:
-    """Return `hr` (uint8 or uint16 H x W x 3) downscaled by `scale`, rounded and clamped once.
+    """Return `hr` (uint8 or uint16 H x W x 3) downscaled by `scale`, rounded and clamped.
 
     `hr` is first cropped at the bottom and right to multiples of `scale`.
     """

@@ -15,7 +15,7 @@ _LARGEST_CHUNK_BYTES = 1 << 30  # chunks are decompressed whole
 
 
 class ForeignDataError(ValueError):
-    """A dataset that cannot be read safely.
+    """Raised for a dataset that cannot be read safely.
 
     It is a link, has no values, is stored elsewhere, or has chunks that are too large.
     """

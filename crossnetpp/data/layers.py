@@ -14,7 +14,7 @@ from crossnetpp.data.sample import Pair
 Picture = NDArray[np.uint8]
 Field = NDArray[np.float32]
 
-# A pixel with a cover between these two mixes surfaces, and has no single true flow
+# A pixel whose cover is between CLEAR and OPAQUE mixes surfaces, and has no single true flow
 OPAQUE = 0.98
 CLEAR = 0.02
 
@@ -65,7 +65,7 @@ def compose_layers(layers: list[Layer]) -> Pair:
 
 @lru_cache(maxsize=8)
 def make_pixel_grid(size: int) -> tuple[Field, Field]:
-    """Return x and y of size x size pixels, an array each; callers must not change the arrays."""
+    """Return the x and y coordinates of size x size pixels; callers must not change the arrays."""
     y, x = np.mgrid[:size, :size].astype(np.float32)
     return x, y
 

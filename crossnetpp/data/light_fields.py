@@ -36,7 +36,7 @@ PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".ppm", ".tif", ".tiff", ".bmp"}
 
 
 class PictureCache:
-    """Cache of decoded pictures that holds up to `max_bytes` of arrays, but at least one."""
+    """Cache of decoded pictures, limited to `max_bytes` but never below one picture."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -96,7 +96,7 @@ class FolderScene:
 
 
 def _match_row_col_names(files: list[Path]) -> dict[GridPosition, Path]:
-    """Return the files that match the first pattern in ROW_COL_NAMES that matches any file."""
+    """Return the files that match the first pattern in ROW_COL_NAMES to match any, by position."""
     for pattern in ROW_COL_NAMES:
         found = {
             (int(match[1]), int(match[2])): path
@@ -109,7 +109,7 @@ def _match_row_col_names(files: list[Path]) -> dict[GridPosition, Path]:
 
 
 def _match_numbered_names(files: list[Path]) -> dict[GridPosition, Path]:
-    """Return the files named as in NUMBERED_NAME, arranged row by row in a square grid."""
+    """Return the files that match NUMBERED_NAME, by their position in a square grid."""
     found = {int(match[1]): path for path in files if (match := NUMBERED_NAME.fullmatch(path.stem))}
     cols = round(len(found) ** 0.5)
     return {divmod(number, cols): path for number, path in found.items()}

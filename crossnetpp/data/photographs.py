@@ -20,7 +20,7 @@ from crossnetpp.data.layers import (
 from crossnetpp.data.sample import DataError, Pair, draw_crop_origin, read_rgb, shrink_picture
 
 MAX_SHIFT = 36.0  # largest common shift in pixels at the end of the curriculum
-MAX_PARALLAX = 30.0  # largest parallax of the nearest surface in pixels, at the same stage
+MAX_PARALLAX = 30.0  # largest parallax of the nearest surface in pixels, also at its end
 MIN_SIDE = 300  # pixels; smaller photographs are not used
 SMALL_MOTION_SHARE = 0.35  # share of pairs that move an eighth as far, like neighbouring views
 LARGE_MOTION_SHARE = 0.3  # share of pairs that move 2.4 times as far, like views of two cameras
@@ -39,7 +39,7 @@ def _draw_smooth_field(
 
 
 def draw_displacement(rng: np.random.Generator, size: int, motion: float) -> NDArray[np.float32]:
-    """Return random displacements by a moving camera (size x size x 2 pixels).
+    """Return random displacements (size x size x 2 pixels), as caused by a moving camera.
 
     They combine shift, rotation, zoom and smooth bending.
     """

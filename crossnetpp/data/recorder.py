@@ -139,7 +139,7 @@ def encode_and_decode(pictures: Sequence[Picture], encoder: Encoder) -> list[Pic
 
 
 def _add_noise(rng: np.random.Generator, levels: NDArray[np.float32], spread: float) -> Picture:
-    """Return `levels` (0..255) with Gaussian noise of standard deviation `spread`, rounded once."""
+    """Return `levels` (0..255) with Gaussian noise of standard deviation `spread`, rounded."""
     if spread > 0:
         levels = levels + np.float32(spread) * rng.standard_normal(levels.shape, dtype=np.float32)
     return np.asarray(levels.round().clip(0, 255), dtype=np.uint8)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 class DataError(Exception):
-    """Training data that cannot be used, described in one line."""
+    """Raised if training data cannot be used, with a one-line message."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Pair:
     reference: NDArray[np.uint8]
     """uint8 H x W x 3 RGB."""
     flow: NDArray[np.float32] | None = None
-    """H x W x 2 pixels such that reference(x + flow(x)) = target(x), NaN where unknown; or None."""
+    """H x W x 2 pixels such that reference(x + flow(x)) = target(x), NaN where unknown; None if no
+    flow is known."""
 
 
 class PairSource(Protocol):
@@ -33,7 +34,7 @@ class PairSource(Protocol):
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
         """Return a random pair of `size` x `size` pixels.
 
-        `motion` (0..1) is how much of the full motion the curriculum allows.
+        `motion` (0..1) is the share of the full motion that the curriculum allows.
         """
         ...
 
@@ -90,7 +91,7 @@ def turn_pair(pair: Pair, quarters: int, *, mirror: bool) -> Pair:
 
 
 def shrink_picture(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """Return `image` (uint8 H x W x 3) with its sides scaled by `factor`, at most 1."""
+    """Return `image` (uint8 H x W x 3) with its sides scaled by `factor` (at most 1)."""
     if factor == 1.0:
         return image
     height, width = (round(length * factor) for length in image.shape[:2])

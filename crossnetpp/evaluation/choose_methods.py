@@ -1,6 +1,6 @@
-"""Read the methods to compare from the command line: [NAME=]METHOD[:OPTION[+OPTION]].
+"""Parse the methods to compare from the command line: [NAME=]METHOD[:OPTION[+OPTION]].
 
-The option `adapted` adapts a network to each recording; the other options take something away from
+The option `adapted` adapts a network to each recording; the other options withhold something from
 the method. `adapted` alone is short for `fast:adapted`.
 """
 
@@ -87,7 +87,7 @@ def load_methods(words: list[str], device: torch.device) -> tuple[list[Method], 
             except WeightsError as error:
                 skipped[word] = str(error)
                 continue
-        # A method from a file is named after the file, without its suffix unless that is taken
+        # A method from a file is named after its stem unless another method has that name
         taken = {method.name for method in methods} | set(words)
         if not name:
             stem = word.replace(source, Path(source).stem, 1)

@@ -20,7 +20,7 @@ from crossnetpp.evaluation.scenes import Image
 from crossnetpp.networks.resample import blur_like_lr, reduce_antialiased, upsample_bicubic
 from crossnetpp.networks.taps import Taps
 
-SIGMA = 5.0  # pixels; agreement is averaged over a Gaussian window of this size
+SIGMA = 5.0  # pixels; sigma of the Gaussian window over which agreement is averaged
 TOLERANCE = 0.4  # ratio of error to local contrast at which half of the detail is borrowed
 PLAIN_SIGMA = 3.0
 PLAIN_TOLERANCE = 0.04

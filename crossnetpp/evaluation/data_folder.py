@@ -28,14 +28,14 @@ class Sampling:
     scenes: tuple[str, ...] = ()
     """Names or splits of the scenes to measure; empty means all."""
     views: tuple[int, ...] = (1, 3, 5, 7)
-    """Every i for which view (i, i) of the light field is measured."""
+    """The values of i for which view (i, i) of the light field is measured."""
     distances: tuple[int, ...] = tuple(range(1, 16))
     """Distances in frames from a reference to the frames that are enhanced with it."""
     starts: int = 4
-    """Number of references per clip that are used at these distances."""
+    """Number of references per clip from which these distances are measured."""
     faults: int = 12
-    """Number of frames per clip that are measured with each kind of faulty reference; a third of it
-    in recordings."""
+    """Number of frames per clip that are measured with each kind of faulty reference; a third as
+    many in recordings."""
     street: int = 4
     """Use every `street`-th pair of neighbouring photographs from the street walk."""
 
@@ -44,7 +44,7 @@ class Sampling:
         return not self.scenes or name in self.scenes or split in self.scenes
 
 
-# Takes a few minutes, with one interval of each clip
+# One interval of each clip, which takes a few minutes
 QUICK = Sampling(
     stride=1000,
     positions=(2, 7),
@@ -58,7 +58,7 @@ QUICK = Sampling(
 
 
 class DataFolder:
-    """Pictures and clips in a data folder; each clip is read once."""
+    """Pictures and clips in a data folder; each clip is decoded only once."""
 
     def __init__(self, folder: Path) -> None:
         """Use the data in `folder`. Raises EvaluationError if there is no such folder."""

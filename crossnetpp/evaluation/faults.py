@@ -150,7 +150,7 @@ def _choose_cases(
     """Return evenly spaced cases of a recording; the contact sheet shows only the last."""
     every = make_recorded_cases(frames, recorded, Sampling())
     if fault == "two scenes":
-        # Only in these cases does the nearest key frame show the other scene
+        # Keep only the cases whose nearest key frame shows the other scene
         cut = find_cut(len(frames))
         every = [c for c in every if c.frame < cut <= find_nearest_key(c.frame, len(frames))[0]]
     count = max(sampling.faults // 3, 1)
@@ -182,7 +182,7 @@ def _invent_detail(keys: dict[int, Picture]) -> dict[int, Picture]:
 def find_cut(frames: int) -> int:
     """Return the number of the second scene's first frame.
 
-    It is directly before a key frame near the middle of the `frames` frames.
+    It comes directly before a key frame near the middle of a clip of `frames` frames.
     """
     return max(frames // 2 // KEY_FRAME_EVERY, 1) * KEY_FRAME_EVERY - 1
 

@@ -61,7 +61,7 @@ class SceneResult:
     prepared: dict[str, list[str]] = field(default_factory=dict)
     """Method -> remarks about its preparation for each recording, if any."""
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    """Method -> seconds for each case, in CPU time, which other programs hardly affect."""
+    """Method -> CPU seconds for each case; other programs hardly affect CPU time."""
     kernels: list[bool] = field(default_factory=list)
     """For each recording, whether a kernel other than the bicubic kernel was measured."""
 
@@ -91,8 +91,8 @@ def measure_scene(
 ) -> SceneResult:
     """Run `methods` on every case of `scene`, and call `advance` after each case.
 
-    The VMAF of successive frames of clips is also measured if `ffmpeg`, the path of a program, is
-    set. Raises VmafError if the program fails.
+    The VMAF of successive frames of clips is also measured if `ffmpeg`, the path of the program, is
+    given. Raises VmafError if the program fails.
     """
     result = SceneResult(scene.group, scene.name, scene.split, scene.scale)
     material: Material | None = None

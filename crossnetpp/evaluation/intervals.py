@@ -10,7 +10,7 @@ from crossnetpp.evaluation.scenes import Case, Material, Picture, Reference
 
 
 def find_nearest_key(number: int, frames: int, every: int = KEY_FRAME_EVERY) -> tuple[int, int]:
-    """Return the key frame nearest to frame `number`, and its distance in frames.
+    """Return the number of the key frame nearest to frame `number`, and its distance in frames.
 
     The clip has `frames` frames.
     """
@@ -20,9 +20,9 @@ def find_nearest_key(number: int, frames: int, every: int = KEY_FRAME_EVERY) -> 
 
 
 def find_neighbouring_keys(number: int, frames: int, every: int = KEY_FRAME_EVERY) -> list[int]:
-    """Return the key frames before and after frame `number`, the nearest first.
+    """Return the numbers of the key frames before and after frame `number`, the nearest first.
 
-    After the last key frame, only that one is returned, and for a key frame, only the frame itself.
+    After the last key frame, only that one is returned; for a key frame, only the frame itself.
     """
     before = number // every * every
     keys = [before, before + every] if number % every else [before]

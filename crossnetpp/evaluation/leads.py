@@ -1,4 +1,4 @@
-"""By how much methods lead over another one: means of scenes, worst pictures, and losses."""
+"""How far methods lead over a baseline: scene means, worst pictures, and losses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from crossnetpp.data.recorder import CAPTURES
 from crossnetpp.evaluation.figures import SceneResult, collect_gains
 from crossnetpp.evaluation.markdown import render_table
 
-LOSS = 0.1  # dB by which a picture may be worse than with another method
+LOSS = 0.1  # dB; a picture that is worse by more than this counts as a loss
 
 
 def list_leads(result: SceneResult, method: str, baseline: str) -> list[float]:

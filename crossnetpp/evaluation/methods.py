@@ -30,11 +30,11 @@ from crossnetpp.networks.resample import upsample_bicubic
 from crossnetpp.networks.taps import Taps
 
 SHOWN_DIGITS = 16  # of a SHA-256
-MOST_PREPARED = 3  # references that are kept, because successive frames borrow from at most three
+MOST_PREPARED = 3  # cached references; successive frames borrow from at most three
 
 
 class Enhanced(NamedTuple):
-    """The result of a method, clamped and rounded to 8 bits once."""
+    """A method's result, clamped and rounded to 8 bits."""
 
     sr: Picture
     warped: Picture | None = None
@@ -59,7 +59,7 @@ class Method(Protocol):
     about: MethodInfo
 
     def prepare(self, material: Material, taps: Taps | None) -> str:
-        """Prepare for the cases of a recording, and return a remark, or "".
+        """Prepare for the cases of a recording, and return a remark for the report (may be empty).
 
         `material` is what all these cases share. `taps` is the kernel that reduced HR to LR; None
         means antialiased bicubic reduction.
@@ -76,7 +76,7 @@ class Method(Protocol):
 
 
 class Bicubic:
-    """Bicubic interpolation, the control without a reference."""
+    """Bicubic interpolation, the baseline that uses no reference."""
 
     name = "bicubic"
     about = MethodInfo("bicubic interpolation (a = -0.75)")
@@ -133,7 +133,7 @@ class ClassicalPlain:
 
 @dataclass(frozen=True, eq=False)
 class _PreparedReference:
-    """What a network computed from a reference for one scale and kernel."""
+    """A reference, and what a network computed from it for one scale and kernel."""
 
     picture: Picture
     scale: int

@@ -35,7 +35,7 @@ class Source(NamedTuple):
 
     split: str
     path: str
-    """The path of a clip without its suffix, or a pattern of pictures."""
+    """The clip's path without its suffix, or a glob pattern of its frames."""
     every: int = KEY_FRAME_EVERY
 
 

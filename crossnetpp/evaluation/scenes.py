@@ -1,4 +1,4 @@
-"""Scenes and cases of the evaluation: pictures to enlarge, and what methods may use for that."""
+"""Scenes and cases of the evaluation: pictures to enlarge, and the data that methods may use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_MOMENTS = 6  # evenly spread moments from which the kernel is measured
 
 
 class EvaluationError(Exception):
-    """Arguments or data that cannot be used, described in one line."""
+    """Raised if arguments or data cannot be used, with a one-line message."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Reference:
     picture: Picture
     """A picture of the same size as the truth; cases with the same reference share the array."""
     distance: int = 0
-    """Frames between the reference and the case."""
+    """Distance in frames between the reference and the case."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Moment:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What the cases of a recording share, and what methods can prepare themselves with."""
+    """What the cases of a recording have in common, and what methods can use to prepare."""
 
     scale: int
     moments: tuple[Moment, ...] = ()
@@ -54,7 +54,7 @@ class Material:
 
     @cached_property
     def capture(self) -> CaptureEstimate:
-        """The capture as measured at the moments."""
+        """How the recording was captured, as measured at up to MOST_MOMENTS moments."""
         count = min(MOST_MOMENTS, len(self.moments))
         chosen = np.linspace(0, len(self.moments) - 1, count).round().astype(int).tolist()
         pairs = [(self.moments[i].lr, self.moments[i].hr) for i in chosen]

@@ -31,7 +31,7 @@ def write_contact_sheet(result: SceneResult, path: Path) -> None:
 
 
 def find_most_detailed(truth: Picture, blurred: Picture) -> tuple[slice, slice]:
-    """Return the rows and columns of the window (CROP) in which `blurred` and `truth` differ most.
+    """Return the rows and columns of the window of size CROP where the two pictures differ most.
 
     The window is smaller if the picture is.
     """

@@ -10,7 +10,7 @@ from crossnetpp.networks.kernels import is_traced
 
 COSINE_GAIN = 9.0  # scales cosines in -1..1 to the magnitude of other activations
 
-# Number of adjacent pixels of a row that share a matrix product. The product computes more pairs
+# Number of adjacent pixels in a row that share a matrix product. The product computes more pairs
 # than necessary, but is faster than a loop over shifts, which memory bandwidth limits.
 BLOCK = 8
 

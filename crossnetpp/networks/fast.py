@@ -12,7 +12,7 @@ its detail, and
 
 Several references are aligned one by one, and weighed against each other before a single fusion.
 
-A number at the end of a name divides the size: `flow8`, for example, is at 1/8 of the output size.
+A number at the end of a name is a divisor of the output size: `flow8`, for example, is at 1/8.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ class Prepared(NamedTuple):
 class CrossNetFast(nn.Module):
     """A network that enhances each LR frame with one or more references.
 
-    The same weights serve the scales x2, x4 and x8.
+    The same weights are used at x2, x4 and x8.
     """
 
     multiple = 32
 
     def __init__(self, config: FastConfig | None = None) -> None:
         super().__init__()
-        # Exporters replace the solver by one that suits their compilers
+        # Exporters replace the solver with one that suits their compilers
         self.solver: Solver = SHIFT_SOLVER
         self.config = config = config or FastConfig()
         self.encoder = Encoder()
@@ -181,7 +181,7 @@ class CrossNetFast(nn.Module):
                 if turn + 1 < self.settlings:
                     warped = warp(unsharp, flow, mode="bicubic")
                 else:
-                    # The last iteration resamples through the LR pixel grid, whose pixels alias
+                    # The last iteration reduces to the LR grid, so that both images alias alike
                     warped = _simulate_lr(ref_luma, upscale_flow(flow, to_output), scale, taps)
                     warped = _upsample_to_refinement(warped, scale)
             if weights is None:

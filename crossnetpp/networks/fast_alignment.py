@@ -1,6 +1,6 @@
 """The parts of `fast` that align the reference with LR_up: encoder, search and refinement.
 
-A number at the end of a name divides the size: `flow8`, for example, is at 1/8 of the output size.
+A number at the end of a name is a divisor of the output size: `flow8`, for example, is at 1/8.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class FlowHead(nn.Module):
         init_near_zero(self.flow)
 
     def forward(self, lr: Tensor, ref: Tensor, flow: Tensor) -> Tensor:
-        """Return the refined flow; `ref` is already warped by `flow`."""
+        """Return the refined flow; `lr` and `ref` are features, `ref` already warped by `flow`."""
         cost = correlate_features(normalise_features(lr), normalise_features(ref), self.radius)
         update: Tensor = self.flow(self.body(torch.cat((cost, lr, 0.1 * flow), dim=1)))
         return flow + update
@@ -161,7 +161,7 @@ class Balance(nn.Module):
         reference) are equally sharp luma. `target`, `warped` and `flow` are `factor` times as wide
         and high as `f4`.
         """
-        # Inputs at 1/4 size, relative to their 7 x 7 neighbourhood
+        # Inputs at 1/4 size; the motion is relative to its 7 x 7 neighbourhood
         difference = warped - target
         seen = torch.cat((difference, difference.abs(), flow), dim=1)
         seen = F.avg_pool2d(seen, factor) if factor > 1 else seen

@@ -39,14 +39,14 @@ class FusionMaps(NamedTuple):
     """N x 3 x H x W to add to the result."""
 
     def apply(self, lr_up: Tensor, candidate: Candidate) -> Tensor:
-        """Return `lr_up` plus what the maps borrow from `candidate`, and the residual."""
+        """Return `lr_up` plus what the maps borrow from `candidate`, plus the residual."""
         sr = lr_up + _take_share(self.confidence, candidate.detail)
         sr = sr + _take_share(self.correction, candidate.difference)
         return sr + self.residual
 
 
 def _take_share(share: Tensor, image: Tensor) -> Tensor:
-    """Return `share` (N x C x H x W) times an RGB image; if C is 2, of its luma and its chroma."""
+    """Return an RGB image times `share` (N x C x H x W; C is 1, or 2 for luma and chroma)."""
     if share.shape[1] == 1:
         return share * image
     luma = rgb_to_luma(image)
@@ -85,7 +85,7 @@ class Fusion(nn.Module):
         return FusionMaps(torch.sigmoid(confidence), torch.sigmoid(correction), 0.25 * residual)
 
     def copy_without_chroma(self, fusion: Fusion) -> None:
-        """Copy the weights of `fusion`, which has no separate chroma, with equal results."""
+        """Copy the weights of `fusion`, which has no separate chroma, so that both agree."""
         state = fusion.state_dict()
         for name in ("leave.weight", "leave.bias"):
             confidence, residual, correction = state[name].split((16, 48, 16))
@@ -105,7 +105,7 @@ class Votes(nn.Module):
     WINDOW = 9  # LR pixels over which errors are averaged
 
     def __init__(self, width: int) -> None:
-        """Build the correcting network with `width` channels; without one if `width` is 0."""
+        """Build the correcting network with `width` channels, or none if `width` is 0."""
         super().__init__()
         self.body: nn.Sequential | None = None
         if width:

@@ -15,7 +15,7 @@ Kernel = NDArray[np.float32]
 def is_traced() -> bool:
     """Return whether an exporter or compiler is tracing the network.
 
-    Code may then use only operations that graphs support, and must work for any height and width.
+    Traced code may use only operations that graphs support, and must work for any image size.
     """
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return tracing or torch.compiler.is_compiling()

@@ -1,8 +1,8 @@
 """Lucas-Kanade steps: sub-pixel corrections of a flow that is already almost correct.
 
 Lucas and Kanade, "An iterative image registration technique with an application to stereo vision",
-1981. The method has no weights, so its accuracy does not have to be learned. The network only
-learns where to trust which step.
+1981. The method has no weights, so its accuracy does not have to be learned. The network learns
+only where to trust which step.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def rgb_to_luma(image: Tensor) -> Tensor:
 def _average_windows(values: Tensor, window: int) -> Tensor:
     """Return the mean of `values` over a square of `window` x `window` pixels around each pixel.
 
-    It is computed from running sums, so that its cost, unlike avg_pool2d's, does not depend on
-    `window`.
+    The cost does not depend on `window`, unlike that of avg_pool2d, because the means are computed
+    from running sums.
     """
     half = window // 2
     padded = repeat_border(values, half + 1, half, half + 1, half)

@@ -46,7 +46,7 @@ def make_activation(name: Activation) -> nn.Module:
 class Encoder(nn.Module):
     """The image encoder: five 5x5 convolutions with 64 filters each, and features at four scales.
 
-    In CrossNet++, one encoder serves both LR_up and the reference.
+    In CrossNet++, the same encoder is used for LR_up and the reference.
     """
 
     def __init__(self, activation: Activation = "relu") -> None:
@@ -132,7 +132,7 @@ class CrossNetPlusPlus(nn.Module):
         # int() keeps the scale a number; a tracing exporter would make it a tensor
         scale = int(ref.shape[-1]) // int(lr.shape[-1])
 
-        # I_LR_up = SISR(I_LR). The flow nets see the bicubic LR_up, as in the published code.
+        # I_LR_up = SISR(I_LR). The flow nets get the bicubic LR_up, as in the published code.
         lr_up = upsample_bicubic(lr, scale)
         encoder_input = lr_up if self.upsampler is None else self.upsampler(lr, scale)
 

@@ -82,8 +82,8 @@ VARIANTS = {"fast-recorded": "fast"}
 def make_config(preset: str, options: Mapping[str, Any] | None = None) -> Config:
     """Return the configuration of `preset`, overridden by `options`.
 
-    Raises KeyError if the preset is unknown, and ValueError with a message of one line if the
-    options do not fit it.
+    Raises KeyError if the preset is unknown, and ValueError with a one-line message if the options
+    do not fit it.
     """
     base = PRESETS[preset]
     defaults = asdict(base)

@@ -17,7 +17,7 @@ def weigh_references(
 ) -> NDArray[np.float32]:
     """Return the weight of each reference of a frame: 1 for the nearest, less for farther ones.
 
-    `decades` is by how many powers of ten the weight falls per unit of distance.
+    `decades` is the number of powers of ten by which the weight falls per unit of distance.
     """
     nearest = min(distances)
     return np.array([10 ** (decades * (nearest - each)) for each in distances], np.float32)

@@ -12,8 +12,8 @@ from crossnetpp.networks.blocks import repeat_border
 from crossnetpp.networks.kernels import Kernel, constant_like
 from crossnetpp.networks.taps import evaluate_keys, make_bicubic_taps
 
-# A pixel is divided by the sum of its taps inside the image, or by this value if that is larger. At
-# the border, the sum can be almost 0 for a kernel with lobes or a shift, which would turn noise
+# A pixel is divided by the sum of its taps inside the image, but at least by this value. At the
+# border, the sum can be almost 0 for a kernel with lobes or a shift, which would turn noise
 # into a bright pixel.
 LEAST_INSIDE = 0.1
 
@@ -79,7 +79,7 @@ def reduce_antialiased(image: Tensor, scale: int, taps: Tensor | None = None) ->
 
 
 def blur_like_lr(image: Tensor, scale: int, taps: Tensor | None = None) -> Tensor:
-    """Return `image` (N x C x H x W), downscaled with `taps` and upsampled bicubically.
+    """Return `image` (N x C x H x W) downscaled with `taps` and upsampled again bicubically.
 
     The result is as sharp as LR_up. LR pixels alias, so the blur depends on the LR grid; apply it
     after warping, not before.

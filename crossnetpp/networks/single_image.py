@@ -28,7 +28,7 @@ class _ResidualBlock(nn.Module):
 
 
 class SingleImage(nn.Module):
-    """An upsampler without a reference, for x2, x4 and x8.
+    """An upsampler that needs no reference, for x2, x4 and x8.
 
     A stage that doubles the size of the features is applied once, twice or three times, so all
     scales share the 335,187 parameters.

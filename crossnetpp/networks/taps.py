@@ -18,7 +18,7 @@ TERMS = 2
 
 
 def evaluate_keys(distance: NDArray[np.float64], a: float) -> NDArray[np.float64]:
-    """Return the value of Keys' cubic convolution kernel (1981) at each `distance` in pixels."""
+    """Return Keys' cubic convolution kernel (1981) with parameter `a` at `distance` in pixels."""
     d = np.abs(distance)
     near = (a + 2) * d**3 - (a + 3) * d**2 + 1
     far = a * (d**3 - 5 * d**2 + 8 * d - 4)
@@ -29,7 +29,7 @@ def evaluate_keys(distance: NDArray[np.float64], a: float) -> NDArray[np.float64
 def make_separable_taps(rows: NDArray[np.floating], columns: NDArray[np.floating]) -> Taps:
     """Return the taps of a separable kernel, given its 4s weights along rows and along columns.
 
-    Both are scaled to a sum of 1.
+    Each of them is scaled to a sum of 1.
     """
     taps = np.zeros((TERMS, 2, len(rows)), np.float32)
     taps[0, 0] = rows / rows.sum()
@@ -55,7 +55,7 @@ def make_box_taps(scale: int) -> Taps:
 
 
 def separate_kernel(kernel: NDArray[np.floating]) -> Taps:
-    """Return the taps that approximate a 4s x 4s kernel best by least squares.
+    """Return the taps that best approximate a 4s x 4s kernel in the least-squares sense.
 
     The result is scaled to a sum of 1. Raises ValueError if the sum of the approximation is not
     positive.

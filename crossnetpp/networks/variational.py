@@ -25,7 +25,7 @@ SMOOTHNESS = 20.0
 GRADIENT_FLOOR = 0.01  # squared levels per pixel; smaller gradients are noise
 PENALTY_FLOOR = 1e-6  # squared residual at which the penalty changes from squared to absolute
 SWEEPS = 10  # iterations of the linear solver
-SPECTRAL_RADIUS = 0.97  # of the iteration matrix, as the solver's acceleration assumes
+SPECTRAL_RADIUS = 0.97  # of the iteration matrix, as assumed by the Chebyshev acceleration
 
 
 class TermWeights(NamedTuple):
@@ -119,7 +119,7 @@ class InverseBlocks(NamedTuple):
 
 
 class Coupling(Protocol):
-    """The linear solver's operations on flows (N x 2 x H x W), coupled by one Diffusion."""
+    """The linear solver's operations on flows (N x 2 x H x W) whose pixels a Diffusion couples."""
 
     def compute_pull(self, system: NormalEquations, flow: Tensor) -> Tensor:
         """Return the linear system's right-hand side, including the smoothness term of `flow`."""
@@ -249,8 +249,8 @@ def solve_variational_step(
     """Return the increment (N x 2 x H x W) of `flow` that aligns `warped` with `target`.
 
     `target` and `warped`, which was warped by `flow`, are luma (N x 1 x H x W in 0..1). `flow` is
-    N x 2 x H x W in pixels of that size. Gradients reach `weights`, and reach `flow` through the
-    smoothness term. All solvers give the same result up to rounding.
+    N x 2 x H x W in pixels of that size. Gradients flow to `weights` and, through the smoothness
+    term, to `flow`. All solvers give the same result up to rounding.
     """
     brightness, gradients = _linearise(255 * target, 255 * warped, solver)
     brightness_system = _make_normal_equations((brightness,))

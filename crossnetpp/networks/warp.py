@@ -27,7 +27,7 @@ def warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
 
 
 def make_grid(flow: Tensor) -> Tensor:
-    """Return the positions to sample, N x H x W x 2: x and y, -1..1 between the border pixels."""
+    """Return sampling positions (x, y), N x H x W x 2; -1 and 1 are the border pixels' centres."""
     height, width = flow.shape[-2:]
     x, y = _make_positions(flow)
     step_x = 2.0 / (width - 1)
@@ -36,7 +36,7 @@ def make_grid(flow: Tensor) -> Tensor:
 
 
 def make_traced_grid(flow: Tensor) -> Tensor:
-    """Return the result of `make_grid` in a form in which engines of fixed size fold constants.
+    """Return the result of `make_grid`, in a form whose constants fixed-size engines can fold.
 
     Only a product and a sum with the flow are then left to compute for each frame.
     """

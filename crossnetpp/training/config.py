@@ -28,7 +28,7 @@ ADDED_PARTS = {"votes", "chroma"}
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used, described in one line."""
+    """Raised if a configuration cannot be used, with a one-line message."""
 
 
 class _Strict(BaseModel):
@@ -71,7 +71,7 @@ class RecordingsConfig(_Strict):
     scales: tuple[Scale, ...] = (4,)
     """Scales, of which each step draws one; repeat a scale to draw it more often."""
     frames: Annotated[int, Field(ge=16)] = 76
-    """How many frames at the start of each clip are used."""
+    """Number of frames to use from the start of each clip."""
 
 
 class SyntheticConfig(_Strict):
@@ -152,7 +152,7 @@ class TrainingConfig(_Strict):
     weight_decay: float = 1e-4
     clip_gradient: Positive = 1.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay of the exponential moving average of the weights, which is what is saved."""
+    """Decay of the exponential moving average of the weights, which is what OUT contains."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the convolutions; coordinates, images and sums are always float32."""
     chroma_subsampled: Share = 0.5
@@ -244,9 +244,9 @@ def _read_text(path: Path) -> str:
 
 
 def load_config(name: str, overrides: dict[str, Any] | None = None) -> TrainingConfig:
-    """Return the shipped configuration `name` or, if there is none, that in the file `name`.
+    """Return the shipped configuration `name` or, if there is none, the one in the file `name`.
 
-    Raises ConfigError with a message of one line if the file is missing or not YAML, or if a
+    Raises ConfigError with a one-line message if the file is missing or not YAML, or if a
     setting is missing, unknown or out of range.
     """
     shipped = CONFIG_FOLDER / f"{name}.yaml"

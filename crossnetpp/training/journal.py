@@ -24,7 +24,7 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-# Is called with the number of finished steps, and with the latest figures as text
+# A function that receives the number of finished steps, and the latest figures as text
 Show = Callable[[int, str], None]
 
 
@@ -138,7 +138,7 @@ def _open_tensorboard(folder: Path, first_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        log.info("TensorBoard (extra `train`) is not installed, so no files are written for it")
+        log.info("TensorBoard (extra `train`) is not installed, so its files are not written")
         return None
     return SummaryWriter(str(folder), purge_step=first_step or None)
 

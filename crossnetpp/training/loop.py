@@ -94,7 +94,7 @@ def degrade_batch(
 
 
 def _simulate_recordings(rng: np.random.Generator, target: Tensor, scale: int) -> Tensor:
-    """Return the LR (0..1) of `target` (N x 3 x H x W), with a different camera per picture."""
+    """Return the LR (0..1) of `target` (N x 3 x H x W), each as recorded by a different camera."""
     pictures = target.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     lr = np.stack([simulate_recording(rng, picture, scale) for picture in pictures])
     return torch.from_numpy(lr).permute(0, 3, 1, 2).to(target.device).float().div(255)
@@ -191,7 +191,7 @@ class Trainer:
 
         started = time.monotonic()
         seconds_before = self.progress.seconds
-        # Only the leading process logs; another would remove lines that it has written
+        # Only the leading process logs; a second journal would remove lines of the first
         journal = Journal(self.out, first, config.steps, show) if self.process.leads else None
         with journal or nullcontext(), self._draw_recordings_ahead(first, last) as recorded:
             samples = self._batches(first, last)
@@ -328,7 +328,7 @@ class Trainer:
         self.optimiser.step()
         self._update_average(step)
 
-        # The values stay on the device until they are reported, so that steps do not wait for it
+        # The values stay on the device until they are reported, so that no step waits for them
         return {name: self.process.mean(term.detach()) for name, term in terms.items()}
 
     @torch.no_grad()

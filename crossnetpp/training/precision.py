@@ -16,7 +16,7 @@ def run_convolutions_in_bfloat16(network: nn.Module) -> None:
     The weights stay float32, so optimisers and checkpoints do not change. Convolutions that compute
     flows or images stay float32.
     """
-    # TF32 would also round the convolutions without weights that filter images
+    # TF32 would also round the weightless convolutions that filter images
     torch.backends.cudnn.allow_tf32 = False
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.out_channels > MOST_COORDINATE_CHANNELS:

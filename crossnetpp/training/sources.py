@@ -22,9 +22,9 @@ from crossnetpp.training.config import (
 
 
 def find_files(data: Path, patterns: tuple[str, ...], leave_out: tuple[str, ...]) -> list[Path]:
-    """Return the files that match `patterns`, pattern by pattern, but not those in `leave_out`.
+    """Return the files that match any of `patterns` but none of the patterns `leave_out`.
 
-    `leave_out` has patterns as well. Raises ConfigError if there are no files.
+    They are sorted within each pattern. Raises ConfigError if there are no such files.
     """
     left_out = {path for pattern in leave_out for path in data.glob(pattern)}
     found = [path for pattern in patterns for path in sorted(data.glob(pattern))]
@@ -80,7 +80,7 @@ def open_source(data: Path, config: SourceConfig) -> PairSource:
     """Return the source of training pairs that `config` describes.
 
     Photographs, clips, views and stereo pairs are read into memory at once; other sources are read
-    when they are used. Raises ConfigError if files are missing or have the wrong number, and
+    when they are used. Raises ConfigError if files are missing or their number is wrong, and
     DataError if files cannot be used.
     """
     files = find_files(data, config.files, config.leave_out)

@@ -14,8 +14,8 @@ from crossnetpp.training.config import ConfigError, TrainingConfig
 def build_start(config: TrainingConfig) -> Network:
     """Return the network with which a run begins.
 
-    Its weights are random unless `config.start` is set. If the weights to start from lack votes,
-    these are random; if they lack chroma maps, these are copies of the luma maps. Raises
+    Its weights are random unless `config.start` is set. Where the weights to start from have no
+    votes, the votes are random; where they have no chroma maps, the luma maps are copied. Raises
     ConfigError if the weights cannot be used.
     """
     if not config.start:

@@ -1,4 +1,4 @@
-"""Tensors of LR pictures as a camera would make them, with random reduction kernels."""
+"""LR tensors as a camera would record them, with random reduction kernels."""
 
 from __future__ import annotations
 

@@ -129,9 +129,9 @@ def _hide_part(
     other: Tensor,
     chosen: NDArray[np.bool_],
 ) -> tuple[Tensor, Tensor]:
-    """Return the references with a square of `other` in front, and flows without what it hides.
+    """Return the references behind a square of `other`, and the flows, NaN where the square hides.
 
-    Only the references in `chosen` (N) change. Squares are a sixth to a half as wide as pictures.
+    Only the references in `chosen` (N) change. A square is a sixth to a half as wide as a picture.
     """
     count, _, size, _ = reference.shape
     half = _per_scene(rng.uniform(size / 12, size / 4, count) * chosen, reference)

@@ -27,12 +27,12 @@ from crossnetpp.data.synthetic.scene import (
 )
 from crossnetpp.networks.priors import weigh_references
 
-TEXTURE_MARGIN = 64  # pixels around a crop that motion can bring into view; beyond, it is mirrored
+TEXTURE_MARGIN = 64  # pixels around a crop that motion can reveal; beyond, textures are mirrored
 MOST_KNOTS = 7  # per side, in grids of smooth bending; the fewest is 2
 BENT_SHARE = 0.5  # share of the scenes whose surfaces bend
 BLURRED_SHARE = 0.12  # share of the batches with motion blur
 RELIT_SHARE = 0.4  # share of the scenes with other light
-MISSING_SHARE = 0.25  # share of the samples with two references of which one is missing
+MISSING_SHARE = 0.25  # share of the two-reference samples in which one reference is missing
 SHRINK = (1.0, 0.6)  # factors by which every picture is scaled
 
 
@@ -70,7 +70,7 @@ class PairGenerator:
     def __init__(
         self, pictures: Sequence[Tensor], settings: GeneratorSettings, device: torch.device
     ) -> None:
-        """Move `pictures` (uint8 3 x H x W) to `device`, each in several sizes."""
+        """Copy `pictures` (uint8 3 x H x W) to `device`, each at the sizes that SHRINK lists."""
         self.settings = settings
         self.device = device
         self._pictures = [
@@ -89,7 +89,7 @@ class PairGenerator:
         """Return `batch` samples of `size` x `size` pixels.
 
         The same `seed` gives the same samples. Raises DataError if every picture has a side shorter
-        than half of `size` + 128 pixels.
+        than (`size` + 128) / 2 pixels.
         """
         settings = self.settings
         rng = np.random.default_rng(seed)

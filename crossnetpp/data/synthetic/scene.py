@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crossnetpp.data.synthetic.sampling import make_positions, move_positions, sample_at
 
-# A pixel with a cover between these two mixes surfaces, and has no single true flow
+# A pixel whose cover is between CLEAR and OPAQUE mixes surfaces, and has no single true flow
 OPAQUE = 0.98
 CLEAR = 0.02
 
