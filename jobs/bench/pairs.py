@@ -1,4 +1,4 @@
-"""Compare how many training pairs per second are cut from photographs or composed on a device.
+"""Compare how many training pairs per second the CPU cuts from photographs and a device composes.
 
     python -m jobs.bench.pairs --data DATA [--size 256] [--batch 16] [--seconds 20]
 

@@ -180,8 +180,8 @@ def write_lr_and_key_frames(folder: Path) -> tuple[Path, Path]:
 def time_plain_loop(lr: Path, ref: Path, out: Path) -> float:
     """Return the frames per second of a plain loop that enhances `lr` to `out` in eager PyTorch.
 
-    `ref` holds every 15th original frame; each frame borrows from the nearest one. The first three
-    frames, which warm up the allocator and the kernels, are not timed.
+    `ref` contains every 15th original frame; each frame borrows from the nearest one. The first
+    three frames, which warm up the allocator and the kernels, are not timed.
     """
     import numpy as np
     import torch

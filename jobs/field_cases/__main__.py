@@ -30,7 +30,7 @@ def run_case(case: Case) -> dict[str, Any]:
         except UnexpectedError as error:
             found, right = str(error), False
         except (PipelineError, subprocess.SubprocessError, OSError) as error:
-            # so that the other cases still run
+            # the other cases should still run
             found, right = f"{type(error).__name__}: {error}".splitlines()[0], False
     return {
         "case": case.number,
@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = set(chosen) - {case.number for case in CASES}
     if unknown:
         raise SystemExit(
-            f"there is no case {', '.join(sorted(unknown))}; expected numbers such as B4; "
-            "leave the numbers out to run all cases"
+            f"there is no case {', '.join(sorted(unknown))}; try a number such as B4, "
+            "or omit the numbers to run all cases"
         )
 
     rows = []

@@ -96,7 +96,7 @@ def _check_hostile_folder(bench: Bench) -> str:
     expect_done(bench.enhance("lr.mp4", "out.mp4", "--sandbox", "on"))
     expect_done(bench.pipeline("doctor"))
     expect(not Path(marker).exists(), "the folder's modules ran")
-    return "nothing of the folder ran"
+    return "no module in the folder ran"
 
 
 def _check_figures(bench: Bench) -> str:
@@ -121,5 +121,5 @@ CASES = (
     Case("A13", "a fifo as input", "read, or one line", _check_fifo),
     Case("A14", "4:4:4 material to MP4", "plays: 4:2:0, a note", _check_chroma),
     Case("A15", "mov_text into .mkv", "SRT", _check_subtitles),
-    Case("A16", "run in a stranger's folder", "nothing of it runs", _check_hostile_folder),
+    Case("A16", "run in a stranger's folder", "no module there runs", _check_hostile_folder),
 )

@@ -59,7 +59,7 @@ def _check_heic(bench: Bench) -> str:
     expect_done(bench.enhance("phone.HEIC", "out.png"))
     height, width, _ = load_picture(str(bench.folder / "out.png")).shape
     expect((width, height) == (640, 384), f"{width}x{height}, expected 640x384")
-    return "all tiles"
+    return "all tiles are present"
 
 
 def _check_derived_duration(bench: Bench) -> str:
@@ -133,7 +133,7 @@ def _check_equal_numbers(bench: Bench) -> str:
     choices = _read_choices(bench, "out.plan.json")
     pairs = [(choice["pts"], choice["ref_pts"]) for choice in choices]
     expect(all(a == b for a, b in pairs), f"pairs {pairs}")
-    return "number n serves number n"
+    return "frame n borrows from reference n"
 
 
 def _make_video(bench: Bench, frames: int = 40) -> None:
@@ -238,13 +238,15 @@ def _check_joined(bench: Bench) -> str:
 CASES = (
     Case("B1", "AVCHD, two packets a frame", "all frames, interlaced", _check_field_coded),
     Case("B2", "EXIF in frames", "read", _check_exif),
-    Case("B3", "HEIC of a phone, in tiles", "the whole picture", _check_heic),
-    Case("B4", ".ts whose clock was in milliseconds", "done", _check_derived_duration),
+    Case("B3", "HEIC from a phone, in tiles", "the whole picture", _check_heic),
+    Case("B4", ".ts with times from milliseconds", "the same times", _check_derived_duration),
     Case("B5", "raw .h264 and .hevc", "25 frames at its rate", _check_raw_streams),
     Case("B6", "begins between key frames", "from the first frame, a note", _check_beginning),
     Case("B7", "HEVC .ts that begins with CRA and RASL", "50 frames", _check_open_group),
-    Case("B8", "MPEG-4 frames that are not coded", "the one before, longer", _check_not_coded),
-    Case("B9", "folders with the same numbers", "n serves n", _check_equal_numbers),
+    Case(
+        "B8", "MPEG-4 frames that are not coded", "the frame before lasts longer", _check_not_coded
+    ),
+    Case("B9", "folders with the same numbers", "frame n uses n", _check_equal_numbers),
     Case("B10", "stills named by frame number", "frame 15 gets 15", _check_frame_numbers),
     Case("B11", "names with a constant time", "it is ignored", _check_constant_times),
     Case("B12", "TIFF of orientation 6", "upright", _check_orientation),

@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def copy_run(earlier: Path, out: Path) -> None:
     """Copy the run of an earlier session from `earlier` to `out`, unless they are the same folder.
 
-    Raises ConfigError if `earlier` holds no run.
+    Raises ConfigError if `earlier` contains no run.
     """
     state = earlier / "run.state"
     if not (state / "state.json").is_file():
@@ -169,7 +169,7 @@ def measure_gains(
 
 
 def _limit_workers(workers: int) -> int:
-    """Return the number of processes that prepare samples: `workers`, but leave two cores free."""
+    """Return how many processes prepare samples: `workers`, or fewer to leave two cores free."""
     return max(0, min(workers, (os.cpu_count() or 1) - 2))
 
 

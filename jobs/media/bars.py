@@ -143,7 +143,7 @@ def _layers(frame: VideoFrame) -> list[NDArray[np.float64]]:
 def _cells(
     layer: NDArray[np.float64], frame: VideoFrame, scale: int, row: float
 ) -> NDArray[np.float64]:
-    """Return the eight cells' mean values around their centres, which are `row` cells down."""
+    """Return the mean values around the centres of eight cells, `row` cell heights from the top."""
     down = layer.shape[0] / frame.height
     across = layer.shape[1] / frame.width
     y = round(row * CELL * scale * down)

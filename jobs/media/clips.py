@@ -58,7 +58,7 @@ def choose_times(case: Case) -> tuple[Fraction, list[int]]:
         milli = Fraction(1, 1000) / base
         steps = [int(_STEPS_MS[i % len(_STEPS_MS)] * milli) for i in range(case.frames)]
 
-    # a transport stream must start after 0, or the dts of its B-frames would be negative
+    # with an edit list, three frames lie before time 0, and players hide them
     first = {"zero": 0, "positive": 12 * one, "edit list": -3 * one}[case.start]
     return base, list(accumulate(steps, initial=first))
 

@@ -210,8 +210,8 @@ def _display_matrix(frame: Any) -> list[int] | None:
 def _digest_packets(path: Path, video: int) -> tuple[Fraction, dict[int, tuple[str, str, str]]]:
     """Return the end of the last frame in seconds, and a description of all other streams.
 
-    It maps each stream's index to its type, its language and the SHA-256 of its packets. `video` is
-    the index of the video stream.
+    The description maps each stream's index to its type, its language and the SHA-256 of its
+    packets. `video` is the index of the video stream.
     """
     end = Fraction(-1)
     shown: list[tuple[Fraction, Fraction]] = []
@@ -305,7 +305,7 @@ def _colour_faults(source: Contents, made: Contents) -> list[str]:
 def _text_faults(
     source: Contents, made: Contents, index: int, left: list[tuple[str, str, str]]
 ) -> list[str]:
-    """Return faults in the text of a converted stream, and remove the new stream from `left`."""
+    """Return faults in a subtitle stream that was converted, and remove its output from `left`."""
     kind = source.others[index][:2]
     texts = source.texts.get(index, [])
     for number, stream in made.others.items():
@@ -313,7 +313,7 @@ def _text_faults(
             left.remove(stream)
             same = _same_text(made.texts.get(number, []), texts)
             return [] if same else [f"the text of stream {index} differs"]
-    return [f"stream {index}, {' '.join(kind)}, is noted as converted but is not there"]
+    return [f"stream {index}, {' '.join(kind)}, is noted as converted but is missing"]
 
 
 def _same_text(made: list[tuple[int, str]], texts: list[tuple[int, str]]) -> bool:
@@ -334,7 +334,7 @@ def _stream_faults(source: Contents, made: Contents, notes: tuple[str, ...]) -> 
         elif stream in left:
             left.remove(stream)
             if noted:
-                faults.append(f"stream {index}, {stream[0]}, is noted as lost but is there")
+                faults.append(f"stream {index}, {stream[0]}, is noted as lost but is present")
         elif not noted:
             faults.append(
                 f"stream {index}, {stream[0]} {stream[1]}, is lost or differs, and no note says so"

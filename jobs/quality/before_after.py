@@ -61,7 +61,7 @@ def read_frame(path: Path, number: int) -> Picture:
         if index == number:
             return np.asarray(frame.rgb, dtype=np.uint8)
     raise SystemExit(
-        f"{path} is too short, because it has no frame {number}; run `pipeline demo` again"
+        f"{path} has no frame {number}, expected the demo's whole clip; run `pipeline demo` again"
     )
 
 
@@ -73,7 +73,7 @@ def read_shown_frames(demo: Path) -> ShownFrames:
     missing = [name for name in METHODS.values() if not (demo / name).exists()]
     if missing:
         raise SystemExit(
-            f"{demo} does not contain the demo's clips, because {missing[0]} is missing; "
+            f"{demo} does not contain {missing[0]}, which `pipeline demo` writes; "
             f"run `pipeline demo -o {demo}` first"
         )
 

@@ -89,7 +89,7 @@ def write_inputs(
 
 
 def enhance(lr: Path, keys: Path, scale: int, engine: str, *, trust: bool) -> Clip:
-    """Return the enhanced frames of a run."""
+    """Run the pipeline with or without --trust-reference, and return the enhanced frames."""
     results = enhanced_frames(
         lr, keys, scale=scale, engine=engine, trust_reference=trust, adapt="off"
     )
@@ -150,7 +150,7 @@ def measure_agreement(made: Clip, truth: Clip, every: int) -> float:
 
 
 def describe_frames(made: Clip, truth: Clip, every: int) -> dict[str, float]:
-    """Return the figures of an enhanced clip."""
+    """Return an enhanced clip's mean and worst PSNR, its agreement (dB) and its flicker."""
     found = list(measure_frames(made, truth, every).values())
     return {
         "psnr": round(float(np.mean(found)), 2),
@@ -212,11 +212,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--frames", type=int, default=16, help="frames per clip (default 16)")
-    parser.add_argument("--data", type=Path, help="folder whose folder clips has more clips")
-    parser.add_argument("--clips", nargs="*", default=["bottle.mp4"], help="names of these clips")
+    parser.add_argument("--data", type=Path, help="folder with more clips in its subfolder clips")
+    parser.add_argument("--clips", nargs="*", default=["bottle.mp4"], help="names of those clips")
     parser.add_argument("--edits", nargs="*", help="names of edits (default all)")
-    parser.add_argument("--crf", type=float, nargs="*", default=[], help="also encode recordings")
-    parser.add_argument("--pictures", type=Path, help="folder for pictures to look at")
+    parser.add_argument(
+        "--crf", type=float, nargs="*", default=[], help="crf values for further LR"
+    )
+    parser.add_argument("--pictures", type=Path, help="folder for comparison pictures")
     parser.add_argument("--name", default="edited_keys", help="write jobs/results/NAME.json")
     arguments = parser.parse_args()
 
@@ -232,7 +234,7 @@ def main() -> None:
                 pictures = arguments.pictures and arguments.pictures / path.stem / str(crf)
                 row = measure_material(name, material, crf=crf, pictures=pictures)
                 rows.append({"clip": path.name, **row})
-                # after every row, because a whole run takes long
+                # save after every row, because all rows together take long
                 result = {"scale": SCALE, "every": EVERY, "size": SIZE, "rows": rows}
                 write_result(arguments.name, result)
 

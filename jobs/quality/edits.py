@@ -47,7 +47,7 @@ def grade(picture: Picture) -> Picture:
 
 
 def draw_scratches(picture: Picture, number: int) -> Picture:
-    """Return frame `number` of a worn film, with bright fixed scratches and changing specks."""
+    """Return `picture` as frame `number` of a worn film: fixed scratches and changing specks."""
     height, width = picture.shape[:2]
     scratched = picture.copy()
     stays = np.random.default_rng(SEED)
@@ -92,7 +92,7 @@ def follow(clip: Clip, place: tuple[float, float], size: int) -> list[NDArray[np
 
 
 def draw_sticker(size: int) -> Picture:
-    """Return a sign with text and fine lines, which LR pictures hardly resolve."""
+    """Return a square sign with text and fine lines, which LR pictures hardly resolve."""
     sign = np.full((size, size, 3), (190, 60, 40), np.uint8)
     sign[size // 16 : -size // 16, size // 16 : -size // 16] = (240, 225, 170)
     for row in range(size // 2, size - size // 8, 4):

@@ -180,7 +180,7 @@ def measure_unrelated(
 def run_frames(
     small: list[Picture], reference: Picture, scale: int, engine: str = "torch"
 ) -> list[Picture]:
-    """Return the result of a run on LR pictures and a single reference without a time."""
+    """Return the enhanced frames of a run on LR pictures, with one still as the only reference."""
     with tempfile.TemporaryDirectory() as folder:
         lr = Path(folder) / "lr"
         lr.mkdir()

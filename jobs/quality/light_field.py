@@ -37,7 +37,7 @@ CASES = {
 def write_views(source: Path, folder: Path, scale: int, crop: tuple[int, int]) -> None:
     """Write the views of `source` to folders in `folder`, cropped to multiples of 8 pixels.
 
-    `hr` is the ground truth, `lr` the input, and `refs1` and `refs2` have one and two HR views.
+    `hr` is the ground truth, `lr` the input, and `refs1` and `refs2` contain one and two HR views.
     `crop` is the number of central rows and columns of the grid to use.
     """
     clip = open_light_field(source, GridSettings(crop_grid=crop))

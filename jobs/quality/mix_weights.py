@@ -1,4 +1,4 @@
-"""Mix the weights of a training run with those from which it started.
+"""Mix the trained weights of a run with the weights from which the run started.
 
     python -m jobs.quality.mix_weights CONFIG TRAINED --share 0.75 -o OUT
 
@@ -21,7 +21,7 @@ from crossnetpp.training.start import build_start
 
 
 def mix_weights(config_name: str, trained: Path, share: float) -> CrossNetFast:
-    """Return a network whose weights are a mean of those before training and `trained`.
+    """Return a network with a weighted mean of the weights before training and of `trained`.
 
     `share` (0..1) is the weight of `trained` in the mean. Raises SystemExit if the configuration
     starts from random weights.

@@ -176,9 +176,9 @@ class Chaos:
         return (event, str(call), str(marker)), f"call {call} of an actor"
 
     def start_driver(self, output: Path, program: str, *order: str) -> subprocess.Popen[str]:
-        """Start the module `program` on the cluster, with the arguments of `pipeline run`.
+        """Start the module `program` on the cluster.
 
-        The arguments in `order` come before those.
+        Its arguments are `order`, followed by those of `pipeline run`.
         """
         command = [sys.executable, "-m", program, *order, *self.arguments, "-o", str(output)]
         command += ["--address", self.cluster.address, "--workers", "2"]

@@ -3,7 +3,7 @@
 A child process with limits on memory and time probes, scans and decodes every input. With --runs,
 the child instead enhances the first frames of each recording, which is also its own reference, and
 starts with undamaged recordings. An input passes if it yields frames or a verified output, or if
-one of the pipeline's own errors refuses it and no output is left. A crash, a hang, any other
+the pipeline refuses it with one of its own errors and leaves no output. A crash, a hang, any other
 exception or an output that differs from the input is a failure, and --keep saves the input. With
 --trace, strace records the opened files; opening a file that is neither the input nor a library is
 also a failure.
@@ -169,7 +169,7 @@ class Child:
             self._command = [*trace_command(trace), *self._command]
 
     def read(self, path: Path) -> str:
-        """Return the child's result for a file, or `CRASH status` or `HANG` if it gives none."""
+        """Return the child's result for a file, or `CRASH status` or `HANG` if there is none."""
         if self._process is None:
             self._process = subprocess.Popen(
                 self._command,

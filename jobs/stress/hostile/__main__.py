@@ -65,7 +65,7 @@ _LONGEST = 300  # most characters of a command's last line to record
 def run_case(case: Case, materials: Materials) -> dict[str, Any]:
     """Run a case in its own folder, and return the counts and the faults of its attempts.
 
-    The entry `found` holds the last line that each command printed.
+    The entry `found` lists the last line that each command printed.
     """
     root = Path(tempfile.mkdtemp(prefix="hostile-"))
     bench = Bench(root, materials)
@@ -74,7 +74,7 @@ def run_case(case: Case, materials: Materials) -> dict[str, Any]:
         case.act(bench)
     except SkippedError as reason:
         skipped = str(reason)
-    except Exception as error:  # so that the other cases still run
+    except Exception as error:  # the other cases should still run
         failure = f"the case itself failed: {type(error).__name__}: {error}"
     finally:
         _remove(root)

@@ -28,7 +28,7 @@ PLAN = ("plan", "lr.mkv", "--ref-stream", "hr.mkv", *PLAIN)
 _OUTPUTS = ("out*", ".out*")
 _CACHE = ("home", "home/.cache", "home/.cache/*")
 
-# found if the command line of an attack is itself wrong, so that it proves nothing
+# matches the output if an attack's own command line is wrong, so that it proves nothing
 _WRONG_USE = re.compile(r"Missing (argument|option)|No such (option|command) '-?-?[a-z]")
 
 Result = Literal["refused", "harmless", "broken"]
@@ -233,7 +233,7 @@ def find_process_faults(outcome: Outcome) -> list[str]:
     if outcome.timed_out:
         faults.append(f"it did not end in {outcome.seconds:.0f} s")
     if outcome.memory > MEMORY:
-        faults.append(f"it took {outcome.memory / 2**30:.1f} GiB")
+        faults.append(f"it used {outcome.memory / 2**30:.1f} GiB")
     if outcome.left_processes:
-        faults.append("a process was left")
+        faults.append("a process was left running")
     return [make_printable(fault) for fault in faults]

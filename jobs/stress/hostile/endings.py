@@ -13,7 +13,7 @@ from jobs.stress.hostile.bench import RUN, Bench, Case, SkippedError
 from jobs.stress.hostile.killing import interrupt_before, kill_before
 from jobs.stress.hostile.process import PIPELINE
 
-# moment -> the audit event of a step, and the end of the step's path
+# moment -> the audit event that marks it, and the end of the path in that event
 _MOMENTS: dict[str, tuple[str, str]] = {
     "the first commit": ("os.rename", "00000.json"),
     "the last commit": ("os.rename", "00001.json"),
@@ -43,8 +43,8 @@ def _attack_ending(
 def _expect_whole(bench: Bench) -> None:
     out, whole = (bench.folder / name for name in ("out.mkv", "out-whole.mkv"))
     same = out.is_file() and out.read_bytes() == whole.read_bytes()
-    bench.expect(same, "the output differs from one of a run without interruption")
-    bench.expect(not (bench.folder / ".out.mkv.run").exists(), "the run folder is left")
+    bench.expect(same, "the output differs from that of an uninterrupted run")
+    bench.expect(not (bench.folder / ".out.mkv.run").exists(), "the run folder was left behind")
 
 
 def _flip(path: Path) -> None:
@@ -87,7 +87,7 @@ def _attack_change(bench: Bench, role: str, how: str) -> None:
     more = ("--on-error", "conceal")
     done = bench.attack(*RUN, *more, status=(0, 1, 2))
     fresh = bench.attack(*RUN[:-1], "out-fresh.mkv", *more, status=(0, 1, 2))
-    bench.expect(done.status == fresh.status, f"status {done.status}, afresh {fresh.status}")
+    bench.expect(done.status == fresh.status, f"status {done.status}, in a new run {fresh.status}")
     out, other = (bench.folder / name for name in ("out.mkv", "out-fresh.mkv"))
     if done.status == 0:
         bench.expect(out.read_bytes() == other.read_bytes(), "a mixture was published")
@@ -109,7 +109,7 @@ def _attack_space(bench: Bench, kibibytes: int) -> None:
             status=(0, 1, 2),
         )
         left = b"an output" in done.stdout
-        bench.expect(left == (done.status == 0), "an output of a full disk was published")
+        bench.expect(left == (done.status == 0), "the output does not match the exit status")
         bench.expect(len(done.stderr.splitlines()) <= 3, f"many lines: {done.last_line}")
 
 
@@ -118,7 +118,8 @@ def _attack_size(bench: Bench, blocks: int) -> None:
     bench.copy("lr.mkv", "hr.mkv")
     done = bench.attack(*RUN, shell=f'ulimit -f {blocks}; exec "$@"', status=(0, 1, 2))
     bench.expect(
-        (bench.folder / "out.mkv").exists() == (done.status == 0), "half an output was published"
+        (bench.folder / "out.mkv").exists() == (done.status == 0),
+        "the output does not match the exit status",
     )
     bench.attack(*RUN, status=(0,))
 
@@ -128,7 +129,7 @@ CASES = (
         Case(
             f"kill-{moment.replace(' ', '-')}",
             "endings",
-            f"SIGKILL at {moment}, then again",
+            f"SIGKILL at {moment}, then the same command",
             partial(
                 _attack_ending,
                 moment=moment,
@@ -143,7 +144,7 @@ CASES = (
         Case(
             f"interrupt-{moment.replace(' ', '-')}",
             "endings",
-            f"SIGINT at {moment}, then again",
+            f"SIGINT at {moment}, then the same command",
             partial(
                 _attack_ending,
                 moment=moment,
@@ -157,7 +158,7 @@ CASES = (
         Case(
             f"change-{role[:2]}-{number}",
             "endings",
-            f"{how} of {role} between kill and resumption",
+            f"{role} changes between kill and resumption: {how}",
             partial(_attack_change, role=role, how=how),
         )
         for role in ("lr.mkv", "hr.mkv")

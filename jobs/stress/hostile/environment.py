@@ -173,6 +173,6 @@ CASES = (
         for name, (place, command) in _FORBIDDEN.items()
     ),
     Case("cluster", "system", "addresses at which no cluster listens", _attack_cluster),
-    Case("read-only", "system", "a folder in which nobody may write", _attack_read_only),
-    Case("command-line", "system", "odd paths and numbers", _attack_command_line),
+    Case("read-only", "system", "a folder that nobody may write to", _attack_read_only),
+    Case("command-line", "system", "invalid paths and numbers", _attack_command_line),
 )

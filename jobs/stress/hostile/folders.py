@@ -112,7 +112,7 @@ def _plant_segment(bench: Bench, change: Callable[[Path], None]) -> None:
     change(segment)
     bench.attack(*RUN, status=(0,))
     whole, out = (bench.folder / name for name in ("out-whole.mkv", "out.mkv"))
-    bench.expect(whole.read_bytes() == out.read_bytes(), "another output was published")
+    bench.expect(whole.read_bytes() == out.read_bytes(), "a different output was published")
 
 
 def _damage(segment: Path) -> None:
@@ -143,7 +143,7 @@ def _record_outside(segment: Path) -> None:
 
 _CHANGES = {
     "damaged": _damage,
-    "of another place": _swap,
+    "that holds another one's frames": _swap,
     "whose record names another": _adapt_record,
     "whose record names a file elsewhere": _record_outside,
 }
@@ -197,7 +197,7 @@ def _attack_beside(bench: Bench) -> None:
 
 
 def _attack_inside_output(bench: Bench) -> None:
-    """Make files in an output folder links to the victim's files."""
+    """Plant links to the victim's files in an output folder."""
     bench.copy("views", "lr.mkv", "hr.mkv")
     for name in ("contact_sheet.png", "disparity.png", "epi.png", "lr.mkv", "failed.jsonl"):
         bench.link(f"out/{name}", bench.victim / "thesis.txt")
@@ -293,7 +293,7 @@ CASES = (
         Case(
             f"output-{'dangling' if dangling else 'link'}-{writer.replace(' ', '-')}",
             "folders",
-            f"a {'dangling ' * dangling}link at the output of {writer}",
+            f"a {'dangling ' * dangling}link in place of the output of {writer}",
             partial(_attack_output, writer=writer, dangling=dangling),
         )
         for writer in _WRITERS
@@ -304,15 +304,15 @@ CASES = (
         Case(
             f"force-{writer.replace(' ', '-')}",
             "folders",
-            f"a link at the output of {writer}, with --force",
+            f"a link in place of the output of {writer}, with --force",
             partial(_attack_force, writer=writer),
         )
         for writer in _WRITERS
         if writer in ("degrade", "compare", "convert", "look", "run")
     ),
-    Case("beside", "folders", "links at the files beside an output", _attack_beside),
+    Case("beside", "folders", "links in place of the files beside an output", _attack_beside),
     Case("inside-output", "folders", "links in a folder of outputs", _attack_inside_output),
-    Case("failures", "folders", "a link at the list of failed inputs", _attack_failures),
+    Case("failures", "folders", "a link in place of the list of failed inputs", _attack_failures),
     *(
         Case(
             f"cache-{name}",
@@ -322,5 +322,5 @@ CASES = (
         )
         for name in ("scratch", "outputs", "files", "used")
     ),
-    Case("cache-mode", "folders", "a cache in which all can write", _attack_cache_mode),
+    Case("cache-mode", "folders", "a cache that everyone can write to", _attack_cache_mode),
 )

@@ -61,7 +61,7 @@ def _attack_line(bench: Bench, name: str) -> None:
     allowed = (0,) if name == "batch" else (1, 2)  # a batch may be as large as the recording
     bench.attack(*run, status=allowed, makes=("out*", ".*", "*failed*", "lr_x2*"))
     if (bench.folder / "list.failed.jsonl").exists():
-        bench.expect((bench.folder / "out.mkv").exists(), "the good line was not done")
+        bench.expect((bench.folder / "out.mkv").exists(), "the good line was not processed")
 
 
 def _attack_text(bench: Bench, name: str, content: str | bytes) -> None:
@@ -166,7 +166,7 @@ CASES = (
         )
         for name, (file, content) in _TEXTS.items()
     ),
-    Case("list-device", "lists", "a list without end", _attack_device),
+    Case("list-device", "lists", "an endless list", _attack_device),
     *(
         Case(
             f"toml-{number}",

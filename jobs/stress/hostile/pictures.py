@@ -1,4 +1,4 @@
-"""Pictures and recordings that claim a huge size, or that hold more than pixels."""
+"""Pictures and recordings that claim a huge size, or that contain more than pixels."""
 
 from __future__ import annotations
 

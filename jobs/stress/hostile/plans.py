@@ -213,7 +213,7 @@ CASES = (
         Case(
             f"plan-{name}",
             "plans",
-            f"{place} of a plan",
+            f"{place} in a plan",
             partial(_attack_field, name=name),
             name in ("pictures-absolute", "display-csv"),
         )
@@ -223,7 +223,7 @@ CASES = (
         Case(
             f"plan-text-{name}",
             "plans",
-            f"no plan at all: {name}",
+            f"a plan with invalid content: {name}",
             partial(_attack_text, content=content),
         )
         for name, content in _TEXTS.items()
@@ -232,7 +232,7 @@ CASES = (
         Case(
             f"plan-view-{number}",
             "plans",
-            f"views of a plan: {place}",
+            f"views in a plan: {place}",
             partial(_attack_view, place=place),
         )
         for number, place in enumerate(_VIEWS)

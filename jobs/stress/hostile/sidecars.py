@@ -198,7 +198,7 @@ CASES = (
         Case(
             f"sidecar-text-{name}{'-folder' * folder}",
             "sidecars",
-            f"no lightfield.json at all: {name}",
+            f"a lightfield.json with invalid content: {name}",
             partial(_attack_text, content=content, folder=folder),
         )
         for name, content in _TEXTS.items()
@@ -244,5 +244,5 @@ CASES = (
         )
         for name, text in _CAPTURES.items()
     ),
-    Case("capture-device", "sidecars", "a capture without end", _attack_capture_device),
+    Case("capture-device", "sidecars", "an endless capture", _attack_capture_device),
 )

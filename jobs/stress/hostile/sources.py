@@ -79,13 +79,13 @@ def _add_virtual_of_storage(file: h5py.File, secret: Path) -> None:
 _ADDITIONS: dict[str, Callable[[h5py.File, Path], None]] = {
     "external storage": _add_storage,
     "relative external storage": _add_relative_storage,
-    "external storage of a second data set": _add_later_storage,
+    "external storage of a second dataset": _add_later_storage,
     "an external link": _add_link,
     "a link through a linked group": _add_group_link,
     "a link through nested groups": _add_nested_link,
-    "a virtual data set": _add_virtual,
-    "a virtual data set with a relative source": _add_virtual_pattern,
-    "a virtual data set of external storage": _add_virtual_of_storage,
+    "a virtual dataset": _add_virtual,
+    "a virtual dataset with a relative source": _add_virtual_pattern,
+    "a virtual dataset of external storage": _add_virtual_of_storage,
 }
 
 
@@ -94,7 +94,7 @@ def _attack_hdf5(bench: Bench, what: str) -> None:
     for suffix in (".h5", ".mat"):
         with h5py.File(bench.folder / f"a{suffix}", "w") as file:
             _ADDITIONS[what](file, secret)
-    more = ("--dataset", "img_HR") if what == "external storage of a second data set" else ()
+    more = ("--dataset", "img_HR") if what == "external storage of a second dataset" else ()
     bench.attack("convert", "a.h5", "--to", "folder", "-o", "out", "-q", *more, status=(2,))
     bench.attack("probe", "a.mat", *more, status=(2,))
 
@@ -233,7 +233,7 @@ CASES = (
         )
         for number, what in enumerate(_ADDITIONS)
     ),
-    Case("hdf5-sandbox", "sources", "a virtual data set in the sandbox", _attack_hdf5_sandbox),
+    Case("hdf5-sandbox", "sources", "a virtual dataset in the sandbox", _attack_hdf5_sandbox),
     Case("hdf5-claims", "sources", "HDF5 headers that claim huge views", _attack_claims),
     *(
         Case(
@@ -244,15 +244,15 @@ CASES = (
         )
         for name in _PLAYLISTS
     ),
-    Case("protocols", "sources", "names that are protocols of FFmpeg", _attack_protocol),
+    Case("protocols", "sources", "names that are FFmpeg protocols", _attack_protocol),
     *(
         Case(
             f"linked-picture-{number}",
             "sources",
-            f"a picture of a folder that is a link to {target}",
+            f"a link to {target} among a folder's pictures",
             partial(_attack_linked_picture, target=target),
         )
         for number, target in enumerate(("/dev/zero", "001.png", "/etc/passwd"))
     ),
-    Case("taken-over", "sources", "a decoder that was taken over, in the sandbox", _attack_sandbox),
+    Case("taken-over", "sources", "a hijacked decoder in the sandbox", _attack_sandbox),
 )

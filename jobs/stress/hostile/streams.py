@@ -74,7 +74,9 @@ def _attack_name(bench: Bench, name: str) -> None:
     page = bench.folder / "out.html"
     if page.exists():
         text = page.read_text(encoding="utf-8")
-        bench.expect("\x1b" not in text and "\x07" not in text, "escapes are in the report")
+        bench.expect(
+            "\x1b" not in text and "\x07" not in text, "the report contains escape sequences"
+        )
 
 
 def _attack_terminal(bench: Bench) -> None:
@@ -183,7 +185,7 @@ CASES = (
         for name, text in _NAMES.items()
     ),
     Case("terminal", "streams", "hostile names and tags on a terminal", _attack_terminal),
-    Case("tags", "streams", "titles, languages and subtitles with escapes", _attack_tags),
-    Case("arguments", "streams", "arguments with escapes", _attack_arguments),
+    Case("tags", "streams", "titles, languages and subtitles with escape sequences", _attack_tags),
+    Case("arguments", "streams", "arguments with escape sequences", _attack_arguments),
     Case("verbose", "streams", "log lines and JSON with a hostile name", _attack_verbose),
 )

@@ -20,7 +20,7 @@ Manner = Literal["well", "endless", "redirect", "short", "long name"]
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Serves the files in one folder, well or in a hostile manner."""
+    """Serves the files in one folder, either correctly or in a hostile manner."""
 
     folder = Path()
     manner: Manner = "well"
@@ -84,7 +84,7 @@ def _expect_no_secret(bench: Bench, text: str, where: str) -> None:
 
 
 def _check_files(bench: Bench) -> None:
-    """Expect every file that contains a secret to be private."""
+    """Record a fault for each file that contains a secret but is not private."""
     for path in bench.root.rglob("*"):
         if not path.is_file() or path.is_symlink():
             continue
@@ -170,7 +170,7 @@ def _attack_scheme(bench: Bench, url: str) -> None:
 
 
 def _attack_file_url(bench: Bench) -> None:
-    """Write to file:// URLs, which are paths; an existing file must stay."""
+    """Write to file:// URLs, which are local paths; an existing file must stay unchanged."""
     bench.copy("lr.mkv", "hr.mkv")
     thesis = bench.victim / "thesis.txt"
     for place in (f"file://{thesis}", f"file://localhost{thesis}", f"file:{thesis}"):

@@ -121,12 +121,12 @@ _FILES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "unknown-option": ("an unknown option", _with_option("exec", "touch PWNED")),
     "escape": ("metadata with an escape sequence", _with_metadata("\x1b]0;evil\x07")),
     "pickle": ("a pickle", _write_pickle),
-    "checkpoint": ("a checkpoint of torch", _write_torch),
+    "checkpoint": ("a PyTorch checkpoint", _write_torch),
     "length": ("a header of 2^60 bytes", _with_header(b"{}", 1 << 60)),
     "nested": ("a nested header", _with_header(b"[" * 100_000)),
     "offsets": ("offsets outside the file", _with_header(_OVERLAP)),
     "sparse": ("a header of 2 GiB", _sparse),
-    "empty": ("no byte", Path.touch),
+    "empty": ("an empty file", Path.touch),
 }
 
 

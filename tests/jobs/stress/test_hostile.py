@@ -56,8 +56,8 @@ HARM = {
     "1 / 0": "a traceback: ZeroDivisionError: division by zero",
     "os.kill(os.getpid(), 9)": "status -9: ",
     "sys.exit('Traceback')": "status 1: Traceback",
-    "bytearray(400 << 20)": "it took 0.4 GiB",
-    "subprocess.Popen(['sleep', '60'])": "a process was left",
+    "bytearray(400 << 20)": "it used 0.4 GiB",
+    "subprocess.Popen(['sleep', '60'])": "a process was left running",
 }
 
 
