@@ -1,7 +1,7 @@
 """Make text safe to print, so that a hostile name cannot control the terminal.
 
-File names, titles, track names and messages from recordings may contain escape sequences that set
-the window's title or clear the screen, and marks that reverse the direction of the text.
+File names, and the titles, track names and messages in recordings, may contain escape sequences
+that set the window's title or clear the screen, and marks that reverse the direction of text.
 """
 
 from __future__ import annotations

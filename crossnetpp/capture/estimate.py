@@ -2,8 +2,8 @@
 
 Wherever LR and HR of one instant are both known, every LR pixel gives an equation for the reduction
 kernel. Kernels from the simplest (bicubic, pixel means) to free ones are fitted by least squares,
-each to all parts of the pictures but one, and compared on that part. A more complex kernel is
-chosen only if it explains the left-out parts clearly better.
+each to all parts of the pictures but one, and compared on the part left out. A more complex kernel
+is chosen only if it explains the left-out parts clearly better.
 """
 
 from __future__ import annotations

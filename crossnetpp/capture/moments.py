@@ -34,7 +34,7 @@ CHUNK = 4096  # LR pixels that are gathered at a time
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums of products of LR pixels and of the T = (4s)^2 HR pixels under the kernel at each.
+    """Sums of products of LR pixels and the T = (4s)^2 HR pixels under the kernel at each of them.
 
     All values are relative to their means over the part of the pictures from which they were
     gathered. If moments are added, each part stays relative to its own means.

@@ -32,7 +32,7 @@ def choose_weights(model: str, fits_db: float | None) -> str:
     """Return the shipped weights for a recording: `model`, or its variant for recordings.
 
     `fits_db` is the fit of the measured capture in dB, or None if nothing was measured. The result
-    is `model` if that is None, if the fit is good, or if `model` has no variant.
+    is `model` if `fits_db` is None, if the fit is good, or if `model` has no variant.
     """
     if model not in RECORDED or fits_db is None or fits_db >= LEAST_FAITHFUL:
         return model

@@ -158,8 +158,8 @@ class RecordedClips:
     ) -> tuple[int, list[int]]:
         """Return the number of a random frame, and the numbers of `count` key frames around it.
 
-        The nearer key frame comes first. If `count` is 1, a quarter of the results have the farther
-        one instead.
+        The nearer key frame comes first. If `count` is 1, the farther one is returned instead in a
+        quarter of the calls.
         """
         intervals = (len(clip.frames) - 1) // KEY_FRAME_EVERY
         before = int(rng.integers(intervals)) * KEY_FRAME_EVERY

@@ -1,4 +1,4 @@
-"""The groups of scenes, by name."""
+"""The groups of scenes that can be evaluated, by name."""
 
 from __future__ import annotations
 

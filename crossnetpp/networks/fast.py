@@ -55,7 +55,7 @@ class FastOutput(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """Everything that depends only on the reference, shared by the frames that borrow from it."""
+    """What is computed from the reference alone, shared by all frames that borrow from it."""
 
     ref: Tensor
     """N x 3 x H x W in 0..1."""
@@ -95,7 +95,7 @@ class CrossNetFast(nn.Module):
         self.fusion = Fusion(config.width, config.blocks, chroma=config.chroma)
 
     def prepare(self, ref: Tensor, scale: int, taps: Tensor | None = None) -> Prepared:
-        """Return everything that depends only on the reference `ref` (N x 3 x H x W in 0..1).
+        """Return what can be computed from the reference `ref` (N x 3 x H x W in 0..1) alone.
 
         H and W must be multiples of 32. `taps` is the kernel that reduced HR to LR, laid out as in
         `taps.py`; None means antialiased bicubic reduction.

@@ -28,7 +28,7 @@ _Windows = Annotated[tuple[_Window, ...], Field(min_length=1, max_length=8)]
 
 @dataclass(frozen=True)
 class PaperConfig:
-    """CrossNet++ as published, with the variants in the papers."""
+    """Options of the published CrossNet++, including the papers' variants."""
 
     stages: Literal[1, 2] = 2
     """Number of flow nets: 1 (CrossNet), or 2, of which the second finds the residual motion
@@ -45,7 +45,7 @@ class PaperConfig:
 
 @dataclass(frozen=True)
 class FastConfig:
-    """The cheaper network; with these defaults, it needs at most 16 GFLOP per frame of 512x320."""
+    """Options of the cheaper network; the defaults need at most 16 GFLOP per 512x320 frame."""
 
     stages: Literal[1, 2] = 2
     """Number of searches for motion; the second is between LR_up and the warped reference."""

@@ -115,7 +115,7 @@ def load_state(
     progress = Progress(**content)
     if progress.digest != digest:
         raise ConfigError(
-            f"found in {folder} the state of a run with another configuration; try the "
+            f"found the state of a run with another configuration in {folder}; try the "
             "configuration with which that run started, or another --out"
         )
 

@@ -27,5 +27,5 @@ def test_a_wrong_result_is_reported(
     monkeypatch.setattr("jobs.field_cases.__main__.CASES", (Case("B1", "some", "8", check),))
     assert main(["B1"]) == 1
     assert "WRONG B1" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="expected numbers"):
+    with pytest.raises(SystemExit, match="try a number"):
         main(["B99"])
