@@ -1,4 +1,4 @@
-"""Measure the capture of a recording where its reference shows the same instants."""
+"""Measure a recording's capture from frames whose instants its reference shows, too."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 MOST_PAIRS = 6
 FEWEST_PAIRS = 2  # even if their references exceed MOST_PIXELS
 MOST_PIXELS = 100_000_000  # in all references together
-MOST_WIDTH, MOST_HEIGHT = 2560, 1440  # of the measured part of the network's frame
+MOST_WIDTH, MOST_HEIGHT = 2560, 1440  # largest measured part of the network's frame, in pixels
 LEAST_SEEN = 64  # smallest width and height of that part, in pixels
 DIGITS = 5  # decimal places of stored weights; further ones depend on the processor
 
@@ -50,7 +50,7 @@ def measure_capture(
     scale: int,
     size: tuple[int, int],
 ) -> MeasuredCapture:
-    """Measure how HR was reduced to LR, and how colours differ, at a few common instants.
+    """Measure, at a few common instants, how HR was reduced to LR and how the colours differ.
 
     `size` is the height and width of the network's frames.
     """
@@ -81,7 +81,7 @@ def measure_capture(
 
 
 def _explain_absence(lr: Recording, reference: ReferencePlan) -> str:
-    """Return why nothing is measured if no reference is known to show the instant of a frame."""
+    """Return a clause that explains why no reference is known to show the instant of a frame."""
     ref = reference.clip
     if isinstance(ref, Stills) and not isinstance(lr, LightField):
         if len(ref.files) == 1:
@@ -140,7 +140,7 @@ def _find_tolerance(lr: Recording, choices: ReferenceMap) -> float:
     if isinstance(lr, LightField):
         return SAME_INSTANT
     half = find_half_interval([lr.seconds(pts) for pts in choices.pts])
-    return max(SAME_INSTANT, round(half, 6))  # the map's distances have 6 decimals, too
+    return max(SAME_INSTANT, round(half, 6))  # the map's distances are rounded to 6 decimals, too
 
 
 def fit_pair(
@@ -150,8 +150,8 @@ def fit_pair(
 
     Large parts are cropped to their middle. The reference is returned on the network's grid, so it
     is `scale` times as large as the LR part, and keeps its own colours. If it has another field of
-    view, it is aligned more closely than in a run, where the network follows motion. The result is
-    None if the part's width or height is below LEAST_SEEN.
+    view, it is aligned more precisely than for enhancement, where the network corrects small
+    shifts. The result is None if the part's width or height is below LEAST_SEEN.
     """
     same = match_depth(ref, lr)
     fitted, seen = fit_to_grid(same, *size, reference.affine)
@@ -210,7 +210,7 @@ def refine_map(lr: Pixels, fitted: Pixels, affine: Affine, scale: int) -> Affine
 
 
 def _keep_middle(first: int, end: int, most: int, scale: int) -> tuple[int, int]:
-    """Return (start, end) of a range's middle: multiples of `scale`, at most `most` apart."""
+    """Return the middle of a range as (start, end), multiples of `scale` at most `most` apart."""
     spare = max(end - first - most, 0) // 2
     return -(-(first + spare) // scale) * scale, (end - spare) // scale * scale
 
@@ -265,9 +265,9 @@ def _store_transform(transform: ColourTransform) -> ColourChange:
 
 
 def _stack_terms(capture: Capture) -> NDArray[np.float64]:
-    """Return the row and column weights of each term of a kernel, normalised to sum 1.
+    """Return the row and column weights of each term of a kernel, (1 or 2) x 2 x 4s at scale s.
 
-    The shape is (1 or 2 terms) x 2 x 4s at scale s.
+    They are normalised so that the kernel, which is the sum of all terms, sums to 1.
     """
     terms = np.stack((np.asarray(capture.rows), np.asarray(capture.columns)), axis=1)
     sums = terms.sum(axis=2)
@@ -276,7 +276,7 @@ def _stack_terms(capture: Capture) -> NDArray[np.float64]:
 
 
 def make_taps(capture: Capture | None) -> Taps | None:
-    """Return a capture's kernel in the engines' format, or None for the bicubic kernel."""
+    """Return a capture's kernel as 2 terms x 2 x 4s at scale s, or None for the bicubic kernel."""
     if capture is None or capture.source == "bicubic":
         return None
     terms = _stack_terms(capture)
@@ -292,7 +292,7 @@ def join_capture(capture: Capture) -> NDArray[np.float64]:
 
 
 def make_transform(capture: Capture | None) -> ColourTransform | None:
-    """Return the transform from the reference's colours to the input's, or None if not needed."""
+    """Return the transform from the reference's colours to the input's; None if there is none."""
     if capture is None or capture.colour is None:
         return None
     return ColourTransform(np.array(capture.colour.curves), np.array(capture.colour.matrix))
@@ -314,9 +314,9 @@ class ReferenceFitter:
         return picture if self._transform is None else transform_picture(picture, self._transform)
 
     def fit(self, converted: Pixels, lr: Pixels) -> Pixels:
-        """Return a converted reference at the network's size, with an LR frame's depth and colours.
+        """Return a converted reference at the network's size, with the bit depth of `lr`.
 
-        The colours are matched only if the plan says so.
+        Its colours are also matched to those of `lr` if the plan requires it.
         """
         return prepare_reference(
             converted,
@@ -328,19 +328,21 @@ class ReferenceFitter:
 
 
 def describe_estimate(found: CaptureEstimate, kind: str) -> str:
-    """Return a sentence about an estimate from pictures of a `kind`, such as "view"."""
+    """Return a clause about an estimate, with `kind` as the word for its pictures ("view")."""
     count = len(found.pairs)
     if found.fits_db is None or found.bicubic_db is None:
         text = f"nothing is measured, because {found.reason}; the bicubic kernel is assumed"
     else:
         text = f"measured at {count} {kind}{'s' if count > 1 else ''}, "
         if found.taps is None:
-            text += f"where {found.reason}, so the bicubic kernel stays ({found.bicubic_db:.1f} dB)"
+            text += (
+                f"where {found.reason}, so the bicubic kernel is kept ({found.bicubic_db:.1f} dB)"
+            )
         else:
             right, down = found.shift
             text += (
-                f"kernel {found.width:.1f} LR pixels wide, shifted by ({right:.2f}, {down:.2f}) "
-                f"pixels, fits the input to {found.fits_db:.1f} dB (bicubic "
+                f"where a kernel {found.width:.1f} LR pixels wide, shifted by ({right:.2f}, "
+                f"{down:.2f}) pixels, fits the input to {found.fits_db:.1f} dB (bicubic: "
                 f"{found.bicubic_db:.1f} dB)"
             )
     if found.colour is not None:

@@ -17,7 +17,7 @@ from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap, Why
 
 # Gain in normalised correlation that is required to switch to another reference.
 LIKENESS_MARGIN = 0.01
-# The required gain is at most SHARE_OF_LACK times 1 minus the correlation of the current reference,
+# The required gain is at most SHARE_OF_LACK times (1 - the correlation of the current reference),
 # because in a slow scene, even a picture of the frame itself gains little. A gain of SAME_LIKENESS
 # or less is never enough, because the two references then look the same.
 SAME_LIKENESS = 0.0005
@@ -65,7 +65,8 @@ def iterate_by_time(
         if current is not None and current != best and first <= current < last:
             distance = abs(references.seconds[current] - at)
             nearer = distance - abs(references.seconds[best] - at)
-            # the share prevents a burst of closely spaced frames from skipping exact references
+            # without the share, closely spaced frames would keep a neighbour's reference even if
+            # an exact one exists
             if nearer <= min(rules.margin, NEARLY_AS_NEAR * distance) and (
                 distance <= rules.max_distance
             ):
@@ -154,7 +155,7 @@ def _iterate_by_content(
 
 
 def _find_window(at: float, references: References, rules: FrameRules) -> tuple[int, int]:
-    """Return the index range of the references in the scene at `at` within the distance limit."""
+    """Return the index range of the references in the scene at time `at` within the time limit."""
     first, last = _find_scene(at, references, rules)
     times = references.seconds
     return (

@@ -1,4 +1,4 @@
-"""Choose further references of an LR frame, to show what its first reference does not."""
+"""Choose further references for an LR frame, which show what its first reference does not."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SAME_INSTANT = 0.75
 # show nearly the same. Key frames are farther apart.
 ADJACENT = 3.5
 # If the second reference is farther than the first by more than this, its weight is below a third.
-# It then gains about 0.02 dB (on the bundled clip at x4, with every 15th frame a key frame), and
-# takes 0.6 times as long as a frame with one reference.
+# It would gain only about 0.02 dB (on the bundled clip at x4, with every 15th frame a key frame),
+# but take an additional 0.6 times as long as a frame with one reference.
 MOST_FARTHER = 10.5
 
-# Correlation above which a reference is a copy of another one.
+# Correlation above which a reference counts as a copy of another one.
 COPY_LIKENESS = 0.9995
-# The lack of a reference is 1 minus its correlation. That of a further reference may be LACK_RATIO
-# times that of the best one plus LACK_MARGIN, which allows further references in still scenes.
+# The lack of a reference is 1 minus its correlation. A further reference may lack up to LACK_RATIO
+# times as much as the best one, plus LACK_MARGIN, so that still scenes can have further references.
 LACK_RATIO = 2.0
 LACK_MARGIN = 0.02
 # Gain in correlation required to replace a further reference of the previous frame.
@@ -62,9 +62,9 @@ def choose_further_by_time(
 def _list_near(
     at: float, best: int, scene: tuple[int, int], references: References, rules: FrameRules
 ) -> list[int]:
-    """Return the indices of references in reach other than `best`, nearest first.
+    """Return the indices of references within `rules.max_distance`, except `best`, nearest first.
 
-    On each side of the frame, only as many are included as `rules.count` can require.
+    On each side of the frame, no more are included than `rules.count` can require.
     """
     first, last = scene
     here = bisect_left(references.seconds, at, first, last)

@@ -2,8 +2,9 @@
 
 A set of key frames is rated by the sum, over all frames, of the likeness to the most similar key
 frame of the same scene. The choice of references by content uses the same likeness. The sum is
-submodular, so repeatedly adding the frame that gains most reaches at least 63 % of the best sum
-(Nemhauser, Wolsey and Fisher 1978), apart from the rule that every scene gets a key frame.
+submodular, so repeatedly adding the frame with the largest gain reaches at least 63 % of the best
+sum (Nemhauser, Wolsey and Fisher 1978). This bound does not take into account the rule that every
+scene gets a key frame.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from pipeline.pixels import Pixels, high_byte
 # Approximate limit on the number of frames that are compared with each other. In a longer
 # recording, each small group is represented by its sharpest frame.
 MOST_COMPARED = 4096
-# Reduction of a key frame's score if it has no detail, unlike the sharpest frame nearby. A key
-# frame with half that frame's sharpness counts as if it were five seconds farther away.
+# Reduction of the score of a key frame that is completely blurred, unlike the sharpest frame
+# nearby. A key frame that is half as sharp as that frame counts as if it were five seconds farther
+# away.
 SOFTNESS = 0.1
 NEARBY = 0.5  # seconds
 ROUNDING = 1e-6  # seconds; a frame that precedes a part by less than this belongs to the part
@@ -51,7 +53,7 @@ class Wish:
 
 
 def measure_sharpness(rgb: Pixels) -> float:
-    """Return the variance of the Laplacian of a frame (H x W x 3 RGB), which is lower with blur."""
+    """Return the variance of the Laplacian of a frame (H x W x 3 RGB), which blur reduces."""
     gray = cv2.cvtColor(high_byte(rgb), cv2.COLOR_RGB2GRAY)
     return float(cv2.Laplacian(gray, cv2.CV_32F).var())
 
@@ -117,7 +119,7 @@ def list_parts(
 
 @dataclass
 class _Scene:
-    """The compared frames of a scene, and how well each would serve the others as a key frame."""
+    """The compared frames of a scene, and how well each would suit the others as a key frame."""
 
     frames: NDArray[np.int64]
     """Positions of the compared frames in the recording."""
@@ -136,7 +138,7 @@ class _Scene:
 
     @property
     def gain(self) -> float:
-        """Gain in the sum of scores from the best further key frame, or -1 if no frame is left."""
+        """How much the best further key frame would add to the sum, or -1 if no frame is left."""
         return float(self._gains.max())
 
     @property
@@ -146,7 +148,7 @@ class _Scene:
 
     @property
     def part_gain(self) -> float:
-        """Gain from the best frame in parts without a key frame, or -1 if there are none."""
+        """The same for the best frame in parts without a key frame, or -1 if there are none."""
         return float(self._part_gains.max())
 
     @property
@@ -155,11 +157,11 @@ class _Scene:
         return bool(self._open.any())
 
     def pick(self) -> int:
-        """Make the frame that gains most a key frame, and return its position."""
+        """Choose the frame with the largest gain as a key frame, and return its position."""
         return self._pick_row(int(self._gains.argmax()))
 
     def pick_in_part(self) -> int:
-        """Make the best frame of the parts without a key frame one, and return its position."""
+        """Choose the best frame in parts without a key frame as one, and return its position."""
         part = int(self._part_gains.argmax())
         first = int(self.starts[part])
         last = int(self.starts[part + 1]) if part + 1 < len(self.starts) else len(self.frames)
@@ -196,7 +198,7 @@ def _score_scene(
     parts: Sequence[tuple[int, int]],
     step: int,
 ) -> _Scene:
-    """Compare the frames of a scene with each other, one (the sharpest) for every `step` frames."""
+    """Compare the frames of a scene with each other; only the sharpest of every `step` is used."""
     first, last = parts[0][0], parts[-1][1]
     clear = np.asarray(sharpness[first:last], np.float64)
     frames: list[int] = []
@@ -223,7 +225,7 @@ def _score_scene(
 
 
 def compare_nearby(sharpness: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the sharpness of each frame relative to the greatest within NEARBY seconds."""
+    """Return the ratio (0 to 1) of each frame's sharpness to the greatest within NEARBY seconds."""
     first = np.searchsorted(at, at - NEARBY)
     last = np.searchsorted(at, at + NEARBY, side="right")
     most = [sharpness[a:b].max() for a, b in zip(first.tolist(), last.tolist(), strict=True)]
@@ -252,7 +254,7 @@ def measure_likeness(look: Survey, key_frames: Sequence[int]) -> float:
 def find_farthest(
     scenes: Sequence[tuple[int, int]], seconds: Sequence[float], key_frames: Sequence[int]
 ) -> float:
-    """Return the greatest distance in seconds of a frame from the nearest key frame of its scene.
+    """Return the greatest distance in seconds between a frame and its scene's nearest key frame.
 
     Scenes without a key frame are ignored.
     """

@@ -1,7 +1,8 @@
 """Choose the HR view of each LR view from positions and times, without reading pixels.
 
 Candidates are ranked by time, then by Euclidean distance in grid steps (between camera centres, if
-known). In a tie, a candidate in the same row wins, then one in the same column, then the first.
+known). In a tie, a candidate in the same row wins, then one in the same column, then the first one
+in the list.
 """
 
 from __future__ import annotations
@@ -67,14 +68,17 @@ class ViewRules:
     seconds: float = 2.0
     """Greatest distance in seconds between a frame and its reference."""
     same_time: float = 0.0
-    """Seconds by which a candidate may be farther in time than the nearest and rank equally."""
+    """Seconds by which a candidate may be farther away than the nearest and still rank equally."""
     whole: bool = True
     """Whether references have the size of the network's frames, so given views can pass through."""
 
 
 @dataclass(frozen=True)
 class _NearestFrame:
-    """The frame of a candidate that is nearest in time to a target."""
+    """The frame of a candidate that is nearest in time to a target.
+
+    `seconds` is its time minus the target's, and `steps` the distance between the views.
+    """
 
     index: int
     number: int

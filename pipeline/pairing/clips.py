@@ -132,9 +132,9 @@ class _Seen:
     lr_whole: Survey
     """A survey of the whole input if --ref-offset auto compares pictures, else `lr_look`."""
     heard: tuple[float, float] | None
-    """Offset and drift between the audio tracks; None if not compared, or if they do not match."""
+    """Offset and drift between the audio tracks; None if they were not compared or do not match."""
     source: str
-    """Where the pictures' times come from; empty if the reference is not several pictures."""
+    """A phrase that states the origin of the pictures' times; "" for a video or single picture."""
 
 
 def _look_at_both(
@@ -153,7 +153,7 @@ def _look_at_both(
         ref = snap_to_frames(lr, ref)
     timed = _is_timed(ref)
     if not placements:
-        _choose_selection(settings, timed)  # raises before a long pass
+        _choose_selection(settings, timed)  # check the settings before a long pass
 
     known = any(placement.trust == "certain" for placement in placements)
     unknown = not known and (bool(placements) or not timed)

@@ -17,9 +17,9 @@ from pipeline.recording import scan
 from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.settings import PairingSettings
 
-# Seconds above which a still's time is a date (1973 or later) rather than a time since some start.
+# Seconds above which a still's time is a date (1973 or later), not the time since some start.
 CALENDAR = 1e8
-# Seconds by which a time in a name, in whole milliseconds, may differ from its frame's time.
+# Seconds by which a time in a name, rounded to milliseconds, may differ from its frame's time.
 ROUNDED = 0.001 + 1e-9
 
 
@@ -59,7 +59,7 @@ def snap_times(lr: Clip, seconds: Sequence[float]) -> tuple[float, ...]:
 
 
 def _find_first_calendar_time(clip: Clip) -> float | None:
-    """Return the earliest time of stills whose times are dates (EXIF), or None for other times."""
+    """Return the earliest time of stills in seconds if their times are dates (EXIF), else None."""
     if not isinstance(clip, Stills) or not clip.times:
         return None
     first = min(clip.times)
@@ -67,14 +67,14 @@ def _find_first_calendar_time(clip: Clip) -> float | None:
 
 
 def _find_calendar_start(lr: Clip, ref: Clip) -> float | None:
-    """Return the reference's earliest date if the reference has dates and the input has none."""
+    """Return the earliest date of the reference (seconds) if only it has dates, else None."""
     return _find_first_calendar_time(ref) if _find_first_calendar_time(lr) is None else None
 
 
 def needs_estimated_offset(lr: Clip, ref: Clip, settings: PairingSettings) -> bool:
     """Return whether the offset must be estimated from sound or pictures.
 
-    It must with --ref-offset auto, or if only the reference has dates and no offset is given.
+    It must be with --ref-offset auto, and if only the reference has dates and no offset is given.
     """
     unknown = settings.ref_offset is None and _find_calendar_start(lr, ref) is not None
     return unknown or settings.ref_offset == "auto"
@@ -88,12 +88,12 @@ def align_clocks(
     settings: PairingSettings,
     heard: tuple[float, float] | None = None,
 ) -> ReferenceClock:
-    """Return the offset and drift: from the settings, estimated, or guessed for photographs.
+    """Return the map from reference times to input times, from the settings or an estimate.
 
     `heard` is the offset and drift between the audio tracks, if they match. `ref_look` may be None
     if `heard` is given, or if nothing has to be estimated. If only the reference has dates, its
-    times are counted from its first photograph. Raises PairingError if --ref-offset is auto and no
-    offset stands out.
+    times are counted from its first photograph, which is assumed to show the start of the input if
+    no offset stands out. Raises PairingError if --ref-offset is auto and no offset stands out.
     """
     first = _find_calendar_start(lr, ref)
     start = 0.0 if first is None else -first
@@ -160,7 +160,7 @@ def check_shared_time(
     if times[-1] < lr[0] - reach or times[0] > lr[-1] + reach:
         origin = f" ({source})" if source else ""
         raise PairingError(
-            f"found references from {times[0]:.2f} to {times[-1]:.2f} s{origin}, but an input from "
-            f"{lr[0]:.2f} to {lr[-1]:.2f} s, expected them to overlap; "
-            "try --ref-offset SECONDS or --ref-offset auto"
+            f"the references are from {times[0]:.2f} to {times[-1]:.2f} s{origin}, which does not "
+            f"overlap the input's {lr[0]:.2f} to {lr[-1]:.2f} s; try --ref-offset SECONDS or "
+            "--ref-offset auto"
         )

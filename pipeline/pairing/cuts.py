@@ -19,9 +19,10 @@ CUT_WIDTH = 256  # width in pixels of the pictures for cut detection
 # Correlation of the frames around an apparent cut above which it is only a flash or a freeze.
 SAME_SHOT = 0.9
 LEAST_CHANGE = 0.3
-# At a cut, the correlation falls by at least LEAST_CHANGE, and SUDDEN times as far as nearby. It
-# falls by 0.43 or more between hand-held clips, and by at most 0.13 within them. When something
-# crosses the picture, it falls by 0.46, but also by 0.29 in the frame before or after.
+# At a cut, the correlation of neighbouring frames falls by at least LEAST_CHANGE, and by more than
+# SUDDEN times as much as anywhere nearby. It falls by 0.43 or more at cuts between hand-held clips,
+# and by at most 0.13 within the clips. When something crosses the picture, it falls by 0.46, but
+# also by 0.29 one frame earlier or later.
 SUDDEN = 2.5
 _AROUND = 3  # frames before and after a possible cut that are compared with it
 _REMEMBERED = 16  # stored thumbnails; the detector reports a cut a few frames late
@@ -69,7 +70,10 @@ def survey_frames(
 
 
 def shrink_frame(rgb: Pixels, turns: int = 0) -> NDArray[np.uint8]:
-    """Return a frame (H x W x 3) resized to CUT_WIDTH, then rotated by `turns` quarter turns."""
+    """Return a frame (H x W x 3) resized to a width of CUT_WIDTH, then rotated.
+
+    The rotation is counter-clockwise, by `turns` quarter turns.
+    """
     height, width = rgb.shape[:2]
     size = (CUT_WIDTH, max(THUMBNAIL[1], round(CUT_WIDTH * height / width)))
     small = cv2.resize(high_byte(rgb), size, interpolation=cv2.INTER_AREA)
@@ -97,7 +101,7 @@ class CutFinder:
 
     @property
     def settled(self) -> int:
-        """The number of frames, from the first on, among which no further cut can be found."""
+        """How many frames, counted from the first, can no longer turn out to follow a cut."""
         return max(0, self._frames - _AROUND)
 
     @property
@@ -123,7 +127,7 @@ class CutFinder:
         return self.found
 
     def _measure_change(self, number: int, since: int) -> float:
-        """Return 1 minus the correlation of two stored thumbnails (0 to 2)."""
+        """Return 1 minus the correlation (so 0 to 2) of two frames whose thumbnails are stored."""
         first = self._frames - len(self._pictures)
         a, b = self._pictures[number - first], self._pictures[since - first]
         return 1.0 - float(correlate_thumbnails(a[None], b[None])[0, 0])

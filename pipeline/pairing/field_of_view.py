@@ -26,12 +26,12 @@ from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.reference_map import ReferenceChoice
 
 COMPARED_PAIRS = 3  # frames that are compared with their references
-LEAST_ZOOM = 0.1  # smallest share of a reference's width in which the whole input may appear
-MOST_DEVIATION = 0.03  # share of the picture by which the estimates of pairs may differ
+LEAST_ZOOM = 0.1  # smallest share of a reference's width that the whole input may occupy
+MOST_DEVIATION = 0.03  # largest deviation of a pair's shift from the median, as a share of the size
 
 
 def list_pairs(choices: Iterable[ReferenceChoice]) -> list[tuple[int, int]]:
-    """Return the pts of each frame with a reference, and of that reference."""
+    """Return (frame pts, reference pts) for each choice that has a reference."""
     return [(choice.pts, choice.ref_pts) for choice in choices if choice.ref_pts is not None]
 
 
@@ -46,9 +46,9 @@ def choose_map(
     """Return the map from network pixels to stored reference pixels, and notes for the user.
 
     The map is None if the reference only has to be scaled. `pairs` holds the pts of the frames to
-    compare and of their references; if it is empty, only the proportions are compared. `size` is
-    the height and width of the network's frames. For the comparison, the reference is rotated
-    counter-clockwise by `turns` quarter turns.
+    compare and of their references; if it is empty, only the proportions of the recordings are
+    compared. `size` is the height and width of the network's frames. For the comparison, the
+    reference is rotated counter-clockwise by `turns` quarter turns.
     """
     height, width = swap_size(ref, turns)
     pictures = [
@@ -79,7 +79,7 @@ def choose_map(
 def _describe_noise(
     pictures: Sequence[tuple[Pixels, Pixels]], affine: Affine | None, size: tuple[int, int]
 ) -> list[str]:
-    """Return a note about noise of the references that the input does not show, if any."""
+    """Return a note about noise in the references that the input does not have; [] if none."""
     found = [
         find_excess_noise(
             measure_noise(ref, find_step(affine, ref.shape[0], size[0])), lr, size[0] // lr.shape[0]
@@ -98,15 +98,15 @@ def _describe_noise(
 def read_pairs(
     lr: Recording, ref: Recording, pairs: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], tuple[Pixels, Pixels]]:
-    """Return the pictures of each pair of pts, without pairs in which one is corrupt."""
-    # one recording after the other, because the index of a long recording needs much memory
+    """Return the pictures of each pair of pts, except pairs in which either is corrupt."""
+    # read one recording after the other, because the index of a long recording needs much memory
     small = _read_frames(lr, [pts for pts, _ in pairs])
     large = _read_frames(ref, [pts for _, pts in pairs])
     return {(a, b): (small[a], large[b]) for a, b in pairs if a in small and b in large}
 
 
 def _read_frames(recording: Recording, wanted: Sequence[int]) -> dict[int, Pixels]:
-    """Return the wanted frames by pts, without corrupt ones."""
+    """Return the wanted frames by pts, except corrupt ones."""
     found = {}
     with closing(open_frames(recording, apart=True)) as reader:
         for pts in wanted:
@@ -137,7 +137,7 @@ def estimate_field_of_view(
     middle = np.median(np.stack(found), axis=0)
     apart = np.abs(np.stack(found) - middle).max(0)
     size = [pairs[0][1].shape[1], pairs[0][1].shape[0]]
-    # with a moving camera, a still has another position in every frame, so no map fits all
+    # if the camera moves, a still matches a different part of every frame, so no map fits all
     if apart[:, :2].max() > 0.05 * abs(middle[0, 0]) or (apart[:, 2] / size).max() > (
         MOST_DEVIATION
     ):
@@ -179,11 +179,11 @@ def _estimate_similarity(lr: Pixels, ref: Pixels) -> NDArray[np.float64] | None:
         return None
     from_lr = np.array([points_lr[m.queryIdx].pt for m in good], np.float32)
     to_ref = np.array([points_ref[m.trainIdx].pt for m in good], np.float32)
-    cv2.setRNGSeed(1)  # RANSAC uses OpenCV's global generator, but plans are deterministic
+    cv2.setRNGSeed(1)  # RANSAC uses OpenCV's global generator, but plans must be deterministic
     matrix, inliers = cv2.estimateAffinePartial2D(from_lr, to_ref, ransacReprojThreshold=2.0)
     if matrix is None or int(inliers.sum()) < max(20, 0.4 * len(good)):
         return None
-    # many points that match a single one agree on a map that shrinks everything to it
+    # if many points match a single one, they agree on a map that shrinks everything to that point
     if abs(matrix[0, 0]) < LEAST_ZOOM or abs(matrix[0, 1]) > 0.1 * abs(matrix[0, 0]):
         return None
     grow = np.array([[1 / shrink, 0, 0.5 / shrink - 0.5], [0, 1 / shrink, 0.5 / shrink - 0.5]])

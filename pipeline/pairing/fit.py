@@ -10,7 +10,7 @@ from pipeline.pixels import Pixels, as_pixels, match_depth
 
 Affine = tuple[float, float, float, float, float, float]
 
-PATCH = (64, 36)  # width and height to which pictures are reduced to compare their colours
+PATCH = (64, 36)  # width and height at which the colours of pictures are compared
 # Correlation of the reduced pictures below which colours cannot be compared.
 LEAST_AGREEMENT = 0.7
 LEAST_SEEN = 64  # pixels of the reduced picture that the reference must cover
@@ -140,8 +140,8 @@ def _fit_line(
 ) -> tuple[float, float, float] | None:
     """Return (gain, shift, difference of means) from `ref` to `lr`; None if they are too different.
 
-    The gain is limited to 0.25..4. Twice, the worst-fitting fifth of the remaining pixels, where
-    something probably moved, is dropped.
+    The gain is limited to 0.25..4. The worst-fitting fifth of the pixels, where something probably
+    moved, is dropped before the fit is repeated, twice in all.
     """
     spread = float(ref.std() * lr.std())
     if spread < 1e-5 or float(((ref - ref.mean()) * (lr - lr.mean())).mean()) < (

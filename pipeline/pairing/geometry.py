@@ -18,8 +18,8 @@ LEAST_STRETCH = 0.03
 def count_quarter_turns(lr: Recording, ref: Recording) -> int:
     """Return the counter-clockwise quarter turns (0 to 3) from stored `ref` to stored `lr` frames.
 
-    Both are stored in the orientation of their sensors. A phone held upright marks its video to be
-    rotated for display; the output keeps the input's stored orientation and this mark.
+    Frames are stored in the orientation of the sensor. A phone that is held upright marks its video
+    to be rotated for display; the output keeps the input's stored orientation and this mark.
     """
     return round((ref.rotation - lr.rotation) / 90) % 4
 
@@ -60,7 +60,8 @@ def adopt_pixel_aspect(lr: Recording, ref: Recording, turns: int) -> Fraction:
     """Return the pixel aspect ratio of a reference that consists of enlarged frames of the input.
 
     Picture files do not contain it. If such a reference has the proportions of the stored frames,
-    its pixels have the input's aspect ratio; otherwise, another program made them square.
+    its pixels have the input's aspect ratio; otherwise, the program that enlarged the frames has
+    changed it, and the reference's own ratio is returned.
     """
     height, width = swap_size(ref, turns)
     if abs(width / height / (lr.width / lr.height) - 1) >= LEAST_STRETCH:
@@ -89,7 +90,7 @@ def make_inscribed_map(lr: Recording, ref: Recording, turns: int, size: tuple[in
 
 
 def turn_map(affine: Affine, ref: Recording, turns: int) -> Affine:
-    """Return a map to rotated reference pixels as a map to stored reference pixels."""
+    """Convert a map to the pixels of the rotated reference into one to its stored pixels."""
     height = ref.height
     width = ref.width
     backward = {

@@ -16,8 +16,8 @@ from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 
-# A picture whose correlation with its LR view is below this is misplaced. Even a shift by one LR
-# pixel is enough for that.
+# A picture whose correlation with its LR view is below this is misplaced. Even a shift of one LR
+# pixel lowers the correlation that far.
 ALIKE = 0.95
 OTHER_COLOUR = 0.04  # of full scale; smaller differences in mean colour are hardly visible
 

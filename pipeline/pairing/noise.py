@@ -35,15 +35,16 @@ class Noise:
     """Standard deviations of noise in levels of 255, at the network's resolution."""
 
     fine: float
-    """That of white noise with the same differences between neighbouring pixels."""
+    """For white noise with the same differences between neighbouring pixels."""
     coarse: float
-    """Twice the same at half the size: equal to `fine` for white noise, and larger for grain."""
+    """Twice the value at half the size: equal to `fine` for white noise, and larger for grain."""
 
 
 def find_step(affine: Affine | None, ref_height: int, height: int) -> float:
     """Return the distance, in reference pixels, between neighbouring pixels of the network's grid.
 
-    `affine` maps the grid to reference pixels; None scales the reference to `height` rows.
+    `affine` maps the grid to reference pixels; None means that the reference, which has
+    `ref_height` rows, is scaled to `height` rows.
     """
     return math.hypot(affine[0], affine[3]) if affine else ref_height / height
 
@@ -51,8 +52,8 @@ def find_step(affine: Affine | None, ref_height: int, height: int) -> float:
 def measure_noise(ref: Pixels, step: float) -> Noise:
     """Return the contrast, from noise or texture, in the flattest areas of a reference.
 
-    `ref` is uint8 or uint16 H x W x 3 RGB, and `step` is the result of `find_step`. A value is 0 if
-    the reference is too small or too clipped to measure it.
+    `ref` is uint8 or uint16 H x W x 3 RGB, and `step` is the result of `find_step`. A value that
+    cannot be measured, because the reference is too small or too clipped, is 0.
     """
     luma = _read_luma(ref)
     if step != 1:

@@ -16,7 +16,7 @@ from pipeline.pairing.thumbnails import AnyThumbnails
 Numbers = NDArray[np.float64]
 
 DENSE = 0.11  # seconds; longest interval between frames at which motion can be followed (9 fps)
-BLOCK = 30.0  # seconds of a long recording matched at once; clocks hardly drift in that time
+BLOCK = 30.0  # seconds of a long recording that are matched at once; clocks hardly drift meanwhile
 MOST_BLOCKS = 24
 LEAST_SHARE = 0.3  # share of the shorter recording that must overlap the other
 LEAST_SAMPLES = 24
@@ -182,9 +182,9 @@ def _measure_motion(thumbnails: AnyThumbnails, seconds: Numbers, step: float) ->
 
 
 def _correlate_series(whole: Numbers, part: Numbers, step: float, least: int) -> _Match:
-    """Find `part` in `whole` by normalised correlation, with at least `least` overlapping samples.
+    """Return the shift of `part` that matches `whole` best, by normalised correlation.
 
-    Samples are `step` seconds apart.
+    At least `least` samples, which are `step` seconds apart, must overlap.
     """
     size = 1 << int(np.ceil(np.log2(len(whole) + len(part))))
 
@@ -222,7 +222,7 @@ def _find_peak(scores: Numbers, shifts: Numbers, step: float, *, near: float = 0
 
 
 def _is_sure(match: _Match, samples: int, least_score: float, least_lead: float) -> bool:
-    # correlation that the best of many shifts reaches for pure noise
+    # for pure noise, the best of many shifts reaches this correlation by chance
     chance = 4.5 / float(np.sqrt(max(samples, 1)))
     return match.score >= max(least_score, min(chance, 0.9)) and match.lead >= least_lead
 
@@ -290,7 +290,7 @@ def _match_looks(
 
 
 class _Looks:
-    """The correlation of references with the frames at the same times, for any shift in time."""
+    """Correlates references with the frames at the same times, for any shift of the references."""
 
     def __init__(
         self,

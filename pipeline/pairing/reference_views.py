@@ -24,7 +24,7 @@ def open_reference(
 ) -> Recording:
     """Describe the reference of `lr`: HR views for a light field, otherwise a video or stills.
 
-    With `sandbox`, confined child processes open the reference now and decode it later.
+    With `sandbox`, a confined child process opens the reference, and others decode it later.
     """
     if not isinstance(lr, LightField):
         return probe(str(Path(path).absolute()), sandbox=sandbox)
@@ -136,7 +136,7 @@ def _make_lone_grid(file: Path, place: tuple[int, int]) -> Grid:
 def _find_named_views(
     path: Path, settings: GridSettings, places: Mapping[str, tuple[int, int]]
 ) -> Grid | None:
-    """Return the views in a folder, found by the names of the input's views or a name template.
+    """Return the views in a folder, identified by the input's names or else by their own.
 
     The result is None if there are no such views.
     """

@@ -33,9 +33,10 @@ class FrameRules:
     cuts: Sequence[float] = ()
     """Times in seconds of the first frames after scene cuts, across which nothing is borrowed."""
     margin: float = 0.0
-    """Half the frame interval in seconds; a reference nearer by more replaces the current one."""
+    """Half the frame interval in seconds; a reference must be nearer by more than this to replace
+    the current one, except in bursts of frames."""
     count: int | None = None
-    """Most references per frame; with None, a second one must be worth the work."""
+    """Greatest number of references per frame; None means two if the second is worth the work."""
 
     @property
     def interval(self) -> float:

@@ -17,7 +17,7 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 
-# Fields that are equal in the plans of a run and of its first pass.
+# Fields that must be equal in the plans of a run and of its first pass.
 COMPARED = (
     *("input", "reference", "reference_map", "capture"),
     *("scale", "engine", "model", "model_sha256"),

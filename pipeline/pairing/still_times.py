@@ -34,7 +34,7 @@ HOUR = 3600  # seconds; timecodes often start at a full hour
 CALENDAR = 1e8  # seconds from which a number is a date (1973 or later)
 MOST_COMPARED = 64  # pictures
 
-# Names that cameras give to photographs, with numbers that count all pictures of the camera.
+# Prefixes of cameras' file names; the numbers that follow count all photographs of the camera.
 CAMERA = re.compile(
     r"(DSC|IMG|_MG|_DSC|P\d{2}|GOPR|DJI|CIMG|PICT|SAM_|HPIM|MVI|PXL)", re.IGNORECASE
 )
@@ -66,7 +66,7 @@ class Placement:
     meaning: str
     """A phrase for notes that says where the times come from."""
     rank: int
-    """Of the placements that hold, the most alike among those with the lowest rank is chosen."""
+    """Only the confirmed placements with the lowest rank are considered; the most alike wins."""
     offset_unknown: bool = False
     """Whether the times are dates, whose offset must be estimated from the pictures first."""
     are_frames: bool = False
@@ -95,14 +95,14 @@ def read_sidecar(ref: Clip) -> KeyFrames | None:
 
 
 def are_frames_of(lr: Clip, ref: Clip, stored: KeyFrames | None) -> bool:
-    """Return whether `stored` (keyframes.json) was made for the input and lists any picture."""
+    """Return whether `stored` (keyframes.json) was made for the input and lists any of `ref`."""
     if stored is None or not isinstance(ref, Stills):
         return False
     return stored.fingerprint == lr.fingerprint and _are_listed(stored, ref)
 
 
 def describe_unused_sidecar(lr: Clip, ref: Clip, stored: KeyFrames | None) -> str:
-    """Return a clause about a keyframes.json that cannot be used, or "" if there is none."""
+    """Return a clause about a keyframes.json that is not used, or "" if it is or does not exist."""
     if stored is None or not isinstance(ref, Stills):
         return ""
     if stored.fingerprint != lr.fingerprint:
@@ -162,13 +162,13 @@ def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placem
     listed = [key.pts for key in keys if key is not None]
     if len(set(listed)) < len(listed):
         raise PairingError(
-            f"{SIDECAR} in {ref.path} lists the same frame for two of the pictures, expected at "
-            "most one picture of each frame; move one of the two elsewhere"
+            f"{SIDECAR} in {ref.path} lists the same frame for two of the pictures, but there can "
+            "be only one picture of each frame; move one of the two elsewhere"
         )
     if not set(listed) <= set(scan(lr, distinct=False).pts):
         raise PairingError(
-            f"{SIDECAR} in {ref.path} lists frames that {lr.path} does not have, expected the file "
-            "that `pipeline keyframes` wrote for this input; make it again, or move it elsewhere"
+            f"{SIDECAR} in {ref.path} lists frames that {lr.path} does not have; make the file "
+            "again with `pipeline keyframes`, or move it elsewhere"
         )
 
     others = [stem for stem, key in zip(stems, keys, strict=True) if key is None]
@@ -229,7 +229,7 @@ def _is_run(numbers: Sequence[float]) -> bool:
 
 
 def _count_frames(pts: Sequence[int], times: Sequence[float], ref: Stills) -> list[Placement]:
-    """Return a placement for each meaning of numbers in names: frame numbers, pts or times."""
+    """Return a placement for each meaning of the numbers in names: frame numbers, pts or times."""
     stems = _list_stems(ref)
     columns = read_numbers(stems)
     found = []
@@ -261,7 +261,7 @@ def _count_frames(pts: Sequence[int], times: Sequence[float], ref: Stills) -> li
 
 
 def _read_names(lr: Clip, ref: Stills, times: Sequence[float]) -> list[Placement]:
-    """Return the placements by times in names that lie within the recording, and by dates."""
+    """Return placements by the times in names, if within the recording, and by the dates."""
     found = []
     dates = []
     for reading in read_doubtful_times(_list_stems(ref)):
@@ -301,9 +301,9 @@ def _are_frames_apart(seconds: Sequence[float], times: Sequence[float]) -> bool:
 def choose_placement(
     placements: Sequence[Placement], lr: Clip, lr_look: Survey, ref_look: Survey | None
 ) -> Placement | None:
-    """Return the placement that holds, or None if the pictures must be matched by content.
+    """Return the placement to use, or None if the pictures must be matched by content.
 
-    Without `ref_look`, only a certain placement holds.
+    Without `ref_look`, only a certain placement is used.
     """
     certain = next((each for each in placements if each.trust == "certain"), None)
     if certain is not None or ref_look is None or not (lr_look.pts and ref_look.pts):
@@ -353,7 +353,7 @@ class _Looks:
         self._likeness: NDArray[np.float32] = np.concatenate(parts, axis=1)
 
     def confirm(self, placement: Placement) -> bool:
-        """Return whether the pictures support a possible or do not refute a likely placement."""
+        """Return whether the pictures support a placement or, if it is likely, do not refute it."""
         better = []
         worse = []
         lacking = []

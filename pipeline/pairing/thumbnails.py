@@ -1,4 +1,4 @@
-"""Thumbnails of all frames of a recording, kept on disk because a recording may last for hours."""
+"""Thumbnails of all frames of a recording, stored on disk because a recording may last hours."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Thumbnails:
 
     def _open_file(self) -> IO[bytes]:
         # unbuffered, so that a full disk fails here and not on close
-        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as this
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - this object owns it
         weakref.finalize(self, file.close)
         return file
 
@@ -90,8 +90,8 @@ class Thumbnails:
 
     def _make_error(self, why: str) -> StageError:
         return StageError(
-            f"cannot write thumbnails to the folder for temporary files ({why}), which needs "
-            "0.1 GB per hour of the recording; free some space, or set TMPDIR to another folder"
+            f"cannot write thumbnails to the folder for temporary files ({why}); they need 0.1 GB "
+            "per hour of the recording; free some space, or set TMPDIR to another folder"
         )
 
 

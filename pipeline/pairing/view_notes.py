@@ -13,7 +13,7 @@ from pipeline.schema.clip import LightField
 from pipeline.schema.reference_map import ReferenceChoice
 
 REACH = 128  # greatest motion that the network follows, in pixels at the output's size
-_LISTED = 4  # most positions that a note lists
+_LISTED = 4  # greatest number of positions that a note lists
 
 
 def write_view_notes(
@@ -62,7 +62,8 @@ def write_view_notes(
     counts = {view.frames for view in lr.grid.views}
     if len(counts) > 1:
         notes.append(
-            f"the cameras have {min(counts)} to {max(counts)} frames; each keeps its own number"
+            f"the cameras have {min(counts)} to {max(counts)} frames; each view of the output has "
+            "as many frames as its camera"
         )
     return [*_write_shift_notes(lr, choices, size), *notes]
 

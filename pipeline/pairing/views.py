@@ -173,7 +173,7 @@ def _find_camera_position(lr: LightField, settings: ViewSettings) -> CameraPosit
         return CameraPosition(*settings.ref_position)
     if settings.ref_view is None:
         raise PairingError(
-            f"found one reference for {len(grid.views)} views, but not which view it shows; try "
+            f"it is not known which of the {len(grid.views)} views the reference shows; try "
             "--ref-view ROW,COL, --ref-view center, or --ref-position X,Y in grid steps"
         )
     (top, rows), (left, cols) = grid.rows, grid.cols
@@ -212,9 +212,9 @@ def check_view_choice(
     numbers = () if choice.ref_pts is None else (choice.ref_pts, *views.also)
     if not set(numbers) <= existing or len(views.also) != len(views.also_steps):
         raise InputError(
-            f"found the references {list(numbers)} with also_steps {list(views.also_steps)} for "
-            f"view ({views.row}, {views.col}) in {path}, expected numbers of the {len(existing)} "
-            f"frames of {ref.path}, and a distance for each except the first; correct that line"
+            f"in {path}, view ({views.row}, {views.col}) has the references {list(numbers)} and "
+            f"also_steps {list(views.also_steps)}; expected numbers of the {len(existing)} frames "
+            f"of {ref.path}, and a distance for each except the first; correct that line"
         )
     if not isinstance(ref, LightField) or choice.ref_pts is None:
         return choice

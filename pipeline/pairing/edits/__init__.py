@@ -1,1 +1,1 @@
-"""Find the edits of trusted key frames, and apply them to the frames around."""
+"""Find the edits of trusted key frames, and apply them to the frames around them."""

@@ -28,11 +28,11 @@ from pipeline.pixels import Pixels, as_pixels, match_depth, to_8_bit
 from pipeline.recording import Source, open_frames
 from pipeline.schema.plan import Plan, TrustedKeys
 
-_KEPT = 3  # key frames: one on each side of a frame, and the next one
+_KEPT = 3  # key frames whose edits are cached: one on each side of a frame, and the next one
 
 
 class Pictures(Protocol):
-    """Pictures by pts."""
+    """A source of pictures, which are read by their pts."""
 
     def get(self, pts: int) -> Pixels:
         """Return the picture at exactly `pts` as uint8 or uint16 H x W x 3 RGB."""
@@ -77,7 +77,7 @@ class _Key:
 
 
 class EditedFrames:
-    """Edits frames of a plan's input; without trusted key frames, frames stay unchanged."""
+    """Edits the frames of a plan's input; without trusted key frames, they stay unchanged."""
 
     def __init__(self, plan: Plan, frames: Pictures, references: Pictures) -> None:
         self._plan = plan
@@ -88,7 +88,7 @@ class EditedFrames:
         self._kernel = join_taps(make_bicubic_taps(plan.scale) if taps is None else taps)
 
     def edit(self, pts: int, lr: Pixels, *, repair: bool = True) -> Pixels:
-        """Return the frame at `pts` as if it had been edited like the key frames of its scene.
+        """Return the frame at `pts` (`lr`), edited like the key frames around it in its scene.
 
         Without `repair`, only their grade is applied.
         """
@@ -113,7 +113,7 @@ class EditedFrames:
         return as_pixels(np.rint(mixed * (top / 255)).clip(0, top).astype(lr.dtype))
 
     def _find_keys(self, pts: int) -> list[tuple[_Key, float]]:
-        """Return the key frames around a frame, within its scene, and their weights."""
+        """Return the key frames around a frame, within its scene, with weights that sum to 1."""
         trusted = self._plan.reference.trusted
         if trusted is None:
             return []
@@ -131,7 +131,10 @@ class EditedFrames:
         return [(before, 1 - share), (after, share)]
 
     def _read_key(self, pts: int, ref_pts: int) -> _Key | None:
-        """Return the edits of a key frame, or None if a frame is corrupt and is to be concealed."""
+        """Return the edits of a key frame, or None if it or its input frame cannot be read.
+
+        Raises MediaError or StageError instead if the plan does not conceal corrupt frames.
+        """
         if pts in self._keys:
             self._keys.move_to_end(pts)
             return self._keys[pts]
@@ -157,7 +160,10 @@ class EditedFrames:
 
 
 def list_neighbours(trusted: TrustedKeys, cuts: tuple[int, ...], pts: int) -> list[int]:
-    """Return the numbers of the up to two key frames around a frame, within its scene."""
+    """Return the indices in `trusted` of the one or two key frames around a frame, in its scene.
+
+    A frame that is itself a key frame has only that one; the list is empty if the scene has none.
+    """
     scene = bisect_right(cuts, pts)
     after = bisect_right(trusted.pts, pts)
     if after and trusted.pts[after - 1] == pts:
@@ -177,7 +183,7 @@ def _apply_grade(grade: Grade | None, lr: Pixels) -> Planes:
 
 
 class EditedSource:
-    """The frames of a plan's input, by pts, edited like its trusted key frames."""
+    """The frames of a plan's input, edited like its trusted key frames, which are read by pts."""
 
     def __init__(self, frames: Source, edits: EditedFrames) -> None:
         self._frames = frames
@@ -190,7 +196,7 @@ class EditedSource:
 
 @contextmanager
 def open_edited(plan: Plan) -> Iterator[Pictures]:
-    """Open the input of a plan; its frames are edited if the reference is trusted."""
+    """Yield a source of the plan's input frames, which are edited if the reference is trusted."""
     with ExitStack() as stack:
         frames = stack.enter_context(closing(open_frames(plan.input, cache=2)))
         if plan.reference.trusted is None:

@@ -23,17 +23,17 @@ Plane = NDArray[np.float32]  # h x w
 Flow = NDArray[np.float32]  # h x w x 2 LR pixels, channel 0 = x
 
 _WINDOW = (7, 7)  # LR pixels over which energies are averaged
-# Squared 8-bit levels of an edit of which half is applied where the frames agree. A weaker edit may
-# be an error of the grade, the kernel or the codec; H.264 leaves no more than this.
+# Energy of an edit, in squared 8-bit levels, at which half of it is applied where the frames agree.
+# A weaker edit may be an error of the grade, the kernel or the codec; those of H.264 are no larger.
 _FLOOR = 6.0
 _NOISE_SHARE = 2.5  # multiple of the noise's energy by which frames with independent noise differ
 _DISAGREEMENT = 1.5  # weight of the energy by which frames disagree, relative to the edit's
-# Squared 8-bit levels by which frames that show different things disagree. Even a strong edit does
-# not replace something else that covers its place.
+# Disagreement, in squared 8-bit levels, beyond which two frames show different things. Even a
+# strong edit then does not replace what covers its place.
 _OTHER = 1200.0
 _LEAST_SIDE = 12  # pixels; OpenCV finds no flow in smaller pictures
 _FAULT = 10.0  # squared 8-bit levels of an edit that disturbs the flow
-_REACH = 5.0  # LR pixels; standard deviation of the window that fills the flow
+_REACH = 5.0  # LR pixels; standard deviation of the window from which flow at faults is filled in
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class EditedKey:
 
 
 def compare_key(lr: Pixels, graded: Planes, shown: Planes, seen: Plane) -> EditedKey:
-    """Return a key frame with its edit.
+    """Compare a reduced key frame with the input's frame, and return it with its edit.
 
     `lr` is the input's frame at the same instant, `graded` is that frame with the key frame's
     grade, `shown` is the reduced key frame, and `seen` is the share (0..1) of each pixel that the
@@ -100,10 +100,11 @@ def find_repair(grey: NDArray[np.uint8], graded: Planes, key: EditedKey) -> Repa
 
 
 def _find_fault(graded: Planes, key: EditedKey, behind: Planes) -> Plane:
-    """Return the share to which a frame has a key frame's fault at the same place.
+    """Return the share (0..1) of the repair to apply where a frame has the key frame's fault.
 
-    An opaque fault looks the same in both frames, and a transparent one changes both alike. Only
-    pixels with a strong edit are compared, because the scene around them moves.
+    The fault is at the same place in both frames. An opaque fault looks the same in both, and a
+    transparent one changes both alike. Only pixels with a strong edit are compared, because the
+    scene around them moves.
     """
     squared = np.mean(key.edit * key.edit, axis=2)
     faulty = np.asarray(squared / (squared + _FAULT), np.float32)
@@ -127,7 +128,10 @@ def _fill_flow(flow: Flow, energy: Plane) -> Flow:
 
 
 def _weigh(edit: Plane, disagreement: Plane, noise: float) -> Plane:
-    """Return the share of an edit to apply, given its energy and that of the disagreement."""
+    """Return the share (0..1) of an edit to apply at each pixel.
+
+    `edit` and `disagreement` are energies, and `noise` is the energy of the key frame's noise.
+    """
     beyond = np.maximum(disagreement - _NOISE_SHARE * noise, 0)
     strength = np.maximum(edit, 0)
     share = strength / (strength + _DISAGREEMENT * beyond + 1e-6)
@@ -138,8 +142,8 @@ def _weigh(edit: Plane, disagreement: Plane, noise: float) -> Plane:
 def join_repairs(graded: Planes, repairs: list[Repair], weights: list[float]) -> Planes:
     """Return a graded frame with the repairs of several key frames.
 
-    `weights`, which sum to 1, depend on distance in time. A key frame that agrees with the frame
-    counts for more than one that does not.
+    The weights, which sum to 1, depend on the distance in time. A key frame that agrees with the
+    frame counts for more than one that does not.
     """
     total = np.full(graded.shape[:2], 1e-6, np.float32)
     change = np.zeros_like(graded)
@@ -151,7 +155,7 @@ def join_repairs(graded: Planes, repairs: list[Repair], weights: list[float]) ->
 
 
 def _average(difference: Planes) -> Plane:
-    """Return the mean square over the channels and the window around each pixel."""
+    """Return the mean square of all channels in the window around each pixel."""
     squared = np.mean(difference * difference, axis=2)
     return np.asarray(cv2.blur(squared, _WINDOW), np.float32)
 

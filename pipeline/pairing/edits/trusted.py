@@ -26,7 +26,7 @@ from pipeline.schema.reference_map import ReferenceMap
 MOST_CHECKED = 6  # key frames that are compared with the input before the run
 MOST_LIKE = 5  # frames that are compared with each picture without a time
 # Correlation of edges below which a key frame does not show the frame at its instant. A frame that
-# has moved by a few pixels reaches 0.3, and an edited frame is far above that in most of its parts.
+# has moved by a few pixels reaches 0.3; most parts of an edited frame are far above that.
 LEAST_LIKENESS = 0.4
 
 
@@ -48,8 +48,8 @@ def trust_key_frames(lr: Recording, paired: Paired, scale: int, size: tuple[int,
     if not instants:
         raise PairingError(
             "found no key frame that shows the instant of a frame of the input, but "
-            "--trust-reference needs at least one; take the pictures from `pipeline keyframes`, or "
-            "put their times in their names"
+            "--trust-reference needs at least one; edit pictures that `pipeline keyframes` wrote, "
+            "or put the times of the pictures into their names"
         )
 
     trusted = TrustedKeys(
@@ -132,7 +132,7 @@ def _describe(
     scale: int,
     size: tuple[int, int],
 ) -> str:
-    """Return a sentence about the trusted key frames, and how well their grade was estimated."""
+    """Return a sentence about the trusted key frames and how well the estimated grade fits them."""
     checked = [instants[number] for number in spread_evenly(len(instants), MOST_CHECKED)]
     kernel = join_taps(make_bicubic_taps(scale))
     plain, graded, unlike = [], [], []
@@ -152,7 +152,7 @@ def _describe(
 
     count = len(instants)
     text = f"trusted reference: the edits of {count} key frame{'s' if count > 1 else ''} are "
-    text += "applied to the frames around"
+    text += "applied to the frames around " + ("them" if count > 1 else "it")
     if graded:
         before_db, after_db = _find_psnr(plain), _find_psnr(graded)
         text += f"; the input matches them to {before_db:.1f} dB"

@@ -72,9 +72,9 @@ def test_means_of_pixels_are_measured_at_key_frames(folder: Path) -> None:
     assert made.capture.bicubic_db is not None
     assert made.capture.fits_db > made.capture.bicubic_db + 1
     assert note == (
-        f"capture: measured at 3 key frames, kernel {made.capture.width:.1f} LR pixels wide, "
-        f"shifted by ({made.capture.shift[0]:.2f}, {made.capture.shift[1]:.2f}) pixels, fits the "
-        f"input to {made.capture.fits_db:.1f} dB (bicubic {made.capture.bicubic_db:.1f} dB)"
+        f"capture: measured at 3 key frames, where a kernel {made.capture.width:.1f} LR pixels "
+        f"wide, shifted by ({made.capture.shift[0]:.2f}, {made.capture.shift[1]:.2f}) pixels, fits "
+        f"the input to {made.capture.fits_db:.1f} dB (bicubic: {made.capture.bicubic_db:.1f} dB)"
     )
 
     again, _ = plan(folder / "lr.mkv", folder / "keys.mkv")

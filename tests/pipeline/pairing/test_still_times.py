@@ -215,7 +215,7 @@ def test_a_refusal_says_where_the_times_come_from(
     stills = write_pictures(
         tmp_path / "ref", {f"{key}min_{key}m00s.png": shown[key] for key in KEYS}
     )
-    with pytest.raises(PairingError, match=r"3120.00 s \(times from names like 7m00s\), but an"):
+    with pytest.raises(PairingError, match=r"3120.00 s \(times from names like 7m00s\), which"):
         plan_of(tmp_path, lr, stills)
 
 

@@ -72,7 +72,7 @@ def test_an_offset_moves_the_references(plan_of: Callable[..., Plan]) -> None:
 
 
 def test_streams_that_share_no_time_are_refused(plan_of: Callable[..., Plan]) -> None:
-    with pytest.raises(PairingError, match="expected them to overlap"):
+    with pytest.raises(PairingError, match="does not overlap the input's"):
         plan_of(ref_offset=500)
 
 
