@@ -85,7 +85,7 @@ def read_capture(path: str, scale: int) -> Capture | None:
     """Return the capture in a JSON file, which is a plan or only a plan's field `capture`.
 
     The result is None for a plan whose input was reduced bicubically. Raises InputError if the file
-    holds no valid capture, or one for another scale.
+    contains no valid capture, or one for another scale.
     """
     advice = (
         "--capture takes auto, bicubic, sensor, or a plan whose capture was measured; "

@@ -1,7 +1,7 @@
-"""Correct where the chroma samples of an input are, if its key frames show it.
+"""Correct the location of an input's chroma samples if its key frames show a different one.
 
-Programs that convert RGB to 4:2:0, or scale 4:2:0, often put chroma halfway between two columns of
-pixels, but the stream then signals or implies that it is on the left.
+Programs that convert RGB to 4:2:0, or scale 4:2:0, often place chroma samples halfway between two
+columns of pixels, but the stream then signals or implies that they are on the left.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pipeline.schema.capture import Capture
 from pipeline.schema.clip import RecordingBase, VideoClip
 from pipeline.schema.colour import ChromaLocation
 
-# Where a chroma sample is, in pixels to the right of and below the first luma sample it belongs to.
+# Position of a chroma sample, in pixels to the right of and below the first luma sample it covers.
 _PLACES: dict[ChromaLocation, tuple[float, float]] = {
     "left": (0.0, 0.5),
     "center": (0.5, 0.5),
@@ -26,7 +26,7 @@ _NAMES = {
     "topleft": "on every second pixel",
     "top": "between two pixels of a row",
 }
-_LEAST_GAIN = 0.1  # pixels by which another location must be closer to the measured one
+_LEAST_GAIN = 0.1  # pixels by which another location must be nearer to the measured one
 
 R = TypeVar("R", bound=RecordingBase)
 

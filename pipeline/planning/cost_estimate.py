@@ -12,14 +12,14 @@ from pipeline.planning.segments import count_passes
 from pipeline.recording import read
 from pipeline.schema.plan import Plan
 
-# The segments and the output joined from them exist at the same time.
+# The segments and the output that is joined from them are on the disk at the same time.
 _COPIES = 2
 
 
 def estimate_seconds(plan: Plan, speed: Speed) -> float:
     """Return the seconds that an engine with this speed needs for the plan's frames.
 
-    Decoding and encoding run in parallel with the engine, and only slow encoders take longer.
+    Decoding and encoding run in parallel with the engine; only slow encoders take longer than it.
     """
     return speed.seconds(count_passes(plan.reference_map) * math.prod(plan.network_size))
 

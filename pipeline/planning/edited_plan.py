@@ -52,9 +52,9 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     The input in `settings` must be the plan's. Settings may change the output, engine, model,
     adaptation, batch size and treatment of corrupt frames. Other settings are rejected if they
     contradict the plan, and ignored with a note if they cannot be compared with it. Entries of the
-    reference map whose reference was edited are marked "edited". Without `settings`, the output is
-    not checked. Raises InputError if the plan is invalid, its files have changed, or the output
-    cannot be written.
+    reference map whose references were edited are marked "edited". Without `settings`, the output
+    is not checked. Raises InputError if the plan is invalid, if its files have changed, or if the
+    output cannot be written.
     """
     plan = read_plan(path).model_copy(update={"record": None})
 
@@ -86,7 +86,7 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
 
 
 def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -> dict[str, object]:
-    """Return the fields of the plan that the given settings replace, with their new values.
+    """Return the fields of the plan to replace because of the given settings, with new values.
 
     Raises InputError if a setting contradicts the plan.
     """
@@ -112,7 +112,7 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
         )
 
     ignored = [option_name(name) for name in UNCOMPARED if name in given]
-    notes = (f"{', '.join(ignored)}: ignored, because the plan decides",) if ignored else ()
+    notes = (f"{', '.join(ignored)}: ignored, because the plan decides this",) if ignored else ()
 
     changed: dict[str, object] = {name: given[name] for name in OVERRIDES if name in given}
     changed["planes"] = plan.planes and given.get("engine", plan.engine) == plan.engine
@@ -160,8 +160,8 @@ def check_fields(plan: Plan, path: str | Path) -> None:
     check_engine(plan.engine)
     if plan.planes and not can_be_planes(plan):
         raise InputError(
-            f"found planes: true in {path}, expected it only for the engine bicubic and for 4:2:0 "
-            "video that stays 4:2:0; set it to false"
+            f"{path} has planes: true, but only the engine bicubic can enlarge planes, and only "
+            "those of 4:2:0 video that stays 4:2:0; set it to false"
         )
     check_encoder(plan.encoding, plan.width, plan.height)
 
@@ -233,9 +233,9 @@ def mark_edited(
 ) -> ReferenceChoice:
     """Return the choice, marked "edited" if its references are not at the planned distances.
 
-    The distances are measured again. If the first reference was changed to one that is already in
-    `also`, the duplicate is dropped. If the reference recording has no times, there are no
-    distances, and the choice is not marked.
+    The distances (in seconds) are calculated again. If the first reference was changed to one that
+    is already in `also`, the duplicate is dropped. If the reference recording has no times, there
+    are no distances, and the choice is not marked.
     """
     also = tuple(pts for pts in dict.fromkeys(choice.also) if pts != ref_pts)
     if not ref.has_times:
@@ -259,7 +259,7 @@ def mark_edited(
 def check_coverage(plan: Plan, path: str | Path) -> None:
     """Raise InputError unless the reference map has one entry for every frame of the segments.
 
-    The frame counts of the segments must be right, too.
+    The numbers of frames that the segments state must be right, too.
     """
     known = scan(plan.input).pts
     parts = [

@@ -17,7 +17,7 @@ _USUAL = Fraction(25)
 _NTSC = Fraction(1000, 1001)  # NTSC rates are whole multiples of this
 _ROUNDING = 0.001  # pictures per second: largest rounding error in rates such as 23.976
 _LARGEST_DENOMINATOR = 1001
-_SLOWEST = 5  # pictures per second: slower series are hardly recordings of a video
+_SLOWEST = 5  # pictures per second; slower series are probably not the frames of a video
 _MOST_UNEVEN = 0.25  # largest range of the intervals, as a share of their median
 
 
@@ -44,7 +44,7 @@ def set_film_rate(sources: Sources, output: OutputSettings) -> Sources:
 
 
 def _choose_rate(lr: Stills, ref: Recording, fps: float | None) -> tuple[Fraction, str]:
-    """Return a rate, and the reason for it."""
+    """Return the frame rate in pictures per second, and a clause that states its origin."""
     if fps is not None:
         return _find_exact_rate(fps), "as requested"
     if (own := _find_own_rate(lr.times)) is not None:

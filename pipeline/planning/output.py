@@ -52,7 +52,7 @@ def check_output(
     for name, path in taken:
         if path and place == _resolve(path):
             raise InputError(
-                f"found the {name} {path} as the output, expected another path; try another -o"
+                f"the output is also the {name} {path}, which must not be replaced; try another -o"
             )
         if path and output.is_dir() and _resolve(path).is_relative_to(place):
             raise InputError(
@@ -65,7 +65,7 @@ def check_output(
                 "-o"
             )
 
-    # a recording may have a hard link at the output (only the link is replaced), these may not
+    # the output may be a hard link to a recording (only the link is replaced), not to these files
     check_not_read(output, read)
     if not settings.force:
         check_is_plan(_plan_beside(output), "-o")
@@ -126,7 +126,7 @@ def _check_name_length(output: Path, pictures: str = "") -> None:
     longest = max(len(os.fsencode(name)) for name in beside)
     if longest > most:
         raise InputError(
-            f"found a name of {longest} bytes for the output, its run folder or its plan, but "
+            f"the output, its run folder or its plan would have a name of {longest} bytes, but "
             f"{output.parent} allows at most {most}; use a shorter -o"
         )
 
@@ -141,8 +141,8 @@ def check_room(output: Path, lr: Recording, pixels: int) -> None:
     free = shutil.disk_usage(output.parent).free
     if free < needed:
         raise InputError(
-            f"found {format_bytes(free)} free in {output.parent}, expected at least "
-            f"{format_bytes(needed)}; free some space, or try another -o"
+            f"the output needs at least {format_bytes(needed)}, but {output.parent} has only "
+            f"{format_bytes(free)} free; free some space, or try another -o"
         )
 
 
@@ -156,8 +156,8 @@ def check_pictures_only(folder: Path, also: frozenset[str] = frozenset()) -> Non
             continue
         if not entry.is_file() or entry.suffix.lower() not in SUFFIXES:
             raise InputError(
-                f"the output would replace the folder {folder}, which contains {entry.name}, "
-                "expected only pictures; try another -o"
+                f"the output would replace the folder {folder}, which contains not only pictures "
+                f"but also {entry.name}; try another -o"
             )
 
 

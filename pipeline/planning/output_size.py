@@ -125,7 +125,7 @@ def _compare_sizes(lr: Recording, ref: Recording) -> float:
         )
     if min(lr.width, lr.height) < LEAST_SIDE:
         raise InputError(
-            f"found an input of {lr.width}x{lr.height}, expected at least "
+            f"the input is only {lr.width}x{lr.height}, expected at least "
             f"{LEAST_SIDE}x{LEAST_SIDE}; try a larger recording"
         )
     return float((across * down) ** 0.5)
@@ -199,7 +199,7 @@ def _round(length: Fraction) -> int:
 
 
 def _refuse_size(lr: Recording, size: OutputSize, option: str) -> InputError:
-    """Return the error for a size that the output cannot have, which suggests a possible size."""
+    """Return an error that explains why the output cannot have a size, and suggests another."""
     aspect = lr.sample_aspect_ratio
     shape = "" if aspect == 1 else f" with a pixel aspect ratio of {aspect}"
     named = f"{size.width}x{size.height}"

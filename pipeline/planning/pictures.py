@@ -46,7 +46,7 @@ def wanted_pictures(
 
 
 def intermediate_format(clip: Clip, pictures: tuple[Path, str] | None) -> Clip:
-    """Return the format of the stored segments: lossless RGB for pictures, else `clip` as it is."""
+    """Return the clip as which segments are stored: stills for pictures, else `clip` itself."""
     if pictures is None:
         return clip
 
@@ -69,8 +69,8 @@ def replace_output(
         wanted = "a video" if plan.pictures else "pictures"
         planned = "pictures" if plan.pictures else "a video"
         raise InputError(
-            f"-o {settings.output} would write {wanted}, but the plan is for {planned}; pass the "
-            f"name of {planned} to -o, or make a new plan"
+            f"-o {settings.output} would write {wanted}, but the plan is for {planned}; pass an -o "
+            f"that writes {planned}, or make a new plan"
         )
     if pictures is None:
         return {"output": str(Path(settings.output).absolute())}
@@ -87,7 +87,7 @@ def replace_output(
 def check_folder(folder: Path, pattern: str) -> None:
     """Raise InputError if `folder` is a file, or contains files whose names do not fit `pattern`.
 
-    The sidecar of the pictures is allowed.
+    The pictures' sidecar is allowed.
     """
     if not os.path.lexists(folder):
         return

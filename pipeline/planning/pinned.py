@@ -18,12 +18,13 @@ def pin_plan(
 ) -> Plan:
     """Return the plan with the weights and the engine's number of CPU threads fixed.
 
-    Both affect the output's bits, but depend on the machine and the time of the run. So does
-    whether planes are enlarged, which is decided here, too, if the output `is_written`. All workers
-    use the same number of threads, and a resumed run keeps that number, even on a machine with a
-    different number of cores. With `keep_capture`, a resumed run also keeps the capture measured at
-    its start, which may depend on the processor. With `recut`, it keeps the segments cut at its
-    start, which depend on the speed known then. Raises InputError if the weights cannot be found.
+    Both affect the output's bits, but depend on the machine and the time of the run. Whether planes
+    are enlarged instead of RGB also affects them, and is decided here, too, if the output
+    `is_written`. All workers use the same number of threads, and a resumed run keeps that number,
+    even on a machine with a different number of cores. With `keep_capture`, a resumed run also
+    keeps the capture measured at its start, which may depend on the processor. With `recut`, it
+    keeps the segments cut at its start, which depend on the speed that was known then. Raises
+    InputError if the weights cannot be found.
     """
     if plan.engine != "bicubic":
         plan = plan.model_copy(update=_pin_weights(plan.model))
@@ -37,7 +38,7 @@ def pin_plan(
         kept = plan.model_copy(update={"segments": stored.segments}) if recut else plan
         if keep_capture and _is_measured(stored.capture):
             kept = kept.model_copy(update={"capture": stored.capture})
-        # the adaptation is compared later, when it is decided on
+        # the adaptation is compared later, when it has been decided
         left = {"threads": 0, "adaptation": None, "planes": False}
         if stored.model_copy(update=left).digest() == kept.model_copy(update=left).digest():
             # runs of older versions enlarge RGB frames
@@ -48,7 +49,7 @@ def pin_plan(
 
 
 def can_be_planes(plan: Plan) -> bool:
-    """Return whether a plan's frames can be enlarged without being converted to RGB."""
+    """Return whether a plan's frames can be enlarged as they are stored, not converted to RGB."""
     return (
         plan.engine == "bicubic"
         and plan.reference.trusted is None

@@ -40,11 +40,11 @@ def make_plan(
 ) -> Plan:
     """Decide the segments, references, encoder and output of a run.
 
-    The same files, settings and speed give the same plan. The engine's speed only shortens segments
-    that would take long, so that less work is lost when a run is stopped; it has no effect if the
-    settings set the length of segments. The path of the output is checked only if `is_written`.
-    Raises InputError (or its subclasses MediaError and PairingError) if the user has to change a
-    setting or a file.
+    The same files, settings and speed result in the same plan. The engine's speed is only used to
+    shorten segments that would take long, so that less work is lost when a run is stopped, and not
+    even for that if the settings specify the length of segments. The path of the output is checked
+    only if `is_written`. Raises InputError (or its subclasses MediaError and PairingError) if the
+    user has to change a setting or a file.
     """
     check_engine(settings.engine)
     check_paths((settings.input, settings.ref_stream, settings.output, settings.ground_truth))
@@ -154,9 +154,9 @@ def pair_sources(
 def cut_source(
     sources: Sources, frames: FrameIndex, seconds: float, to: Layout | None, most: int | None
 ) -> tuple[Segment, ...]:
-    """Cut a clip into segments of about `seconds`, or a light field as `cut_views` does.
+    """Return segments of about `seconds` for a clip, or those of `cut_views` for a light field.
 
-    If `most` is given, segments that would have many more than `most` frames are cut shorter.
+    If `most` is given, no segment has many more than `most` frames.
     """
     if isinstance(sources.lr, LightField):
         return cut_views(sources.lr, seconds, to, most)

@@ -13,7 +13,7 @@ from pipeline.schema.clip import FrameIndex, LightField
 from pipeline.schema.plan import Segment
 from pipeline.schema.reference_map import ReferenceMap
 
-# A segment may be this many times the preferred length if it then ends at a key frame.
+# A segment may be up to this many times the preferred length if it then ends at a key frame.
 LONGEST = 2
 
 # Greatest number of views in a segment: enough for views to share references, and few enough that
@@ -22,18 +22,19 @@ LARGEST_GROUP = 16
 
 # A stopped run may lose about this many seconds of work, because only whole segments are kept.
 MOST_WORK = 60.0
-# Time for each further reference of a clip's frame, relative to a frame with one reference.
-# Measured with the engine torch on a CPU.
+# Additional time for each further reference of a clip's frame, relative to the time for a frame
+# with one reference; measured with the engine torch on a CPU.
 FURTHER_REFERENCE = 0.6
-# Fewest frames of a segment when segments are shortened, because each begins with a key frame.
+# Segments are not made shorter than this many frames, because each begins with a large key frame.
 FEWEST_FRAMES = 8
 
 
 def count_passes(choices: ReferenceMap) -> float:
     """Return the network's work for these frames, in passes with one reference each.
 
-    The network runs once for each reference of a view. The references of a clip's frame are matched
-    one by one but fused together, so a further one takes only FURTHER_REFERENCE of a pass.
+    The network runs once for each reference of a view, and not at all for given views. The
+    references of a clip's frame are matched one by one but fused together, so a further one takes
+    only FURTHER_REFERENCE of a pass.
     """
     passes = 0.0
     for choice in choices:
@@ -104,7 +105,7 @@ def _is_frame(pts: Sequence[int], key: int) -> bool:
 
 
 def shorten(index: FrameIndex, time_base: Fraction, seconds: float, most: int | None) -> float:
-    """Return `seconds`, or less if the video has more than `most` frames in that time."""
+    """Return `seconds`, or the shorter time in which the video has `most` frames on average."""
     if most is None or not index.pts:
         return seconds
     duration = float((index.end_pts - index.pts[0]) * time_base)

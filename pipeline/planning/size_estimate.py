@@ -18,8 +18,8 @@ from pipeline.schema.plan import Plan
 
 _SAMPLES = 3
 _PIXELS = 60e6  # in all samples together: a few seconds of work for the usual encoders
-_FEWEST_FRAMES = 4  # in a sample, as the next one
-_MOST_FRAMES = 24
+_FEWEST_FRAMES = 4  # in a sample
+_MOST_FRAMES = 24  # in a sample
 _LONGEST_GROUP = 250  # frames after which encoders insert a key frame
 
 
@@ -33,7 +33,7 @@ class _Sample(NamedTuple):
 def estimate_bytes(plan: Plan) -> int | None:
     """Return the approximate size in bytes of a plan's video, or None for other outputs.
 
-    Borrowed detail also takes bytes, so the output is somewhat larger with a detailed reference.
+    The samples contain no borrowed detail, so the real output is somewhat larger.
     """
     lr = plan.input
     if not isinstance(lr, VideoClip) or plan.pictures:
@@ -74,6 +74,6 @@ def _measure_sample(plan: Plan, lr: VideoClip, pts: list[int]) -> _Sample:
 
 
 def find_duration(plan: Plan) -> Fraction:
-    """Return the duration of the plan's frames in seconds."""
+    """Return the duration of the planned part of the input, in seconds."""
     last = max(segment.end_pts for segment in plan.segments)
     return (last - plan.segments[0].start_pts) * plan.input.time_base

@@ -21,7 +21,7 @@ UNREAD = VIDEO_SUFFIXES | {
     ".rw2", ".sgi", ".sr2", ".srw", ".tga", ".wdp", ".x3f",
 }  # fmt: skip
 
-# A gap is noted if it lasts at least LEAST_GAP seconds and MANY_INTERVALS median frame intervals.
+# A gap is noted if it lasts at least LEAST_GAP seconds, and MANY_INTERVALS median frame intervals.
 LEAST_GAP = 10.0
 MANY_INTERVALS = 20
 
@@ -34,8 +34,8 @@ def list_source_notes(sources: Sources, frames: FrameIndex) -> list[str]:
     notes = []
     if frames.undecodable:
         notes.append(
-            "input: it begins between key frames, so frames at its start that depend on missing "
-            f"ones are left out ({frames.undecodable})"
+            "input: it begins between key frames; frames at its start that need earlier frames to "
+            f"be decoded are left out ({frames.undecodable})"
         )
     if isinstance(sources.lr, VideoClip):
         notes += _list_gaps(sources.lr, frames)

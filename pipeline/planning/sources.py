@@ -31,7 +31,7 @@ class Sources:
     lr: Recording
     ref: Recording
     notes: tuple[str, ...] = ()
-    """Sentences about streams of the input that the output omits."""
+    """Sentences about omitted audio, and about the frame rate of a video made from pictures."""
 
 
 def open_sources(
@@ -147,7 +147,7 @@ def _reopen(recording: Recording, path: str | None, sandbox: str) -> Recording:
 
         kept = {stream.index for stream in recording.other_streams}
         others = tuple(stream for stream in again.other_streams if stream.index in kept)
-        # it may have been corrected; plans of older versions state none
+        # the plan's chroma location may be a corrected one; plans of older versions have none
         chroma = recording.colour.chroma or again.colour.chroma
         colour = again.colour.model_copy(update={"chroma": chroma})
         return again.model_copy(

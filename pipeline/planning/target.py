@@ -41,7 +41,7 @@ class Target:
     size: OutputSize
     encoding: Encoding
     notes: tuple[str, ...]
-    """Sentences about properties and streams of the input that the output loses."""
+    """Sentences about what the output loses of the input, and the notes of the sources."""
 
 
 def choose_target(

@@ -56,11 +56,11 @@ def read_capacity() -> int:
 
 
 def fetch_copy(url: str) -> Path:
-    """Return the path of a local copy of the file at a URL, or of the files directly in a folder.
+    """Return the path of a local copy of the file or folder at a URL.
 
-    If `url` is a local path or a file:// URL, its path is returned. Raises InputError if there is
-    nothing at the URL or access is denied, or if the copy does not fit into the cache, and
-    PipelineError if the download fails.
+    The copy of a folder has no subfolders. If `url` is a local path or a file:// URL, its path is
+    returned. Raises InputError if there is nothing at the URL, if access is denied, or if the copy
+    does not fit into the cache, and PipelineError if the download fails.
     """
     if not is_url(url):
         return Path(local_path(url))
@@ -75,7 +75,7 @@ def fetch_copy(url: str) -> Path:
 
 
 def output_path(url: str) -> Path:
-    """Return the local path of an output that will be uploaded to `url`."""
+    """Return the local path of an output that will be uploaded to `url`, and create its folder."""
     path = cache_folder() / "outputs" / _digest(url) / url_name(url)
     _own_folders(path.parent)
     return path
@@ -109,7 +109,7 @@ def release_file(file: Path) -> None:
 
 
 def make_scratch_folder() -> Path:
-    """Return a new folder for this process's own files, and delete those of dead processes."""
+    """Return a new folder for temporary files of this process; delete those of dead processes."""
     folder = cache_folder() / "scratch"
     _own_folders(folder)
     with FileLock(folder / "all.lock"):
@@ -127,7 +127,7 @@ def remove_scratch_folder(folder: Path) -> None:
 
 
 def fetch_recordings(plan: Plan) -> Plan:
-    """Return the plan with a local copy, fetched if needed, of each recording at a URL."""
+    """Return the plan with recordings at URLs replaced by local copies, fetching missing ones."""
     return plan.map_recordings(_fetch_recording)
 
 
@@ -161,7 +161,7 @@ def _download_folder(members: list[RemoteFile], target: Path) -> None:
 
 
 def _make_room(needed: int, *, spare: Path) -> None:
-    """Delete the least recently used copies until `needed` bytes fit, but not the entry `spare`.
+    """Delete the least recently used copies, except `spare`, until `needed` more bytes fit.
 
     Copies that are in use stay, even if the cache then exceeds its limit. Raises InputError if
     `needed` alone exceeds the limit.
@@ -201,7 +201,7 @@ def _evict(entry: Path) -> bool:
 
 
 def _own_folders(folder: Path) -> None:
-    """Create or take over a folder in the cache, and its parents there, as `own_folder` does."""
+    """Apply `own_folder` to a folder in the cache and to its parents there."""
     root = cache_folder()
     for part in reversed(folder.relative_to(root).parents):
         if part.name:

@@ -1,8 +1,8 @@
 """Mark folders of the cache as used, for as long as this process lives.
 
-A mark is a locked file in the folder, `used-by-<unique>`. The system releases the lock when the
-process ends, however it ends. A process ID would not do: in another container, the same ID
-belongs to another process, or to none.
+A mark is a locked file in the folder, `used-by-<unique>`. The operating system releases the lock
+when the process ends, however it ends. A process ID would not be enough: in another container, the
+same ID belongs to another process, or to none.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _guard = threading.Lock()
 def mark_used(folder: Path) -> None:
     """Mark `folder` as used until `release_mark` is called or this process ends.
 
-    The caller must hold a lock that every caller of `is_used` holds, too.
+    The caller must hold the lock under which `is_used` is called for this folder.
     """
     with _guard:
         mark = _marks.get(folder)

@@ -50,7 +50,7 @@ _SUFFIXES = (
 def read_piped_settings(
     settings: Settings, output: str | None, note: Callable[[str], None] | None = None
 ) -> Iterator[Settings]:
-    """Yield the settings with files in place of recordings that are pipes.
+    """Yield the settings with recordings that arrive through pipes replaced by files.
 
     Copies are deleted at the end of the block. Raises InputError if a pipe cannot be copied, or if
     the input is a pipe and no `output` is given.
@@ -65,7 +65,7 @@ def read_piped_settings(
 
 
 def find_pipes(settings: InputSettings) -> dict[str, str]:
-    """Return the recordings that cannot be opened repeatedly, by the names of their settings."""
+    """Return a map from setting names to those recordings that cannot be opened repeatedly."""
     given = {name: value for name in _READ if (value := getattr(settings, name, None))}
     return {name: value for name, value in given.items() if describe_special(value)}
 
@@ -74,9 +74,9 @@ def find_pipes(settings: InputSettings) -> dict[str, str]:
 def read_pipes(
     paths: Collection[str], note: Callable[[str], None] | None = None
 ) -> Iterator[dict[str, Path]]:
-    """Yield the path of a file for each pipe, socket or `-`; delete the copies after the block.
+    """Yield a map from each pipe, socket or `-` to a file; delete the copies after the block.
 
-    Raises InputError if one is a terminal, a device or empty, or if it cannot be copied.
+    Raises InputError if one of them is a terminal, a device or empty, or cannot be copied.
     """
     if not paths:
         yield {}
@@ -118,12 +118,12 @@ def _refuse_endless(path: str) -> None:
     if kind in ("terminal", "device"):
         raise InputError(
             f"{_name(path)} is a {kind}; expected a file, a folder or a pipe; "
-            "record to a file first, and pass that"
+            "record to a file first, and pass that file"
         )
 
 
 def _copy_together(paths: Collection[str]) -> Iterator[tuple[str, Path]]:
-    """Yield each pipe with its copy.
+    """Yield the path of each pipe with that of its copy, as soon as the copy is complete.
 
     All pipes are copied at the same time, because one program may write to several in turn.
     """
@@ -169,8 +169,8 @@ def _copy_pipe(path: str, part: Path) -> Path:
                     )
     except OSError as error:
         raise InputError(
-            f"{_name(path)} cannot be copied to {part.parent.parent} ({error.strerror}); expected "
-            "a recording; save it to a file first, and pass that"
+            f"{_name(path)} cannot be copied to {part.parent.parent} ({error.strerror}); save the "
+            "recording to a file first, and pass that file"
         ) from error
 
     if not head:
@@ -182,7 +182,7 @@ def _copy_pipe(path: str, part: Path) -> Path:
 
 
 def _open_pipe(path: str) -> BinaryIO:
-    """Open a pipe for reading."""
+    """Open a pipe, a socket or standard input for reading."""
     descriptor = find_descriptor(path)
     if descriptor is not None:
         # a socket can be read only through this process's own descriptor

@@ -20,10 +20,11 @@ _READ = ("input", "ref_stream", "plan", "ground_truth")  # settings whose value 
 def fetch_inputs(settings: Settings, target: OutputSettings) -> Settings:
     """Download every input at a URL, and return the settings with local paths instead of URLs.
 
-    A path in the cache replaces the output of `target` if that is at a URL. After a download,
+    The output of `target` is replaced by a path in the cache if it is at a URL. After a download,
     `sandbox` "auto" becomes "on" where possible, because downloads are not trusted. Raises
-    InputError if an input cannot be read, or if the output cannot be written or is missing for an
-    input at a URL, and OutputExistsError if the output at a URL exists.
+    InputError if an input cannot be read, if the output cannot be written, or if the input is at a
+    URL and no output is given, and OutputExistsError if there is already a file at the output's
+    URL.
     """
     changed: dict[str, object] = {}
     for name in _READ:
@@ -44,7 +45,7 @@ def fetch_inputs(settings: Settings, target: OutputSettings) -> Settings:
 
 
 def describe_confinement(settings: InputSettings) -> str:
-    """Return a note if this system confines recordings less than `--sandbox` promises, else ""."""
+    """Return a note if this system confines recordings less than `--sandbox` states, else ""."""
     fetched = any("://" in (getattr(settings, name, None) or "") for name in _READ)
     if settings.sandbox == "auto" and fetched and (obstacle := describe_obstacle()):
         return f"recordings from URLs are opened in this process: {obstacle}"
@@ -62,9 +63,10 @@ def _local_output(output: str, *, force: bool) -> str:
 
 
 def with_urls(plan: Plan, lr: str, reference: str | None, output: str | None) -> Plan:
-    """Return the plan with the URLs of its input `lr`, its reference and its output recorded in it.
+    """Return the plan with the URLs of its input (`lr`), reference and output recorded in it.
 
-    Local paths are not recorded. Raises InputError if an output at a URL would not be a video.
+    Arguments that are local paths are not recorded. Raises InputError if an output at a URL would
+    not be a video.
     """
     clip = plan.reference.clip
     plan = plan.model_copy(

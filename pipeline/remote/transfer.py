@@ -29,15 +29,16 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 PAUSE = 0.25  # seconds before the second attempt; each further pause is twice as long
-TIMEOUT = read_number_variable("PIPELINE_REMOTE_TIMEOUT", 20.0, "seconds")  # for S3's answer
+TIMEOUT = read_number_variable("PIPELINE_REMOTE_TIMEOUT", 20.0, "seconds")  # of requests to S3
 _CHUNK_BYTES = 8 << 20
 _DENIED = re.compile(
     r"ACCESS_DENIED|AccessDenied|Forbidden|\b403\b|\b401\b|InvalidAccessKeyId", re.I
 )
 _MISSING = re.compile(r"NO_SUCH_BUCKET|NoSuchBucket|does not exist|NO_SUCH_KEY|\b404\b", re.I)
 
-# Stores that need only the URL and the environment. Through fsspec's other schemes, such as zip,
-# local and github, a stranger's list or plan could read any file; ftp and sftp need a password.
+# Schemes of stores for which the URL and the environment are enough. Through fsspec's other
+# schemes, such as zip, local and github, a manifest or plan from a stranger could make this program
+# read any file; ftp and sftp need a password.
 _SCHEMES = frozenset(
     {
         *("s3", "gs", "http", "https", "memory"),
@@ -149,8 +150,8 @@ def _split_url(url: str) -> SplitResult:
 def retry_request(verb: str, url: str, request: Callable[[], Answer]) -> Answer:
     """Return the answer to `request`, which is repeated after transient errors.
 
-    Raises InputError if the file is missing or access is denied, and PipelineError if all
-    `ATTEMPTS` attempts fail. `verb` describes the request in messages, such as "read".
+    `verb` names the request in messages, such as "read". Raises InputError if the file is missing
+    or access is denied, and PipelineError if all `ATTEMPTS` attempts fail.
     """
     shown = redact_url(url)
     for attempt in range(1, ATTEMPTS + 1):
@@ -210,11 +211,11 @@ def find_file(url: str) -> RemoteFile | None:
             return None
         return RemoteFile(url, info.get("size"), _read_version(info))
 
-    return retry_request("look at", url, get_info)
+    return retry_request("access", url, get_info)
 
 
 def _read_version(info: dict[str, Any]) -> str:
-    """Return the entity tag or time of change of a file, whatever its store calls it, or ""."""
+    """Return a file's entity tag or modification time under any store's name for it, else ""."""
     keys = ("ETag", "etag", "mtime", "last_modified", "created")
     return next((str(info[key]) for key in keys if info.get(key)), "")
 
@@ -356,7 +357,7 @@ def remove_file(url: str) -> None:
 
 
 def remove_folder(url: str) -> None:
-    """Delete an empty folder, or the marker that an object store has for it; ignore its absence."""
+    """Delete an empty folder, or an object store's marker for it, if it exists."""
     filesystem, path = _resolve(url)
 
     def delete() -> None:

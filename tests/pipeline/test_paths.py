@@ -230,7 +230,7 @@ def test_the_input_is_not_overwritten_through_links(
     (tmp_path / "folder").symlink_to(tmp_path, target_is_directory=True)
     for out in (lr, tmp_path / "link.mkv", tmp_path / "folder/lr.mkv", tmp_path / "folder/hr.mkv"):
         done = run(lr, "--ref-stream", hr, "-o", out, "--force")
-        assert_refused(done, "as the output, expected another path")
+        assert_refused(done, "which must not be replaced; try another -o")
     assert (sha256(lr), sha256(hr)) == (sha256(pair[0]), sha256(pair[1]))
 
 
@@ -265,7 +265,7 @@ def test_an_output_that_is_one_of_the_input_pictures_is_refused(tmp_path: Path) 
     done = run(small / "a.png", "--ref-stream", large / "a.png", "-o", small / "b.png")
     assert_refused(done, "already exists")
     assert_refused(
-        run(small, "--ref-stream", large, "-o", small, "--force"), "expected another path"
+        run(small, "--ref-stream", large, "-o", small, "--force"), "must not be replaced"
     )
     assert content_digest(small) == before
 
