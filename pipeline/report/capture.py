@@ -13,7 +13,7 @@ from pipeline.pairing.capture import join_capture
 from pipeline.pixels import Picture
 from pipeline.schema.capture import Capture
 
-SIDE = 192  # CSS pixels of the picture, a multiple of a kernel's side for every scale
+SIDE = 192  # width and height in CSS pixels, a multiple of a kernel's side at every scale
 POSITIVE = np.array([20.0, 90.0, 200.0])
 NEGATIVE = np.array([220.0, 110.0, 20.0])
 FRAME = (90, 90, 90)
@@ -51,7 +51,7 @@ def draw_kernel(kernel: NDArray[np.float64]) -> Picture:
 
     step = SIDE // len(kernel)
     picture = np.ascontiguousarray(np.kron(small, np.ones((step, step, 1), np.uint8)))
-    # the LR pixel covers the middle quarter of the taps each way
+    # the LR pixel covers the middle quarter of the kernel in each direction
     corner, end = SIDE * 3 // 8, SIDE * 5 // 8
     cv2.rectangle(picture, (corner, corner), (end - 1, end - 1), FRAME, 1)
     return picture
@@ -64,8 +64,8 @@ def describe_capture(capture: Capture) -> str:
     origin = {
         "measured": f"The kernel was measured on {frames} that the reference shows as well.",
         "sensor": "The kernel was set to averages of pixels.",
-        "file": "The kernel came from a file.",
-        "bicubic": "The bicubic kernel explains the input.",
+        "file": "The kernel was read from a file.",
+        "bicubic": "The bicubic kernel matches the input.",
     }[capture.source]
     right, down = capture.shift
     text = (

@@ -47,7 +47,9 @@ class Chart:
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     switches: list[float]
+    """The x positions at which the reference changes."""
     marks: list[Tick]
+    """The frames that the page shows, with the reasons."""
     data: Markup
     """The chart as JSON: frames and curves, with times, switches and marks in seconds."""
     width: int = WIDTH
@@ -60,9 +62,9 @@ class Chart:
 
 
 def choose_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return about `count` round numbers from `low` to `high`, or just `low` for an empty range.
+    """Return about `count` round numbers from `low` to `high`, or only `low` if the range is empty.
 
-    The step is 1, 2 or 5 times a power of ten.
+    The numbers are multiples of 1, 2 or 5 times a power of ten.
     """
     span = high - low
     if not math.isfinite(span) or span <= 0:
@@ -86,10 +88,10 @@ def draw_chart(
     switches: list[float],
     marks: dict[float, str],
 ) -> Chart:
-    """Return a chart of `curves` over `times` in seconds, with a vertical line at each switch.
+    """Return a chart of `curves` over `times` in seconds.
 
-    Values are shown with `digits` decimal places, and with the numbers of their `frames`. `marks`
-    maps times to labels.
+    `frames` lists the frame number of each value, and values are shown with `digits` decimal
+    places. Each time in `switches` gets a vertical line. `marks` maps times to labels.
     """
     known = [value for curve in curves for value in curve.values if value is not None]
     low = min(known, default=0.0)
@@ -167,5 +169,5 @@ def _polylines(
         else:
             pieces[-1].append(f"{at},{y(value)}")
 
-    # a single point is drawn as a short dash
+    # a line needs two points, so a single one is repeated
     return [" ".join(p if len(p) > 1 else p * 2) for p in pieces if p]

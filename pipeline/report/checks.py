@@ -30,9 +30,10 @@ def check_page_path(page: Path, *, force: bool, read: Iterable[str | Path | None
 
 
 def is_page_of(page: Path, output: str | None) -> bool:
-    """Return whether `page` is a report about an existing output, and newer than the output.
+    """Return whether `page` is a report about an existing output, and newer than its plan.
 
-    If so, repeating the command leaves both as they are. The result is False without an `output`.
+    If so, repeating the command leaves both as they are. The result is False for an `output` that
+    is None, a URL or a folder.
     """
     if output is None or is_url(output) or not Path(output).is_file():
         return False
@@ -60,7 +61,10 @@ def check_reportable(recordings: tuple[str | None, ...], output: str | None) -> 
 
 
 def find_output(run: Path) -> Path:
-    """Return the output of a run; `run` is the path of the output or of the plan beside it."""
+    """Return the output of a run, given the path of the output or of the plan beside it.
+
+    An output that has been moved together with its plan is found, too.
+    """
     if not run.name.endswith(".plan.json"):
         return run
 

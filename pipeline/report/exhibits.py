@@ -7,9 +7,9 @@ from pipeline.schema.plan import Plan
 
 
 def choose_exhibits(rows: list[Row], plan: Plan) -> dict[int, list[str]]:
-    """Return the frames to show, in the order of the page.
+    """Return a map from the number of each frame to show to the reasons for showing it.
 
-    The keys are frame numbers, and the values are the reasons why each frame was chosen.
+    The frames are in the order of the page.
     """
     candidates = sorted(drop_given(rows, plan), key=lambda row: (row.figure, row.number))
     picks = {

@@ -18,7 +18,7 @@ TOLERANCE = 1e-3  # seconds by which the times of output and ground truth may di
 
 
 def open_matching(plan: Plan, path: str, grid_settings: GridSettings | None = None) -> Recording:
-    """Open an output of the plan, or its ground truth.
+    """Describe an output of the plan, or its ground truth.
 
     It is opened as a light field if the plan's input is one, and as a video or pictures otherwise.
     Raises InputError if that is not possible.
@@ -79,8 +79,8 @@ def match_truth(plan: Plan, result: Recording, times: Sequence[int], truth: Reco
         near = bisect_left(seconds, at - TOLERANCE)
         if near == len(seconds) or seconds[near] > at + TOLERANCE:
             raise PairingError(
-                f"{truth.path} has no frame at {at:.3f} s, as the output has; pass the original "
-                "with the same timestamps"
+                f"{truth.path} has no frame at {at:.3f} s, but the output has one; pass the "
+                "original with the same timestamps"
             )
         paired.append(known[near])
     return paired

@@ -38,7 +38,7 @@ from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings
 
-MOST_STRETCHES = 200  # rows of the reference table; the page states how many are left out
+MOST_STRETCHES = 200  # rows in the table of references; the page states how many are left out
 MOST_SWITCHES = 120  # more vertical lines would obscure the curves of a chart
 
 
@@ -120,7 +120,7 @@ def write_report(
 
 
 def _make_printable_value(value: object) -> object:
-    """Return the value of a template expression, without control characters if it is text."""
+    """Return the value of a template expression, with control characters in text made visible."""
     return make_printable(value) if type(value) is str else value
 
 
@@ -149,7 +149,7 @@ def render_page(
         return Markup(loader.get_source(environment, name)[0])
 
     def vendored(name: str, licence: str) -> Markup:
-        # drop the banner, whose URL would make it look as if the page loaded something
+        # drop the banner, because its URL would suggest that the page loads something
         code = re.sub(r"^/\*!.*?\*/", "", inline(name), flags=re.DOTALL)
         return Markup(f"/* {Path(name).name}\n{inline(licence)}*/\n{code}")
 
@@ -281,9 +281,9 @@ def _summary(means: Mapping[str, float | None]) -> list[SummaryRow]:
             "temporal",
             "bicubic_temporal",
             ".2f",
-            "change that motion does not explain; steady if close to plain up-sampling",
+            "change that motion does not explain; a steady result is close to bicubic",
         ),
-        line("Borrowed, levels", "borrowed", None, ".2f", "mean distance from plain up-sampling"),
+        line("Borrowed, levels", "borrowed", None, ".2f", "mean difference from plain up-sampling"),
     ]
     return [line for line in lines if line is not None]
 

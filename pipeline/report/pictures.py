@@ -1,4 +1,4 @@
-"""Make the page's pictures: windows, heat maps, and JPEG data URLs small enough for an e-mail."""
+"""Make the page's pictures: windows, heat maps, and JPEG data URLs small enough to email."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.pixels import Picture
 from pipeline.report.rows import FramePictures
 from pipeline.report.without_truth import measure_borrowing
 
-# The page shows a window of this size from larger frames: downscaling would hide the added detail.
+# The page shows a window of this size from larger frames, as downscaling would hide added detail.
 MOST_HEIGHT = 720
 MOST_WIDTH = 1280
 HOTTEST = 16.0  # difference in 8-bit levels at the bright end of the heat map
@@ -57,7 +57,7 @@ def choose_window(pictures: FramePictures) -> Window:
 def draw_heat_map(pictures: FramePictures) -> Picture:
     """Return a map of the borrowed detail, from black (0) to bright (HOTTEST levels or more).
 
-    The borrowed detail is the absolute difference from bicubic up-sampling.
+    The borrowed detail is the result's absolute difference from bicubic up-sampling.
     """
     heat = measure_borrowing(pictures.result, pictures.bicubic) * (255 / HOTTEST)
     scaled = np.asarray(np.clip(heat, 0, 255), np.uint8)
@@ -73,12 +73,12 @@ def crop_pictures(pictures: FramePictures, part: Window, rotation: float) -> lis
     versions: list[tuple[str, str, Picture | None]] = [
         ("bicubic", "bicubic: plain up-sampling of the input", pictures.bicubic),
         ("result", "result", pictures.result),
-        ("reference", "reference it could borrow from", pictures.reference),
+        ("reference", "reference from which it could borrow", pictures.reference),
         ("second", "second reference", pictures.second),
         ("original", "original (ground truth)", pictures.original),
         (
             "borrowed",
-            f"borrowed: black 0, bright {HOTTEST:.0f} or more levels",
+            f"borrowed: from black (0 levels) to bright ({HOTTEST:.0f} levels or more)",
             draw_heat_map(pictures),
         ),
     ]

@@ -28,8 +28,8 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 from pipeline.schema.settings import GridSettings
 
-# Largest number of frames that get a row; in longer runs, these are spread evenly. A ground truth
-# is compared with all frames.
+# Greatest number of frames that get a row; in longer runs, they are spread evenly. All frames are
+# compared with a ground truth, whether they have a row or not.
 MOST_FRAMES = 240
 MOST_PAIRS = 12  # frames measured with optical flow, which is slower than all else
 
@@ -69,7 +69,7 @@ class Row:
 
     @property
     def figure(self) -> float:
-        """The figure that ranks frames: PSNR or, without a ground truth, consistency."""
+        """The figure by which frames are ranked: PSNR or, without a ground truth, consistency."""
         return self.consistency if self.psnr is None else self.psnr
 
 
@@ -122,7 +122,7 @@ class FinishedRun:
         """The kernel that reduced HR to LR; None for the bicubic kernel."""
 
         self._stack = ExitStack()
-        # with its edits, if the reference is trusted: the result is compared with the edited input
+        # if the reference is trusted, the result is compared with the edited input
         self._lr = self._stack.enter_context(open_edited(plan))
         self._reference = self._open(plan.reference.clip)
         # a light field's second pass deletes its reference, which is the first pass's output
@@ -319,7 +319,8 @@ def _measure_row(
 ) -> Row:
     """Return the figures of one frame.
 
-    `before` is the preceding frame; if it is None, the temporal errors are left out.
+    `before` is the preceding frame. If it is None, or if the frame follows a cut, the temporal
+    errors are left out.
     """
     plan = finished.plan
     choice = plan.reference_map[number]
@@ -338,7 +339,7 @@ def _measure_row(
         choice=choice,
         borrowed=float(without_truth.measure_borrowing(pictures.result, pictures.bicubic).mean()),
         consistency=without_truth.measure_consistency(
-            # the kernel that reduced HR to LR is given at the network's scale
+            # the kernel that reduced HR to LR is for the network's scale
             np.asarray(resize_picture(pictures.result, *plan.network_size), np.uint8),
             pictures.lr,
             plan.scale,
@@ -392,6 +393,6 @@ def mean_figure(rows: list[Row], name: str) -> float | None:
 
 
 def drop_given(rows: list[Row], plan: Plan) -> list[Row]:
-    """Return the rows without frames that the reference provides, or all rows if none is left."""
+    """Return the rows of frames that the reference does not provide; all rows if none is left."""
     given = list_left_out(plan)
     return [row for row in rows if row.number not in given] or rows

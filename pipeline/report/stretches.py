@@ -22,15 +22,15 @@ class Stretch:
     end: float
     """Time of the last frame in seconds."""
     reference: float | None
-    """Seconds on the reference's own clock; None without a reference."""
+    """Time of the reference in seconds on its own clock; None without a reference."""
     farthest: float | None
     """Largest distance to the reference in seconds; None if it is not known."""
     why: str
     """The reason for the first reference; "" for stretches of second references."""
     nearness: float
-    """1 for no distance to the reference, 0 for the largest distance of all stretches."""
+    """From 1 (no distance to the reference) to 0 (the largest distance in all stretches)."""
     further: tuple[float, ...]
-    """Times of all further references of these frames on the reference's own clock, in order."""
+    """Times in seconds of all further references of these frames, on their own clock, in order."""
 
 
 def find_stretches(plan: Plan, rank: int = 0) -> list[Stretch]:
@@ -73,13 +73,13 @@ def find_stretches(plan: Plan, rank: int = 0) -> list[Stretch]:
 
 
 def cut_stretches(stretches: list[Stretch], last: int) -> list[Stretch]:
-    """Return the stretches up to frame `last`, where the stretch that contains it is cut off."""
+    """Return the stretches up to frame `last`; the one that contains it is cut off there."""
     return [replace(each, last=min(each.last, last)) for each in stretches if each.first <= last]
 
 
 def _list_seconds(choice: ReferenceChoice) -> tuple[float, ...]:
-    """Return the distances in seconds to a frame's references, in order.
+    """Return the times of a frame's references minus its own time, in seconds, in order.
 
-    The result is empty if the distances are not known.
+    The result is empty if the times are not known.
     """
     return () if choice.seconds is None else (choice.seconds, *choice.also_seconds)

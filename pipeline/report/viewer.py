@@ -54,13 +54,13 @@ class Cell:
 
     row: Row
     share: float
-    """The view's figure on a scale from 0 (lowest) to 1 (highest of all views but given ones)."""
+    """The view's figure on a scale from 0 (lowest) to 1 (highest) of all views except given ones."""
     served: str
-    """Position of the view's reference, with the number of further ones; or "given" or "none"."""
+    """Position of the view's reference and the number of further ones, or "given" or "none"."""
 
 
 def make_viewer(clip: LightField) -> Viewer:
-    """Return the viewer for the output's first moment."""
+    """Return the viewer for the views of an output at its first moment."""
     grid = clip.grid
     factor = min(
         1.0,

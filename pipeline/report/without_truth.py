@@ -26,9 +26,9 @@ def measure_consistency(
 ) -> float:
     """Return the PSNR in dB of `result`, downscaled again by `scale`, against `lr`.
 
-    `kernel`, 4 * scale on a side, is the one that reduced the input; None means the bicubic kernel
-    of `degrade`. A low value means that the result shows something that the input does not. A
-    blurred result can also score high.
+    `kernel` (4s x 4s at scale s) is the one that reduced HR to the input; None means the bicubic
+    kernel of `degrade`. A low value means that the result shows something that the input does not.
+    A high value proves little, because a blurred result can reach it, too.
     """
     again = degrade(result, scale) if kernel is None else _reduce(result, kernel)
     return psnr(_unit(again), _unit(lr))
@@ -40,9 +40,9 @@ def _reduce(picture: Picture, kernel: NDArray[np.float64]) -> Picture:
 
 
 def measure_borrowing(result: Picture, bicubic: Picture) -> NDArray[np.float32]:
-    """Return the absolute difference of two pictures, H x W in 8-bit levels.
+    """Return the absolute difference between two pictures, H x W in 8-bit levels.
 
-    The difference is averaged over red, green and blue.
+    The differences in red, green and blue are averaged.
     """
     away = np.abs(result.astype(np.float32) - bicubic.astype(np.float32))
     return np.asarray(away.mean(axis=2), np.float32)
@@ -62,7 +62,7 @@ def warp_reference(reference: Picture, bicubic: Picture) -> WarpedReference:
 
     The flow between these two pictures is estimated independently of the network's alignment.
     """
-    # the flow maps each pixel of the frame to the reference
+    # the flow leads from each pixel of the frame to the matching point in the reference
     found = estimate_motion(reference, bicubic)
     return WarpedReference(warp_image(reference.astype(np.float32), found.flow), found.seen)
 
@@ -82,9 +82,9 @@ def measure_agreement(picture: Picture, moved: WarpedReference) -> float | None:
 
 
 def estimate_input_motion(bicubic_before: Picture, bicubic_now: Picture) -> Motion:
-    """Return the motion from one frame to the next, estimated from their bicubic up-samplings.
+    """Return the motion from one frame to the next, estimated from both frames' up-sampling.
 
-    The motion does not depend on any result, so all results are measured with the same motion.
+    It does not depend on any result, so all results are measured with the same motion.
     """
     return estimate_motion(bicubic_before, bicubic_now)
 
@@ -92,7 +92,7 @@ def estimate_input_motion(bicubic_before: Picture, bicubic_now: Picture) -> Moti
 def measure_temporal_error(before: Picture, now: Picture, moved: Motion) -> float:
     """Return the mean absolute difference between a frame and the previous frame warped onto it.
 
-    The unit is 8-bit levels, over pixels that are visible in both frames; lower is steadier. The
+    It is in 8-bit levels, over the pixels that are visible in both frames; lower is steadier. The
     error includes flicker, but also detail that the flow does not follow, so compare it with the
     error of bicubic up-sampling, which has no added detail.
     """

@@ -24,7 +24,7 @@
   // One set of controls for all frames.
   const button = (text, title, act) => {
     const made = make("button", { type: "button", textContent: text, title });
-    if (text.length === 1) made.ariaLabel = title; // screen readers cannot name a symbol
+    if (text.length === 1) made.ariaLabel = title; // screen readers may not read a symbol out
     made.addEventListener("click", act);
     return made;
   };
@@ -149,8 +149,8 @@
     const pane = event.target.closest?.(".pane")?.getBoundingClientRect() ?? box();
     return { x: (event.clientX - pane.left) / pane.width, y: (event.clientY - pane.top) / pane.height, pane };
   };
-  // At zoom 1, a drag moves the divider. Zoomed in, it moves the picture unless it starts there.
-  // Two fingers zoom.
+  // At zoom 1, a drag moves the divider. At other zooms, it moves the picture unless it starts near
+  // the divider. Two fingers zoom.
   function listen(stage) {
     const fingers = new Map();
     let drag = null;
@@ -191,7 +191,7 @@
     }
     stage.addEventListener("dragstart", (event) => event.preventDefault());
     stage.addEventListener("dblclick", (event) => {
-      [view.split] = rest; // a double click zooms, and must not move the divider
+      [view.split] = rest; // a double click must zoom without moving the divider
       zoom(view.z > 1 ? 1 : 4, place(event));
     });
     stage.addEventListener("wheel", (event) => {
