@@ -54,7 +54,7 @@ class Cell:
 
     row: Row
     share: float
-    """The view's figure on a scale from 0 (lowest) to 1 (highest) of all views except given ones."""
+    """The view's figure from 0 (the lowest of all views that are not given) to 1 (the highest)."""
     served: str
     """Position of the view's reference and the number of further ones, or "given" or "none"."""
 

@@ -34,7 +34,7 @@ def plan_adaptation(
 ) -> Plan:
     """Return the plan with its adaptation: from an unfinished run, from a file, or newly decided.
 
-    `shared` holds the weights that the inputs of a batch share; None if they share none.
+    `shared` contains the weights that the inputs of a batch share; None if they share none.
     """
     if plan.engine == "bicubic":
         return plan.model_copy(update={"adaptation": None})
@@ -66,8 +66,8 @@ def plan_adaptation(
 def _can_resume(stored: Adaptation, weights: Path | None, shared: SharedWeights | None) -> bool:
     """Return whether an unfinished run can continue with its stored adaptation.
 
-    An adaptation with shared weights requires a batch that shares weights, and the same weights if
-    they have not been tried yet.
+    If the adaptation uses shared weights, the batch must share weights, too, and they must be the
+    same ones if they have not been tried on this input yet.
     """
     if not stored.shared:
         return True
@@ -86,7 +86,8 @@ def complete_adaptation(
 ) -> None:
     """Adapt the weights as the ledger's plan requires, unless an earlier run has done so.
 
-    If the adapted weights win, they are stored in `shared` for later inputs of the batch.
+    If the adapted weights beat the original ones, they are stored in `shared` for later inputs of
+    the batch.
     """
     from pipeline.adaptation.training import train_planned  # imports torch
 

@@ -75,8 +75,8 @@ def run_watched(
 ) -> tuple[BatchResult, Interrupted | None]:
     """Run recordings as they appear in a folder, like `run_all`, until a signal or an idle period.
 
-    `common` holds the settings of all recordings. Raises InputError if there is no such folder, or
-    if the common output is not suitable for several inputs.
+    `common` contains the settings that all recordings share. Raises InputError if there is no such
+    folder, or if the common output is not suitable for several inputs.
     """
     start = time.monotonic()
     check_shared_output(common.get("output"))
@@ -116,7 +116,7 @@ def run_each(
             elif result is None:
                 progress.begin(number)
                 result = _run_entry(number, entry, progress, reporter, parts, run_one)
-            with interrupts.defer():  # a signal must not hide a result
+            with interrupts.defer():  # a signal must not cause a result to be lost
                 results.append(result)
                 progress.end(number, result)
         except (Interrupted, KeyboardInterrupt) as error:
@@ -181,6 +181,6 @@ def _replace_pipes(entry: Entry, pipes: dict[str, str], copies: dict[str, Path])
     if settings is None or not changed:
         return entry
     if settings.output is None:
-        # the default output would be beside the copy; the run refuses the pipe instead
+        # the default output would be beside the copy, so leave the pipe for the run to refuse
         changed.pop("input", None)
     return entry.model_copy(update={"settings": settings.model_copy(update=changed)})

@@ -21,21 +21,22 @@ class _Item:
     state: str = "waiting"
     """"waiting", "running", or the status of the result."""
     frames: int = 0
-    """0 until the input is planned."""
+    """Number of output frames; 0 until the input is planned."""
     pixels: int = 0
     """Pixels of an output frame."""
     before: int = 0
-    """Frames that were done before this batch."""
+    """Number of frames that were done before this batch."""
     done: int = 0
+    """Number of frames that are done now."""
 
     @property
     def work(self) -> int:
-        """Output pixels that this batch has made."""
+        """The number of output pixels that this batch has made."""
         return (self.done - self.before) * self.pixels
 
     @property
     def left(self) -> int:
-        """Output pixels that are left to make."""
+        """The number of output pixels that are left to make."""
         return (self.frames - self.done) * self.pixels
 
 
@@ -96,7 +97,7 @@ class BatchProgress:
         return sum(item.frames for item in running), sum(item.done for item in running)
 
     def estimate_seconds(self) -> float | None:
-        """Return an estimate of the seconds left for all inputs, or None if none is possible yet.
+        """Return an estimate of the seconds left for all inputs, or None if it is too early.
 
         Inputs that are not planned yet are assumed to have the mean size of the planned inputs.
         """

@@ -79,7 +79,7 @@ class OpenRun:
     """The engine if the run is in this process, else None."""
     published: bool = False
     contexts: ExitStack = field(default_factory=ExitStack)
-    """The contexts that `close` exits: the run folder's ledger."""
+    """The contexts that `close` exits; the ledger is one of them."""
 
     @property
     def plan(self) -> Plan:
@@ -156,7 +156,7 @@ def close_run(
         try:
             plan_place = parts.finish(opened.ledger, interrupts, record_run, force=settings.force)
         except KeyboardInterrupt:
-            # publishing ends with the removal of the run folder's plan; this may come right after
+            # publishing ends by deleting the run folder's plan; the signal may come right after it
             opened.published = not (opened.ledger.folder.path / PLAN).exists()
             raise
         opened.published = True
@@ -212,7 +212,7 @@ def report_resumed(ledger: Ledger, progress: Reporter) -> None:
 
 
 def describe_execution(report: ExecutionReport, *, auto_placement: bool = False) -> str:
-    """Return a line with the engine, the busy time of each stage and the limiting stage.
+    """Return a line that names the engine, each stage's busy time and the limiting stage.
 
     With `auto_placement`, the line suggests `--placement split` if a GPU waits for other stages.
     """
@@ -224,7 +224,7 @@ def describe_execution(report: ExecutionReport, *, auto_placement: bool = False)
     if limit:
         line += f"; limited by {limit}"
     if auto_placement and busy and limit != "infer" and engine.device.startswith("cuda"):
-        line += "; the GPU waits: if its node is short of cores, try --placement split"
+        line += "; the GPU waits: if its node has too few cores, try --placement split"
     return line
 
 
@@ -266,8 +266,9 @@ def resumed_report(plan: Plan, runner: Runner) -> ExecutionReport:
 def recover_result(request: RunRequest, exists: OutputExistsError) -> RunResult:
     """Return the result for an existing output if a run with the same settings finished it.
 
-    That run may have been killed after it had published its output. Raises `exists` if the output
-    was made by any other run, or if `skips_existing` is set and no run folder remains.
+    That run may have been killed after it had published its output; its run folder is then deleted.
+    Raises `exists` if any other run made the output, or if `skips_existing` is set and no run
+    folder remains.
     """
     start = time.monotonic()
     settings = request.settings
@@ -304,7 +305,8 @@ def recover_result(request: RunRequest, exists: OutputExistsError) -> RunResult:
 def _find_unfinished_plan(named: str | None, output: str) -> Plan | None:
     """Return the plan in the run folder of an output, or None if there is none.
 
-    `named` is the output as the user specified it, possibly a URL; `output` is its local path.
+    `named` is the output as the user specified it, possibly a URL or None; `output` is its local
+    path.
     """
     if named is not None and is_url(named):
         return mirror.read_plan(mirror.mirror_url(named))
@@ -358,9 +360,9 @@ def run_result(
 
 
 def _check_ground_truth(path: str | None, layout: GridSettings, plan: Plan) -> None:
-    """Raise InputError if the ground truth at `path` does not match the plan's output.
+    """Raise InputError, before hours of work, if the ground truth does not match the plan's output.
 
-    This check comes before what may be hours of work.
+    `path` is the ground truth, or None if there is none.
     """
     if path is None:
         return

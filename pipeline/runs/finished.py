@@ -1,4 +1,4 @@
-"""Determine whether an existing output is what a run would make, without planning the run again.
+"""Determine whether a run would make an output that already exists, without planning it again.
 
 The plan beside a finished output records the command that made it. A run would make the same output
 if the settings, the recordings and the weights are the same; the output must also still pass
@@ -90,7 +90,7 @@ def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
 def _read_local_plan(output: Path) -> Plan | None:
     """Return the plan beside an output; None if there is none, or if it is not the output's plan.
 
-    The plan may belong to another output with the same stem, or to a file replaced since.
+    The plan may belong to another output with the same stem, or to an earlier file at this path.
     """
     plan = plan_path(output)
     if not plan.is_file():
@@ -123,20 +123,21 @@ def _find_model(stored: Plan, settings: ExecutionSettings, capture: str) -> str 
     if "model" in settings.model_fields_set or stored.engine == "bicubic":
         return settings.model
 
-    # the program chooses the weights, as it did for the stored plan unless the user chose them
+    # no weights are set, so the program chooses; it also chose for the stored plan unless its
+    # command has --model
     assert stored.record is not None
     if "model" not in read_command(stored.record.command):
         is_variant = RECORDED.get(settings.model) == stored.model
         return stored.model if is_variant else settings.model
     if stored.capture is None and capture == "auto":
         return None  # the fit on which the choice depends is not stored
-    # a capture from a file has the fit of another recording, which does not affect the choice
+    # the fit in a capture from a file is that of another recording, so the choice ignores it
     fitted = stored.capture if capture == "auto" else None
     return choose_model(settings.model, fitted.fits_db if fitted else None)[0]
 
 
 def _match_edited_plan(stored: Plan, planned: Plan, adapt: AdaptRequest) -> Plan | None:
-    """Return an edited plan as it would run now, or None if the stored plan differs from it."""
+    """Return the plan `planned` as it would run now, or None if the stored plan differs from it."""
     planes = stored.planes and can_be_planes(planned)
     planned = planned.model_copy(update={"threads": stored.threads, "planes": planes})
     if is_same_adaptation(stored.adaptation, planned, adapt):

@@ -1,4 +1,4 @@
-"""Determine whether a folder contains videos, each of which is an input, or is one recording."""
+"""Determine whether a folder contains videos, each of them an input, or is a single recording."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def list_videos(path: str, *, sandbox: bool = False) -> list[str] | None:
         if is_url(path) or not folder.is_dir():
             return None
     except OSError:
-        return None  # for example, the name is too long; opening the recording reports that
+        return None  # for example, the name is too long, which opening the recording will report
 
     files = [file for file in folder.iterdir() if file.is_file() and file.name[0] != "."]
     videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]

@@ -92,7 +92,7 @@ def batch_result(
 
 
 def _replace_list(place: str, lines: str) -> None:
-    """Write the list of inputs; if there are none, delete the list that an earlier run left."""
+    """Write the list of inputs or, if it is empty, delete the list that an earlier run left."""
     if is_url(place):
         if lines:
             transfer.write_bytes(place, lines.encode())
@@ -117,8 +117,8 @@ def _write_private(path: Path, text: str) -> None:
 def find_existing_output(entry: Entry) -> str | None:
     """Return the path of an entry's output if it exists and has no run folder, else None.
 
-    The result is also None for a default output or a URL, which is not known until the input is
-    planned, and for a folder, which may be the output or only contain it.
+    The result is also None for a default output, which is not known until the input is planned, for
+    a URL, and for a folder, which may be the output or only contain it.
     """
     output = entry.settings.output if entry.settings else None
     if output is None or is_url(output) or not os.path.lexists(output) or Path(output).is_dir():
@@ -148,8 +148,9 @@ def remove_shared_weights(entries: Sequence[Entry], parts: RunParts, result: Bat
 def failed_list_place(manifest: str | None, output: str | None) -> str:
     """Return the path or URL of the list of failures.
 
-    With a manifest, the list is beside it. Otherwise, the list is in the outputs' folder if that is
-    at a URL or this process is part of a Ray job, and in the working directory if not.
+    With a manifest, the list is beside it. Otherwise, the list is in the folder of the outputs if
+    the folder is at a URL or this process is part of a Ray job, and in the working directory if
+    not.
     """
     if manifest is not None:
         place = manifest if is_url(manifest) else Path(manifest).absolute().as_posix()

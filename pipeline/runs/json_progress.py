@@ -24,9 +24,9 @@ EVENT: dict[str, Any] = {
     "event": None,  # begin, step, progress, note, batch or end
     "input": None,  # the input, as given; null if several are running
     "stage": None,  # prepare, enhance or finish
-    "step": None,  # what a step of prepare or finish does, in words
-    "frames_done": None,  # of the input or, in step, of the items that the step counts
-    "frames": None,
+    "step": None,  # in words, what a step of prepare or finish does
+    "frames_done": None,  # finished frames of the input or, in step, finished items of the step
+    "frames": None,  # how many there are in all
     "fps": None,  # since the stage began
     "eta_seconds": None,  # for the input or, in batch, for all inputs
     "status": None,  # of end: done, skipped, failed or not run
@@ -61,7 +61,7 @@ class JsonReporter:
         self._write_progress()
 
     def update(self, done: int, busy: dict[str, float]) -> None:
-        """Write the progress if the last such event is old enough, or if all frames are done."""
+        """Write the progress if the last one is old enough, or when all frames are done."""
         is_last = done == self._pace.total and done != self._done
         self._done = done
         if self._is_due("progress") or is_last:
@@ -100,7 +100,7 @@ class JsonReporter:
             self._open.remove(name)
 
     def show_batch(self, state: BatchState) -> None:
-        """Write the state of the batch if the last such event is old enough or no input is left."""
+        """Write the state of the batch if the last one is old enough, or when no input is left."""
         if self._is_due("batch") or not state.running + state.waiting:
             counts = asdict(state)
             eta = _round(counts.pop("eta_seconds"))

@@ -35,7 +35,7 @@ class Entry(Model):
     """One input of a batch, with its settings or the reason why it has none."""
 
     given: dict[str, Any]
-    """The values that the user gave, which are written to the list of failures."""
+    """The values that the user specified, which are written to the list of failures."""
     settings: RunSettings | None
     error: str | None = None
     """Why the input is invalid."""
@@ -46,7 +46,7 @@ class Entry(Model):
 def is_batch(
     inputs: tuple[str, ...], manifest: str | None, common: Mapping[str, Any] = EMPTY
 ) -> bool:
-    """Return whether the arguments denote a batch.
+    """Return whether the arguments of a command denote a batch.
 
     A batch is a manifest, several paths, or a glob or a folder of videos. With `common` settings
     for light fields, a folder is a single recording.
@@ -65,8 +65,8 @@ def make_entries(
 ) -> tuple[Entry, ...]:
     """Return the inputs to run; the settings in a line of the manifest override the `common` ones.
 
-    `found` means that the inputs were found in a folder, so even a single one may have a folder for
-    its output.
+    With `found`, the inputs were found in a folder, so that even for a single one, the common
+    output may be a folder.
 
     An invalid line becomes an entry with an error, and an input that is the output of another one
     becomes an entry to skip. Raises InputError if the manifest cannot be read, if there is no
@@ -120,7 +120,7 @@ def read_manifest(place: str) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise InputError(
             f"cannot read the manifest {place} ({getattr(error, 'strerror', 'not text')}); "
-            "expected a CSV file with a column input, or a JSONL file"
+            "expected a CSV file with a column named input, or a JSONL file"
         ) from error
 
     rows = _csv_rows(text, place) if place.lower().endswith(".csv") else _json_rows(text, place)
@@ -139,9 +139,9 @@ def _place(path: str) -> str:
 
 
 def _read_list(place: str) -> bytes:
-    """Return the bytes of a manifest; raises InputError if it is a device, or too long."""
+    """Return the bytes of a manifest; raises InputError if it is a device or too large."""
     if describe_special(place) in ("device", "terminal"):
-        raise InputError(f"{place} is a device; expected a CSV or JSONL file: check --manifest")
+        raise InputError(f"{place} is a device; expected a CSV or JSONL file; check --manifest")
     with Path(place).open("rb") as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
@@ -247,7 +247,7 @@ def _json_rows(text: str, place: str) -> list[dict[str, Any]]:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row in which all `options` have keys of their own, and keys are settings' names."""
+    """Return a row with settings' names as keys, to which the row's `options` are added."""
     options: Any = row.pop("options", None) or {}
     if isinstance(options, str):
         # in CSV, all options share one cell: scale=4 crf=18
@@ -270,7 +270,7 @@ def _escape(value: Any) -> Any:
 
 
 def _absolute(row: dict[str, Any], folder: str) -> dict[str, Any]:
-    """Return a row in which paths relative to `folder` have been made absolute."""
+    """Return a row in which relative paths have been made absolute, by prepending `folder`."""
     names = ("input", "ref_stream", "output", "plan", "ground_truth")
     paths = {
         key: f"{folder}/{row[key]}"
@@ -283,7 +283,7 @@ def _absolute(row: dict[str, Any], folder: str) -> dict[str, Any]:
 def _is_glob(name: str) -> bool:
     """Return whether `name` is a glob of videos, or the URL of a folder of videos.
 
-    Pictures form one recording, whether they are in a glob or in a folder.
+    Pictures form one recording, whether a glob or a folder selects them.
     """
     if is_url(name) and name.endswith("/"):
         found = list_files(name)

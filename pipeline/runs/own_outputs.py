@@ -1,4 +1,4 @@
-"""Find the inputs of a batch that are outputs which an earlier run made from other inputs.
+"""Find those inputs of a batch that an earlier run made as outputs of other inputs.
 
 By default, outputs are written beside their inputs, so a glob or folder of inputs also includes the
 outputs when the same command is run again.
@@ -17,7 +17,7 @@ from pipeline.schema.plan_file import read_plan
 
 
 def find_outputs_of_inputs(inputs: Sequence[str]) -> dict[str, str]:
-    """Return a map from each input that is another input's output to that other input.
+    """Return a map to another input from each input that is its output.
 
     The plan beside an output states from which input it was made.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.execution.cluster.actor import SegmentActor
 
 
-# With this many times the pixels of an earlier input, another engine may be the best for `auto`.
+# `auto` chooses the engine again for an input with over this many times the pixels of the last one.
 FAR_LARGER = 4
 
 
@@ -39,7 +39,7 @@ class Finish(Protocol):
 
 
 class EngineCache:
-    """Keeps the engine that was last loaded in this process, for later inputs of a batch."""
+    """Loads engines, and reuses the last one for later inputs of a batch if it suits them."""
 
     def __init__(self) -> None:
         self._key: tuple[str, str, str, int] | None = None
@@ -54,7 +54,7 @@ class EngineCache:
         If the plan has adapted weights, its model must be their file. For `auto`, the engine is
         chosen again if the input is far larger than the one for which it was chosen. `notify`
         receives a line before anything slow. `pixels` is the number of pixels in all of the
-        network's frames; by default, it follows from the plan's reference map.
+        network's frames together; by default, it is `plan.network_pixels`.
         """
         key = plan.engine, plan.model, plan.model_sha256, plan.threads
         if pixels is None:
@@ -120,6 +120,7 @@ class RunParts:
     """Called when a run has published its output, with its settings and the output's path or URL;
     returns the exit status of the command that it ran."""
     skips_existing: bool = False
-    """Whether an existing output is refused even if a run with the same settings finished it."""
+    """Whether an existing output is refused (in a batch: its input is skipped) even if a run with
+    the same settings finished it."""
     shared_weights: SharedWeights | None = None
     """The weights that the inputs of a batch share; None outside a batch."""

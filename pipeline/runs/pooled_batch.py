@@ -1,6 +1,6 @@
 """Run a batch on one pool of Ray actors, where small inputs fill the gaps that large ones leave.
 
-The driver plans, joins and publishes between the pool's steps. Meanwhile, every actor has up to two
+The driver plans, joins and publishes between the pool's steps, while every actor has up to two
 segments to work on.
 """
 
@@ -59,7 +59,7 @@ class _OpenItem:
 class PooledBatch:
     """Runs the inputs of a batch on the connected cluster.
 
-    The number and kind of the actors come from `settings`, which all inputs share.
+    `settings`, which all inputs share, determine the number and kind of the actors.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class PooledBatch:
         return [self._results[i] for i in range(len(self._entries))], interrupted
 
     def _describe_interruption(self) -> str:
-        """Return a line that says how much of the work on the open inputs is kept."""
+        """Return a line that states how much of the work on the open inputs is kept."""
         kept = sum(len(item.run.ledger.records) for item in self._open.values())
         total = sum(len(item.run.plan.segments) for item in self._open.values())
         if not kept:
@@ -156,7 +156,7 @@ class PooledBatch:
         try:
             self._add_to_pool(job, opened, request.settings.placement)
         except Exception:
-            # otherwise, the batch would wait for this input forever
+            # if it stayed open, the batch would wait for this input forever
             self._open.pop(job).run.close()
             raise
 

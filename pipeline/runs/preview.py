@@ -83,7 +83,7 @@ class PreviewWriter:
             ) from error
 
     def __call__(self, plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
-        """Return the enhanced frames; write the last one if the latest preview is old enough."""
+        """Return the enhanced frames, and write the last of them if the latest preview is old."""
         enhanced = self._enhance(plan, engine, batch)
         if time.monotonic() >= self._next:
             with suppress(OSError):
@@ -97,7 +97,7 @@ class PreviewWriter:
         folder.mkdir(exist_ok=True)
 
         if plan.planes and isinstance(plan.input, VideoClip):
-            # plain up-sampling changes nothing, so both pictures are the same
+            # the result is plain up-sampling itself, so both pictures are the same
             colour = output_colour(plan.input.colour, plan.encoding.pix_fmt)
             frame = FromRgb(colour, plan.encoding.pix_fmt)(enhanced.frames[-1])
             after = before = ToRgb(colour.model_copy(update={"chroma": "left"}))(frame)
@@ -132,7 +132,7 @@ class PreviewWriter:
 
 
 def _reduce_size(height: int, width: int) -> tuple[int, int]:
-    """Return the width and height of the pictures for a frame."""
+    """Return the width and height of a frame's pictures, at most MOST_WIDTH wide."""
     factor = min(1.0, MOST_WIDTH / width)
     return max(1, round(width * factor)), max(1, round(height * factor))
 

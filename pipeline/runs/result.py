@@ -19,7 +19,7 @@ class CaptureResult(Model):
     """The reduction from HR to LR that was measured or set."""
 
     kernel: tuple[tuple[float, ...], ...]
-    """Weights that sum to 1, row by row; each side is 4 times the network's scale long."""
+    """Weights that sum to 1, in rows; each side has 4 times as many weights as the scale."""
     shift: tuple[float, float]
     """Centroid (x, y) of the kernel in LR pixels."""
     fits_db: float | None
@@ -39,7 +39,7 @@ class AdaptedResult(Model):
     """The adaptation of the weights, by training on the recording's key frames or from a file."""
 
     seconds: float
-    """Training time; 0 for weights from a file."""
+    """Training time in seconds; 0 for weights from a file."""
     steps: int
     held_out_db: float | None
     """PSNR in dB on held-out key frames before adaptation; None if it was not measured."""
@@ -48,7 +48,7 @@ class AdaptedResult(Model):
     blend: float
     """Share of the trained weights in the blend of trained and original weights."""
     used: bool
-    """Whether the adapted weights won and were used."""
+    """Whether the adapted weights were used, because they beat the original ones."""
     shared: bool
     """Whether the weights were adapted to another input of the batch."""
 
@@ -74,7 +74,7 @@ class RunResult(Model):
     output: str
     frames: int
     seconds: float
-    """Wall-clock time of this run, from planning to publishing."""
+    """Wall-clock time of this run in seconds, from planning to publishing."""
     fps: float
     """Frames per second of this run, not counting the frames of resumed segments."""
     engine: str

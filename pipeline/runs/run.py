@@ -36,7 +36,7 @@ def run(
 ) -> RunResult:
     """Enhance one input and return the result.
 
-    `parts` replaces parts of the run; runs that receive the same `parts` share its engines.
+    `parts` replaces parts of the run; runs with the same `parts` share its engines.
     Raises PipelineError if the run fails or is interrupted; committed segments are kept, and the
     next run with the same settings resumes.
     """
@@ -80,7 +80,7 @@ def _recover_second_pass(request: RunRequest, exists: OutputExistsError) -> RunR
     forced = request.settings.model_copy(update={"force": True})
     output = Path(make_plan(forced).output)
     first = first_pass_output(output)
-    # the plan of the first pass is deleted first; without it, the pass's pictures are useless
+    # the first pass's plan is deleted before its pictures, which are useless without it
     needed = plan_path(first).exists()
     try:
         if not needed:

@@ -1,4 +1,4 @@
-"""Write to stdout completely, or fail: a pipe may not block, and a disk may be full."""
+"""Write to stdout completely, or fail: a pipe may be non-blocking, and a disk may be full."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import BinaryIO
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write all bytes to a descriptor without a buffer; raises OSError if that is impossible.
 
-    If the descriptor does not block, because the reader of a pipe shares that setting, this waits.
+    Wait until there is room even if the descriptor is non-blocking, a setting that this process may
+    share with others.
     """
     rest = memoryview(data)
     while rest:

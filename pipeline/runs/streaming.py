@@ -1,4 +1,4 @@
-"""Write frames to stdout as they are done (`-o - --stream`), for a program that reads a pipe."""
+"""Write frames to stdout as they are finished (`-o - --stream`), for a program at a pipe's end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from pipeline.schema.frame_size import match_pixel_aspect
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
 
-# Settings that do not apply to uncompressed frames that this process writes to a stream.
+# Settings that do not apply, because this process itself writes only uncompressed frames.
 _EXCLUDED = (
     *("codec", "quality", "crf", "preset", "to", "ground_truth", "consistent", "address"),
     *("workers", "accelerator"),
@@ -170,8 +170,8 @@ def _list_losses(plan: Plan, form: StreamForm) -> list[str]:
     ]
     if not _is_even(plan.reference_map.in_order().pts, clip.time_base * rate):
         notes.append(
-            "the input's frames are unevenly spaced in time, but a stream's frames are even; -o "
-            "FILE keeps the times"
+            "the input's frames are unevenly spaced in time, but a stream's are evenly spaced; use "
+            "-o FILE to keep the times"
         )
 
     lost = Counter(stream.type for stream in getattr(clip, "other_streams", ()))
@@ -218,7 +218,10 @@ def _execute(
 
 
 def _write_frame(descriptor: int, data: bytes) -> None:
-    """Write without a buffer, whose lock a blocked thread would hold at Python's exit."""
+    """Write a frame without a buffer, as a blocked thread would hold the buffer's lock at exit.
+
+    Raises StageError if the frame cannot be written.
+    """
     try:
         write_all(descriptor, data)
     except BrokenPipeError:

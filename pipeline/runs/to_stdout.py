@@ -21,8 +21,8 @@ def run_to_stdout(stdout: BinaryIO, lr: str, run: Callable[[str], RunResult]) ->
 
     `lr` is the input. A video is written as Matroska, which a program can read as it arrives, and a
     picture as PNG. Raises InputError if stdout is a terminal or the output would be a folder,
-    StageError if the reading program exits early, and Interrupted if the run was interrupted, after
-    which nothing is left to resume.
+    StageError if the output cannot be written to `stdout`, and Interrupted if the run was
+    interrupted; nothing is then left to resume.
     """
     source = Path(lr)
     if stdout.isatty():

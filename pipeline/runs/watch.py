@@ -72,7 +72,7 @@ class FolderWatch:
     def list_settled(self) -> list[str]:
         """Return the recordings that have stopped growing since the last call, in natural order.
 
-        Outputs of runs are left out. Raises OSError if the folder cannot be read at the moment.
+        Outputs of runs are left out. Raises OSError if the folder cannot be read now.
         """
         now = self._clock()
         found = []
@@ -123,8 +123,8 @@ def watch_folder(
 ) -> Watched:
     """Run the recordings in a folder as they are completed, until a signal or an idle period.
 
-    If the folder, such as a network share, cannot be read, the watch waits until it can, and `note`
-    receives a line. Raises InputError if there is no such folder at the beginning.
+    If the folder (a network share, for example) cannot be read, the watch waits until it can be,
+    and `note` receives a line. Raises InputError if there is no such folder at the beginning.
     """
     watch = FolderWatch(folder, pauses.settled)
     watched = Watched()
@@ -160,7 +160,10 @@ def watch_folder(
 
 
 def _is_idle(watch: FolderWatch, seconds: float | None) -> bool:
-    """Return whether no recording has appeared or grown for this time, and none is growing."""
+    """Return whether no recording is growing, or has appeared or grown for `seconds`.
+
+    The result is False if `seconds` is None.
+    """
     if seconds is None or watch.has_growing():
         return False
     return time.monotonic() - watch.changed_at >= seconds
