@@ -152,9 +152,8 @@ def _make_lone_candidate(lr: LightField, ref: Clip, settings: ViewSettings) -> C
     """
     if isinstance(ref, Stills) and len(ref.files) > 1:
         raise PairingError(
-            f"found {len(ref.files)} pictures in {ref.path} whose names contain no row and column, "
-            "expected HR views named like the input's; rename the pictures, or pass one of them "
-            "with --ref-view"
+            f"the names of the {len(ref.files)} pictures in {ref.path} contain no row and column; "
+            "name the pictures like the input's views, or pass one of them with --ref-view"
         )
     place = _find_camera_position(lr, settings)
     index = scan(ref)

@@ -99,7 +99,7 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
         value = given.get(name)
         if value not in ("auto", None, planned):
             raise InputError(
-                f"found {option_name(name)} {value}, but the plan {path} was made with "
+                f"{option_name(name)} {value} contradicts the plan {path}, which was made with "
                 f"{'none' if planned is None else planned}; leave the option out, or make a new "
                 "plan"
             )
@@ -107,8 +107,8 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
     check_named_size(given, plan, path)
     if given.get("trust_reference") and plan.reference.trusted is None:
         raise InputError(
-            f"found --trust-reference, but the plan {path} was made without it; leave the option "
-            "out, or make a new plan"
+            f"the plan {path} was made without --trust-reference; leave the option out, or make a "
+            "new plan"
         )
 
     ignored = [option_name(name) for name in UNCOMPARED if name in given]
@@ -134,8 +134,8 @@ def check_named_size(given: Mapping[str, object], plan: Plan, path: str | Path) 
     if (wanted.width, wanted.height) != (plan.width, plan.height):
         options = " ".join(f"{option_name(name)} {value}" for name, value in named.items())
         raise InputError(
-            f"found {options}, but the plan {path} has a size of {plan.width}x{plan.height} "
-            f"(x{plan.enlargement}); leave the option out, or make a new plan"
+            f"the plan {path} has a size of {plan.width}x{plan.height} (x{plan.enlargement}), not "
+            f"that of {options}; leave the option out, or make a new plan"
         )
 
 
@@ -156,7 +156,7 @@ def check_fields(plan: Plan, path: str | Path) -> None:
             f"{plan.scale}; set the capture to null, or copy it from a plan of this scale"
         )
     if plan.batch < 1:
-        raise InputError(f"found a batch of {plan.batch} in {path}, expected 1 or more; try 2")
+        raise InputError(f"the batch in {path} is {plan.batch}, but must be 1 or more; try 2")
     check_engine(plan.engine)
     if plan.planes and not can_be_planes(plan):
         raise InputError(
@@ -209,8 +209,8 @@ def check_choices(plan: Plan, ref: Recording, path: str | Path) -> Iterator[Refe
         elif not {choice.ref_pts, *choice.also} <= ref_pts:
             unknown = [pts for pts in (choice.ref_pts, *choice.also) if pts not in ref_pts]
             raise InputError(
-                f"found ref_pts {unknown[0]} for pts {choice.pts} in {path}, expected the pts "
-                "of a reference frame, or null; list them with `pipeline probe REF`"
+                f"in {path}, the reference {unknown[0]} for pts {choice.pts} is not the pts of a "
+                "reference frame; list them with `pipeline probe REF`, or write null for none"
             )
         else:
             yield mark_edited(choice, choice.ref_pts, plan, ref)

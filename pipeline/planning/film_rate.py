@@ -31,8 +31,8 @@ def set_film_rate(sources: Sources, output: OutputSettings) -> Sources:
     if not is_film:
         if output.fps is not None:
             raise InputError(
-                f"found --fps {output.fps:g}, but only pictures that become a video need a frame "
-                "rate: other outputs have the times of the input; leave it out"
+                f"--fps {output.fps:g} does not apply, because only pictures that become a video "
+                "need a frame rate, and other outputs have the times of the input; leave it out"
             )
         return sources
 

@@ -156,8 +156,8 @@ def check_pictures_only(folder: Path, also: frozenset[str] = frozenset()) -> Non
             continue
         if not entry.is_file() or entry.suffix.lower() not in SUFFIXES:
             raise InputError(
-                f"the output would replace the folder {folder}, which contains not only pictures "
-                f"but also {entry.name}; try another -o"
+                f"the output would replace the folder {folder}, which contains {entry.name} "
+                "besides pictures; try another -o"
             )
 
 

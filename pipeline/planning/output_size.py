@@ -68,8 +68,8 @@ def choose_size(lr: Recording, ref: Recording, settings: PairingSettings) -> Out
     """
     if settings.size is not None and settings.scale != "auto":
         raise InputError(
-            f"found both --size {settings.size} and --scale {settings.scale}, which are "
-            "mutually exclusive; leave one out"
+            f"--size {settings.size} and --scale {settings.scale} are mutually exclusive; leave "
+            "one out"
         )
     ratio = _compare_sizes(lr, ref)
 
@@ -88,8 +88,8 @@ def choose_size(lr: Recording, ref: Recording, settings: PairingSettings) -> Out
     scale = find_network_scale(lr, size.width, size.height)
     if isinstance(lr, LightField) and not _is_whole(lr, size, scale):
         raise InputError(
-            f"found {option} for a light field, expected --scale 2, 4 or 8 (other sizes are only "
-            "for videos and pictures); try --scale auto"
+            f"{option} cannot be used for a light field, which can only be enlarged by 2, 4 or 8; "
+            "try --scale auto"
         )
     if scale is None or find_pixel_aspect(lr, size.width, size.height) is None:
         raise _refuse_size(lr, size, option)
@@ -120,8 +120,7 @@ def _compare_sizes(lr: Recording, ref: Recording) -> float:
     if max(across, down) < 1.0:
         raise PairingError(
             f"the reference ({ref.width}x{ref.height}) is smaller than the input "
-            f"({lr.width}x{lr.height}), expected it to be larger; are INPUT and --ref-stream "
-            "swapped?"
+            f"({lr.width}x{lr.height}), but must be larger; are INPUT and --ref-stream swapped?"
         )
     if min(lr.width, lr.height) < LEAST_SIDE:
         raise InputError(
@@ -148,9 +147,9 @@ def _choose_scale(lr: Recording, ref: Recording, ratio: float) -> int:
         )
     if ratio < LEAST_RATIO:
         raise PairingError(
-            f"found a reference of {ref.width}x{ref.height} for an input of "
-            f"{lr.width}x{lr.height}, expected one about 2, 4 or 8 times as large as the input; "
-            "use a larger reference, --scale, or --size reference"
+            f"the reference ({ref.width}x{ref.height}) is hardly larger than the input "
+            f"({lr.width}x{lr.height}), but should be about 2, 4 or 8 times as large; use a larger "
+            "reference, --scale, or --size reference"
         )
     return min(SCALES, key=lambda scale: max(scale / ratio, ratio / scale))
 
@@ -205,14 +204,12 @@ def _refuse_size(lr: Recording, size: OutputSize, option: str) -> InputError:
     named = f"{size.width}x{size.height}"
     found = option if size.option else f"{option} ({named})"
     if find_pixel_aspect(lr, size.width, size.height) is None:
-        expected = "expected the same proportions"
+        problem = "does not have the proportions of the input"
     else:
-        expected = "expected a size of 1 to 8 times the input's"
+        problem = "is not 1 to 8 times the size of the input"
     nearest = next(_list_fitting(lr, size), None)
     advice = f"try --size {nearest[0]}x{nearest[1]}" if nearest else "try --scale auto"
-    return InputError(
-        f"found {found} for an input of {lr.width}x{lr.height}{shape}, {expected}; {advice}"
-    )
+    return InputError(f"{found} {problem} ({lr.width}x{lr.height}{shape}); {advice}")
 
 
 def _list_fitting(lr: Recording, size: OutputSize) -> Iterator[tuple[int, int]]:
@@ -242,7 +239,7 @@ def align_size(size: OutputSize, pix_fmt: str) -> OutputSize:
         return size
     if size.option:
         raise InputError(
-            f"found {size.option}, but the pixel format {pix_fmt} needs multiples of "
+            f"{size.option} does not suit the pixel format {pix_fmt}, which needs multiples of "
             f"{columns}x{rows}; try --size {width}x{height}, or --pix-fmt yuv444p"
         )
     note = (

@@ -39,7 +39,7 @@ def wanted_pictures(
 
     if given := [name for name in _VIDEO_ONLY if getattr(encoder, name) is not None]:
         raise InputError(
-            f"found --{given[0].replace('_', '-')} for an output of pictures, which are always "
+            f"--{given[0].replace('_', '-')} does not apply to pictures, which are always "
             "lossless; leave it out, or give -o the name of a video"
         )
     return found
@@ -78,8 +78,8 @@ def replace_output(
     exr = [name.lower().endswith(EXR) for name in (plan.pictures, pictures[1])]
     if plan.input.alpha and exr[0] != exr[1]:
         raise InputError(
-            f"found -o {settings.output}, but the plan is for {plan.pictures}, and EXR drops the "
-            "transparency; use the same kind of pictures, or make a new plan"
+            f"-o {settings.output} cannot replace the {plan.pictures} of the plan, because only "
+            "EXR drops the transparency; use the same kind of pictures, or make a new plan"
         )
     return {"output": str(pictures[0]), "pictures": pictures[1]}
 
@@ -93,12 +93,12 @@ def check_folder(folder: Path, pattern: str) -> None:
         return
     if not folder.is_dir():
         raise InputError(
-            f"{folder} is a file, expected a folder for the pictures {pattern}, or nothing; try "
-            "another -o"
+            f"{folder} is a file, but the pictures {pattern} need a folder; try another -o"
         )
     if other := find_foreign_file(folder, pattern):
         raise InputError(
-            f"found {other} in {folder}, expected only pictures named {pattern}; try another -o"
+            f"{folder} contains {other}, but only pictures named {pattern} may be there; try "
+            "another -o"
         )
 
 

@@ -117,8 +117,8 @@ def check_quality(settings: EncoderSettings) -> None:
     """Raise InputError if the quality is set both by --crf and by --quality."""
     if settings.crf is not None and settings.quality is not None:
         raise InputError(
-            f"found both --crf {settings.crf:g} and --quality {settings.quality}, which are "
-            "mutually exclusive; leave one out"
+            f"--crf {settings.crf:g} and --quality {settings.quality} are mutually exclusive; "
+            "leave one out"
         )
 
 

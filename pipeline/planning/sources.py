@@ -160,7 +160,7 @@ def _reopen(recording: Recording, path: str | None, sandbox: str) -> Recording:
 
     if path is not None and Path(path).absolute() != Path(recording.path):
         raise InputError(
-            f"found the light field {path}, but the plan was made for {recording.path}; pass that "
+            f"the plan was made for the light field {recording.path}, not for {path}; pass that "
             "path, or make a new plan"
         )
     files = list_files(recording)

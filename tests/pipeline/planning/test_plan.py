@@ -188,7 +188,7 @@ def test_options_beside_a_plan_are_accepted_or_refused(
     assert repeated.digest() == plan_of().digest()
     assert any("--segment: ignored, because the plan decides" in note for note in repeated.notes)
     with pytest.raises(
-        InputError, match=r"found --max-ref-distance 1\.0, but the plan .* was made with 2\.0"
+        InputError, match=r"--max-ref-distance 1\.0 contradicts the plan .* made with 2\.0"
     ):
         load_plan(tmp_path / "plan.json", RunSettings(input=lr, max_ref_distance=1))
 

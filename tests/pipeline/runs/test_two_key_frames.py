@@ -228,7 +228,7 @@ def test_an_unknown_second_reference_is_refused(
     saved.write_text(json.dumps(plan))
     refused = invoke("run", pair[0], *given, "--plan", saved)
     assert refused.exit_code == 2
-    assert "found ref_pts 481 for pts 160" in refused.stderr
+    assert "the reference 481 for pts 160 is not the pts of a" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
 
 

@@ -106,7 +106,7 @@ def test_prores_keeps_full_chroma_in_its_own_profile(tmp_path: Path) -> None:
             {"quality": "high", "codec": "mpeg4"},
             r"--quality high does not apply to mpeg4, which has an unknown quality scale",
         ),
-        ({"quality": "small", "crf": 20}, r"found both --crf 20 and --quality small"),
+        ({"quality": "small", "crf": 20}, r"--crf 20 and --quality small are mutually"),
     ],
 )
 def test_an_unsupported_quality_is_a_one_line_error(
