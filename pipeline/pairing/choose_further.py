@@ -105,7 +105,7 @@ class FurtherByContent:
     ) -> list[int]:
         """Return the indices of further references, most similar first.
 
-        `likeness` holds the similarity to the frame of each reference from index `first` on.
+        `likeness` contains the similarity between the frame and each reference from `first` on.
         `distance` is the distance of `best` from the frame in seconds, or None without times.
         References that nearly equal one already chosen, or are much less similar than `best`, are
         left out. If `rules.count` is None, at most one is chosen, and none if `best` shows the

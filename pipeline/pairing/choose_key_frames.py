@@ -119,7 +119,7 @@ def list_parts(
 
 @dataclass
 class _Scene:
-    """The compared frames of a scene, and how well each would suit the others as a key frame."""
+    """The compared frames of a scene, and how well each would represent the others."""
 
     frames: NDArray[np.int64]
     """Positions of the compared frames in the recording."""

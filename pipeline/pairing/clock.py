@@ -129,7 +129,7 @@ def align_clocks(
 def _write_shift_notes(offset: float, drift: float, source: str = "") -> tuple[str, ...]:
     """Return a note about the offset and drift, or nothing if the clocks agree.
 
-    If the offset was estimated, `source` is a clause that says what matches.
+    If the offset was estimated, `source` is a clause that names what matches.
     """
     if not offset and drift == 1.0:
         return ()
@@ -155,7 +155,7 @@ def check_shared_time(
 ) -> None:
     """Raise PairingError if all references are over `reach` seconds away from the input.
 
-    All times are in seconds and ascending. `source` says where the references' times come from.
+    All times are in seconds and ascending. `source` states where the references' times come from.
     """
     if times[-1] < lr[0] - reach or times[0] > lr[-1] + reach:
         origin = f" ({source})" if source else ""

@@ -45,7 +45,7 @@ def choose_map(
 ) -> tuple[Affine | None, list[str]]:
     """Return the map from network pixels to stored reference pixels, and notes for the user.
 
-    The map is None if the reference only has to be scaled. `pairs` holds the pts of the frames to
+    The map is None if the reference only has to be scaled. `pairs` lists the pts of the frames to
     compare and of their references; if it is empty, only the proportions of the recordings are
     compared. `size` is the height and width of the network's frames. For the comparison, the
     reference is rotated counter-clockwise by `turns` quarter turns.

@@ -79,7 +79,7 @@ def find_excess_noise(noise: Noise, lr: Pixels, scale: int) -> Noise | None:
     if texture is None:
         return None
     fine = math.sqrt(max(0.0, noise.fine**2 - texture**2))
-    # at scale 2, the reference at half the size has the same pixels as LR, so there is no evidence
+    # at scale 2, the reference at half the size has the pixels of LR, so comparing proves nothing
     coarse = math.sqrt(max(0.0, noise.coarse**2 - (2 * texture) ** 2)) if scale > 2 else fine
     if fine < _LEAST_FINE and coarse < _LEAST_COARSE:
         return None

@@ -132,7 +132,7 @@ def _match_series(
 ) -> tuple[float, float] | None:
     """Return the offset and drift between two series, or None if no match is certain.
 
-    Samples are `step` seconds apart; `start` holds the time of each series' first sample.
+    Samples are `step` seconds apart; `start` contains the time of each series' first sample.
     """
 
     def is_sure(match: _Match, samples: int) -> bool:

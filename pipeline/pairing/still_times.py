@@ -64,7 +64,7 @@ class Placement:
     trust: Trust
     """The pictures must not refute a likely placement, and must support a possible one."""
     meaning: str
-    """A phrase for notes that says where the times come from."""
+    """A phrase for notes that states where the times come from."""
     rank: int
     """Only the confirmed placements with the lowest rank are considered; the most alike wins."""
     offset_unknown: bool = False
@@ -74,7 +74,7 @@ class Placement:
 
 
 def name_source(ref: Clip) -> str | None:
-    """Return a phrase that says where the times of a reference's pictures come from.
+    """Return a phrase that states where the times of a reference's pictures come from.
 
     The result is None for videos, single pictures and pictures without times.
     """

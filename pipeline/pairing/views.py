@@ -203,7 +203,7 @@ def check_view_choice(
 ) -> ReferenceChoice:
     """Return a choice from the plan at `path`, marked "edited" if its HR view was changed.
 
-    `views` is `choice.views`, and `existing` holds the numbers of the reference's frames. Raises
+    `views` is `choice.views`, and `existing` contains the numbers of the reference's frames. Raises
     InputError if a reference of the choice does not exist, or if `also` and `also_steps` differ in
     length.
     """

@@ -88,7 +88,7 @@ def read_capture(path: str, scale: int) -> Capture | None:
     contains no valid capture, or one for another scale.
     """
     advice = (
-        "--capture takes auto, bicubic, sensor, or a plan whose capture was measured; "
+        "--capture accepts auto, bicubic, sensor, or a plan whose capture was measured; "
         "make one with `pipeline plan ... --save FILE`"
     )
     try:

@@ -124,7 +124,7 @@ def test_an_edited_map_is_honoured_and_marked(plan_of: Callable[..., Plan], tmp_
         (lambda d: d["reference_map"].pop(), "does not fit the input's frames"),
         (
             lambda d: d["reference_map"][0].update(ref_pts=123456),
-            "expected the pts of a reference",
+            "is not the pts of a reference frame",
         ),
         (lambda d: d.update(version=9), "is not a valid plan"),
         (lambda d: d.update(surprise=1), "is not a valid plan"),
