@@ -156,7 +156,7 @@ def test_the_input_is_never_the_output_under_another_name(tmp_path: Path, name: 
     clips.mkdir()
     lr, hr = write_pair(clips)
     (clips / "link.mkv").symlink_to(lr)
-    with pytest.raises(InputError, match="the output is also the .*, which must not be replaced"):
+    with pytest.raises(InputError, match=r"is also the .*, which must not be replaced"):
         plan_of(clips, lr, hr, output=str(clips / name), force=True)
 
 

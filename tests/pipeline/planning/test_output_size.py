@@ -247,7 +247,7 @@ def test_light_fields_have_the_size_of_the_network() -> None:
     size = choose_size(views, ref, PairingSettings(size="reference"))
     assert (size.scale, size.width, size.height) == (4, 400, 320)
     for settings in ({"scale": "3"}, {"size": "200p"}, {"size": "300x240"}):
-        with pytest.raises(InputError, match="for a light field, which .* by 2, 4 or 8"):
+        with pytest.raises(InputError, match=r"for a light field, which .* by 2, 4 or 8"):
             choose_size(views, ref, PairingSettings(**settings))
 
 

@@ -261,7 +261,7 @@ def test_output_mistakes_are_found_before_anything_runs(
     assert plan_of(output=str(tmp_path / "there.mkv"), force=True)
     with pytest.raises(InputError, match="does not exist; create it first"):
         plan_of(output=str(tmp_path / "missing" / "out.mkv"))
-    with pytest.raises(InputError, match="the output is also the .*, which must not be replaced"):
+    with pytest.raises(InputError, match=r"is also the .*, which must not be replaced"):
         plan_of(output=str(pair[1]), force=True)
 
 
