@@ -1,1 +1,1 @@
-"""The data models that are written to disk and sent to workers."""
+"""The data models that are written to disk and sent to workers, and the options of a run."""

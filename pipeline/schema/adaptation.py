@@ -25,13 +25,14 @@ class KeyPair(Model):
     position: int
     """Index of the entry in the reference map."""
     scene: int = 0
-    """Scene number; in training, a key frame borrows only from other key frames of its scene."""
+    """Scene number; during training, a key frame borrows only from key frames of the same scene."""
 
 
 class Adaptation(Model):
-    """The training that precedes the first segment, and its result once it is done.
+    """The training before a run's first segment, and its result once it is done.
 
-    The run then uses the adapted weights if they won, and the weights of the plan's model if not.
+    The run then uses the adapted weights if they are better on held-out key frames, and the weights
+    of the plan's model otherwise.
     """
 
     request: Literal["auto", "off", "seconds", "file"]
@@ -48,14 +49,14 @@ class Adaptation(Model):
     this one; "" if the weights are trained on this input."""
     done: bool = False
     used: bool = False
-    """Whether the adapted weights won and are used."""
+    """Whether the run uses the adapted weights, because they are better."""
     weights_sha256: Digest = ""
     """SHA-256 of the adapted weights in the run folder; "" if there are none."""
     held_out_db: Decibels | None = None
-    """PSNR in dB on the key frames held out from training, before adaptation; it does not affect
-    the output."""
+    """PSNR in dB of the original weights on the key frames held out from training; it does not
+    affect the output."""
     held_out_gain_db: Decibels | None = None
-    """PSNR gain in dB on the held-out key frames."""
+    """How many dB of PSNR the adapted weights gain on the held-out key frames."""
     blend: Share = 0.0
     """Share of the trained weights in the blend of trained and original weights."""
     note: Annotated[str, Field(max_length=1000)] = ""
@@ -73,17 +74,17 @@ class Adaptation(Model):
         if self.request == "off" and (self.steps or self.done):
             raise ValueError("the request is off, but there is training; expected auto or seconds")
         if self.done and self.steps is None:
-            raise ValueError("the training is done, but steps is null; expected their number")
+            raise ValueError("the training is done, but steps is null; expected a number")
         return self
 
     @property
     def trains(self) -> bool:
-        """Whether the weights are, or have been, trained before the first segment."""
+        """Whether the run trains the weights before the first segment, or has already done so."""
         return self.request != "file" and bool(self.steps)
 
     @property
     def is_decided(self) -> bool:
-        """Whether the steps are fixed; otherwise the run decides on them when it begins.
+        """Whether the number of steps is fixed; otherwise the run decides on it when it begins.
 
         A later run of a plan with shared weights decides again, because a batch deletes its shared
         weights when it ends.
@@ -91,7 +92,7 @@ class Adaptation(Model):
         return self.request == "off" or (self.steps is not None and not self.shared)
 
     def without_result(self) -> Adaptation:
-        """Return the adaptation with its training undone; one from a file is returned unchanged."""
+        """Return the adaptation as it was before training, or unchanged if it is from a file."""
         if self.request == "file" or not self.done:
             return self
         return Adaptation(
@@ -100,9 +101,9 @@ class Adaptation(Model):
         )  # fmt: skip
 
     def without_decision(self) -> Adaptation | None:
-        """Return an adaptation with only the request, for a plan with other weights.
+        """Return an adaptation that contains only the request, for a plan with other weights.
 
-        The result is None if the request is for a file, because the file contains the weights.
+        The result is None if the request names a file, because the file contains the weights.
         """
         if self.request == "file":
             return None

@@ -1,4 +1,4 @@
-"""A plan's capture: how the input's LR pixels result from HR pixels."""
+"""A plan's capture: how the camera or downscaler made the input's LR pixels from HR pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.schema.model import Model
 from pipeline.schema.texts import Word
 
 SUM_ERROR = 1e-3  # largest difference between a kernel's sum and 1
-MOST_WEIGHT = 100.0  # largest absolute weight of a tap; no real reduction comes near it
+MOST_WEIGHT = 100.0  # largest absolute value of a weight; no real reduction comes near it
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Pair = tuple[Number, Number]
@@ -22,14 +22,13 @@ class ColourChange(Model):
     """A map from the colours of the reference to those of the input, both RGB in 0..1."""
 
     curves: tuple[Weights, Weights, Weights]
-    """One curve each for red, green and blue: the new values of evenly spaced levels from 0 to 1.
-    """
+    """A curve for each of red, green and blue: the new values of evenly spaced levels in 0..1."""
     matrix: tuple[
         tuple[Number, Number, Number],
         tuple[Number, Number, Number],
         tuple[Number, Number, Number],
     ]
-    """Three rows, applied to red, green and blue after the curves."""
+    """Rows of the 3 x 3 matrix that is applied to (red, green, blue) after the curves."""
 
     @model_validator(mode="after")
     def _check_curves(self) -> Self:
@@ -50,26 +49,26 @@ class Capture(Model):
     shape: Word = ""
     """What the measured kernel resembles, such as box or gaussian."""
     rows: tuple[Weights, ...]
-    """One or two terms of 4 x scale vertical weights each. The kernel is the sum of the terms'
-    outer products of `rows` and `columns`. Weight i of the LR pixel at x applies to the HR pixel at
-    scale * x + i - 1.5 * scale."""
+    """Vertical weights of the kernel, which is the sum of one or two separable terms: the outer
+    products of `rows` and `columns`. A term has 4 x scale weights in each direction; weight i of
+    the LR pixel at x applies to the HR pixel at scale * x + i - 1.5 * scale."""
     columns: tuple[Weights, ...]
-    """The horizontal weights of the same terms."""
+    """Horizontal weights of the same terms."""
     shift: Pair = (0.0, 0.0)
     """Centroid (x, y) of the kernel in LR pixels; for information only."""
     width: Number = 1.0
     """Width of the kernel in LR pixels, 1 for plain averaging; for information only."""
     chroma_shift: Pair | None = None
-    """Offset (x, y) of chroma samples from luma in LR pixels. If it is large, the input is read at
-    another chroma location, and measured again."""
+    """Offset (x, y) of the chroma samples from luma in LR pixels. If it is large, the input is read
+    with another chroma location and measured again."""
     fits_db: Number | None = None
-    """PSNR in dB of reduced HR luma against LR luma, on parts held out from the measurement."""
+    """PSNR in dB between reduced HR luma and LR luma, on parts held out from the measurement."""
     bicubic_db: Number | None = None
-    """The same PSNR for the bicubic kernel."""
+    """The same PSNR if HR is reduced with the bicubic kernel."""
     colour: ColourChange | None = None
-    """The map from the reference's colours to the input's; None if they agree."""
+    """The map from the reference's colours to the input's; None if the colours agree."""
     pairs: tuple[int, ...] = ()
-    """Pts of the LR frames that were measured."""
+    """Pts of the LR frames from which the capture was measured."""
 
     @model_validator(mode="after")
     def _check_kernel(self) -> Self:
@@ -87,6 +86,6 @@ class Capture(Model):
         )
         if not abs(total - 1) <= SUM_ERROR:
             raise ValueError(
-                f"the kernel sums to {total:.4g}; expected 1: divide its rows by that sum"
+                f"the kernel sums to {total:.4g}, but must sum to 1; divide its rows by that sum"
             )
         return self

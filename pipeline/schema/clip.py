@@ -29,7 +29,7 @@ KEYS = (
     "duration_pts", "colour", "hdr", "interlaced", "deinterlace", "sandbox", "other_streams",
     "chapters", "size_bytes", "fingerprint", "grid", "url",
 )  # fmt: skip
-# Values of the keys that a kind of recording does not use.
+# The values that are written for keys that a kind of recording does not use.
 _UNUSED: dict[str, Any] = {
     "times": (),
     "container": "",
@@ -43,7 +43,7 @@ _UNUSED: dict[str, Any] = {
 
 
 class StreamInfo(Model):
-    """A stream in the container other than the chosen video, such as audio, subtitles or data."""
+    """A stream of the container other than the chosen video stream, such as audio or subtitles."""
 
     index: int
     type: texts.Word
@@ -75,12 +75,12 @@ class RecordingBase(Model):
     colour: Colour = Colour()
     hdr: StaticHdr | None = None
     sandbox: bool = False
-    """Whether only child processes with limited resources open and decode the recording."""
+    """Whether the recording is opened and decoded only in confined child processes."""
     size_bytes: int
     fingerprint: texts.Word
     """SHA-256 of the files' sizes and contents (sampled if large), to detect changes."""
     url: texts.PathText = ""
-    """URL that the recording was downloaded from, if any; `path` is then the local copy."""
+    """URL from which the recording was downloaded to `path`; "" if it was not downloaded."""
 
     @property
     def has_times(self) -> bool:
@@ -92,15 +92,15 @@ class RecordingBase(Model):
         return float(pts * self.time_base)
 
     def with_sandbox(self, on: bool) -> Self:
-        """Return the recording, and any recordings inside it, with `sandbox` set to `on`."""
+        """Return the recording, and any nested recordings, with `sandbox` set to `on`."""
         return self.model_copy(update={"sandbox": on})
 
     def with_path(self, path: str) -> Self:
-        """Return the recording at another path; the paths of files below the old one change too."""
+        """Return the recording moved to `path`, along with the files that are inside its folder."""
         return self._with_root(self.path, path)
 
     def list_paths(self) -> Iterator[str]:
-        """Yield the path and every file of the recording, and of the recordings inside it."""
+        """Yield the paths of the recording and of all its files, nested recordings included."""
         yield self.path
         yield from self.files
 
@@ -123,7 +123,7 @@ class RecordingBase(Model):
         used = {}
         for key, value in data.items():
             plain = tuple(value) if isinstance(value, list) else value
-            # the model rejects any other value
+            # keep any other value, so that the model rejects it
             if key not in unused or plain != unused[key]:
                 used[key] = value
         return used
@@ -146,7 +146,7 @@ class VideoClip(RecordingBase):
     deinterlace: Literal["off", "flagged", "all"] = "off"
     """Which frames are deinterlaced when they are read."""
     other_streams: tuple[StreamInfo, ...] = ()
-    """The file's other streams that are to be copied: all of them, or all except audio."""
+    """The file's other streams that will be copied: all of them, or all except audio."""
     chapters: int = 0
 
     @property
@@ -172,7 +172,7 @@ class Stills(RecordingBase):
         return self.times[pts] if self.times else super().seconds(pts)
 
 
-# One video, or pictures: what `pipeline.media` reads.
+# A single video, or pictures: the recordings that `pipeline.media` can read.
 Clip = Annotated[VideoClip | Stills, Field(discriminator="kind")]
 
 
@@ -202,7 +202,7 @@ class View(Model):
 
 
 class Grid(Model):
-    """The views of a light field and the layout in which they are stored.
+    """The views of a light field, and the layout in which they are stored.
 
     Frames are numbered moment by moment, and view by view within a moment; but if each view is a
     video, they are numbered view by view, and moment by moment within a view.
@@ -219,7 +219,8 @@ class Grid(Model):
     line: bool = False
     """Whether a sheet's views form a single line that continues from row to row, as in a quilt."""
     sheets: Clip | None = None
-    """Pictures or a video; each picture or frame contains all views of one moment."""
+    """The sheets: pictures or a video, each picture or frame of which contains all views of one
+    moment."""
     order: Literal["row,col", "col,row"] = "row,col"
     template: texts.ViewTemplate = ""
     """Template of the view files' names."""
@@ -230,7 +231,7 @@ class Grid(Model):
 
     @property
     def tiling(self) -> tuple[int, int]:
-        """Rows and columns of views in a sheet or dataset; LookupError for other layouts."""
+        """Numbers of rows and columns in a sheet or dataset; LookupError for other layouts."""
         if self.packed is None:
             raise LookupError(f"the layout {self.layout} has neither sheets nor a dataset")
         return self.packed
@@ -259,7 +260,10 @@ class Grid(Model):
         return moment * len(self.views) + view
 
     def place(self, number: int) -> tuple[int, int]:
-        """Return the frame's index in `views` and its moment; raises IndexError for no frame."""
+        """Return the index in `views` and the moment of the frame with the given number.
+
+        Raises IndexError if the views are videos without such a frame.
+        """
         if self.layout != "video":
             moment, view = divmod(number, len(self.views))
             return view, moment
@@ -283,25 +287,25 @@ class Grid(Model):
 
     @property
     def rows(self) -> tuple[int, int]:
-        """The first row, and the number of rows including holes."""
+        """The first row, and the number of rows from the first to the last."""
         first = min(view.row for view in self.views)
         return first, max(view.row for view in self.views) - first + 1
 
     @property
     def cols(self) -> tuple[int, int]:
-        """The first column, and the number of columns including holes."""
+        """The first column, and the number of columns from the first to the last."""
         first = min(view.col for view in self.views)
         return first, max(view.col for view in self.views) - first + 1
 
 
 class LightField(RecordingBase):
-    """The views of a light field; a pts is a frame number as `Grid.number` returns it."""
+    """A light field; its pts are the frame numbers that `Grid.number` returns."""
 
     kind: Literal["views"] = "views"
     grid: Grid
 
     def with_sandbox(self, on: bool) -> Self:
-        """Return the light field with `sandbox` set to `on` throughout, cameras and sheets too."""
+        """Return the light field with `sandbox` set to `on`, also for its cameras and sheets."""
         views = []
         for view in self.grid.views:
             clip = None if view.clip is None else view.clip.with_sandbox(on)
@@ -312,7 +316,7 @@ class LightField(RecordingBase):
         return super().with_sandbox(on).model_copy(update={"grid": grid})
 
     def list_paths(self) -> Iterator[str]:
-        """Yield every path and file of the light field, its views, cameras and sheets."""
+        """Yield the paths of the light field and of all files of its views, cameras and sheets."""
         yield from super().list_paths()
         for view in self.grid.views:
             yield from view.files
@@ -333,7 +337,7 @@ class LightField(RecordingBase):
         return super()._with_root(old, new).model_copy(update={"grid": grid})
 
 
-# Any recording: what a plan reads and writes.
+# Any recording, as plans describe it.
 Recording = Annotated[VideoClip | Stills | LightField, Field(discriminator="kind")]
 
 _RECORDING: TypeAdapter[VideoClip | Stills | LightField] = TypeAdapter(Recording)
@@ -355,7 +359,7 @@ def _replace_root(paths: Iterable[str], old: str, new: str) -> tuple[str, ...]:
 
 
 def pack_ticks(times: Iterable[int]) -> array[int]:
-    """Return times as an array of 64-bit integers, which takes a fifth of a list's memory."""
+    """Return times (ticks) as a 64-bit array, which takes a fifth of a list's memory."""
     return times if isinstance(times, array) else array("q", times)
 
 
@@ -370,6 +374,6 @@ class FrameIndex:
     keys: Ticks
     """Presentation times of the key frames, at which decoding can start."""
     end_pts: int
-    """The end of the last frame (its pts plus its duration)."""
+    """End of the last frame: its pts plus its duration."""
     undecodable: int = 0
-    """Number of frames left out at the start of the file, because they need earlier frames."""
+    """Number of frames left out at the start of the file, because they depend on missing frames."""

@@ -1,4 +1,4 @@
-"""Descriptions of a stream's colours: its tags, how it is converted, and HDR metadata."""
+"""Descriptions of a stream's colours: its tags, its conversion to RGB, and HDR metadata."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ChromaLocation = Literal["", "left", "center", "topleft", "top"]
 
 
 class Colour(Model):
-    """The colour tags of a stream, and the matrix and range used to convert it.
+    """The colour tags of a stream, and the matrix and range with which it is converted.
 
     The tags `matrix`, `primaries` and `transfer` are codes from ITU-T H.273 (2 = unspecified).
     """
@@ -28,7 +28,7 @@ class Colour(Model):
     guessed: bool = False
     """Whether the matrix or the range is a guess, because the stream has no tag for it."""
     chroma: ChromaLocation = ""
-    """Position of shared chroma samples; "" if each pixel has its own, or in older plans."""
+    """Position of subsampled chroma; "" if chroma is not subsampled, and in older plans."""
 
     @model_serializer(mode="wrap")
     def _leave_out_chroma(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -43,6 +43,7 @@ class StaticHdr(Model):
     """The mastering display and content light level, which apply to the whole recording."""
 
     display: texts.MasteringDisplay = ""
-    """In x265's notation, G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min), in 0.00002 and 0.0001 cd/m2."""
+    """The mastering display as x265 writes it, G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min): chromaticities
+    in units of 0.00002, and luminances in units of 0.0001 cd/m2."""
     light: tuple[texts.Luminance, texts.Luminance] | None = None
     """Maximum content light level and maximum frame-average light level, in cd/m2."""

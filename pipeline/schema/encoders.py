@@ -1,4 +1,4 @@
-"""Common names of encoders, and the constant-quality values for quality words."""
+"""Common names of encoders, and the constant-quality value for each word of --quality."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ _SCALES = {
 
 
 def find_encoder(name: str) -> str:
-    """Return FFmpeg's name of an encoder for a common name, such as libx265 for `x265`."""
+    """Return FFmpeg's name for an encoder, such as libx265 for `x265`; others are unchanged."""
     return _NAMES.get(name.lower(), name)
 
 
 def find_quality_option(codec: str) -> str | None:
-    """Return the name of an encoder's constant-quality option, or None if it has none."""
+    """Return the name of an encoder's constant-quality option, or None if none is known."""
     return _SCALES[codec].option if codec in _SCALES else None
 
 

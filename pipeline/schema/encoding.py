@@ -10,12 +10,12 @@ from pipeline.schema.colour import StaticHdr
 from pipeline.schema.model import Model
 from pipeline.schema.texts import Word
 
-# A number of threads, which libraries store in a C int.
+# A number of threads, limited because libraries store it in a C int.
 Threads = Annotated[int, Field(ge=0, le=4096)]
 
 
 class Encoding(Model):
-    """The encoder settings of all segments, which must agree so that packets can be joined."""
+    """The encoder settings, which all segments share so that their packets can be joined."""
 
     codec: Word = "libx264"
     crf: float | None = 16
@@ -24,4 +24,4 @@ class Encoding(Model):
     profile: Word | None = None
     hdr: StaticHdr | None = None
     threads: Threads = 0
-    """Number of encoder threads; part of the plan, because some encoders' output depends on it."""
+    """Number of encoder threads; in the plan, because the output of some encoders depends on it."""

@@ -15,13 +15,13 @@ from pipeline.schema.clip import RecordingBase
 Recorded = TypeVar("Recorded", bound=RecordingBase)
 
 SCALES = (2, 4, 8)
-SLACK = 0.01  # tolerance for rounded sizes that slightly exceed a scale or fall short of the input
+SLACK = 0.01  # relative tolerance, because rounded sizes may slightly miss a scale or the input
 
 
 def find_network_scale(lr: RecordingBase, width: int, height: int) -> int | None:
-    """Return the smallest network scale that reaches the given size in stored pixels.
+    """Return the smallest network scale with which frames reach the given size in stored pixels.
 
-    The result is None if a side is shorter than the input's, or over 8 times as long.
+    The result is None if a side is shorter than the input's, or more than 8 times as long.
     """
     ratios = width / lr.width, height / lr.height
     if min(ratios) < 1 - SLACK:
@@ -32,10 +32,10 @@ def find_network_scale(lr: RecordingBase, width: int, height: int) -> int | None
 def find_pixel_aspect(lr: RecordingBase, width: int, height: int) -> Fraction | None:
     """Return the pixel aspect ratio with which frames of the given size show the input undistorted.
 
-    It is the input's own if the size has the proportions of the stored frames, and 1 if it has the
-    proportions of the displayed frames, apart from rounding. If neither is the case, return None.
+    Apart from rounding, it is the input's own ratio if the size has the proportions of the stored
+    frames, and 1 if it has the proportions of the displayed frames. Otherwise, the result is None.
     """
-    # an even side of the output may be off by one pixel, and a side of the input by half a pixel
+    # each output side may be off by one pixel (to be even), and each input side by half a pixel
     allowed = lr.width + lr.height + Fraction(width + height, 2)
     stored = Fraction(abs(width * lr.height - height * lr.width))
     shown = abs(width * lr.height - height * lr.width * lr.sample_aspect_ratio)
@@ -45,7 +45,7 @@ def find_pixel_aspect(lr: RecordingBase, width: int, height: int) -> Fraction | 
 
 
 def is_possible_size(lr: RecordingBase, width: int, height: int) -> bool:
-    """Return whether an output of the input can have the given size."""
+    """Return whether a run on this input can have an output of the given size."""
     reached = find_network_scale(lr, width, height) is not None
     return reached and find_pixel_aspect(lr, width, height) is not None
 
@@ -63,7 +63,7 @@ def match_pixel_aspect(lr: Recorded, width: int, height: int) -> Recorded:
 
 
 def expect_size(lr: RecordingBase, width: int, height: int) -> tuple[int, int]:
-    """Return the width and height that an output with unknown settings should have.
+    """Return the width and height that an output should have if its settings are unknown.
 
     `width` and `height` are its actual size, which is returned if it is possible; otherwise, the
     result is the multiple of the input's size with the nearest width.

@@ -1,7 +1,7 @@
-"""Generate files from the table of options: `python -m pipeline.schema.generate`.
+"""Write what is generated from the table of options: `python -m pipeline.schema.generate`.
 
-The files are pipeline/schema/run_options.py, for editors and type checkers, and the table in
-docs/command-line.md. A test fails if they are out of date.
+These are pipeline/schema/run_options.py, for editors and type checkers, and the table in
+docs/command-line.md. A test fails if either is out of date.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def write_run_options() -> str:
 
 
 def describe_flags(field: OptionField) -> str:
-    """Return the option as users type it, with its choices or metavar."""
+    """Return the option as users type it, with its choices or metavar, in Markdown."""
     flags = ", ".join(field.flags)
     values = "|".join(field.choices) or field.option.metavar
     escaped = f"{flags} {values}".replace("|", "\\|") if values else flags
@@ -67,7 +67,7 @@ def describe_flags(field: OptionField) -> str:
 
 
 def write_table() -> str:
-    """Return the options table of docs/command-line.md, with one part per section."""
+    """Return the options for docs/command-line.md: a Markdown table for each section."""
     fields = list_options(*OPTION_GROUPS)
     parts = []
     for section in SECTIONS:
@@ -89,7 +89,7 @@ def write_page(page: str) -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Update run_options.py and docs/command-line.md."""
     RUN_OPTIONS.write_text(write_run_options(), encoding="utf-8")
     PAGE.write_text(write_page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 

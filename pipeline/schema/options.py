@@ -1,7 +1,7 @@
-"""The table of options: every settings field states its own help, section and metavar.
+"""The table of options, made from settings fields that state their help, section and metavar.
 
-The command line, `RunOptions`, the variables PIPELINE_RUN_*, pipeline.toml, the columns of a
-manifest and the table in docs/command-line.md are all derived from it.
+The command line, `RunOptions`, the PIPELINE_RUN_* variables, the keys of pipeline.toml, the columns
+of manifests and the table in docs/command-line.md are all derived from this table.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pydantic.fields import FieldInfo
 Section = Literal[
     "Options", "References", "Light fields", "Encoder", "Execution", "Output and logging"
 ]
-# Headings of `pipeline run --help`, in order. In the documentation, the first needs no heading.
+# Sections of `pipeline run --help`, in order. In the documentation, the first has no heading.
 SECTIONS: tuple[Section, ...] = get_args(Section)
 
 
 @dataclass(frozen=True)
 class Option:
-    """How a settings field appears to users, stored in the metadata of its `Annotated` type."""
+    """How a settings field is shown to users; stored in the metadata of its `Annotated` type."""
 
     help: str
     section: Section = "Options"
@@ -30,7 +30,7 @@ class Option:
     flags: tuple[str, ...] = ()
     """The option's spellings; empty means just `--field-name`."""
     is_planned: bool = True
-    """Whether a plan may depend on the option, in which case `pipeline plan` has it, too."""
+    """Whether a plan may depend on the option, so that `pipeline plan` has it as well."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class OptionField:
 
     name: str
     kinds: tuple[Any, ...]
-    """The types of values that the field accepts, before they are parsed."""
+    """The types that the field accepts, before parsing."""
     constraints: tuple[Any, ...]
-    """Constraints on the value, such as Ge."""
+    """The field's other metadata: constraints, such as Ge, and validators."""
     option: Option
 
     @property
@@ -57,7 +57,7 @@ class OptionField:
 
     @property
     def choices(self) -> list[str]:
-        """The words to choose from; empty if the option also accepts other values."""
+        """The words that the option accepts; empty if it also accepts other values."""
         if get_origin(self.kind) is not Literal:
             return []
         return [word for word in get_args(self.kind) if isinstance(word, str)]
@@ -69,7 +69,7 @@ def find_option(field: FieldInfo) -> Option | None:
 
 
 def list_kinds(annotation: Any, metadata: tuple[Any, ...] = ()) -> tuple[Any, ...]:
-    """Return the member types of an annotation (a union or a single type), without `Annotated`.
+    """Return the types in an annotation (one, or the members of a union), without `Annotated`.
 
     For a type with a parser, these are the types that the parser accepts.
     """

@@ -1,4 +1,4 @@
-"""Parse and check the values of options."""
+"""Parse and check option values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def parse_seconds(text: str) -> float:
     return seconds
 
 
-_MOST = 1_000_000  # greatest value of a variable; greater ones overflow timers and limits
+_MOST = 1_000_000  # largest accepted value; larger ones would overflow timers and limits
 
 
 def read_number_variable(name: str, default: float, unit: str) -> float:
@@ -71,9 +71,10 @@ def parse_place(text: str) -> tuple[int, int]:
 
 
 def parse_scale(value: object) -> object:
-    """Return an enlargement as text, such as "auto", "4" or "1.5".
+    """Return an enlargement (a number from 1 to 8, or "auto") as text, such as "4" or "1.5".
 
-    Raises ValueError for other numbers and text; pydantic rejects values of other types.
+    Raises ValueError for other numbers and text. Other types are returned unchanged, and rejected
+    by pydantic.
     """
     if value == "auto" or isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
@@ -87,7 +88,7 @@ def parse_scale(value: object) -> object:
 
 
 def parse_frame_size(text: str) -> str:
-    """Return a size such as "1920x1080", "1080p" or "reference"; "4k" becomes "2160p".
+    """Return a size such as "1920x1080", "1080p" or "reference", with "4k" replaced by "2160p".
 
     Raises ValueError for other text.
     """
@@ -101,7 +102,7 @@ def parse_frame_size(text: str) -> str:
 def parsed_by(parse: Callable[[str], object], accepted: Any) -> BeforeValidator:
     """Return a validator that parses text with `parse` and leaves any other value unchanged.
 
-    `accepted` is the type of the values that callers may pass, including text.
+    `accepted` is the type of all values that callers may pass, text included.
     """
     return BeforeValidator(
         lambda value: parse(value) if isinstance(value, str) else value,
@@ -110,10 +111,10 @@ def parsed_by(parse: Callable[[str], object], accepted: Any) -> BeforeValidator:
 
 
 def joined_by(separator: str) -> PlainSerializer:
-    """Return a serializer that writes a tuple to JSON in the form in which users type it."""
+    """Return a serializer that writes a tuple as text, joined by `separator`, as users type it."""
 
     def join(value: object) -> object:
-        # a field that also accepts words passes them here, too
+        # fields that also accept words, such as ref_view, may contain one
         return separator.join(map(str, value)) if isinstance(value, tuple) else value
 
     return PlainSerializer(join, when_used="json")
@@ -126,9 +127,9 @@ def narrow_settings(settings: Model, group: type[Group]) -> Group:
 
 
 def check_settings(group: type[Group], values: dict[str, Any]) -> Group:
-    """Return the settings for option values; None leaves a field at its default.
+    """Return the settings of a group, given option values; None leaves a field at its default.
 
-    Raises InputError with the name of the option if a value is invalid.
+    Raises InputError, which names the option, if a value is invalid.
     """
     changed = {name: value for name, value in values.items() if value is not None}
     try:

@@ -23,7 +23,7 @@ from pipeline.schema.model import Model
 from pipeline.schema.reference_map import ReferenceMap
 from pipeline.schema.texts import Digest, FileName, PathText, PicturePattern, Word
 
-# The keys of a recording whose values depend on the machine, not on the content.
+# The keys of a recording whose values depend on where it is stored, not on its content.
 _FILES: dict[str, Any] = {"path": True, "files": True, "sandbox": True}
 _PLACES = {
     **_FILES,
@@ -35,9 +35,9 @@ class TrustedKeys(Model):
     """The key frames whose edits are carried over to the surrounding frames."""
 
     pts: tuple[int, ...]
-    """Pts of the LR frames that the key frames show, in ascending order."""
+    """Pts of the LR frames of which there are key frames, in ascending order."""
     ref_pts: tuple[int, ...]
-    """Pts of the key frame for each of these LR frames."""
+    """Pts of the key frame that shows each of these LR frames."""
 
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
@@ -65,15 +65,15 @@ class ReferencePlan(Model):
     drift: float = 1.0
     """Factor by which reference times are multiplied before the offset is added."""
     max_distance: float
-    """Largest distance in seconds between a frame and a reference from which it may borrow."""
+    """Largest time in seconds between a frame and a reference from which it may borrow."""
     affine: tuple[float, float, float, float, float, float] | None = None
-    """Affine map from network pixels to reference pixels, as the rows of a 2 x 3 matrix; None means
+    """Affine map from network pixels to reference pixels, a 2 x 3 matrix in row order; None means
     plain scaling."""
     match_colour: bool = True
     """Whether the colours of the reference may be converted to those of the input."""
-    # omitted if None, so that digests match plans that are older than this field
+    # omitted if None, so that plans without it have the same digest as before the field existed
     trusted: TrustedKeys | None = Field(default=None, exclude_if=_is_none)
-    """Set by --trust-reference: differences from the input in these key frames are intended."""
+    """Set by --trust-reference: where these key frames differ from the input, this is intended."""
 
 
 class Segment(Model):
@@ -92,7 +92,7 @@ class RunRecord(Model):
 
     command: str
     seconds: float
-    """Wall-clock time from planning to publishing."""
+    """Wall-clock time of the run, from planning to publishing."""
     frames: int
     """Number of frames that this run enhanced, not counting those of the runs it resumed."""
     engine: str
@@ -107,13 +107,13 @@ class RunRecord(Model):
 
 
 class Plan(Model):
-    """Everything that a run will do, fixed before its first segment; deterministic and editable."""
+    """Everything that a run will do, fixed before its first segment, and editable until then."""
 
     version: Literal[1] = 1
     input: Recording
     reference: ReferencePlan
     capture: Capture | None = None
-    """The reduction from HR to LR; None = the antialiased bicubic kernel, in the same colours."""
+    """The reduction from HR to LR; None means the antialiased bicubic kernel and equal colours."""
     output: PathText
     pictures: PicturePattern = ""
     """Name pattern, such as %06d.png, if `output` is a folder of numbered pictures; else ""."""
@@ -129,18 +129,18 @@ class Plan(Model):
     model_sha256: Digest = ""
     """SHA-256 of the weights, set when a run starts; resuming requires the same weights."""
     adaptation: Adaptation | None = None
-    """Adaptation of the weights to the recording; None means that there is none."""
+    """Adaptation of the weights to the recording; None means that the weights are not adapted."""
     batch: int
     """Frames per call of the network."""
     encoding: Encoding
     planes: bool = False
     """Whether the engine `bicubic` enlarges the planes of 4:2:0 video instead of RGB frames."""
     threads: Threads = 0
-    """The engine's CPU threads; the least significant bits of the output may depend on their
-    number, which is 0 until a run starts."""
+    """Number of CPU threads of the engine, 0 until a run starts; the least significant bits of the
+    output may depend on it."""
     on_error: Literal["stop", "conceal"] = "stop"
     to: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"] | None = None
-    """Layout of an output light field; None = that of the input."""
+    """Layout of the output if it is a light field; None means the input's layout."""
     cuts: tuple[int, ...] = ()
     """Pts of the first LR frame after each scene cut."""
     segments: tuple[Segment, ...]
@@ -148,31 +148,32 @@ class Plan(Model):
     notes: tuple[str, ...] = ()
     """Sentences about assumptions that were made, and about what the output keeps and loses."""
     expected_bytes: int | None = None
-    """Estimated size of the video; only in plans made by `pipeline plan`."""
+    """Estimated size of the output video; set only in plans made by `pipeline plan`."""
     expected_seconds: float | None = None
-    """Estimated seconds of the run on this machine, if the engine's speed is known; only in plans
-    made by `pipeline plan`."""
+    """Estimated duration of the run on this machine, if the engine's speed is known; set only in
+    plans made by `pipeline plan`."""
     record: RunRecord | None = None
     """Set only in the plan that is stored beside a finished output."""
 
     def digest(self) -> str:
         """Return the SHA-256 of everything that affects the output's bits.
 
-        It covers neither the output's path and URL, notes, estimates and records, nor whether the
-        recordings are sandboxed, nor their paths: fingerprints identify them even if they move.
+        The digest does not depend on the output's path and URL, on notes, estimates or the run's
+        record, or on whether the recordings are sandboxed. Nor does it depend on their paths,
+        because their fingerprints identify them even after they are moved.
         """
         # the map is hashed entry by entry, because its text may be large
         estimates = ("expected_bytes", "expected_seconds")
         names = ["output", "output_url", "notes", *estimates, "record", "reference_map"]
         if self.capture is None:
-            names.append("capture")  # as in plans that are older than this field
+            names.append("capture")  # to match plans that are older than this field
         if not self.planes:
             names.append("planes")  # likewise
         left: dict[str, Any] = dict.fromkeys(names, True)
-        # none of these affects the output
+        # these fields of the adaptation do not affect the output
         trained = {"note", "took_seconds", "held_out_db"}
         if self.adaptation and not self.adaptation.shared:
-            trained.add("shared")  # as in plans that are older than this field
+            trained.add("shared")  # to match plans that are older than this field
         left["adaptation"] = trained if self.adaptation else True
         plain = self.map_recordings(lambda recording: recording.with_sandbox(False))
         places = {"input": _PLACES, "reference": {"clip": _PLACES}}
@@ -208,7 +209,7 @@ class Plan(Model):
         return int(ratio) if ratio.is_integer() else ratio
 
     def describe_enlargement(self) -> str:
-        """Return text such as "x3, by the network x4", or "x4" if the two factors are equal."""
+        """Return text such as "x4", or "x3, by the network x4" if its frames are resized."""
         network = self.is_resized and self.engine != "bicubic"
         return f"x{self.enlargement}{f', by the network x{self.scale}' if network else ''}"
 
@@ -219,7 +220,7 @@ class Plan(Model):
 
 
 class SegmentRecord(Model):
-    """Proof that a segment is committed: a description of its file, including a digest."""
+    """The record of a committed segment, which describes its file and contains its digest."""
 
     segment: int
     plan: Digest
@@ -230,4 +231,4 @@ class SegmentRecord(Model):
     last_pts: int
     sha256: Digest
     concealed: tuple[int, ...] = ()
-    """Pts of corrupt LR frames, each of which was replaced by a neighbouring frame."""
+    """Pts of the corrupt LR frames that were replaced by neighbouring frames."""

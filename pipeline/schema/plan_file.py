@@ -16,11 +16,11 @@ from pipeline.schema.plan import Plan, Segment
 
 # The beginning of every plan; no sidecar or other JSON file begins like this.
 _BEGINNING = re.compile(rb'\s*\{\s*"version"\s*:\s*1\s*,\s*"input"\s*:')
-_MOST_BEGINNING = 4096  # bytes in which the beginning of an edited plan must fit
+_MOST_BEGINNING = 4096  # bytes; the beginning of a plan must fit, even if whitespace was added
 
-_MOST_BYTES = 1 << 30  # of a plan; 24 hours at 60 frames per second take 600 MB
+_MOST_BYTES = 1 << 30  # largest plan to read; 24 hours at 60 frames per second take 600 MB
 
-# A list of numbers, such as the weights of a kernel, in JSON with one number per line.
+# A list of numbers in indented JSON, one per line, such as the weights of a kernel.
 _NUMBERS = re.compile(r"\[\n\s+(?:-?[0-9][0-9.e+-]*,?\s+)+\]")
 
 
@@ -38,8 +38,8 @@ def plan_lines(plan: Plan, *, secrets: bool = False) -> Iterator[str]:
     """Yield the plan as indented JSON, with one line per segment and per reference choice.
 
     Unless `secrets` is true, user names, passwords and queries are removed from its URLs, because
-    anyone who can read the output can also read the plan beside it. The plan is yielded in parts
-    because the whole text of a long plan takes more memory than the plan itself.
+    anyone who can read an output can also read the plan beside it. The text is yielded in parts
+    because, for a long plan, all of it takes more memory than the plan itself.
     """
     data = json.loads(plan.model_dump_json(exclude={"segments", "reference_map"}))
     text = _NUMBERS.sub(_join_numbers, json.dumps(data, indent=1))[:-2]
@@ -64,7 +64,7 @@ def _segment_line(segment: Segment) -> str:
 def _choice_line(line: bytes) -> str:
     entry = json.loads(line)
     if entry["views"] is None:
-        del entry["views"]  # clips have no views
+        del entry["views"]  # always None for clips
     return json.dumps(entry)
 
 
@@ -79,15 +79,15 @@ def save_plan(plan: Plan, path: str | Path) -> None:
             file.writelines(plan_lines(plan))
     except OSError as error:
         raise InputError(
-            f"cannot write the plan to {path} ({error.strerror}), expected a file in a writable "
-            "folder; try another --save"
+            f"cannot write the plan to {path} ({error.strerror}); try another --save, in a folder "
+            "that you can write to"
         ) from error
 
 
 def check_is_plan(path: Path, option: str) -> None:
-    """Raise InputError if `path` is a link or a file that is not a plan.
+    """Raise InputError if `path` is a link, or a non-empty file that is not a plan.
 
-    `option` is the option that chose the path. Files in /dev and /proc are not checked.
+    `option` is the option that set the path. Paths in /dev and /proc are not checked.
     """
     is_system = path.absolute().parts[1:2] in (("dev",), ("proc",))  # such as /dev/stdout
     if path.is_symlink() and not is_system:
@@ -128,10 +128,10 @@ def read_plan(path: str | Path) -> Plan:
 
 
 def _name_field(location: Iterable[int | str], text: str) -> str:
-    """Return the location of an error in a plan's JSON, such as "input.width".
+    """Return the path of an invalid field in a plan's JSON, such as "input.width".
 
-    Pydantic's location also contains a recording's kind, as in "input.video.width", which is not a
-    key of the JSON.
+    Pydantic's `location` may also contain the kind of a recording, as in "input.video.width", which
+    is not a key in the JSON.
     """
     parts = []
     inside = from_json(text)
@@ -144,7 +144,7 @@ def _name_field(location: Iterable[int | str], text: str) -> str:
 
 
 def _look_up(data: object, part: int | str) -> object:
-    """Return the entry `part` of JSON data, or None if it is absent."""
+    """Return the value at the key or index `part` in JSON data, or None if there is none."""
     if isinstance(data, dict):
         return data.get(part)
     if isinstance(data, list) and isinstance(part, int) and part < len(data):

@@ -19,10 +19,10 @@ from pydantic_core import CoreSchema, core_schema
 # kept       the previous frame's reference, because no other is clearly better (hysteresis)
 # cut        none: all references in range belong to other scenes
 # too far    none: all references are farther away than the maximum distance
-# unlike     none: no reference is similar
+# unlike     none: no reference is similar enough
 # edited     changed in the plan
 # dark       none: the view shows nothing
-# given      the reference holds the view itself, which passes through unchanged
+# given      the reference contains the frame or view itself, which passes through unchanged
 Why = Literal[
     "nearest", "content", "kept", "cut", "too far", "unlike", "edited", "dark", "given"
 ]  # fmt: skip
@@ -38,7 +38,7 @@ class ViewChoice:
     row: int
     col: int
     ref_row: float | None
-    """Position of the reference in the grid; None without a reference."""
+    """Row and column of the reference in the grid; both are None without a reference."""
     ref_col: float | None
     steps: float | None
     """Grid steps between the view and its reference."""
@@ -55,7 +55,7 @@ def _is_empty(values: tuple[object, ...]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceChoice:
-    """The references chosen for one LR frame."""
+    """The references chosen for one LR frame, and why."""
 
     pts: int
     """Presentation time of the LR frame, in ticks of the LR time base."""
@@ -104,10 +104,10 @@ class ReferenceMap(Sequence[ReferenceChoice]):
         self._ref_pts = array("q")
         self._seconds = array("d")
         self._why = array("b")
-        # these columns are empty unless a choice has such a value; then they have full length
+        # each of these columns is empty if no choice has such a value, and else as long as the map
         self._similarity = array("d")
         self._views: list[ViewChoice | None] = []
-        # a column of pts and one of seconds for each further reference that any choice has
+        # as many columns as any choice has further references
         self._also: list[array[int]] = []
         self._also_seconds: list[array[float]] = []
 
@@ -146,7 +146,7 @@ class ReferenceMap(Sequence[ReferenceChoice]):
 
     @property
     def pts(self) -> Sequence[int]:
-        """The LR times of all entries, in ticks."""
+        """The presentation times of all LR frames, in ticks."""
         return self._pts
 
     def __len__(self) -> int:
@@ -182,7 +182,7 @@ class ReferenceMap(Sequence[ReferenceChoice]):
             else:
                 setattr(part, name, column[at])
 
-        # a map made from the same choices would not have columns without values
+        # drop columns without values, so that the part equals a map made from the same choices
         if not any(part._views):
             part._views = []
         if all(map(math.isnan, part._similarity)):
@@ -227,12 +227,12 @@ class ReferenceMap(Sequence[ReferenceChoice]):
         return self[bisect_left(self._pts, start_pts) : bisect_left(self._pts, end_pts)]
 
     def lines(self) -> Iterator[bytes]:
-        """Yield each entry as compact JSON."""
+        """Yield the JSON of each entry, without whitespace."""
         return map(_CHOICE.dump_json, self)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Validate a map from a list of choices in JSON, or a map, list or tuple in Python."""
+        """Return the schema that accepts lists in JSON, and maps, lists and tuples in Python."""
         choices = handler.generate_schema(list[ReferenceChoice])
         made = core_schema.no_info_after_validator_function(_from_list, choices)
         iterable = core_schema.no_info_before_validator_function(_as_list, made)

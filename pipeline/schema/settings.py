@@ -1,7 +1,7 @@
 """The settings of a run, in groups; each field declares its type, default and option in one place.
 
-A function takes only the group that it needs; `RunSettings` combines all groups. Each value is
-checked here by itself; `pipeline.planning` checks the values against the files.
+Functions accept only the group that they need; `RunSettings` combines all groups. Here, each value
+is checked on its own; `pipeline.planning` checks the values against the files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.schema.parsing import (
 
 Layout = Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
 
-# Types of option values. Some are parsed from text and written to JSON as that text.
+# Types of option values. Some are parsed from text, and written to JSON as the same text.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 """A finite number; JSON has no infinities or NaN."""
 Seconds = Annotated[Finite, parsed_by(parse_seconds, float | str)]
@@ -51,7 +51,7 @@ FilePath = Annotated[
 
 
 class GridSettings(Model):
-    """How a light field is stored on disk; None means that it is detected."""
+    """How a light field is stored on disk; what is None is detected."""
 
     layout: Annotated[
         Literal[Layout, "stereo"] | None,
@@ -60,7 +60,7 @@ class GridSettings(Model):
     grid: Annotated[
         GridSize | None,
         Option(
-            "Rows and columns of views in a sheet, or of numbered files, such as 8x8.",
+            "Number of rows and columns of views in a sheet, or of numbered files, such as 8x8.",
             "Light fields",
             "RxC",
         ),
@@ -68,7 +68,7 @@ class GridSettings(Model):
     crop_grid: Annotated[
         GridSize | None,
         Option(
-            "Use only the central rows and columns of views, such as 5x5.",
+            "Use only this many central rows and columns of views, such as 5x5.",
             "Light fields",
             "RxC",
         ),
@@ -104,7 +104,7 @@ class OutputSettings(Model):
     output: Annotated[
         FilePath | None,
         Option(
-            "Output; default: INPUT plus _x4 or _1280x720; - is stdout, %06d.png numbers pictures.",
+            "Output; default: INPUT plus _x4 or _1280x720; - for stdout, %06d.png for pictures.",
             metavar="OUT",
             flags=("-o", "--output"),
         ),
@@ -121,11 +121,11 @@ class OutputSettings(Model):
             "RATE",
         ),
     ] = None
-    """None means the rate of the pictures' own times, that of a reference video, or else 25."""
+    """None means the rate implied by the pictures' times, else a reference video's, else 25."""
     ground_truth: Annotated[
         FilePath | None,
         Option(
-            "Original HR recording, against which the output's PSNR and SSIM are measured.",
+            "Original HR recording, with which the output is compared by PSNR and SSIM.",
             "Output and logging",
             "HR",
             is_planned=False,
@@ -164,13 +164,13 @@ class InputSettings(GridSettings):
     sandbox: Annotated[
         Literal["auto", "on", "off"],
         Option(
-            "Decode in confined child processes: recordings from URLs (auto), all (on), none (off)."
+            "Decode recordings in confined child processes: from URLs (auto), all (on), none (off)."
         ),
     ] = "auto"
 
 
 class PairingSettings(Model):
-    """Which references to borrow from, and how to match them with the input."""
+    """Which references to borrow from, and how they match the input."""
 
     ref_stream: Annotated[
         FilePath | None, Option("HR recording or pictures to borrow from.", "References", "REF")
@@ -204,8 +204,8 @@ class PairingSettings(Model):
             "SECONDS|auto",
         ),
     ] = None
-    """"auto" estimates the offset and the drift. None means 0, but for dated photographs and an
-    undated input, the offset is estimated, or guessed if that fails."""
+    """"auto" estimates the offset and the drift. None means 0, except for dated photographs with an
+    undated input, for which the offset is estimated, or guessed if that fails."""
     max_ref_distance: Annotated[
         Finite,
         Field(gt=0),
@@ -213,7 +213,7 @@ class PairingSettings(Model):
             "Ignore references farther away in time than this; default 2.", "References", "SECONDS"
         ),
     ] = 2.0
-    """Hand-held recordings rarely share much detail over a longer time."""
+    """After a longer time, hand-held recordings rarely show much of the same detail."""
     ref_count: Annotated[
         int | None,
         Field(ge=1, le=8),
@@ -228,13 +228,13 @@ class PairingSettings(Model):
     capture: Annotated[
         FilePath,
         Option(
-            "How INPUT was downscaled from HR: as measured (auto, the default), bicubic, by "
-            "averaging pixels (sensor), or as stated in a FILE, such as a plan.",
+            "How INPUT was downscaled from HR: as measured (auto, the default), bicubically "
+            "(bicubic), by averaging pixels (sensor), or as described in a FILE, such as a plan.",
             "References",
             "NAME|FILE",
         ),
     ] = "auto"
-    """"auto" measures it if references show the same instants as frames, else assumes bicubic."""
+    """"auto" measures it if references show the instants of some frames, else assumes bicubic."""
     trust_reference: Annotated[
         bool,
         Option(
@@ -245,7 +245,7 @@ class PairingSettings(Model):
 
 
 class ViewSettings(PairingSettings, GridSettings):
-    """How to pair the views of a light field, in addition to the general pairing settings."""
+    """How to pair the views of a light field with references, beyond the general settings."""
 
     ref_view: Annotated[
         ViewPlace | Literal["center"] | None,
@@ -254,7 +254,7 @@ class ViewSettings(PairingSettings, GridSettings):
     ref_position: Annotated[
         Position | None,
         Option(
-            "Light field: position of REF's camera in grid steps (columns, rows).",
+            "Light field: position of REF's camera in grid steps (column, row).",
             "References",
             "X,Y",
         ),
@@ -271,14 +271,14 @@ class ViewSettings(PairingSettings, GridSettings):
 
 
 class EncoderSettings(Model):
-    """How the output is encoded; None means a default that depends on the input."""
+    """How the output is encoded; None means that the default depends on the input."""
 
     codec: Annotated[
         EncoderName | None,
         Option("x264, x265, av1, prores, ffv1, or any FFmpeg encoder.", "Encoder", "NAME"),
     ] = None
     quality: Annotated[
-        Quality | None, Option("Quality in words instead of a number.", "Encoder")
+        Quality | None, Option("Quality of the output, instead of --crf.", "Encoder")
     ] = None
     crf: Annotated[
         Finite | None,
@@ -353,7 +353,7 @@ class ExecutionSettings(Model):
         Field(ge=1),
         Option("Frames per network call; default 2.", "Execution", "N"),
     ] = 2
-    """On a CPU, the frames of a call are processed in parallel."""
+    """Number of frames; on a CPU, those of a call are processed in parallel."""
     segment: Annotated[
         Finite,
         Field(gt=0),
@@ -376,7 +376,7 @@ class ExecutionSettings(Model):
 class RunSettings(
     ExecutionSettings, EncoderSettings, ViewSettings, PairingSettings, InputSettings, OutputSettings
 ):
-    """All settings of a run; None means that the program decides, or that there is no value."""
+    """All settings of a run; where a value is None, the program decides, or needs none."""
 
     plan: Annotated[
         FilePath | None,

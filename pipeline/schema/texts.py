@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 def matching(pattern: str, longest: int) -> AfterValidator:
     """Return a validator for strings of at most `longest` characters that match `pattern`.
 
-    Pydantic's own patterns would reject file names that are not UTF-8, but such files can be read.
+    Pydantic's own patterns reject file names that are not valid UTF-8, but such files can be read.
     """
     compiled = re.compile(pattern)
 
@@ -39,7 +39,7 @@ def is_word(text: str) -> bool:
     return len(text) <= _LONGEST_WORD and re.fullmatch(_WORD, text) is not None
 
 
-# FFmpeg's names of a container, such as mov,mp4,m4a; "" for none.
+# FFmpeg's comma-separated names of a container format, such as mov,mp4,m4a; "" for none.
 Containers = Annotated[str, matching(r"[A-Za-z0-9_.,+-]*", 200)]
 
 # A path on this file system, or a URL.
@@ -51,7 +51,7 @@ FileName = Annotated[
     matching(r"(?:|[^./\x00][^/\x00]*|\.[^./\x00][^/\x00]*|\.\.[^/\x00]+)", 255),
 ]
 
-# The seconds per tick of a recording's clock, such as 1/12800.
+# The length of a tick of a recording's clock in seconds, such as 1/12800.
 TimeBase = Annotated[str, matching(r"[1-9][0-9]{0,9}(?:/[1-9][0-9]{0,9})?", 21)]
 
 _RATIO = re.compile(r"[0-9]{1,20}(?:/0{0,19}[1-9][0-9]{0,19}|\.[0-9]{1,20})?")
@@ -67,10 +67,10 @@ def check_ratio(value: object) -> object:
     raise ValueError("expected a ratio of the form 30000/1001, 25 or 29.97")
 
 
-# A ratio of whole numbers, such as a frame rate.
+# A ratio of two whole numbers, such as a frame rate.
 Ratio = Annotated[Fraction, BeforeValidator(check_ratio)]
 
-# The pattern of the names of numbered pictures, such as %06d.png; "" for none.
+# The name pattern of numbered pictures, such as %06d.png; "" for none.
 PicturePattern = Annotated[
     str,
     matching(
@@ -88,7 +88,7 @@ ViewTemplate = Annotated[
     matching(r"(?:[^/{}\x00]|\{(?:row|col|index|x|y)(?::0?(?:[0-2]?[0-9]|3[0-2]))?\})*", 255),
 ]
 
-# The letters that name the axes of an HDF5 dataset.
+# The axes of an HDF5 dataset, one letter each; see `Grid.axes`.
 Axes = Annotated[str, matching(r"[ntrchwWH34]*", 10)]
 
 # The name of an HDF5 dataset, including its groups.

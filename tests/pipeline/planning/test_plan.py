@@ -217,7 +217,7 @@ def test_other_weights_replace_the_training_in_a_plan(
         ({"seconds": 60}, "the request is auto and seconds is 60.0"),
         ({"request": "seconds", "seconds": 0}, "greater than 0"),
         ({"request": "off", "steps": 80}, "the request is off, but there is training"),
-        ({"done": True}, "the training is done, but steps is null; expected their number"),
+        ({"done": True}, "the training is done, but steps is null; expected a number"),
         ({"request": "sometimes"}, "is not a valid plan"),
     ],
 )
