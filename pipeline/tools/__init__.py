@@ -1,1 +1,1 @@
-"""The work of the other commands: compare, convert, check, submit and more."""
+"""What the commands other than `run` do: compare, convert, verify, submit and more."""

@@ -1,4 +1,4 @@
-"""Adapt the weights to a camera, and write them to a file for later runs."""
+"""Adapt weights to a camera, and write them to a file for later runs."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class AdaptResult(Model):
     key_frames: int
     steps: int
     seconds: float
-    """Wall-clock time, including the choice of the key frames."""
+    """Wall-clock time, including the planning and the choice of key frames."""
     held_out_gain_db: float
-    """PSNR gain in dB on key frames that were held out from training."""
+    """PSNR gain in dB on the key frames held out from training."""
     blend: float
     """Share of the trained weights in the blend of trained and original weights."""
 
@@ -51,8 +51,8 @@ def adapt_to_camera(
 ) -> AdaptResult:
     """Adapt weights to the recordings in `settings`, and write them to a safetensors file.
 
-    Training takes about `seconds`. Raises InputError if the recordings are unsuitable for it, and
-    PipelineError if the adapted weights are no better on key frames that were held out.
+    Training takes about `seconds`. Raises InputError if the recordings are not suitable for it, and
+    PipelineError if the adapted weights are no better on key frames held out from training.
     """
     start = time.monotonic()
     if not 0 < seconds < math.inf:
@@ -60,7 +60,7 @@ def adapt_to_camera(
             f"found --seconds {seconds:g}; expected a finite number above 0, such as 120"
         )
     _check_output(output, (settings.input, settings.ref_stream, settings.model), force=force)
-    # this writes beside the output: if that is impossible, fail before the training
+    # create this folder first, so that training is not wasted if it cannot be created
     with staging_folder(output) as work:
         # the plan needs an output, which is never written
         unwritten = {"output": str(work / "unwritten.mkv"), "force": True}
@@ -99,7 +99,7 @@ def adapt_to_camera(
 
 
 def _check_output(output: Path, read: Sequence[str | None], *, force: bool) -> None:
-    """Raise InputError if the file exists, has a wrong suffix, or is one of those to `read`."""
+    """Raise InputError if the file has another suffix, exists, or is one of the files in `read`."""
     if output.suffix != SUFFIX:
         raise InputError(f"-o {output} does not end with {SUFFIX}; try camera{SUFFIX}")
     check_not_read(output, read)

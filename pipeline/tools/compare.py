@@ -1,4 +1,4 @@
-"""Show two or three recordings, with labels, in one clip, GIF or picture."""
+"""Combine two or three recordings, with labels, into one video, GIF or picture."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from pipeline.schema.clip import Clip, VideoClip
 Mode = Literal["side", "wipe", "difference"]
 
 TOLERANCE = 0.51  # fraction of a frame's duration by which the recordings' times may differ
-SWEEP = 4.0  # seconds in which a wipe's divider moves to the right and back
-GAIN = 8  # amplification of differences, which are shown around grey
+SWEEP = 4.0  # seconds that a wipe's divider takes to move to the right and back
+GAIN = 8  # amplification of differences, which are drawn around mid-grey
 MOST_GIF_FRAMES = 300
 VIDEOS = (".mp4", ".mov", ".mkv", ".m4v")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -48,7 +48,8 @@ def compose_frame(
 ) -> Picture:
     """Return two or three pictures of equal size combined into one, with labels.
 
-    `divider` (0..1) is the position of a wipe's divider.
+    The mode `difference` adds a third pane with the first picture minus the second. `divider`
+    (0..1) is the position of a wipe's divider.
     """
     if mode == "wipe":
         left, right = (
@@ -56,7 +57,7 @@ def compose_frame(
         )
         column = round(left.shape[1] * divider)
 
-        # each picture was labelled on its own, so the divider also cuts the labels
+        # labelled before they are joined, so that the divider also cuts the labels
         shown = np.concatenate((left[:, :column], right[:, column:]), axis=1)
         shown[:, max(0, column - 1) : column + 1] = 255
         return np.ascontiguousarray(shown)
@@ -76,9 +77,9 @@ def draw_difference(first: Picture, second: Picture) -> Picture:
 
 
 def read_together(clips: list[Clip]) -> Iterator[tuple[int, list[Picture]]]:
-    """Yield the pts of each frame of the first clip, with the frames of all clips at that time.
+    """Yield the pts of each frame of the first clip, and the pictures of all clips at its time.
 
-    All frames are enlarged to the largest height and width of any clip. Raises PairingError if a
+    All pictures are enlarged to the largest height and width of any clip. Raises PairingError if a
     clip has no frame at the time of one of the first clip's frames.
     """
     height = max(_upright_size(clip)[0] for clip in clips)
@@ -104,7 +105,7 @@ class _TimedReader:
         self._next: Frame | None = next(self._frames, None)
 
     def at(self, seconds: float) -> Frame:
-        """Return the frame nearest to `seconds`; raises PairingError if it is not near enough."""
+        """Return the frame nearest to `seconds`; raises PairingError if it is too far away."""
         clip = self._clip
         while (
             self._now is not None
@@ -118,7 +119,7 @@ class _TimedReader:
         near = TOLERANCE / float(clip.frame_rate or 25)
         if self._now is None or abs(clip.seconds(self._now.pts) - seconds) > near + 1e-3:
             raise PairingError(
-                f"{clip.path} has no frame at {seconds:.3f} s, as the first recording has; pass "
+                f"{clip.path} has no frame at {seconds:.3f} s, but the first recording does; pass "
                 "recordings with the same timestamps"
             )
         return self._now
@@ -161,7 +162,7 @@ def write_comparison(
     times = scan(first, distinct=False).pts
     total = len(times)
     if suffix in PICTURES:
-        # reading stops at the chosen frame
+        # the number of frames that are read, because reading stops at the chosen frame
         total = 1 if at is None else sum(first.seconds(pts) <= at for pts in times)
 
     def compose(count: Count) -> Iterator[tuple[int, Picture]]:
@@ -169,7 +170,7 @@ def write_comparison(
             yield pts, compose_frame(pictures, labels, mode, _divider_at(first.seconds(pts)))
             count(done)
 
-    # write the file in a staging folder, so that a failure leaves nothing behind
+    # the file is written in a staging folder, so that a failure leaves nothing behind
     with progress.step("composing", total) as counter, staging_folder(output) as work:
         frames = compose(counter)
         made = work / f"made{suffix}"
@@ -184,7 +185,7 @@ def write_comparison(
 
 
 def _divider_at(seconds: float) -> float:
-    """Return the position (0..1) of a wipe's divider at a time."""
+    """Return the position (0..1) of a wipe's divider at the given time."""
     return 0.5 - 0.45 * math.cos(2 * math.pi * seconds / SWEEP)
 
 
@@ -243,7 +244,7 @@ def _write_video(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) 
 
 
 def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force: bool) -> None:
-    """Raise InputError unless `inputs` can be compared in `mode` and written to `output`."""
+    """Raise InputError unless a comparison of `inputs` in `mode` can be written to `output`."""
     if not 2 <= len(inputs) <= 3:
         raise InputError(
             f"found {count_items(len(inputs), 'recording')}; expected two or three to compare, as "

@@ -50,9 +50,9 @@ def convert_light_field(
 ) -> ConversionResult:
     """Write the light field `source` in the layout `to`, read it back and compare all views.
 
-    `template` is for the names of the view files, if the layout has any. Raises InputError if
-    `source` is not a light field or `output` cannot be written, and VerificationError if a view
-    differs.
+    `template` is the template of the view files' names, if the layout has such files. Raises
+    InputError if `source` is not a light field or `output` cannot be written, and VerificationError
+    if a view differs.
     """
     clip = require_light_field(source, grid_settings)
     out = (output or name_target(clip, to, f"_{to}")).absolute()
@@ -87,7 +87,7 @@ def convert_light_field(
 def check_output(out: Path, clip: LightField, *, force: bool) -> None:
     """Raise InputError if the output would replace the input, has no folder, or already exists.
 
-    With `force`, the output may already exist.
+    With `force`, it may exist if it is a file, or a folder that can be replaced.
     """
     taken = {Path(clip.path).resolve(), *(Path(file).resolve() for file in clip.files)}
     if out.resolve() in taken:
@@ -129,7 +129,8 @@ def copy_views(clip: LightField, grid: Grid, out: Path, root: Path, count: Count
 def check_copy(clip: LightField, root: Path, count: Count) -> None:
     """Read the output back and compare every view; raises VerificationError if one differs.
 
-    `count` receives the number of frames compared so far: one per view and moment.
+    `root` is the path of the output in the staging folder. `count` receives the number of frames
+    compared so far: one per view and moment.
     """
     made = open_light_field(root)
     if made is None:

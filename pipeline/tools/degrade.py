@@ -1,4 +1,4 @@
-"""Make test inputs from an HR recording: a low-resolution copy, or sparse key frames."""
+"""Make test inputs from an HR recording: a low-resolution copy, or every N-th frame."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.schema.encoding import Encoding
 from pipeline.schema.model import Model
 
 Kernel = Literal["bicubic", "area"]
-MATRIX_TAGS = {"bt709": 1, "bt601": 6}  # guessed matrix -> its H.273 code
+MATRIX_TAGS = {"bt709": 1, "bt601": 6}  # guessed matrix -> its code in ITU-T H.273
 FULL_CHROMA_ENCODERS = ("libx264", "libx265")
 
 
@@ -54,10 +54,10 @@ def degrade(
     force: bool = False,
     progress: Reporter = SILENT,
 ) -> DegradeResult:
-    """Write every N-th frame of `source` (N = `every`), downscaled `scale` times, to `output`.
+    """Write every N-th frame of `source` (N = `every`), reduced by `scale`, to `output`.
 
-    By default, the copy is encoded losslessly and without chroma subsampling, so that only the
-    reduction loses detail. Timestamps are unchanged. Raises InputError for invalid arguments.
+    By default, the output is encoded losslessly and without chroma subsampling, so that detail is
+    lost only in the reduction. Timestamps are unchanged. Raises InputError for invalid arguments.
     """
     clip = probe(source)
     width = clip.width // scale
@@ -93,7 +93,7 @@ def degrade(
 
 
 def _tag_matrix(clip: Clip, width: int, height: int) -> Clip:
-    """Return the clip, tagged with its guessed matrix if the smaller size suggests another one."""
+    """Return the clip, tagged with its guessed matrix if the new size would suggest another one."""
     colour = clip.colour
     if not colour.guessed or colour.matrix in (1, 6):
         return clip
@@ -107,7 +107,7 @@ def _tag_matrix(clip: Clip, width: int, height: int) -> Clip:
 
 
 def _copy_sidecar(source: Path, finished: Path, width: int, height: int) -> None:
-    """Copy the sidecar of a folder of views, because file names alone may not give their order."""
+    """Copy the sidecar of a folder of views, whose names alone may not give their order."""
     source_sidecar = sidecar.sidecar_path(source)
     if finished.is_dir() and source.is_dir() and source_sidecar.is_file():
         grid = sidecar.Sidecar.model_validate_json(source_sidecar.read_bytes())
@@ -123,10 +123,10 @@ def _choose_encoding(
     width: int,
     height: int,
 ) -> Encoding:
-    """Return lossless settings (x264 or x265 at crf 0, full chroma) unless others are set.
+    """Return lossless settings (x264 or x265 at crf 0, full chroma) unless others are given.
 
-    A size that is not divisible by the chroma subsampling, which encoders would reject, gets full
-    chroma in any case, unless `pix_fmt` is set or the encoder is neither x264 nor x265.
+    With other settings, x264 and x265 still get full chroma, unless `pix_fmt` is given, for a size
+    that is not divisible by the chroma subsampling, because they would reject it.
     """
     usual = choose_encoding(clip, codec=codec, crf=crf, pix_fmt=pix_fmt)
     full_chroma = usual.pix_fmt.replace("420", "444").replace("422", "444")

@@ -1,4 +1,4 @@
-"""Demonstrate the complete workflow on a bundled clip whose original is known."""
+"""Demonstrate the complete workflow on a bundled clip, which also serves as the ground truth."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ FILES = (
     *("lr.mp4", "ref.mp4", "compare.png", "compare.mp4", "report.html"),
     *("bicubic.mp4", "bicubic.plan.json", "auto.mp4", "auto.plan.json"),
 )
-ZOOM = 3  # magnification of the enlarged detail in the picture
+ZOOM = 3  # magnification of the detail in the picture
 
 
 @dataclass(frozen=True)
 class Contender:
-    """An enlargement method, with its result and the quality of its frames."""
+    """One of the compared methods, with its result and the quality of its frames."""
 
     name: str
     result: RunResult
@@ -77,23 +77,24 @@ class Demonstration:
 
     contenders: list[Contender]
     key_frames: int
-    """Number of frames that served as references."""
+    """Number of frames that were used as references."""
     report: Path
     picture: Path
     clip: Path
 
 
 def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
-    """Reduce the sample, enhance it with every 15th frame as a reference, and compare the results.
+    """Reduce the sample, enlarge it with and without references, and compare the results.
 
-    All files are written to `folder`. Raises OutputExistsError if the folder exists, unless `force`
-    is set, which replaces the files of an earlier demo and keeps all others. Raises InputError if
+    The references are every 15th frame of the sample. All files are written to `folder`. Raises
+    OutputExistsError if the folder exists and `force` is not set; with `force`, the files of an
+    earlier demo are replaced, and all others are kept. Raises InputError if
     `folder` is a file.
     """
     if folder.exists() and not force:
         raise already_there(folder)
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file, but must be a folder or not exist; try another -o")
+        raise InputError(f"{folder} is a file, but a demo is written to a folder; try another -o")
     clear_folder(folder)
 
     lr = folder / "lr.mp4"
@@ -134,7 +135,7 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
 
 
 def clear_folder(folder: Path) -> None:
-    """Create the folder, or delete only the files of an earlier demo from it."""
+    """Create the folder if it is missing, and delete only the files of an earlier demo from it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
@@ -148,9 +149,9 @@ def decode_video(path: Path) -> list[NDArray[np.uint8]]:
 def _worst_window(
     bicubic: NDArray[np.uint8], truth: NDArray[np.uint8], side: int
 ) -> tuple[int, int]:
-    """Return the top row and left column of the window where bicubic up-sampling lost most detail.
+    """Return the top row and left column of the window in which bicubic lost most detail.
 
-    The window's size is `side` x `side` pixels.
+    The window has `side` x `side` pixels.
     """
     lost = cv2.absdiff(bicubic, truth).astype(np.float32).mean(axis=2)
     energy = cv2.boxFilter(lost, -1, (side, side))

@@ -26,7 +26,7 @@ class LightFieldDescription(Model):
     holes: tuple[tuple[int, int], ...]
     moments: int
     frames: tuple[int, int]
-    """Smallest and largest number of frames in a view."""
+    """Smallest and largest number of frames per view."""
     width: int
     height: int
     bits: int
@@ -35,18 +35,18 @@ class LightFieldDescription(Model):
     positions: bool
     """Whether the camera centres are known."""
     disparity: tuple[float, float] | None
-    """Smallest and largest shift to the left (or up) in pixels per grid step, without outliers."""
+    """Smallest and largest shift to the left (or up) in pixels per grid step, outliers excluded."""
     check: Verdict
     """Whether the views shift along the grid's rows and columns, as they should."""
     advice: str
     dark: tuple[tuple[int, int], ...]
-    """Vignetted views, including the empty ones."""
+    """Row and column of each dark (vignetted) view, including the empty ones."""
     empty: tuple[tuple[int, int], ...]
-    """Views that are entirely black or transparent."""
+    """Row and column of each view that is entirely black or transparent."""
 
 
 def describe_light_field(clip: LightField) -> LightFieldDescription:
-    """Return the description of a light field; shifts are estimated from a few views."""
+    """Return the description of a light field, with shifts estimated from a few of its views."""
     grid = clip.grid
     parallax = measure_parallax(clip)
     found = find_dark_views(clip)
@@ -118,7 +118,7 @@ def format_description(found: LightFieldDescription) -> str:
 def format_references(plan: Plan) -> list[str]:
     """Return a line per reference view: how many frames borrow from it, and from how far away.
 
-    Views that the reference itself provides are not counted, and a long list is cut short.
+    Frames that the reference itself provides are not counted. A long list is cut short.
     """
     served: dict[tuple[float, float], list[float]] = {}
     for choice in plan.reference_map:
@@ -132,7 +132,7 @@ def format_references(plan: Plan) -> list[str]:
     for (row, col), away in sorted(served.items()):
         if away:
             lines.append(
-                f"HR view ({row:g}, {col:g}) serves {count_items(len(away), 'frame')}, "
+                f"HR view ({row:g}, {col:g}) is used for {count_items(len(away), 'frame')}, "
                 f"{min(away):.3g} to {max(away):.3g} steps away"
             )
 

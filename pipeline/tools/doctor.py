@@ -1,7 +1,7 @@
-"""Check what works on this machine, what is missing, and what to do, for `pipeline doctor`.
+"""Find out what works on this machine and what to do about the rest, for `pipeline doctor`.
 
 ok      it works
-warn    runs work without it; the advice states the remedy or what is lost
+warn    runs work without it; the advice states the remedy, or what is lost
 fail    `pipeline run` cannot work; the advice states the remedy
 """
 
@@ -33,11 +33,11 @@ Status = Literal["ok", "warn", "fail"]
 
 LEAST_DISK = 1e9  # bytes; with less free space, runs fail
 GOOD_DISK = 10e9  # bytes; with less free space, runs on long clips are likely to fail
-GOOD_SHARED_MEMORY = 1e9  # bytes of /dev/shm; with less (Docker: 64 MB), Ray spills to disk
+GOOD_SHARED_MEMORY = 1e9  # bytes of /dev/shm; with less (64 MB in Docker), Ray spills to disk
 
 
 class Check(Model):
-    """The state of one part of this machine."""
+    """The result of checking one part of this machine or installation."""
 
     name: str
     status: Status
@@ -59,11 +59,11 @@ def _fail(name: str, found: str, advice: str) -> Check:
 
 
 def _import_or_reason(name: str) -> ModuleType | str:
-    """Return the module, or a line that states why it cannot be imported."""
+    """Return the module, or one line that states why it cannot be imported."""
     try:
         return importlib.import_module(name)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        # raised by packages that are absent, lack their libraries, or are half overwritten
+        # raised if a package is missing, lacks its libraries, or was overwritten in part
         return first_line(error)
 
 
@@ -102,7 +102,7 @@ def check_packages() -> Iterator[Check]:
         wanted.append(f"'{requirement}'")
 
     if problems:
-        # install the packages, not this distribution, which may come from a checkout or a file
+        # name the packages, because this distribution may come from a checkout or a file
         yield _fail("packages", "; ".join(problems), f"pip install {' '.join(wanted)}")
     else:
         found = f"{DISTRIBUTION} {installed_version()} and {satisfied} required packages"
@@ -121,7 +121,7 @@ def check_sandbox() -> Iterator[Check]:
 
 
 def check_media() -> Iterator[Check]:
-    """Check PyAV's libraries and decoders, and open each of its encoders."""
+    """Check PyAV, its FFmpeg libraries and its decoders, and open each of its encoders."""
     av = _import_or_reason("av")
     if isinstance(av, str):
         yield _fail("FFmpeg libraries", av, "pip install --force-reinstall av")
@@ -154,9 +154,9 @@ def check_media() -> Iterator[Check]:
 
 
 def _check_encoders(reasons: dict[str, str | None]) -> Check:
-    """Return the check of the encoders.
+    """Return the result of checking the encoders.
 
-    `reasons` maps each encoder to the reason why it cannot be opened, or to None.
+    `reasons` maps each encoder to why it cannot be opened, or to None if it can.
     """
     opened = [name for name, reason in reasons.items() if reason is None]
     missing = [name for name in reasons if name not in opened and not name.endswith("_nvenc")]
@@ -171,7 +171,7 @@ def _check_encoders(reasons: dict[str, str | None]) -> Check:
 
 
 def check_torch() -> Iterator[Check]:
-    """Check PyTorch, the weights and the GPU."""
+    """Check PyTorch, the default weights and the GPU."""
     torch = _import_or_reason("torch")
     if isinstance(torch, str):
         yield _fail("PyTorch", torch, "pip install --force-reinstall torch")
@@ -227,7 +227,7 @@ def check_tensorrt() -> Iterator[Check]:
 def check_ray() -> Iterator[Check]:
     """Check Ray and the shared memory that it uses."""
     if not is_linux():
-        advice = "nothing to fix: only runs on several devices or clusters need it, on Linux"
+        advice = "nothing to fix: Ray is needed only for several devices, and used only on Linux"
         yield _warn("Ray", f"not used on {system_name()}; --runner inline works", advice)
         return
 
@@ -249,7 +249,7 @@ def check_ray() -> Iterator[Check]:
 
 
 def check_disk() -> Iterator[Check]:
-    """Check that the folders that a run writes to are writable and have free space."""
+    """Check that the current and the temporary folder are writable and have free space."""
     for name, folder in (("disk", Path.cwd()), ("temporary files", Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(folder).free
         found = f"{free / 1e9:.1f} GB free in {folder}"
@@ -289,7 +289,7 @@ def check_cache() -> Iterator[Check]:
 
 
 def check_programs() -> Iterator[Check]:
-    """Look for an ffmpeg program, which only VMAF needs."""
+    """Look for an ffmpeg program, which is needed only to measure VMAF."""
     module = _import_or_reason("pipeline.measuring.vmaf")
     if isinstance(module, str):
         yield _warn("ffmpeg program", module, "fix the failure above first")
@@ -327,7 +327,7 @@ def run_checks() -> list[Check]:
 
 
 def worst_status(checks: list[Check]) -> Status:
-    """Return the worst status of the checks."""
+    """Return "fail" or "warn" if any check has that status, the worse first, or else "ok"."""
     statuses = {check.status for check in checks}
     if "fail" in statuses:
         return "fail"

@@ -1,4 +1,4 @@
-"""Build, test and time engines, build plans for other cards, and export graphs."""
+"""Build, test and time engines, build TensorRT plans for other GPUs, and export graphs."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def retest_engines(
 ) -> Iterator[Outcome]:
     """Test engines against PyTorch again, and yield an outcome for each.
 
-    Engines that pass leave quarantine. An engine that cannot be loaded is reported if the engines
-    are `optional`, and raises InputError otherwise.
+    Engines that pass are released from quarantine. If an engine cannot be loaded, its outcome says
+    so if the engines are `optional`; otherwise, InputError is raised.
     """
     for name in names:
         try:
@@ -71,15 +71,15 @@ def retest_engines(
 
 
 def choose_again(model: str, registry: Registry, notify: Callable[[str], None]) -> Outcome:
-    """Measure all engines, and choose again the one for `auto`.
+    """Measure all engines again, and report which one `auto` chooses.
 
-    Raises InputError if the model is unusable.
+    Raises InputError if no engine works, or if the model is unusable.
     """
     try:
         chosen = load_engine(
             "auto",
             model=model,
-            # as many as in a run, because a run looks up measurements by number of threads
+            # as many as in a run, which finds measurements by the number of threads
             threads=device_facts()["cores"],
             registry=registry,
             notify=notify,
@@ -91,7 +91,7 @@ def choose_again(model: str, registry: Registry, notify: Callable[[str], None]) 
 
 
 def build_on_every_kind(model: str, address: str | None) -> Iterator[Outcome]:
-    """Build engines, and choose one for `auto`, on one node per kind of GPU in a Ray cluster."""
+    """Build and choose engines on one node per kind of GPU in a Ray cluster; yield the outcomes."""
     from pipeline.execution.cluster.engines import build_on_cluster  # imports ray
 
     for built in build_on_cluster(model, address):
@@ -105,7 +105,7 @@ def build_on_every_kind(model: str, address: str | None) -> Iterator[Outcome]:
 def export_network(
     model: str, out: Path, scale: int, precision: Precision, pixels: PixelType
 ) -> Iterator[Outcome]:
-    """Write the ONNX files of a network into the folder `out`, and compare them with PyTorch.
+    """Write a network's ONNX files into the folder `out`, and yield how they differ from PyTorch.
 
     Raises InputError if the model cannot be exported, or if the folder cannot be written.
     """
@@ -125,8 +125,10 @@ def export_network(
 def cross_build(
     model: str, targets: Sequence[str], out: Path | None, progress: Callable[[str, int, int], None]
 ) -> Iterator[Outcome]:
-    """Build TensorRT plans for RTX cards of other machines, such as sm89 and sm120.
+    """Build TensorRT plans for the RTX GPUs of other machines, and yield the outcomes.
 
+    `targets` are compute capabilities such as sm89 and sm120; `out` is the registry's folder, by
+    default the user's own. `progress` receives a phase, its finished steps and all its steps.
     Raises InputError if a target or the model is unknown, or if TensorRT for RTX is not installed.
     """
     try:
@@ -177,7 +179,8 @@ def time_engines(
 ) -> list[dict[str, Any]]:
     """Return a row for each engine, with its best speed in frames per second, or why it failed.
 
-    The engines are timed in turn, so that a busy spell of the machine affects all of them.
+    `size` is the height and width of the output. The engines take turns, so that a spell of other
+    work on the machine affects all of them.
     """
     registry = open_registry()
     engines: dict[str, Engine] = {}
@@ -209,7 +212,7 @@ def format_timings(rows: list[dict[str, Any]]) -> str:
     """Return the rows from `time_engines` as a Markdown table."""
     torch = next((row["fps"] for row in rows if row["engine"] == "torch" and "fps" in row), None)
     lines = [
-        "| engine | device | precision | frames per second | ms per frame | of torch |",
+        "| engine | device | precision | frames per second | ms per frame | speed / torch |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -225,7 +228,7 @@ def format_timings(rows: list[dict[str, Any]]) -> str:
 
 
 def describe_entry(entry: dict[str, Any]) -> str:
-    """Return an entry of the registry as one line of text."""
+    """Return a registry entry (a sidecar with its state) as one line of text."""
     key = entry["key"]
     facts = entry["facts"]
     kind = key.get("kind", "?")

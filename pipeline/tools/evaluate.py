@@ -1,4 +1,4 @@
-"""Measure the quality of a finished output, a clip or a light field, against its ground truth."""
+"""Measure the quality of a finished clip or light field against its ground truth."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ def evaluate_output(
 ) -> Evaluation | LightFieldQuality:
     """Return the quality of the recording at `result` against the one at `ground_truth`.
 
-    Frames that the reference provides according to the plan are left out, unless it provides all.
-    The plan is `plan_file` or, by default, the one beside the result if it fits. Raises InputError
-    if the recordings or the plan cannot be read or do not match, or if no program can measure VMAF.
+    The means leave out the frames that the reference provides according to the plan, unless it
+    provides all. The plan is read from `plan_file` or, by default, from the file beside the result
+    if that fits. Raises InputError if the recordings or the plan cannot be read or do not match, or
+    if `vmaf` is set but no program can measure it.
     """
     check_comparable(Path(result), "an evaluation")
     grid = grid or GridSettings()
@@ -53,7 +54,7 @@ def evaluate_output(
         return evaluate_light_field(views, ground_truth, plan, grid, progress)
 
     if vmaf:
-        require_program()  # fail now, not after all frames have been measured
+        require_program()  # fail before all frames are measured
     skip = list_left_out(plan) if plan is not None else frozenset()
     evaluation = evaluate(result, ground_truth, skip=skip, plan=plan, progress=progress)
     if not vmaf:
@@ -63,7 +64,7 @@ def evaluate_output(
 
 
 def find_plan_beside(path: str, result: Recording) -> Plan | None:
-    """Return the plan beside `path` if its size and number of frames match `result`, else None.
+    """Return the plan beside `path`, or None unless its size and number of frames match `result`.
 
     `result` is the recording at `path`.
     """

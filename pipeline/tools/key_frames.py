@@ -1,4 +1,4 @@
-"""Write the frames that would help most as references, for `pipeline keyframes`."""
+"""Choose and write the frames that would help most as references, for `pipeline keyframes`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from pipeline.schema.settings import PairingSettings
 Format = Literal["png", "tiff", "exr"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "tiff": ".tif", "exr": EXR}
 
-MOST_PARTS = 2000  # largest number of key frames for --every and --i-frames
+MOST_PARTS = 2000  # largest number of key frames that --every and --i-frames may choose
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,15 @@ class Selection:
 
     count: int | None = None
     every: float | None = None
-    """Length in seconds of the parts of a scene from each of which one key frame is chosen."""
+    """Length in seconds of the parts of a scene, each of which gets one key frame."""
     at: str | None = None
-    """Times separated by commas."""
+    """Times in seconds or h:mm:ss, separated by commas."""
     i_frames: bool = False
-    """Whether to take the video stream's own key frames."""
+    """Whether to select the key frames of the video stream itself."""
 
 
 class WrittenKeyFrame(Model):
-    """A picture that was written."""
+    """A key frame that was written as a picture."""
 
     file: str
     frame: int
@@ -84,14 +84,14 @@ class KeyFramesResult(Model):
     scenes: int | None
     """Number of scenes in the recording; None if they were not detected."""
     likeness: float | None
-    """Mean likeness of all frames to their key frames, at most 1; None if it was not measured."""
+    """Mean likeness (0 to 1) of all frames to their key frames; None if it was not measured."""
     next: str
     """The command that enhances the recording once these pictures have been enlarged."""
 
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The numbers of the chosen frames, in order, and the scenes if they were detected."""
+    """The numbers of the chosen frames in order, and the scenes and the likeness if known."""
 
     numbers: Sequence[int]
     scenes: Sequence[tuple[int, int]] | None = None
@@ -111,9 +111,9 @@ def write_key_frames(
     """Write the selected frames of `source` as pictures to the folder `output`, with a sidecar.
 
     `shown_source` is the recording's name in the suggested command, by default `source`. The folder
-    appears complete or not at all. With `force`, it replaces an earlier folder of key frames,
-    unless its pictures have been edited. Raises InputError for invalid arguments, and StageError if
-    a frame cannot be decoded.
+    appears only when it is complete. With `force`, it replaces an earlier folder of key frames,
+    unless pictures in that folder have been edited. Raises InputError for invalid arguments, and
+    StageError if a frame cannot be decoded.
     """
     _check_selection(selection)
     with progress.step("opening the recording"):
@@ -182,8 +182,8 @@ def _open_clip(source: str) -> Clip:
     recording = open_recording(source)
     if isinstance(recording, LightField):
         raise InputError(
-            f"{source} is a light field, whose views show the same moment, but key frames are "
-            "taken from a video or pictures in order; take some of its views as references instead"
+            f"{source} is a light field, but key frames are chosen from a video or from pictures "
+            "in order; use some of its views as references instead"
         )
     check_recording(recording)
     clip = choose_deinterlacing(recording, "auto")
@@ -192,7 +192,7 @@ def _open_clip(source: str) -> Clip:
 
 
 def _check_output(output: Path, clip: Clip, *, force: bool) -> None:
-    """Raise InputError if `output` is something that must not be replaced."""
+    """Raise InputError if `output` cannot be written or must not be replaced."""
     check_not_read(output, clip.list_paths())
     if not output.absolute().parent.is_dir():
         raise no_folder(output.parent)
@@ -237,13 +237,13 @@ def _choose(
         found = [number for number, each in enumerate(pts) if each in wanted]
         if not found:
             raise InputError(
-                f"the stream of {clip.path} has no key frames for --i-frames to take; leave "
+                f"the stream of {clip.path} has no key frames for --i-frames to select; leave "
                 "--i-frames out"
             )
         if len(found) > MOST_PARTS:
             raise InputError(
-                f"the stream of {clip.path} has {len(found)} key frames, but --i-frames takes at "
-                f"most {MOST_PARTS}; try --count"
+                f"the stream of {clip.path} has {len(found)} key frames, but --i-frames "
+                f"selects at most {MOST_PARTS}; try --count"
             )
         return _Chosen(found)
 
@@ -256,7 +256,7 @@ def _choose(
 
 
 def _choose_by_content(clip: Clip, pts: Sequence[int], wish: Wish, progress: Reporter) -> _Chosen:
-    """Choose the frames that most other frames resemble; corrupt frames are left out."""
+    """Choose the frames that are most like all others; corrupt frames are left out."""
     numbers = {each: number for number, each in enumerate(pts)}
     sharpness = array("d")
     with progress.step("looking at all frames", len(pts)) as count:
@@ -311,7 +311,7 @@ def _name_key_frames(
     """Return the key frames with names for their files.
 
     Key frames of still pictures keep the pictures' names if these are unique, because a run matches
-    names; all other names contain the number and time of the frame.
+    them by name; all other names contain the frame's number and time.
     """
     stems = [f"key_{number:06d}_{clip.seconds(pts[number]):.3f}s" for number in chosen.numbers]
     if isinstance(clip, Stills):
@@ -333,7 +333,7 @@ def _name_key_frames(
 def _write_pictures(
     clip: Clip, key_frames: Sequence[KeyFrame], folder: Path, count: Count
 ) -> list[KeyFrame]:
-    """Write the pictures upright, as a player would show them; return them with their digests."""
+    """Write the pictures, upright as in a player, and return the key frames with their digests."""
     written = []
     turns = round(clip.rotation / 90) % 4
     with closing(open_frames(clip, cache=1)) as reader:
@@ -346,7 +346,7 @@ def _write_pictures(
 
 
 def _write_command(source: str, output: Path, farthest: float) -> str:
-    """Return the command of a run in which every frame can borrow from its scene's key frames.
+    """Return the command for a run in which every frame can borrow from its scene's key frames.
 
     `farthest` is the largest distance in seconds between a frame and its nearest key frame.
     """
@@ -357,7 +357,7 @@ def _write_command(source: str, output: Path, farthest: float) -> str:
 
 
 def describe_key_frames(result: KeyFramesResult) -> str:
-    """Return the result as a few lines of text that state what to do next."""
+    """Return the result, and what to do next, as a few lines of text."""
     count = len(result.key_frames)
     key_frames = count_items(count, "key frame")
     lines = [f"{result.output}: {key_frames} of {count_items(result.frames, 'frame')}"]
@@ -367,7 +367,7 @@ def describe_key_frames(result: KeyFramesResult) -> str:
             f"  scenes with a key frame: {served} of {result.scenes}; mean likeness of all "
             f"frames to their key frame: {result.likeness:.3f}"
         )
-        if served < result.scenes and count > 1:  # a single picture is used for all scenes
+        if served < result.scenes and count > 1:  # a single key frame is used for all scenes
             lines.append("  frames of the other scenes will be up-sampled without a reference")
 
     lines.append("next: process these pictures with another program, and keep their names;")

@@ -21,9 +21,9 @@ from pipeline.progress import SILENT, Reporter
 from pipeline.schema.clip import LightField
 from pipeline.schema.settings import GridSettings
 
-MARGIN = 0.2  # fraction of the disparity range by which the search exceeds it at each end
+MARGIN = 0.2  # fraction of the measured disparity range that is added at each of its ends
 
-# names of pictures
+# names of the pictures
 CONTACT_SHEET = "contact_sheet.png"
 EPI = "epi.png"
 DISPARITY = "disparity.png"
@@ -35,9 +35,13 @@ class LookOptions:
 
     epi: bool = False
     line: int | None = None
+    """Row of pixels of the views that the epipolar picture shows; None means the middle row."""
     alphas: tuple[float, ...] = ()
+    """Disparities in pixels per grid step, for each of which a refocused picture is made."""
     depth: bool = False
+    """Whether to make a picture of the disparities."""
     sweep: str | None = None
+    """Format (gif or mp4) of an animation that moves through the views; None for no animation."""
 
 
 def write_pictures(
@@ -51,8 +55,9 @@ def write_pictures(
 ) -> list[Path]:
     """Write pictures of the light field `source` and return their paths.
 
-    Raises InputError if `source` is not a light field, if one of the pictures exists (unless
-    `force` is set), or if an option does not suit the views.
+    By default, `output` is a folder beside the light field. Raises InputError if `source` is not a
+    light field, if a picture exists (unless `force` is set), or if an option does not suit the
+    views.
     """
     clip = require_light_field(source, grid_settings)
 
@@ -76,13 +81,13 @@ def write_pictures(
         if os.path.lexists(path) and not force:
             raise already_there(path)
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file, but must be a folder or not exist; try another -o")
+        raise InputError(f"{folder} is a file, but pictures need a folder; try another -o")
 
-    # reject a line outside the views before anything is written
+    # draw this first, to reject a line outside the views before anything is written
     epi = view_pictures.draw_epipolar_picture(clip, options.line) if options.epi else None
 
     folder.mkdir(parents=True, exist_ok=True)
-    # moving a picture that was drawn elsewhere replaces a link instead of following it
+    # pictures are drawn elsewhere and then moved, which replaces a link instead of following it
     with staging_folder(folder.absolute()) as work, progress.step("drawing", len(paths)) as count:
         for done, made in enumerate(_draw_pictures(clip, work, options, epi), 1):
             made.replace(folder / made.name)
@@ -132,7 +137,7 @@ def _name_refocused(alpha: float) -> str:
 def parse_disparities(text: str | None) -> tuple[float, ...]:
     """Return the disparities in text such as "-0.5,0,0.5", in pixels per grid step.
 
-    The result is empty without text. Raises InputError if a part of the text is not a number.
+    The result is empty if the text is empty or None. Raises InputError if a part is not a number.
     """
     try:
         return tuple(float(part) for part in text.split(",")) if text else ()
@@ -144,13 +149,13 @@ def parse_disparities(text: str | None) -> tuple[float, ...]:
 
 
 def save_contact_sheet(clip: LightField, file: Path) -> None:
-    """Write one picture that shows all views at the first moment.
+    """Write a picture that shows all views at the first moment.
 
-    Raises InputError if the file exists, or if its suffix is not that of a picture.
+    Raises InputError if the file exists, or does not have the suffix of a picture.
     """
     if file.suffix.lower() not in stills.SUFFIXES:
         raise InputError(
-            f"a contact sheet cannot be written to {file}, which is not a picture's name; try "
+            f"a contact sheet is a picture, but {file} does not have the suffix of one; try "
             "sheet.png"
         )
     check_new_file(file, advice="try another --contact-sheet")

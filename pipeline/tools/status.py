@@ -1,4 +1,4 @@
-"""Read the progress of a running or stopped run from nothing but its run folder."""
+"""Read the progress of a run, whether or not it is still running, from its run folder alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RunStatus(Model):
 
     output: str
     state: Literal["running", "stopped", "done", "unknown"]
-    """Unknown if the run folder is at a URL, where no lock shows whether a process is running."""
+    """"unknown" if the run folder is at a URL, where no lock shows whether the run continues."""
     frames: int
     frames_done: int
     segments: int
@@ -34,11 +34,11 @@ class RunStatus(Model):
     missing: tuple[int, ...]
     """Indices of the segments that are not committed."""
     attempts: int
-    """Number of segments that are being written, or that a killed run left unfinished."""
+    """Number of segment files that are being written, or that a killed run left unfinished."""
     last_commit: float | None
     """Seconds since the last commit; None if there is none, or if its time is not known."""
     seconds_left: float | None
-    """Estimate from the commit times; None if the run is not running or has too few commits."""
+    """Estimated from the commit times; None if the run has stopped or has too few commits."""
 
 
 def read_status(run: str) -> RunStatus:
@@ -69,7 +69,7 @@ def read_status(run: str) -> RunStatus:
             records.append(SegmentRecord.model_validate_json(file.read_text(encoding="utf-8")))
             times.append(file.stat().st_mtime)
         except (FileNotFoundError, ValueError):
-            continue  # the run has just finished, or the record is broken
+            continue  # the run has just finished and deleted the record, or the record is broken
 
     attempts = len(list((folder / "segments").glob("attempt-*.nut")))
     state: Literal["running", "stopped"] = "running" if _is_locked(folder / "lock") else "stopped"
@@ -100,7 +100,10 @@ def _summarise(
     attempts: int,
     state: Literal["running", "stopped", "unknown"],
 ) -> RunStatus:
-    """Return the status given the records of committed segments and the commit times."""
+    """Return a run's status, given the records of its committed segments and their commit times.
+
+    `times` (seconds since the epoch) has an entry for each record, or is empty if unknown.
+    """
     by_segment = {record.segment: record for record in records}
     missing = tuple(s.index for s in plan.segments if s.index not in by_segment)
     done = sum(record.frames for record in by_segment.values())
@@ -108,7 +111,7 @@ def _summarise(
 
     seconds_left = None
     if state == "running" and len(times) > 1 and max(times) > min(times):
-        # the first commit only starts the clock, because its frames were made before it
+        # the first segment does not count, because its frames were made before the first commit
         first = records[times.index(min(times))]
         pace = (done - first.frames) / (max(times) - min(times))
         seconds_left = round((frames - done) / pace, 1) if pace > 0 else None
@@ -128,7 +131,7 @@ def _summarise(
 
 
 def _finished(output: str) -> RunStatus:
-    """Return the status of an output without a run folder, which must be finished."""
+    """Return the status of a finished output, which has no run folder; all counts are 0."""
     return RunStatus(
         output=output,
         state="done",

@@ -25,21 +25,21 @@ UPLOADED = (
     "/weights/*.safetensors",
 )
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-AGENT_TIMEOUT_SECONDS = 60.0  # how long to wait for a starting cluster to accept a job
+AGENT_TIMEOUT_SECONDS = 60.0  # how long to wait until a new cluster accepts a job
 POLL_SECONDS = 0.5
 
-_LONGEST_REASON = 300  # characters shown, because the dashboard may answer with a whole web page
+_LONGEST_REASON = 300  # characters; the rest is cut off, because it may be a whole web page
 _NO_AGENT = "No available agent"
 _FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED")
-# Prefix of the log's last line, which carries the exit status: Ray reports 1 for any failure.
+# Prefix of the log's last line with the exit status, because Ray reports 1 for any failure.
 _EXIT_STATUS_MARK = "PIPELINE_EXIT_STATUS"
 
 
 def runtime_env() -> dict[str, Any]:
-    """Return Ray's runtime environment: the three packages, and nothing to install."""
+    """Return a Ray runtime environment that uploads the three packages and installs nothing."""
     root = Path(__file__).parents[2]
     packages = [str(root / name) for name in ("crossnetpp", "deploy", "pipeline")]
-    # exclude recordings, engines, other weights and wheels, wherever they are
+    # exclude all other files, such as recordings, engines, other weights and wheels
     return {"py_modules": packages, "excludes": ["?*.?*", *(f"!{name}" for name in UPLOADED)]}
 
 
@@ -64,9 +64,9 @@ def connect_client(address: str | None) -> JobSubmissionClient:
 def submit_job(
     client: JobSubmissionClient, arguments: tuple[str, ...], *, installed: bool = False
 ) -> str:
-    """Start a job that runs `pipeline run ARGUMENTS`, and return its name.
+    """Start a job that runs `pipeline run ARGUMENTS`, and return its ID.
 
-    With `installed`, the package is already on the cluster and nothing is uploaded. Raises
+    With `installed`, nothing is uploaded, because the package is already on the cluster. Raises
     PipelineError if the cluster rejects the job.
     """
     from ray.exceptions import RayError
@@ -80,7 +80,7 @@ def submit_job(
                 runtime_env={} if installed else runtime_env(),
             )
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-            # a head node answers before its agent, which starts the jobs, is ready
+            # a new cluster answers before its agent, which starts jobs, is ready
             if _NO_AGENT not in str(error) or time.monotonic() > deadline:
                 raise PipelineError(
                     f"the cluster rejected the job ({_short_reason(error)}); check the cluster "
@@ -124,7 +124,7 @@ def follow_job(client: JobSubmissionClient, job: str, show: Callable[[str], None
 
 
 def stop_job(client: JobSubmissionClient, job: str) -> str:
-    """Stop a job, and return its final state; committed segments stay committed.
+    """Stop a job, and return its final state; the segments that it has committed are kept.
 
     Raises InputError if the job is not running.
     """
@@ -153,7 +153,7 @@ def _read_log(client: JobSubmissionClient, job: str, show: Callable[[str], None]
 
 
 def find_job(client: JobSubmissionClient, job: str) -> Any:
-    """Return Ray's JobInfo for a job.
+    """Return Ray's JobDetails for a job.
 
     Raises InputError if there is no such job or access is denied, and PipelineError if the
     connection is lost.
@@ -179,7 +179,7 @@ def find_job(client: JobSubmissionClient, job: str) -> Any:
 
 
 def wait_for_job(client: JobSubmissionClient, job: str) -> Any:
-    """Wait until a job has ended, and return Ray's JobInfo for it; raises as `find_job` does."""
+    """Wait until a job ends, and return its final JobDetails; raises the errors of `find_job`."""
     while (info := find_job(client, job)).status.value not in _FINAL_STATES:
         time.sleep(POLL_SECONDS)
     return info

@@ -31,10 +31,10 @@ def train_network(
 ) -> None:
     """Train the network that `config` describes, and write its weights to `out`.
 
-    `config` is a YAML file or the name of a shipped configuration, whose settings NAME=VALUE pairs
-    in `overrides` replace. Several workers, or an address, require Ray. Raises InputError if the
-    configuration, the data or the weights are invalid, or if Ray Train is missing, and
-    PipelineError if training on Ray fails.
+    `config` is a YAML file or the name of a shipped configuration; the NAME=VALUE pairs in
+    `overrides` replace its settings. More than one worker, or an address, requires Ray. Raises
+    InputError if the configuration, the data or the weights are invalid, or if Ray Train is
+    missing, and PipelineError if training on Ray fails.
     """
     try:
         settings = load_config(config, dict(parse_setting(text) for text in overrides))
@@ -50,7 +50,11 @@ def train_network(
 
 @contextmanager
 def show_training(progress: Reporter, steps: int) -> Iterator[Show]:
-    """Yield a receiver of training progress; a resumed training begins with a later step."""
+    """Yield a function that shows the progress of a training of `steps` steps.
+
+    It receives the number of finished steps, which is above 0 from the start if the training
+    resumes, and a line of figures.
+    """
     with ExitStack() as stack:
         opening = stack.enter_context(ExitStack())
         opening.enter_context(progress.step("opening the training data"))
@@ -77,8 +81,8 @@ def train_on_ray(
 ) -> None:
     """Train in one process per worker, each on its own GPU if the cluster has enough GPUs.
 
-    Raises InputError if the batch cannot be divided or Ray Train is missing, and PipelineError if
-    training fails.
+    Raises InputError if the batch cannot be divided among the workers or Ray Train is missing, and
+    PipelineError if training fails.
     """
     if config.batch % workers:
         raise InputError(

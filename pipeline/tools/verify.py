@@ -17,7 +17,7 @@ from pipeline.schema.model import Model
 
 
 class Verification(Model):
-    """The differences between an output and its input; the fields of `pipeline verify --json`."""
+    """How an output differs from its input; the fields of `pipeline verify --json`."""
 
     input: str
     output: str
@@ -26,7 +26,7 @@ class Verification(Model):
 
 
 def verify_output(source: str, output: str, progress: Reporter = SILENT) -> Verification:
-    """Compare the frames, times, size, tags and copied streams of `output` with its `source`.
+    """Compare the frames, times, size, tags and copied streams of `output` with `source`.
 
     Raises MediaError if a recording cannot be read, and InputError if the source is a video and the
     output consists of pictures other than a run's numbered ones.

@@ -1,4 +1,4 @@
-"""Describe the versions of this package and its libraries, on which results depend."""
+"""List the versions of this package and its libraries, because results depend on them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def describe_versions() -> str:
 
 
 def find_revision() -> str:
-    """Return the git revision if the package runs from a checkout, else ""."""
+    """Return the git revision of the checkout from which the package runs, or "" if unknown."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return ""

@@ -86,8 +86,8 @@ def test_the_plan_describes_how_many_frames_each_view_serves_and_from_how_far(
     done = CliRunner().invoke(main, ["plan", str(lr), "--ref-stream", str(hr)])
     assert done.exit_code == 0, done.output
     # (0, 2) and (2, 0) are equally far from both: the same row wins, then the lower index
-    assert "HR view (0, 0) serves 4 frames, 1 to 2 steps away" in done.stdout
-    assert "HR view (2, 2) serves 3 frames, 1 to 2 steps away" in done.stdout
+    assert "HR view (0, 0) is used for 4 frames, 1 to 2 steps away" in done.stdout
+    assert "HR view (2, 2) is used for 3 frames, 1 to 2 steps away" in done.stdout
 
 
 def test_an_existing_output_is_kept_unless_forced(tmp_path: Path) -> None:

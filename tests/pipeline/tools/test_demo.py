@@ -35,7 +35,7 @@ def test_a_file_is_not_replaced_by_the_folder(tmp_path: Path) -> None:
     file.write_text("keep")
     refused = CliRunner().invoke(main, ["demo", "--force", "-o", str(file)])
     assert refused.exit_code == 2, (refused.output, refused.exception)
-    assert "must be a folder or not exist; try another -o" in refused.stderr
+    assert "is a file, but a demo is written to a folder; try another -o" in refused.stderr
     assert file.read_text() == "keep"
 
 

@@ -114,7 +114,7 @@ def test_too_many_key_frames_of_a_stream_are_refused(tmp_path: Path) -> None:
     done = invoke("keyframes", intra, "-o", tmp_path / "keys", "--i-frames", "-q")
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
-    assert f"{intra} has 2001 key frames, but --i-frames takes at most 2000" in line
+    assert f"{intra} has 2001 key frames, but --i-frames selects at most 2000" in line
     assert list_names(tmp_path) == ["intra.mp4"]
 
 
@@ -122,7 +122,7 @@ def test_a_light_field_has_no_key_frames(tmp_path: Path) -> None:
     views = scenes.write_folder(tmp_path / "views", 2, 2)
     done = invoke("keyframes", views, "-o", tmp_path / "keys")
     assert done.exit_code == 2
-    assert "is a light field, whose views" in done.stderr
+    assert "is a light field, but key frames are chosen from a video" in done.stderr
 
 
 @pytest.mark.parametrize(("option", "suffix"), [("tiff", ".tif"), ("exr", ".exr")])
