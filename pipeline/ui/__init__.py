@@ -1,1 +1,1 @@
-"""A local web page for runs: choose files, see the plan, start, watch, pause and download."""
+"""A local web page for runs: choose recordings, see the plan, start, watch, pause, download."""

@@ -1,4 +1,4 @@
-"""Unpack uploaded zip files, with limits, and pack folders for downloads."""
+"""Unpack uploaded zip files within limits, and pack folders for downloads."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pipeline.errors import InputError
 from pipeline.ui.uploads import NAME_CONFLICTS, name_conflict, split_name
 
 MOST_MEMBERS = 20_000
-MOST_RATIO = 200  # of unpacked to packed bytes; pictures and videos hardly shrink
-FREE_RATIO_BYTES = 100_000_000  # below this, any ratio is harmless
+MOST_RATIO = 200  # of unpacked to packed bytes, because pictures and videos hardly shrink
+FREE_RATIO_BYTES = 100_000_000  # unpacked size up to which any ratio is harmless
 RESERVED_BYTES = 500_000_000  # kept free on the disk
 _PIECE = 1 << 20
-_IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")  # which operating systems add
+_IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")  # added by operating systems
 
 
 def unpack(archive: Path, folder: Path, *, free_bytes: int | None = None) -> None:
     """Unpack a zip file into an existing folder; raises InputError if that is not safe.
 
-    The file must not contain names that lead elsewhere, links, passwords, a compression ratio that
-    pictures never reach, or more than `free_bytes` of data (default: the disk's free space less a
-    reserve).
+    The zip file is unsafe if it contains links, encrypted files or names that lead outside the
+    folder, if it is compressed more than pictures can be, or if it unpacks to more than
+    `free_bytes` (default: the disk's free space minus a reserve).
     """
     if free_bytes is None:
         free_bytes = shutil.disk_usage(folder).free - RESERVED_BYTES
@@ -44,7 +44,10 @@ def unpack(archive: Path, folder: Path, *, free_bytes: int | None = None) -> Non
 def _check(
     opened: zipfile.ZipFile, archive: Path, free_bytes: int
 ) -> list[tuple[zipfile.ZipInfo, tuple[str, ...]]]:
-    """Return an archive's files with the parts of their paths; raises InputError if unsafe."""
+    """Return the files of an archive with the parts of their paths.
+
+    Raises InputError if the archive is empty or unsafe.
+    """
     infos = [info for info in opened.infolist() if not info.is_dir()]
     infos = [info for info in infos if not set(info.filename.split("/")) & set(_IGNORED)]
     if not infos:
@@ -79,7 +82,7 @@ def _check(
 
 
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    """Write a member to `target`; raises InputError if its name conflicts with another one.
+    """Write a member to `target`; raises InputError if its name conflicts with another name.
 
     Raises BadZipFile if the member is larger than the archive states.
     """
@@ -97,25 +100,25 @@ def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> 
 
 
 class _Outlet(io.RawIOBase):
-    """An unseekable file from which the written bytes are taken piece by piece."""
+    """A file without seeking, from which `take` removes what has been written."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
 
     def write(self, data: Any) -> int:
-        """Keep the bytes until they are taken."""
+        """Store the bytes until they are taken, and return their number."""
         self._pieces.append(bytes(data))
         return len(data)
 
     def take(self) -> bytes:
-        """Return what has been written since the last call."""
+        """Return and discard the bytes that were written since the last call."""
         data = b"".join(self._pieces)
         self._pieces.clear()
         return data
 
 
 def pack(folder: Path) -> Iterator[bytes]:
-    """Yield the pieces of an uncompressed zip file of a folder, without its hidden files."""
+    """Yield, piece by piece, an uncompressed zip file of a folder's files, except hidden ones."""
     outlet = _Outlet()
     files = [
         file

@@ -1,4 +1,4 @@
-"""Run one of the program's commands in a child process, and read its progress and errors."""
+"""Run a command of the program in a child process, and read its progress and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import psutil
 from deploy.child_process import child_environment
 from pipeline.ui.job import ChildMark
 
-PATIENCE_SECONDS = 60.0  # that a child may take to stop
+PATIENCE_SECONDS = 60.0  # how long a child may take to stop before it is killed
 _ERROR = ("error: ", "Error: ")
 _KEPT_LINES = 5
 _POLL_SECONDS = 0.05
@@ -28,16 +28,16 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended."""
+    """The exit status and the output of a child that has ended."""
 
     status: int
     stdout: str
     error: str
-    """The error in one line; "" if the child succeeded."""
+    """Why the child failed, in one line; "" if it succeeded."""
 
 
 class Child:
-    """A command in a child process with its own session, so that Ctrl-C does not reach it."""
+    """A command in a child process, in a session of its own, so that Ctrl-C does not reach it."""
 
     def __init__(
         self,
@@ -47,7 +47,10 @@ class Child:
         variables: Mapping[str, str] | None = None,
         on_event: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        """Start `python ARGUMENTS` in `folder`; `on_event` receives --json-progress events."""
+        """Start `python ARGUMENTS` in `folder`.
+
+        `variables` are added to the environment. `on_event` receives the events of --json-progress.
+        """
         self._on_event = on_event
         self._lines: list[str] = []
         self._error = ""
@@ -81,7 +84,7 @@ class Child:
         return Ended(status, stdout, self._describe_error(status))
 
     def stop(self) -> None:
-        """Interrupt the child as Ctrl-C does, and kill it if it does not end."""
+        """Interrupt the child as Ctrl-C does, and kill it if it does not end in time."""
         if self._stopped or self._process.poll() is not None:
             return
         self._stopped = True
@@ -116,7 +119,7 @@ class Child:
             return self._error
         if status < 0:
             name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
-            return f"the command was ended by {name}; start again to continue"
+            return f"the command was ended by the signal {name}; start the job again to continue"
         return self._lines[-1] if self._lines else f"the command ended with status {status}"
 
 
@@ -139,17 +142,17 @@ def _find_start(pid: int) -> float:
 
 
 def interrupt(pid: int) -> None:
-    """Interrupt a process as Ctrl-C does; on Windows, it ends at once, and can also be resumed."""
+    """Interrupt a process as Ctrl-C does, or terminate it on Windows; its run can be resumed."""
     with suppress(OSError):
         os.kill(pid, signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
 
 
 def end_orphan(mark: ChildMark) -> None:
-    """Interrupt the child of an earlier server if it is still running, and wait until it ends."""
+    """Interrupt an earlier server's child that is still running, and wait until it ends."""
     try:
         process = psutil.Process(mark.pid)
         if process.create_time() != mark.started:
-            return  # another process has this process ID now
+            return  # the process ID now belongs to another process
         interrupt(mark.pid)
         end = time.monotonic() + PATIENCE_SECONDS
         # it may stay a zombie, because many containers have no init process to reap it

@@ -20,12 +20,12 @@ def make_plan_command(job: Job) -> list[str]:
 
 
 def make_picture_command(folder: JobFolder) -> list[str]:
-    """Return the Python arguments that describe a stored plan in pictures and figures."""
+    """Return the Python arguments that write the description and pictures of a stored plan."""
     return ["-m", "pipeline.ui.picture_plan", str(folder.plan), str(folder.shown_plan)]
 
 
 def make_key_frames_command(job: Job, folder: JobFolder, count: int | None) -> list[str]:
-    """Return the Python arguments that write proposed key frames."""
+    """Return the Python arguments that write `count` key frames; None leaves the number open."""
     number = [] if count is None else [f"--count={count}"]
     where = [f"--output={folder.key_frames}", "--force", "--json", "-q"]
     return [*PROGRAM, "keyframes", *where, *number, "--", job.input]
@@ -41,7 +41,7 @@ def make_run_command(job: Job, folder: JobFolder, program: Sequence[str] = PROGR
 
 
 def make_run_variables(folder: JobFolder) -> dict[str, str]:
-    """Return the environment variables of a run, which set where it writes its preview."""
+    """Return the environment variables for a run, which set the folder of its preview."""
     return {FOLDER_VARIABLE: str(folder.path)}
 
 
@@ -50,7 +50,7 @@ def _name_reference(job: Job) -> list[str]:
 
 
 def _can_have_report(job: Job) -> bool:
-    """Return whether the run can have a report: its files are local, and browsers display them."""
+    """Return whether a report is possible: all files are local, and browsers can display them."""
     output = job.options.get("output", "")
     paths = (job.input, job.reference, output)
     return not any(map(is_url, paths)) and Path(output).suffix.lower() != ".exr"

@@ -1,6 +1,6 @@
-"""Describe the options of a run for the page, and turn their values into arguments.
+"""Describe the options of a run to the page, and turn their values into arguments.
 
-Both are derived from the table of options, as is the command line.
+Like the command line, this is derived from the table of options.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pipeline.errors import InputError
 from pipeline.schema.options import SECTIONS, OptionField, list_options
 from pipeline.schema.settings import OPTION_GROUPS
 
-# Options that are always visible; all others are under "More options".
+# Options that the page always shows; all others are under "More options".
 COMMON = ("size", "scale", "quality", "max_ref_distance", "start", "end")
-# Options left out: the reference has a card of its own, and a job has only one input.
+# Options that the page omits: the reference has its own card, and a job has only one input.
 ELSEWHERE = ("ref_stream", "adapt_together")
 
 
@@ -53,16 +53,18 @@ def _describe(field: OptionField, *, is_common: bool) -> dict[str, Any]:
 
 
 def check_options(options: Mapping[str, Any]) -> dict[str, str]:
-    """Return the options that are not blank; raises InputError for unknown options or other types.
+    """Return the options whose values are not blank, without surrounding whitespace.
 
-    The values themselves are checked by the command that receives them.
+    Raises InputError for unknown options, and for values that are not text or contain NUL. Whether
+    a value is valid is checked by the command that receives it.
     """
     known = {field.name for field in list_fields()}
     found = {}
     for name, value in options.items():
         if name not in known or not isinstance(value, str):
             raise InputError(
-                f"{name[:40]!r} is not one of the page's options, or not text; reload the page"
+                f"{name[:40]!r} is not one of the page's options, or its value is not text; reload "
+                "the page"
             )
         if "\0" in value:
             raise InputError(f"the option {name} contains a NUL character; remove it")
@@ -72,9 +74,9 @@ def check_options(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def make_arguments(options: Mapping[str, str], *, planned_only: bool = False) -> list[str]:
-    """Return these options as command-line arguments.
+    """Return options, given as text by name, as arguments of `pipeline run`.
 
-    With `planned_only`, they are for `pipeline plan`, which lacks some of the options of `run`.
+    With `planned_only`, they are arguments of `pipeline plan`, which lacks some of these options.
     """
     arguments = []
     for field in list_fields():

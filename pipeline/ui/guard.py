@@ -1,9 +1,9 @@
-"""Decide which requests the page answers: none from other sites, or from others on the network.
+"""Decide which requests are answered: none of other sites, and none without a required token.
 
-Every site that the browser visits can reach a page on the loopback interface. Such a site can send
-requests (so `Origin` and `Sec-Fetch-Site` are checked), and can resolve its own name to 127.0.0.1
-and then also read the answers (so `Host` is checked). On other interfaces, a token is needed as
-well.
+Every site that the browser visits can reach a page on the loopback interface. The site can send
+requests to the page, so `Origin` and `Sec-Fetch-Site` are checked. It can also let its own name
+resolve to 127.0.0.1 and then read the answers, so `Host` is checked. On other interfaces, which
+others on the network can reach, requests need a token as well.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Guard:
     """The checks that every request to a server must pass."""
 
     def __init__(self, *, token: str = "", loopback_only: bool = True) -> None:
-        """Require `token` unless it is "", and a loopback name in Host if `loopback_only`."""
+        """Require `token` unless it is "", and a loopback name in `Host` if `loopback_only`."""
         self.token = token
         self._loopback_only = loopback_only
 
     def explain_refusal(self, request: RequestFacts) -> str | None:
-        """Return why a request is refused, or None if it may be answered."""
+        """Return why a request must be refused, or None if it may be answered."""
         host = request.headers.get("Host", "")
         if self._loopback_only and not is_loopback(_strip_port(host)):
             return "this page answers only to its own address on this computer"
@@ -60,12 +60,12 @@ class Guard:
         return None
 
     def fits(self, token: str) -> bool:
-        """Return whether `token` is the token of this server."""
+        """Return whether this server has a token and `token` equals it."""
         return bool(self.token) and secrets.compare_digest(token.encode(), self.token.encode())
 
 
 def make_token() -> str:
-    """Return a token that nobody can guess."""
+    """Return a random token that cannot be guessed."""
     return secrets.token_urlsafe(24)
 
 

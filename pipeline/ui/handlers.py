@@ -36,8 +36,8 @@ from pipeline.ui.uploads import (
 from pipeline.ui.work import Wanted, Work
 
 PAGE = Path(__file__).parent / "page"
-KEPT_SECONDS = 86_400  # how long a run on the command line is shown after its last frame
-# Content types by suffix; other programs may have changed the system's own table.
+KEPT_SECONDS = 86_400  # how long a command-line run is still shown after its latest frame
+# Content types by suffix, because other programs may have changed the system's own table.
 KINDS = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -96,7 +96,7 @@ class Handlers:
         return answer_json(describe_options())
 
     async def show_state(self, call: Call) -> Answer:
-        """Return all jobs, and the latest frames of runs on the command line."""
+        """Return all jobs, and previews of runs that were started on the command line."""
         return answer_json(await asyncio.to_thread(self._describe_state))
 
     def _describe_state(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Handlers:
         return answer_json(self._describe_job(self._store.find(job_id)))
 
     def _find_open(self, call: Call) -> Job:
-        """Return the job that a request changes; raises InputError if the job has started."""
+        """Return the job that a request would change; raises InputError if it has started."""
         job = self._store.find(call.place["job"])
         if not job.is_open:
             raise InputError(
@@ -149,7 +149,7 @@ class Handlers:
         return answer_json({})
 
     async def clear_files(self, call: Call) -> Answer:
-        """Delete the files that were uploaded for a role."""
+        """Delete the files that were uploaded for a role, and forget its recording."""
         job, role = self._find_open(call), _read_role(call)
         folder = self._store.folder_of(job.id).files(role)
         if folder.exists():
@@ -158,7 +158,7 @@ class Handlers:
         return self._answer_job(job.id)
 
     async def receive_file(self, call: Call) -> Answer:
-        """Store an uploaded file at the relative path given by the query's `name`."""
+        """Store an uploaded file; the query's `name` is its path relative to the role's folder."""
         job, role = self._find_open(call), _read_role(call)
         folder = self._store.folder_of(job.id).files(role)
         folder.mkdir(exist_ok=True)
@@ -179,7 +179,7 @@ class Handlers:
         return answer_json({})
 
     async def use_files(self, call: Call) -> Answer:
-        """Unpack the zip files that were uploaded for a role, and use the resulting recording."""
+        """Unpack the zip files among a role's uploads, and use the recording that results."""
         job, role = self._find_open(call), _read_role(call)
         path = await asyncio.to_thread(self._find_upload, job, role)
         self._use(job, role, str(path))
@@ -200,7 +200,7 @@ class Handlers:
         return find_recording(files)
 
     async def use_path(self, call: Call) -> Answer:
-        """Use a path on this machine, or a URL, for a role."""
+        """Use the recording at a path on this machine, or at a URL, for a role."""
         job, role = self._find_open(call), _read_role(call)
         path = check_named_path(str((await call.read_object()).get("path", "")))
         self._use(job, role, path)
@@ -219,7 +219,7 @@ class Handlers:
         self._change(job, **changes)
 
     def _change(self, job: Job, **changes: Any) -> None:
-        """Change what the plan depends on, and request a new plan if there are both recordings."""
+        """Change fields on which the plan depends, and request a new plan if that is possible."""
         changed = self._store.change(
             job.id, **changes, state="draft", is_planned=False, error="", output="", notes=()
         )
@@ -235,7 +235,7 @@ class Handlers:
         return self._answer_job(job.id)
 
     async def propose_key_frames(self, call: Call) -> Answer:
-        """Request a choice of frames that would help as references once they are enlarged."""
+        """Request key frames: the frames that would help most as references once enlarged."""
         job = self._find_open(call)
         if not job.input:
             raise InputError("there is no recording yet; drop one on the page first")
@@ -249,12 +249,12 @@ class Handlers:
         return self._answer_job(job.id)
 
     async def start(self, call: Call) -> Answer:
-        """Queue a job, or resume it."""
+        """Queue a job that is new, paused or failed."""
         self._work.start(call.place["job"])
         return self._answer_job(call.place["job"])
 
     async def pause(self, call: Call) -> Answer:
-        """Pause a job; what is done so far is kept."""
+        """Pause a job; the segments that it has finished are kept."""
         self._work.pause(call.place["job"])
         return self._answer_job(call.place["job"])
 
@@ -264,7 +264,7 @@ class Handlers:
         return _show_file(self._store.folder_of(job.id).shown_plan, DESCRIPTION)
 
     async def show_plan_picture(self, call: Call) -> Answer:
-        """Return a small picture of a frame or a reference from the plan."""
+        """Return one of the small pictures of a plan's frames and references."""
         job = self._store.find(call.place["job"])
         return _show_file(self._store.folder_of(job.id).shown_plan, call.place["name"])
 
@@ -278,7 +278,7 @@ class Handlers:
         return Answer(kind="application/zip", pieces=pack(folder), save_as=name)
 
     async def send_output(self, call: Call) -> Answer:
-        """Return the output: a file unchanged, or a folder as a zip file."""
+        """Return the output: a file as it is, or a folder as a zip file."""
         job = self._store.find(call.place["job"])
         if is_url(job.output):
             raise InputError(f"the output is at {redact_url(job.output)}; open it there")
@@ -291,19 +291,19 @@ class Handlers:
         return Answer(file=output, kind="application/octet-stream", save_as=output.name)
 
     async def show_report(self, call: Call) -> Answer:
-        """Return the report."""
+        """Return the report of a job."""
         job = self._store.find(call.place["job"])
         folder = self._store.folder_of(job.id)
         answer = _show_file(folder.path, folder.report.name)
         return Answer(file=answer.file, kind=answer.kind, policy=REPORT_POLICY)
 
     async def show_job_preview(self, call: Call) -> Answer:
-        """Return a picture of the latest frame of a job."""
+        """Return a preview picture, before or after enhancement, of a job's latest frame."""
         job = self._store.find(call.place["job"])
         return _show_preview(self._store.folder_of(job.id).path, call)
 
     async def show_preview(self, call: Call) -> Answer:
-        """Return a picture of the latest frame of a run on the command line."""
+        """Return a preview picture of the latest frame of a run on the command line."""
         return _show_preview(self._store.folder, call)
 
 
@@ -327,7 +327,7 @@ def _check_room(folder: Path, size: int | None) -> None:
 
 
 def _name_recording(folder: JobFolder, role: Role, path: str) -> str:
-    """Return a recording's name for the page, such as "1.png and 3 more" for several uploads."""
+    """Return a recording's name for the page; several uploads are named "1.png and 3 more"."""
     if not path or Path(path) != folder.files(role):
         return _shorten(path)
     names = sorted(
@@ -338,15 +338,18 @@ def _name_recording(folder: JobFolder, role: Role, path: str) -> str:
 
 
 def _shorten(path: str) -> str:
-    """Return a redacted URL, or a path's file name, in printable characters."""
+    """Return the file name of a path, or a URL without secrets, in printable characters."""
     return make_printable(redact_url(path) if is_url(path) else Path(path).name)
 
 
 def _show_file(folder: Path, name: str) -> Answer:
-    """Return a file directly inside a folder; raises InputError if there is no such file."""
+    """Return an answer with a file that is directly inside a folder.
+
+    Raises InputError if there is no such file, or if it is hidden.
+    """
     path = folder / name
     if path.parent != folder or path.name.startswith(".") or not path.is_file():
-        raise InputError("there is no such file")
+        raise InputError("this file does not exist; reload the page")
     return Answer(file=path, kind=KINDS.get(path.suffix, "application/octet-stream"))
 
 
@@ -354,13 +357,16 @@ def _show_preview(folder: Path, call: Call) -> Answer:
     for place, *_ in list_previews(folder):
         if place.name == call.place["run"] and call.place["name"].endswith(".jpg"):
             return _show_file(place, call.place["name"])
-    raise InputError("there is no such preview")
+    raise InputError("this preview no longer exists; reload the page")
 
 
 def _describe_previews(
     folder: Path, address: str, most_age: float = math.inf
 ) -> list[dict[str, Any]]:
-    """Return the latest frames of the runs that write into a folder, newest first."""
+    """Return descriptions of the previews in a folder, newest first.
+
+    Previews older than `most_age` seconds are left out. `address` is the path of their URLs.
+    """
     return [
         {
             "run": place.name,

@@ -1,4 +1,4 @@
-"""The page's jobs: what is stored about each, and where its files are."""
+"""The page's jobs: what is stored about each of them, and where its files are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
 
 
 class ChildMark(Model):
-    """The process of a run, by which a later server finds a run that outlived its own server."""
+    """Identifies the process of a run, so that a later server finds it if it is still running."""
 
     pid: int
     started: float
@@ -39,7 +39,7 @@ class Job(Model):
     options: dict[str, str] = Field(default_factory=dict)
     """Option values by name, as text; flags are "true" or "false"."""
     is_planned: bool = False
-    """Whether the stored plan belongs to these recordings and options."""
+    """Whether the stored plan is for the current recordings and options."""
     key_frames: Annotated[int, Field(ge=0)] = 0
     """Number of proposed key frames."""
     output: str = ""
@@ -49,19 +49,19 @@ class Job(Model):
     frames_done: int = 0
     frames: int = 0
     error: str = ""
-    """The error of the last step in one line; "" if the step succeeded."""
+    """Why the job's last step failed, in one line; "" if it succeeded."""
     notes: tuple[str, ...] = ()
-    """Notes that the run printed."""
+    """The notes that the run has printed."""
     child: ChildMark | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether recordings and options may still change."""
+        """Whether the recordings and options may still be changed."""
         return self.state in ("draft", "failed")
 
 
 class JobFolder:
-    """The paths in a job's folder."""
+    """The paths of everything in a job's folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -10,8 +10,8 @@ from typing import Any
 
 from pipeline.errors import InputError
 
-# The page loads everything from this server. The report is a single page with inline scripts, and
-# has no access to the page that links to it.
+# The page loads everything from this server. The report is a self-contained page with inline
+# scripts, which must not have access to the page that links to it.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -32,10 +32,10 @@ class Call:
     read_json: Callable[[], Awaitable[Any]]
     read_pieces: Callable[[], AsyncIterator[bytes]]
     size: int | None
-    """Size of the body in bytes, or None if it is not known."""
+    """Size of the body in bytes; None if unknown."""
 
     async def read_object(self) -> dict[str, Any]:
-        """Return the body as a JSON object; raises InputError if it is not one."""
+        """Return the body, parsed as JSON; raises InputError if it is not a JSON object."""
         try:
             found = await self.read_json()
         except (ValueError, RecursionError):
@@ -47,7 +47,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer: bytes, a file, or pieces that are produced while they are sent."""
+    """An answer to a request: bytes, a file, or pieces that are produced while they are sent."""
 
     body: bytes = b""
     kind: str = "application/json"
@@ -55,7 +55,7 @@ class Answer:
     pieces: Iterator[bytes] | None = None
     status: int = 200
     save_as: str = ""
-    """Name under which a browser saves the answer; "" means that the browser shows it."""
+    """Name of the file in which a browser saves the answer; "" if the browser displays it."""
     policy: str = PAGE_POLICY
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -64,10 +64,10 @@ Handler = Callable[[Call], Awaitable[Answer]]
 
 
 def answer_json(value: Any, status: int = 200) -> Answer:
-    """Return an answer that contains a value as JSON."""
+    """Return an answer that consists of a value as JSON."""
     return Answer(json.dumps(value).encode(), status=status)
 
 
 def answer_error(text: str, status: int = 400) -> Answer:
-    """Return an answer that contains an error in one line."""
+    """Return an answer that reports an error, with `text` joined into one line."""
     return answer_json({"error": " ".join(text.split())}, status)

@@ -1,7 +1,7 @@
-"""Describe a plan for the page: figures as JSON, and small pictures of frames and references.
+"""Describe a plan to the page: JSON, and small pictures of frames and references.
 
-The server calls `python -m pipeline.ui.picture_plan PLAN FOLDER` in a child process, because it
-decodes the recordings.
+The server runs `python -m pipeline.ui.picture_plan PLAN FOLDER` in a child process, because this
+decodes recordings.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 
 DESCRIPTION = "plan.json"
-FRAMES = 8  # pictures of the recording
-REFERENCES = 8  # pictures of references
-MOST_STRETCHES = 400  # on the timeline; the page only counts the others
+FRAMES = 8  # largest number of pictures of the input
+REFERENCES = 8  # largest number of pictures of references
+MOST_STRETCHES = 400  # on the timeline; any further ones are only counted
 MOST_SEGMENTS = 200
 THUMB_WIDTH = 240
 
-# Reason -> its meaning, which the page shows after the number of frames.
+# Reason for a choice -> the words that follow "20 frames" on the page.
 MEANINGS = {
     "nearest": "borrowing from the nearest reference",
     "content": "borrowing from the most similar reference",
@@ -49,7 +49,7 @@ MEANINGS = {
 
 
 def describe(plan: Plan) -> dict[str, Any]:
-    """Return what the page shows of a plan, except for the pictures."""
+    """Return what the page shows of a plan, except for the pictures, as JSON values."""
     counts = Counter(choice.why for choice in plan.reference_map)
     total = len(plan.reference_map)
     served = sum(choice.ref_pts is not None for choice in plan.reference_map)
@@ -83,7 +83,7 @@ def describe(plan: Plan) -> dict[str, Any]:
 
 
 def _describe_time(plan: Plan) -> dict[str, Any]:
-    """Return the stretches of a clip's timeline, or the grid of a light field."""
+    """Return the stretches of a clip's timeline, or the cells of a light field's grid."""
     if isinstance(plan.input, LightField):
         cells = []
         for choice in plan.reference_map:
@@ -112,7 +112,7 @@ def _describe_time(plan: Plan) -> dict[str, Any]:
 
 
 def write_pictures(plan: Plan, folder: Path) -> dict[str, Any]:
-    """Write small pictures of frames and references, and return their names and positions."""
+    """Write small pictures of frames and references, and return what the page shows of them."""
     choices = plan.reference_map
     numbers = spread_evenly(len(choices), FRAMES)
     frames = [(f"frame_{n}.jpg", choices[n].pts, {"frame": n}) for n in numbers]
@@ -142,7 +142,10 @@ def _describe_use(plan: Plan, pts: int, frames: Sequence[int]) -> dict[str, Any]
 def _write_all(
     recording: Recording, wanted: Iterable[tuple[str, int, dict[str, Any]]], folder: Path
 ) -> list[dict[str, Any]]:
-    """Write a picture for each name and pts; frames that cannot be decoded are left out."""
+    """Write a picture for each name and pts, and return the name and facts of each picture.
+
+    Frames that cannot be decoded are left out.
+    """
     written = []
     with closing(open_frames(recording, cache=1, apart=True)) as reader:
         for name, pts, more in sorted(wanted, key=lambda item: item[1]):
@@ -161,7 +164,7 @@ def _write_all(
 
 
 def main(plan_file: str, target: str) -> None:
-    """Write the description and the pictures of a plan to a folder, replacing the folder."""
+    """Replace the folder `target` by one with the description and the pictures of a plan."""
     folder = Path(target)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

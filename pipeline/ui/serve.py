@@ -1,4 +1,4 @@
-"""Serve the page with aiohttp; no other module depends on that library."""
+"""Serve the page with aiohttp, on which no other module depends."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 _JSON_BYTES = 1_000_000  # maximum size of a request that is not an upload
-_PIECE_BYTES = 1 << 20  # of a file, sent at a time
-_SHUTDOWN_SECONDS = 2.0  # for answers that are still being sent
+_PIECE_BYTES = 1 << 20  # how much of a file is sent at a time
+_SHUTDOWN_SECONDS = 2.0  # for finishing answers that are being sent
 
 
 def check_library() -> None:
@@ -56,7 +56,7 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 def format_address(host: str, port: int, token: str) -> str:
-    """Return the address of the page for a browser, with the token if there is one."""
+    """Return the URL of the page, including the token if there is one."""
     shown = socket.gethostname() if host in ("0.0.0.0", "::", "") else host
     if ":" in shown:
         shown = f"[{shown}]"
@@ -73,8 +73,8 @@ def serve(
 ) -> None:
     """Serve the page until the process is interrupted; `on_ready` receives its address.
 
-    Runs in progress are then interrupted, and can be resumed. Raises InputError if the port or the
-    folder is in use, or aiohttp is missing.
+    When that happens, a run in progress is interrupted too, and can be resumed later. Raises
+    InputError if the port or the folder cannot be used, or if aiohttp is missing.
     """
     check_library()
     listening = open_socket(host, port)
@@ -109,7 +109,7 @@ async def _serve(
 
 
 def make_app(handlers: Handlers, guard: Guard) -> web.Application:
-    """Return the application, which shows every request to the guard, and errors in one line."""
+    """Return the web application, which answers requests that pass `guard` with `handlers`."""
     from aiohttp import web
 
     @web.middleware
@@ -130,7 +130,7 @@ def make_app(handlers: Handlers, guard: Guard) -> web.Application:
                 return await _send(request, answer)
             return await _send(request, answer_error(objection, 403))
         if guard.fits(request.query.get("token", "")) and request.path == "/":
-            # from here on, the cookie carries the token, which keeps it out of histories and logs
+            # from now on, a cookie contains the token, which keeps it out of histories and logs
             response = web.Response(status=303, headers={"Location": "/"})
             response.set_cookie(
                 _name_cookie(request), guard.token, httponly=True, samesite="Strict", path="/"
@@ -150,13 +150,13 @@ def make_app(handlers: Handlers, guard: Guard) -> web.Application:
 
 
 def _name_cookie(request: web.Request) -> str:
-    """Return the name of this server's cookie; browsers share cookies between a host's ports."""
+    """Return a cookie name that contains the port, because all ports of a host share cookies."""
     assert request.transport is not None
     return f"{COOKIE}_{request.transport.get_extra_info('sockname')[1]}"
 
 
 def _adapt(handler: Handler) -> Any:
-    """Return an aiohttp handler that calls one of ours."""
+    """Return an aiohttp handler that calls `handler` and sends its answer or error."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         async def read_pieces() -> AsyncIterator[bytes]:
@@ -175,7 +175,7 @@ def _adapt(handler: Handler) -> Any:
         except PipelineError as error:
             answer = answer_error(str(error))
         except (ValueError, RuntimeError):
-            # such as a lone surrogate, or the home folder of an unknown user
+            # caused by a lone surrogate, or by the home folder of an unknown user, for example
             answer = answer_error("the request is invalid; reload the page")
         except OSError as error:
             answer = answer_error(f"{error.strerror or error}; check the disk", 500)
@@ -215,7 +215,7 @@ async def _send(request: web.Request, answer: Answer) -> web.StreamResponse:
 
 
 def _read_file(path: Path) -> Iterator[bytes]:
-    """Yield the content of a file in pieces."""
+    """Yield the content of a file piece by piece."""
     with path.open("rb") as file:
         while piece := file.read(_PIECE_BYTES):
             yield piece

@@ -1,4 +1,4 @@
-"""Store the page's jobs in a folder, so that they outlive the server."""
+"""Store the page's jobs in a folder, so that a later server finds them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOCK = "lock"
 
 
 class JobStore:
-    """All jobs in a folder, which only one server uses at a time; threads may share the store."""
+    """The jobs in a folder, which only one server may use at a time; the store is thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         """Open `folder`; raises InputError if another server uses it or another user owns it."""
@@ -56,11 +56,11 @@ class JobStore:
                     self._jobs[job.id] = job
 
     def close(self) -> None:
-        """Let another server use the folder."""
+        """Release the folder, so that another server can use it."""
         self._file_lock.release()
 
     def folder_of(self, job_id: str) -> JobFolder:
-        """Return the paths of a job."""
+        """Return the paths in the folder of a job, whether or not the job exists."""
         return JobFolder(self.folder / JOBS / job_id)
 
     def list_jobs(self) -> list[Job]:
@@ -87,14 +87,14 @@ class JobStore:
         return job
 
     def change(self, job_id: str, **changes: Any) -> Job:
-        """Change fields of a job, store the job and return it."""
+        """Change fields of a job, store the job and return it; raises InputError if it is gone."""
         with self._lock:
             job = Job.model_validate({**self.find(job_id).model_dump(), **changes})
             self._write(job)
             return job
 
     def change_if(self, job_id: str, condition: Callable[[Job], bool], **changes: Any) -> bool:
-        """Change fields of a job if it exists and meets `condition`; return whether that was so."""
+        """Change fields of a job if it exists and meets `condition`; return whether it did."""
         with self._lock:
             job = self._jobs.get(job_id)
             if job is None or not condition(job):

@@ -1,4 +1,4 @@
-"""Check the names of uploaded files, and find the recording that the files form."""
+"""Check the names of uploaded files, and find out which recording they form."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pipeline.errors import InputError, MediaError
 from pipeline.media.pictures.key_frames import SIDECAR, read_key_frames
 from pipeline.paths import is_url
 
-MOST_PARTS = 16  # folders in a path
-# Errors that are raised if a file is where a folder should be, or the other way round.
+MOST_PARTS = 16  # names in a path, including the file's own
+# Errors that are raised if a name is taken, or if a file is where a folder should be.
 NAME_CONFLICTS = (FileExistsError, NotADirectoryError, IsADirectoryError)
 _LONGEST_PART = 200  # bytes, which leaves room for the longer names of outputs
-_FORBIDDEN = frozenset('<>:"|?*\\')  # characters that some systems do not allow in names
+_FORBIDDEN = frozenset('<>:"|?*\\')  # characters that some systems do not allow in file names
 
 
 def split_name(name: str) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ def split_name(name: str) -> tuple[str, ...]:
 
 
 def name_unpacked(archive: Path) -> Path:
-    """Return a free path beside an uploaded zip file for its contents, named after the file."""
+    """Return an unused path for the contents of a zip file, beside it and named after it."""
     stem = archive.stem.strip(". ") or "files"
     target = archive.with_name(stem)
     while os.path.lexists(target):
@@ -47,7 +47,7 @@ def _make_error(name: str) -> InputError:
 
 
 def name_conflict(name: str) -> InputError:
-    """Return the error for a file whose name is taken by another file or folder."""
+    """Return the error for a file whose name is taken, or needs a folder where a file is."""
     return InputError(f"another file or folder is already named {name}; rename one of them")
 
 
@@ -68,9 +68,9 @@ def find_recording(folder: Path) -> Path:
 
 
 def add_sidecar(references: Path, key_frames: Path) -> None:
-    """Copy the sidecar of the proposed key frames to uploaded pictures that show these frames.
+    """Copy the key frames' sidecar to uploaded pictures whose names are those of key frames.
 
-    The sidecar lists which frames the pictures show. Pictures with their own sidecar keep it.
+    The sidecar states which frames the pictures show. An uploaded sidecar is not replaced.
     """
     place = references
     entries = [path for path in place.iterdir() if not path.name.startswith(".")]
@@ -94,7 +94,7 @@ def check_named_path(text: str) -> str:
     if is_url(text):
         return text
     if not text or "\0" in text:
-        raise InputError("enter a path such as /home/me/clip.mp4")
+        raise InputError("the path is empty or invalid; enter one such as /home/me/clip.mp4")
     path = Path(text).expanduser()
     if not path.is_absolute():
         raise InputError(

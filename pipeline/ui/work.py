@@ -1,4 +1,4 @@
-"""Do the jobs' work in child processes: one run at a time, and one plan alongside it."""
+"""Run jobs in child processes: one run at a time, and alongside it one plan or key frames."""
 
 from __future__ import annotations
 
@@ -33,18 +33,21 @@ _MOST_NOTES = 50
 
 @dataclass(frozen=True)
 class Wanted:
-    """A requested preparation."""
+    """A requested preparation of a job."""
 
     what: Preparation
     count: int | None = None
-    """Number of key frames; None means as many as make a noticeable difference."""
+    """Number of key frames; None means as many as noticeably help."""
 
 
 class Work:
     """The two threads that work on a store's jobs: one for runs, one for plans and key frames."""
 
     def __init__(self, store: JobStore, *, program: Sequence[str] = PROGRAM) -> None:
-        """Start the threads; `program` contains the Python arguments that start runs."""
+        """Start the threads; jobs that an earlier server left unfinished become paused.
+
+        `program` contains the Python arguments that start `pipeline`.
+        """
         self._store = store
         self._program = program
         self._changed = threading.Condition()
@@ -69,7 +72,7 @@ class Work:
             thread.start()
 
     def close(self, timeout: float = PATIENCE_SECONDS + 15) -> None:
-        """Interrupt the children and wait until their segments are safe."""
+        """Interrupt the children, and wait at most `timeout` seconds for each thread to end."""
         with self._changed:
             self._is_closed = True
             self._queue.clear()
@@ -81,7 +84,7 @@ class Work:
             thread.join(timeout)
 
     def start(self, job_id: str) -> None:
-        """Queue a run, or resume it; raises InputError if it cannot start."""
+        """Queue a run, new or paused; raises InputError if the job cannot be started."""
         with self._changed:
             job = self._store.find(job_id)
             if job.state in ("queued", "running"):
@@ -95,7 +98,7 @@ class Work:
             self._changed.notify_all()
 
     def pause(self, job_id: str) -> None:
-        """Interrupt a run as Ctrl-C does, or take it out of the queue."""
+        """Interrupt a run as Ctrl-C does, or remove it from the queue."""
         with self._changed:
             if job_id in self._queue:
                 self._queue.remove(job_id)
@@ -104,7 +107,7 @@ class Work:
                 self._stop_run()
 
     def prepare(self, job_id: str, wanted: Wanted) -> None:
-        """Request a plan or key frames; this ends an older request for the same job."""
+        """Request a plan or key frames, in place of any earlier request for the same job."""
         with self._changed:
             self._wanted.pop(job_id, None)
             self._wanted[job_id] = wanted
@@ -113,7 +116,7 @@ class Work:
             self._changed.notify_all()
 
     def forget(self, job_id: str) -> None:
-        """Stop all work on a job, and wait until it has ended."""
+        """Stop all work on a job, and wait at most 90 seconds until it has ended."""
         with self._changed:
             self._wanted.pop(job_id, None)
             if self._preparing is not None and self._preparing[0] == job_id:
@@ -124,7 +127,7 @@ class Work:
             )
 
     def describe(self, job_id: str) -> dict[str, Any]:
-        """Return a job's activity, progress and place in the queue."""
+        """Return a job's preparation, progress and place in the queue, for the page."""
         with self._changed:
             activity = None
             if job_id in self._wanted:
@@ -172,7 +175,7 @@ class Work:
                 self._changed.notify_all()
 
     def _begin(self, job_id: str) -> Child | None:
-        """Start the run of a job and return its process, or None if that is not possible."""
+        """Start the run of a job and return its process, or None if it cannot be started."""
         try:
             job = self._store.find(job_id)
             folder = self._store.folder_of(job_id)
@@ -195,7 +198,7 @@ class Work:
         return child
 
     def _note_event(self, job_id: str, event: dict[str, Any]) -> None:
-        """Record what an event of a run reports."""
+        """Record the progress, the note or the output that an event of a run reports."""
         kind, text = event.get("event"), event.get("text")
         with self._changed, suppress(InputError):
             if kind in ("progress", "step"):
@@ -215,7 +218,7 @@ class Work:
                     self._store.change(job_id, output=str(event.get("output") or ""))
 
     def _finish(self, job_id: str, ended: Ended) -> None:
-        """Store how a run ended."""
+        """Store the outcome of a run in its job."""
         job = self._store.find(job_id)
         frames = int(self._progress.get("frames") or 0)
         changes: dict[str, Any] = {
@@ -224,7 +227,7 @@ class Work:
             "frames_done": int(self._progress.get("frames_done") or 0),
         }
         if ended.status == 0 or job.output:
-            # an output was published, even if the report about it was not written
+            # with an output, the job is done, even if writing the report failed
             result = _parse_result(ended.stdout)
             changes |= {"state": "done", "error": ended.error, "result": result}
             changes["frames_done"] = frames
@@ -237,7 +240,7 @@ class Work:
         self._store.change(job_id, **changes)
 
     def _count_kept(self, job_id: str) -> int:
-        """Return the number of frames that a paused run has committed."""
+        """Return the number of frames that a paused run has committed, or 0 if unknown."""
         try:
             file = self._store.folder_of(job_id).shown_plan / DESCRIPTION
             described = _parse_result(file.read_text(encoding="utf-8"))
@@ -266,16 +269,16 @@ class Work:
         step = self._make_plan if wanted.what == "plan" else self._write_key_frames
         changes = step(job, wanted)
         with self._changed:
-            # a newer request, with other recordings or options, makes this result obsolete
+            # a newer request, perhaps with other recordings or options, makes this obsolete
             if job.id not in self._wanted:
                 self._store.change_if(job.id, lambda found: found.is_open, **changes)
                 found = self._store.find(job.id)
                 if wanted.what == "key frames" and found.reference and not found.is_planned:
-                    # the request for key frames replaced an unfinished one for a plan
+                    # the request for key frames may have replaced one for a plan
                     self._wanted[job.id] = Wanted("plan")
 
     def _make_plan(self, job: Job, wanted: Wanted) -> dict[str, Any]:
-        """Make a job's plan and its pictures, and return the changes to the job."""
+        """Make a job's plan and the plan's pictures, and return the changes to the job."""
         folder = self._store.folder_of(job.id)
         ended = self._call(job, make_plan_command(job))
         if ended.status == 0:
@@ -295,7 +298,7 @@ class Work:
         return {"key_frames": len(found) if isinstance(found, list) else 0, "error": ""}
 
     def _call(self, job: Job, command: list[str]) -> Ended:
-        """Run a command of a preparation until it ends, or a newer request ends it."""
+        """Run a command of a preparation, and return how it ended; a newer request stops it."""
         with self._changed:
             assert self._preparing is not None
             if job.id in self._wanted or self._is_closed:

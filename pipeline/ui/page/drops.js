@@ -1,4 +1,4 @@
-// Files that are dropped or chosen, including those in folders.
+// List the files that the user dropped or chose, including those in folders, but no hidden ones.
 
 const hidden = (name) => name.split("/").some((part) => part.startsWith("."));
 
@@ -25,7 +25,7 @@ const walk = async (entry, files) => {
 };
 
 export const fromDrop = async (transfer) => {
-  // the items are gone after the first await
+  // read all items now, because the browser clears them at the first await
   const items = [...transfer.items].filter((item) => item.kind === "file");
   const entries = items.map((item) => item.webkitGetAsEntry?.() || null);
   const plain = items.map((item) => item.getAsFile());

@@ -1,4 +1,4 @@
-// Controls for the options of a run, made from the program's own table.
+// Form controls for the options of a run, built from the program's table of options.
 import { element } from "./words.js";
 
 const control = (option) => {

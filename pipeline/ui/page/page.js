@@ -1,27 +1,27 @@
-// The page: shows the program's state every second, and sends what the user does.
+// The page: polls and shows the program's state, and sends what the user does.
 import { fromDrop, fromInput } from "./drops.js";
 import * as options from "./options.js";
 import * as plan from "./plan.js";
 import { get, send, upload } from "./requests.js";
 import { bytes, element, fill, plural, span } from "./words.js";
 
-const BUSY_MS = 1000; // between two requests for the state while something is running
+const BUSY_MS = 1000; // interval between requests for the state while something is running
 const IDLE_MS = 3000;
 const at = (id) => document.getElementById(id);
 
 let state = { jobs: [], previews: [], version: "" };
 let timer = 0;
-let shownJob = null; // id of the job whose options are in the form
-let shownPlan = ""; // job and plan that are drawn
-let watched = null; // run on the command line that is shown
-let ownError = ""; // error of the last request, until the next one succeeds
+let shownJob = null; // ID of the job whose options the form shows
+let shownPlan = ""; // identifies the plan that is drawn: its job, options and recordings
+let watched = null; // the command-line run whose preview is shown
+let ownError = ""; // error of the last action, until one succeeds or another job is shown
 const uploading = new Map(); // role -> { job, text, done, total }
 
 const currentId = () => location.hash.slice(1).replace(/^(jobs|main)$/, "") || null;
 const current = () => state.jobs.find((job) => job.id === currentId()) || null;
 const isOpen = (job) => !job || ["draft", "failed"].includes(job.state);
 
-// whether there is no plan because of an error; a failed run may be started again
+// whether planning failed, so that the job cannot start; a failed run may be started again
 const isRefused = (job) => Boolean(job && job.state === "draft" && job.activity === null && job.error && !job.is_planned);
 
 const STATES = {
@@ -30,12 +30,12 @@ const STATES = {
 
 const describeState = (job) => {
   if (!job) return "Choose a recording and a sharp reference. Nothing leaves this computer.";
-  if (job.pausing) return "Pausing: the frames in progress are being finished";
+  if (job.pausing) return "Pausing: finishing the frames in progress";
   if (job.state === "queued") return job.place > 1 ? `Number ${job.place} in the queue` : "Next in the queue";
-  if (job.state === "paused") return job.frames_done ? `Paused with ${plural(job.frames_done, "frames")} done. Resume continues from there.` : "Paused. No piece was finished yet, so Resume starts from the beginning.";
+  if (job.state === "paused") return job.frames_done ? `Paused with ${plural(job.frames_done, "frames")} done. Resume continues from there.` : "Paused. No piece was finished, so Resume starts from the beginning.";
   if (job.state === "running") return "Running. It continues when you close this page.";
   if (job.state === "done") return "Done and verified";
-  if (job.state === "failed") return "Failed. Correct what the message describes, or start again.";
+  if (job.state === "failed") return "Failed. Fix what the message describes, or just start again.";
   if (!job.input) return "Choose a recording and a sharp reference.";
   if (!job.reference) return "Next: a sharp reference of the same scene.";
   return job.is_planned ? "Ready to start" : "";
@@ -58,7 +58,7 @@ const ensureJob = async () => {
   const job = current();
   if (job) return job;
   const made = await send("POST", "/api/jobs");
-  shownJob = made.id; // keeps the options that were chosen before there was a job
+  shownJob = made.id; // so that the form keeps the options that were chosen before there was a job
   state.jobs.unshift(made);
   history.replaceState(null, "", `#${made.id}`);
   const values = options.collect(at("options"));
@@ -109,7 +109,7 @@ const drawPicture = (preview, why) => {
   at("picture-place").textContent = why;
   if (wantedPair === preview.after) return;
   wantedPair = preview.after;
-  // both pictures change together, once both are loaded
+  // replace both pictures at once, after both have loaded
   const pair = [preview.before, preview.after].map((source) => { const image = new Image(); image.src = source; return image; });
   Promise.all(pair.map((image) => image.decode())).then(() => {
     if (wantedPair !== preview.after) return;
@@ -154,11 +154,11 @@ const drawPlan = async (job) => {
   at("start").disabled = !job || !job.input || !job.reference || uploading.size > 0 || isRefused(job);
   at("start").textContent = job && job.state === "failed" ? "Start again" : "Start";
   const busy = state.jobs.some((each) => ["queued", "running"].includes(each.state));
-  at("start-hint").textContent = busy && isOpen(job) ? "Only one job runs at a time: this one will wait for its turn." : "";
+  at("start-hint").textContent = busy && isOpen(job) ? "Only one job runs at a time, so this one will wait for its turn." : "";
   const ready = Boolean(job && job.is_planned);
   at("plan-card").classList.toggle("waiting", !ready);
-  let text = "The plan appears here: which reference is used for which part of the recording.";
-  if (job && job.activity === "plan") text = "Working out which reference to use for which frame …";
+  let text = "The plan will appear here. It shows which reference is used for which part of the recording.";
+  if (job && job.activity === "plan") text = "Choosing a reference for every frame …";
   else if (job && job.input && job.reference) text = job.error ? "There is no plan; see the message above." : "";
   else if (job && job.input) text = "Add a sharp reference to see the plan.";
   at("plan-state").hidden = ready || !text;
@@ -206,7 +206,7 @@ const drawJobs = () => {
   const runs = state.previews.map((each) => ({ run: each.run, name: each.name, old: each.age > 20, on: watched === each.run }));
   replaceItems(at("run-list"), () => runs.map((each) => {
     const button = element("button", { type: "button", "aria-pressed": String(each.on), "data-key": each.run },
-      element("strong", {}, each.name), element("span", { class: "small" }, each.old ? "ended, or waiting" : "running"));
+      element("strong", {}, each.name), element("span", { class: "small" }, each.old ? "finished or waiting" : "running"));
     button.addEventListener("click", () => { watched = each.on ? null : each.run; draw(); });
     return element("li", {}, button);
   }), JSON.stringify(runs));
@@ -267,7 +267,7 @@ const look = async () => {
 };
 
 const receive = (role, files) => act(async () => {
-  if (!files.length) throw new Error("No files were found in what you dropped; choose them with the button.");
+  if (!files.length) throw new Error("What you dropped contains no files; choose them with a button instead.");
   const job = await ensureJob();
   const total = files.reduce((sum, { file }) => sum + file.size, 0);
   const what = files.length === 1 ? files[0].name : plural(files.length, "files");
@@ -304,7 +304,7 @@ for (const card of document.querySelectorAll(".drop")) {
     });
   });
 }
-// a file that is dropped outside the cards must not replace the page
+// otherwise the browser would open a file that is dropped outside the cards in place of the page
 for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault());
 
 at("propose").addEventListener("submit", (event) => {
@@ -321,7 +321,7 @@ for (const name of ["start", "pause"]) at(name).addEventListener("click", () => 
 at("resume").addEventListener("click", () => act(() => send("POST", `/api/jobs/${currentId()}/start`)));
 at("remove").addEventListener("click", () => {
   const job = current();
-  at("ask-text").textContent = job.state === "draft" ? "Its uploaded files will be deleted." : "Its uploaded files will be deleted, and so will its output if it is in the page’s own folder. Files that you chose by their path are kept.";
+  at("ask-text").textContent = job.state === "draft" ? "Its uploaded files will be deleted." : "Its uploaded files will be deleted, as will its output if that is in the page’s own folder. Files that you chose by path are kept.";
   at("ask").showModal();
 });
 at("ask").addEventListener("close", () => {

@@ -1,7 +1,7 @@
-// The plan: a strip of frames, a bar that shows where each reference is used, and the references.
+// Draw the plan: a strip of frames, a bar that shows where each reference is used, and the references.
 import { bytes, clock, element, fill, plural, span } from "./words.js";
 
-const MANY = 60; // segments, beyond which a strip of them would be unreadable
+const MANY = 60; // number of segments above which a strip of them would be unreadable
 const at = (id) => document.getElementById(id);
 
 const kindOf = (entry) => {
@@ -22,7 +22,7 @@ const drawViews = (cells) => {
   const rows = Math.max(...cells.map((c) => c.row)) + 1;
   const cols = Math.max(...cells.map((c) => c.col)) + 1;
   const most = Math.max(1, ...cells.map((c) => c.steps || 0));
-  const grid = element("div", { class: "views", role: "img", "aria-label": `${rows} by ${cols} views; the stronger the colour, the nearer the reference`, style: { "grid-template-columns": `repeat(${cols}, auto)` } });
+  const grid = element("div", { class: "views", role: "img", "aria-label": `Grid of ${rows} by ${cols} views; the stronger the colour, the nearer the reference`, style: { "grid-template-columns": `repeat(${cols}, auto)` } });
   for (const cell of cells) {
     grid.append(element("span", {
       class: cell.steps === null && cell.why !== "given" ? "none" : kindOf(cell),
@@ -51,19 +51,19 @@ export const draw = (plan, address) => {
   const [wide, high] = plan.output_size;
   at("plan-size").textContent = `${width}×${height} → ${wide}×${high}`;
   const share = plan.frames ? Math.round(100 * plan.served / plan.frames) : 0;
-  const time = plan.seconds !== null ? `about ${span(plan.seconds)}` : plan.engine === "bicubic" ? "short, because no network is used" : "not known yet";
+  const time = plan.seconds !== null ? `about ${span(plan.seconds)}` : plan.engine === "bicubic" ? "short, because no neural network is used" : "not known yet";
   fill(at("plan-facts"), [
     [plan.kind === "views" ? "Views with detail" : "Frames with detail", `${plan.served.toLocaleString("en")} of ${plan.frames.toLocaleString("en")} (${share} %)`],
     ["Enlargement", plan.enlargement.replace("x", "×")],
     ["Time", time],
-    ["Disk space until done", `${bytes(plan.disk_bytes)} of ${bytes(plan.free_bytes)} free`],
+    ["Disk space needed", `${bytes(plan.disk_bytes)} of ${bytes(plan.free_bytes)} free`],
   ]);
 
   at("film").replaceChildren(...plan.frame_pictures.map((each) => element("img", { src: `${address}/${each.name}`, alt: `${plan.kind === "views" ? "View" : "Frame"} ${each.frame}`, title: `${plan.kind === "views" ? "view" : "frame"} ${each.frame}` })));
   const { stretches, cells } = plan;
   const spans = at("spans");
   spans.hidden = !stretches.length;
-  spans.setAttribute("aria-label", `Timeline: ${plural(stretches.length + plan.hidden_stretches, "stretches")} of frames, each with its reference; the list below counts them`);
+  spans.setAttribute("aria-label", `Timeline: ${plural(stretches.length + plan.hidden_stretches, "parts")}, each with its own reference or none; the list below counts their frames`);
   spans.replaceChildren(...stretches.map((each) => drawStretch(each, "frames")));
   const pieces = at("pieces");
   pieces.hidden = plan.segment_count > MANY || !stretches.length;

@@ -1,4 +1,4 @@
-// Requests to the program behind the page. Errors contain the program's own one-line message.
+// Requests to the program behind the page. They throw errors with the program's one-line message.
 
 const read = async (response) => {
   const found = await response.json().catch(() => ({}));
@@ -22,7 +22,7 @@ const put = (path, file, onSent) => new Promise((resolve, reject) => {
   request.onload = () => {
     if (request.status < 300) { resolve(); return; }
     let text = "";
-    try { text = JSON.parse(request.responseText).error; } catch { /* no text */ }
+    try { text = JSON.parse(request.responseText).error; } catch { /* the answer is not JSON */ }
     reject(new Error(text || `The upload of ${file.name} failed with status ${request.status}.`));
   };
   request.onerror = () => reject(new Error(`The upload of ${file.name} was interrupted; drop it again.`));

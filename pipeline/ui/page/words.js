@@ -1,4 +1,4 @@
-// Short texts for values, and functions that make elements.
+// Functions that format values as short texts, and that create elements.
 
 export const element = (name, attributes = {}, ...children) => {
   const made = document.createElement(name);
