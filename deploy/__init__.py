@@ -1,1 +1,1 @@
-"""Engines that run the networks on a device, and the checks that an engine must pass first."""
+"""Engines that run the networks on a device, and the tests that each must pass before use."""

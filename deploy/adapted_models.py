@@ -1,4 +1,4 @@
-"""Limit how many files the registry keeps for weights adapted to single recordings."""
+"""Limit how many adapted models have files in the registry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from deploy.registry import Registry, RegistryError
 
-KEPT = 4  # adapted models whose graphs stay in the registry, so that their runs can resume
+KEPT = 4  # number of adapted models whose graphs are kept, so that their runs can resume
 _LIST = "adapted.list"
 
 
@@ -27,8 +27,8 @@ def is_adapted(model: str) -> bool:
 def limit_adapted_models(model: str, registry: Registry) -> None:
     """Record the use of `model` if it is adapted, and delete the graphs of old adapted models.
 
-    The KEPT most recently used adapted models keep their graphs. Every run may adapt a model of its
-    own, and once the run has finished, the graphs of that model are rarely needed again. Raises
+    The graphs of the KEPT most recently used adapted models are not deleted. Every run may adapt a
+    model, whose graphs are rarely needed again once the run has finished. Raises
     RegistryError if the list of adapted models cannot be read or written.
     """
     if not is_adapted(model):
@@ -50,7 +50,7 @@ def limit_adapted_models(model: str, registry: Registry) -> None:
     if forgotten := set(recent[KEPT:]):
         for entry in registry.entries():
             if entry["key"].get("weights") in forgotten:
-                # files in use by another process may stay, because the space is not needed at once
+                # files that another process is using may stay: nothing depends on their deletion
                 with suppress(OSError):
                     registry.remove(entry["key"])
 

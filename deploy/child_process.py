@@ -1,7 +1,7 @@
-"""Keep Python's child processes from importing anything from the current folder.
+"""Keep Python child processes from importing anything from the current folder.
 
 `python -m` and `python -c` put the current folder first on the import path. In a folder of
-recordings from strangers, a file called `json.py` would then replace Python's own module.
+recordings from strangers, a file named `json.py` would then replace Python's own module.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ ROOT = str(Path(__file__).resolve().parents[1])  # the folder of this project's 
 def import_path() -> list[str]:
     """Return this process's import path, without the current folder and other relative entries.
 
-    The folder of this project's packages is always on the path.
+    The path always includes the folder of this project's packages.
     """
     given = map(Path, ["", *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-    # Python has made these absolute, so sys.path does not show which entries were relative
+    # Python made these entries absolute, so sys.path does not show which ones were relative
     relative = {entry.resolve() for entry in given if not entry.is_absolute()}
 
     path = []
@@ -40,5 +40,5 @@ def import_variables(path: Sequence[str] | None = None) -> dict[str, str]:
 
 
 def child_environment(path: Sequence[str] | None = None) -> dict[str, str]:
-    """Return this process's environment variables, with those of `import_variables` added."""
+    """Return this process's environment variables, plus those of `import_variables(path)`."""
     return {**os.environ, **import_variables(path)}

@@ -1,9 +1,10 @@
 """The choice behind `--engine auto`: measure the engines that run here, and pick one.
 
-The chosen engine is the one that finishes a run first, loading included. An engine that takes long
-to load, because it compiles for each frame size, pays off only for many frames. The registry keeps
-speeds and load times for a month. Figures from a busy machine are measured again once it is idle,
-first after an hour and then at ever longer intervals, because some machines are never quiet.
+The chosen engine is the one that would finish the run first, loading included. An engine that takes
+long to load, because it compiles for each frame size, pays off only for many frames. The registry
+stores speeds and load times for a month. What was measured on a busy machine is measured again
+when the machine is idle: after an hour at first, and then at ever longer intervals, because the
+speeds of some machines are never steady.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ MEASUREMENT_VERSION = 2  # increase when a change to an engine makes stored spee
 SPEED_MARGIN = 1.05  # factor by which an engine must beat PyTorch; a smaller lead may be chance
 FRAMES = 2  # frames per measured call
 SCALE = 4
-TURNS = 3  # measured calls; the best one counts
+TURNS = 3  # measured calls, of which the fastest counts
 _HEIGHT = 320
 _WIDTH = 512
-_SMALL = (128, 192)  # height and width for the published networks, because they are slow
+_SMALL = (128, 192)  # height and width for the published networks, which are slow
 
-# Below this number of output pixels, measuring takes longer than the best engine can save:
+# Number of output pixels below which measuring would take longer than the best engine could save:
 # 100 frames of 512x320, or one picture of 16 megapixels.
 LEAST_PIXELS = 100 * _HEIGHT * _WIDTH
 
-MOST_SPREAD = 0.3  # slowest turn / fastest turn - 1; above this, the machine counts as busy
+MOST_SPREAD = 0.3  # slowest / fastest turn - 1; above this, the machine counts as busy
 MOST_AGE = 30 * 24 * 3600  # seconds after which measurements expire
 MOST_AGE_IF_BUSY = 3600  # the same for measurements from a busy machine, once it is idle
-AGE_FACTOR = 4  # MOST_AGE_IF_BUSY grows by this factor with each further disturbed record in a row
+AGE_FACTOR = 4  # by which MOST_AGE_IF_BUSY grows with each consecutive disturbed record
 
 
 class Choice(NamedTuple):
@@ -58,10 +59,10 @@ def measure_fps(
     frames: int = FRAMES,
     turns: int = TURNS,
 ) -> float:
-    """Return an engine's best speed over several calls, in `height` x `width` frames per second.
+    """Return an engine's best speed in `turns` calls, in `height` x `width` frames per second.
 
-    All frames share one reference, as in a clip. The first call, in which the engine may compile,
-    does not count.
+    All frames share one reference, as in a clip. A first call, in which the engine may compile, is
+    not counted.
     """
     lr, refs = make_sample_frames(height, width, frames)
     engine.enhance(lr, refs)
@@ -69,7 +70,7 @@ def measure_fps(
 
 
 class Measurement(NamedTuple):
-    """The figures that determine how soon an engine would finish a run."""
+    """What determines how soon an engine would finish a run."""
 
     pixels_per_second: float
     """Output pixels per second, once the engine is loaded."""
@@ -82,14 +83,14 @@ class Measurement(NamedTuple):
 
 
 def measure_engine(load: Callable[[], Engine]) -> Measurement:
-    """Return the speed and the load time of the engine that `load` returns.
+    """Measure the speed and the load time of the engine that `load` returns.
 
-    The engine is loaded twice, because the first time may include its self-test.
+    The engine is loaded twice, because the first time may include the self-test.
     """
     load()
     start = time.perf_counter()
     engine = load()
-    # the published networks, which pad to multiples of 64, are slow, so measure small frames
+    # only the published networks, which are slow, pad to multiples of 64
     is_slow = engine.info.multiple > 32
     height, width = _SMALL if is_slow else (_HEIGHT, _WIDTH)
     lr, refs = make_sample_frames(height, width, FRAMES)
@@ -122,7 +123,7 @@ def is_machine_busy() -> bool:
 
 
 def make_sample_frames(height: int, width: int, frames: int) -> tuple[Pixels, Pixels]:
-    """Return an LR frame and its reference (`height` x `width`), each repeated `frames` times."""
+    """Return uint8 LR frames, and their references of `height` x `width`: one, `frames` times."""
     rng = np.random.default_rng(0)
     noise = cv2.GaussianBlur(rng.random((height, width, 3), dtype=np.float32), (0, 0), 1.0)
     ref = np.asarray(cv2.normalize(noise, noise, 0, 255, cv2.NORM_MINMAX)).astype(np.uint8)
@@ -147,12 +148,12 @@ def choose_engine(
 ) -> Choice:
     """Return the engine in `candidates` that would be the first to finish `pixels` output pixels.
 
-    If `pixels` is None, return the fastest. The registry stores the measurements; they are repeated
-    only if they have expired or `remeasure` is True. If no current measurements exist and the work
-    is too small to justify new ones, the choice is PyTorch, if it is a candidate.
+    If `pixels` is None, return the fastest engine. The registry stores the measurements, which are
+    repeated only if they have expired or `remeasure` is True. If there are no current measurements
+    and `pixels` is too small to justify new ones, the choice is PyTorch if it is a candidate.
 
-    `load` returns an engine that has passed its self-test, or raises EngineError; `notify` receives
-    a line of text before the measurements start; `now` returns seconds since 1970.
+    `load` returns an engine that has passed its self-test, or raises EngineError. `notify` receives
+    a line of text before the measurements start. `now` returns seconds since 1970.
 
     Raises EngineError if none of the engines runs, and RegistryError if the measurements cannot be
     stored.
@@ -201,7 +202,7 @@ def find_record(
 
 
 def make_key(model: str, candidates: tuple[str, ...], threads: int | None) -> JsonObject:
-    """Return a registry key with everything that the measurements depend on."""
+    """Return the registry key of the measurements, with everything that affects them."""
     return {
         "kind": "speed",
         "version": MEASUREMENT_VERSION,
@@ -220,10 +221,11 @@ def make_record(
     busy: bool,
     disturbed_before: int = 0,
 ) -> JsonObject:
-    """Return the record of measurements that the registry stores.
+    """Return measurements as a record for the registry.
 
-    `measured_at` is in seconds since 1970, `busy` states whether the machine was busy at that time,
-    and `disturbed_before` is the number of consecutive disturbed records before this one.
+    `failed` contains the reason for each engine that does not work. `measured_at` is in seconds
+    since 1970, and `busy` states whether the machine was busy then. `disturbed_before` is the
+    number of consecutive disturbed records before this one.
     """
     disturbed = busy or any(each.spread > MOST_SPREAD for each in found.values())
     return {
@@ -253,14 +255,15 @@ def is_current(facts: JsonObject, now: float, *, busy_now: bool) -> bool:
 
 
 def count_disturbed(facts: JsonObject) -> int:
-    """Return how many consecutive records, up to this one, were disturbed by other programs."""
+    """Return how many records in a row, ending with this one, were disturbed by other programs."""
     return int(facts.get("disturbed", 1 if facts.get("busy") else 0))
 
 
 def pick_first_to_end(facts: JsonObject, pixels: int) -> Choice:
-    """Return the engine in a record that finishes `pixels` output pixels first, loading included.
+    """Return the engine in a record that would finish `pixels` output pixels first.
 
-    Return PyTorch if it finishes at about the same time. Raises EngineError if no engine ran.
+    Loading time counts. If PyTorch would finish at about the same time, return PyTorch. Raises
+    EngineError if no engine ran.
     """
     fastest = pick_fastest(facts["fps"], facts["failed"])
     seconds = {
@@ -279,14 +282,14 @@ def pick_first_to_end(facts: JsonObject, pixels: int) -> Choice:
 
 
 def pick_fastest(speeds: Mapping[str, float], failed: Mapping[str, str]) -> Choice:
-    """Return the engine with the highest of `speeds`, or PyTorch if it is about as fast.
+    """Return the engine with the highest speed, or PyTorch if it is about as fast.
 
     Raises EngineError, with the reasons in `failed`, if no engine ran.
     """
     if not speeds:
         raise EngineError(
             "no engine works on this machine: "
-            + "; ".join(f"{name} {why}" for name, why in failed.items())
+            + "; ".join(f"{name}: {why}" for name, why in failed.items())
         )
 
     name = max(speeds, key=lambda each: speeds[each])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-# Devices whose float32 results are the self-test baseline; other devices must pass a self-test.
+# Devices on which float32 PyTorch is the baseline of the self-tests, and needs none itself.
 BASELINE_DEVICES = ("cuda", "cpu")
 
 

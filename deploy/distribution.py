@@ -1,4 +1,4 @@
-"""The name of this distribution, versions of installed packages, and commands to install more."""
+"""The name of this distribution, the versions of installed packages, and how to install more."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def installed_version(package: str = DISTRIBUTION) -> str | None:
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return the version of each of `packages` that is installed, by package name."""
+    """Return the versions of those of `packages` that are installed, by package name."""
     found = {package: installed_version(package) for package in packages}
     return {package: version for package, version in found.items() if version is not None}
 
 
 def describe_install(extra: str) -> str:
-    """Return the pip command that adds the packages of the extra `extra` to this installation.
+    """Return the pip command that installs the packages of an extra of this distribution.
 
-    The command lists the packages instead of the extra, because this distribution may have been
-    installed from an index, a file or a checkout.
+    The command lists the packages instead of naming the extra, because this distribution may have
+    been installed from an index, a file or a checkout.
     """
     try:
         lines = metadata.requires(DISTRIBUTION) or []
@@ -46,7 +46,7 @@ def describe_install(extra: str) -> str:
 
 
 def _is_of_extra(requirement: Requirement, extra: str) -> bool:
-    """Return whether the requirement applies only to installations with `extra`."""
+    """Return whether `extra` requires this package and a plain installation does not."""
     marker = requirement.marker
     if marker is None or marker.evaluate({"extra": ""}):
         return False

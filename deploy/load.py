@@ -1,4 +1,4 @@
-"""Load an engine by name; `auto` is the one that passes its self-test and would finish first."""
+"""Load an engine by name; `auto` is the tested engine that would finish the run first."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def load_engine(
 ) -> Engine:
     """Return the engine `name` (one of ENGINES) with the weights of `model` (a preset or a file).
 
-    `threads` limits the number of CPU threads. `notify` receives a line of text before slow work.
-    For `auto`, the result is the engine that would be the first to finish `pixels` output pixels,
-    or the fastest if `pixels` is None; if `remeasure` is True, all engines are measured again. With
-    adapted weights, `auto` is `int8` or `torch`. A named engine that fails its self-test is
-    quarantined and replaced by PyTorch in float32; `info.reason` states why.
+    `threads` limits the number of CPU threads. `notify` receives a line of text before the engines
+    are measured. For `auto`, the result is the engine that would be the first to finish `pixels`
+    output pixels, or the fastest if `pixels` is None; if `remeasure` is True, all engines are
+    measured again. With adapted weights, `auto` is `int8` or `torch`. A named engine that fails its
+    self-test is quarantined and replaced by PyTorch in float32; `info.reason` states why.
 
     If the registry cannot be used, `auto` and `torch` are PyTorch in float32.
 
@@ -63,13 +63,13 @@ def load_engine(
     if name == "bicubic":
         return TilingEngine(BicubicEngine(threads=threads))
 
-    # importing torch takes seconds, and the bicubic engine does not need it
+    # imported only now, because torch takes seconds to import and `bicubic` does not need it
     from deploy.choice import choose_engine
     from deploy.selftest import is_baseline, load_baseline_engine
 
     if name == "torch":
         engine = create_engine(name, model, threads)
-        # the baseline of the self-test needs no test and no registry
+        # the baseline of the self-tests needs neither a test nor the registry
         if is_baseline(engine.info):
             return TilingEngine(engine)
 
@@ -88,7 +88,7 @@ def load_engine(
         return TilingEngine(load_or_fall_back(name, model, threads, registry))
 
     def load(each: str, reason: str = "requested") -> Engine:
-        # torch and int8 fall back to the baseline, so `auto` always finds an engine
+        # torch and int8 fall back to the baseline, so that `auto` always finds an engine
         make = load_or_fall_back if each in ("torch", "int8") else load_tested_engine
         return make(each, model, threads, registry, reason=reason)
 

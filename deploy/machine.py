@@ -1,4 +1,4 @@
-"""Facts about this machine that determine the speed and the accuracy of engines."""
+"""Facts about this machine that affect the speed and the accuracy of engines."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LIBRARIES = (
 
 
 def library_versions() -> dict[str, str]:
-    """Return the version of each installed package on which engines run, by package name."""
+    """Return the versions of the installed libraries that engines use, by package name."""
     return installed_versions(_LIBRARIES)
 
 
 def driver_version() -> str:
-    """Return the version of the NVIDIA driver, or "" if there is none."""
+    """Return the version of the NVIDIA kernel driver, or "" if none is loaded."""
     try:
         return Path("/sys/module/nvidia/version").read_text(encoding="utf-8").strip()
     except OSError:
@@ -33,7 +33,7 @@ def driver_version() -> str:
 
 
 def device_facts() -> JsonObject:
-    """Return what determines a model's speed here: processor, cores, GPU, driver and libraries."""
+    """Return what affects a model's speed: processor, cores, GPU, driver and library versions."""
     import torch
 
     from deploy.device import choose_device

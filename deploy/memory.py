@@ -11,9 +11,9 @@ _UNLIMITED = 2**62  # bytes
 
 
 def available_bytes(device: str) -> int:
-    """Return the free memory in bytes of `device`, which begins with `cpu`, `cuda:N` or `mps`.
+    """Return the free memory in bytes of `device`, whose name begins with cpu, cuda:N or mps.
 
-    An Apple GPU (`mps`) shares the memory of the CPU.
+    An Apple GPU (`mps`) shares its memory with the CPU.
     """
     if device.startswith("cuda"):
         import torch
@@ -24,7 +24,7 @@ def available_bytes(device: str) -> int:
 
 
 def _available_in_cgroup() -> int:
-    """Return how many more bytes the control group (of a container, for example) allows."""
+    """Return how many more bytes this process's control group, such as a container, may use."""
     try:
         limit = (_CGROUP / "memory.max").read_text(encoding="utf-8").strip()
         used = int((_CGROUP / "memory.current").read_text(encoding="utf-8"))

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 ENGINES = ("auto", "tensorrt", "torch", "int8", "onnx", "openvino", "bicubic")
 
-# Engines that run a network on this device.
+# Engines that run a network.
 NETWORK_ENGINES = tuple(name for name in ENGINES if name not in ("auto", "bicubic"))

@@ -1,4 +1,4 @@
-"""The photograph that is used to test and calibrate engines.
+"""The photograph with which engines are tested and calibrated.
 
 `selftest.png` is a crop of photograph 21 from Kodak's set, released for unrestricted use.
 """
@@ -17,7 +17,7 @@ _PATH = Path(__file__).with_name("selftest.png")
 
 
 def load_photograph() -> Pixels:
-    """Return the photograph, uint8 H x W x 3 RGB. Raises EngineError if it cannot be read."""
+    """Return the photograph as uint8 H x W x 3 RGB. Raises EngineError if it cannot be read."""
     photograph = cv2.imread(str(_PATH))
     if photograph is None:
         raise EngineError(f"cannot read {_PATH}; reinstall the package")
@@ -25,7 +25,7 @@ def load_photograph() -> Pixels:
 
 
 def move_photograph(photograph: Pixels, angle: float, dx: float, dy: float) -> Pixels:
-    """Return the photograph rotated by a small `angle` (radians) and shifted by (dx, dy) pixels."""
+    """Return the photograph, rotated by a small `angle` (radians) and moved by (dx, dy) pixels."""
     height, width = photograph.shape[:2]
     motion = np.array([[1, -angle, dx], [angle, 1, dy]], np.float32)
     return cast(

@@ -1,4 +1,4 @@
-"""The interface of engines, which take and return pixels and hide all numerical details."""
+"""The interface of engines, which map pixels to pixels and hide all numerical details."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from crossnetpp.networks.taps import Taps
 
-# Width in pixels of the border that is enhanced together with a tile. The receptive field of `fast`
-# is wider, so tiling may change values: tests/deploy/test_tiling.py allows 1 in 10,000 to change by
-# more than a level. That of the published networks is wider still, so their tiles may show seams.
+# Width in output pixels of the border that is enhanced together with a tile. The receptive field of
+# `fast` is wider, so tiling may change values: tests/deploy/test_tiling.py allows 1 in 10,000 to
+# change by more than a level. The published networks have even wider receptive fields, so their
+# tiles may show seams.
 CONTEXT = 384
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -21,7 +22,7 @@ Weights = NDArray[np.float32]  # N x K, 0 or more: prior weights of each frame's
 
 
 class EngineError(Exception):
-    """Raised if an engine is unavailable or has failed; the message is one line."""
+    """Raised if an engine is unavailable or fails; the message is one line."""
 
 
 class OutOfMemoryError(EngineError):
@@ -39,19 +40,19 @@ class EngineInfo:
     name: str
     """A name in NETWORK_ENGINES, or `bicubic`."""
     device: str
-    """For example `cpu` or `cuda:0 NVIDIA H100`."""
+    """The device, for example `cpu` or `cuda:0 NVIDIA H100`."""
     model: str
-    """A preset, or the path of the weights."""
+    """The name of a preset, or the path of a file of weights."""
     precision: str
     """fp32, fp16, int8 or integer."""
     multiple: int
-    """The engine pads height and width to a multiple of this."""
+    """The engine pads the output's height and width to multiples of this."""
     bytes_per_pixel: int
     """Working memory in bytes per output pixel of a batch."""
     reason: str
     """Why this engine was chosen."""
     borrows: bool = True
-    """Whether the engine uses references; otherwise none are decoded."""
+    """Whether the engine uses references; if not, none are decoded."""
     context: int = 0
     """Width in output pixels of the border enhanced with each tile; a multiple of 32."""
 
@@ -70,17 +71,17 @@ class Engine(Protocol):
     ) -> Pixels:
         """Return SR frames, with the shape and dtype of a reference.
 
-        `lr` is uint8 or uint16 N x h x w x 3 RGB. `refs` are K >= 1 references for each frame, the
-        nearest first. Each has the dtype of `lr` and is N x H x W x 3, with H = s h and W = s w for
-        a scale s of 2, 4 or 8. `weights` (N x K) are the references' prior weights: 1 for the
-        nearest, less for farther ones, 0 for a missing one; None means 1 for all. `kernel` is the
-        kernel that reduced HR to LR; None means antialiased bicubic reduction.
+        `lr` is uint8 or uint16 N x h x w x 3 RGB. `refs` are K >= 1 arrays, of which the first
+        contains the nearest reference of every frame. Each has the dtype of `lr`, and the shape
+        N x H x W x 3 with H = s h and W = s w for a scale s of 2, 4 or 8. `weights` (N x K) are the
+        references' prior weights: 1 for the nearest, less for farther ones, 0 for missing ones;
+        None means 1 for all. `kernel` reduced HR to LR; None means the antialiased bicubic kernel.
         """
         ...
 
 
 def find_scale(lr: Pixels, *refs: Pixels) -> int:
-    """Return the scale from `lr` to `refs`. Raises EngineError if they do not match."""
+    """Return the scale from `lr` to `refs`: 2, 4 or 8. Raises EngineError if they do not match."""
     scale = 0
     for ref in refs:
         scale = ref.shape[1] // lr.shape[1]
@@ -106,10 +107,10 @@ def run_engine(
     weights: Weights | None = None,
     kernel: Taps | None = None,
 ) -> Pixels:
-    """Return `engine.enhance(...)`, leaving out `weights` and `kernel` if neither has an effect.
+    """Return the SR frames of `engine`, called without `weights` and `kernel` if these do nothing.
 
-    That is the case for one reference and the bicubic kernel, so an engine that supports only these
-    needs only `enhance(lr, ref)`.
+    That is the case for a single reference and the bicubic kernel. An engine that supports nothing
+    else therefore needs only `enhance(lr, ref)`.
     """
     if len(refs) == 1 and kernel is None:
         return engine.enhance(lr, refs[0])
@@ -134,7 +135,7 @@ def complete_weights(weights: Weights | None, frames: int, references: int) -> W
 def pad_to_multiple(frames: Pixels, multiple: int) -> Pixels:
     """Return `frames` (N x H x W x 3), padded so that H and W are multiples of `multiple`.
 
-    The last row and the last column are repeated.
+    The padding repeats the last row and the last column.
     """
     height, width = frames.shape[1:3]
     rows = -height % multiple

@@ -3,11 +3,11 @@
     <root>/key                     32 random bytes that sign the sidecars
     <root>/<digest>.<kind>         an exported graph or an engine's plan
     <root>/<digest>.json           its sidecar: key, facts, SHA-256 and signature
-    <root>/<digest>.lock           held while one process makes the file and others wait
+    <root>/<digest>.lock           locked while a process makes the file, so that others wait
 
-A plan is executable code. Therefore the folder has mode 0700, files that belong to other users or
-were changed after they were written are never used, and files cannot be imported from elsewhere.
-On Windows, where files have no such modes, the folder is as private as the user's profile.
+A plan is executable code. Therefore, the folder has mode 0700, files that belong to other users or
+were changed after they were written are never used, and files from elsewhere cannot be added. On
+Windows, where files have no such modes, the folder is as private as the user's profile.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from filelock import FileLock
 from deploy.cache import cache_root
 from deploy.protocol import EngineError
 
-JsonObject = Mapping[str, Any]  # a key, facts or a sidecar: names mapped to JSON values
+JsonObject = Mapping[str, Any]  # maps names to JSON values: a key, facts or a sidecar
 
 
 class RegistryError(EngineError):
-    """Raised if a folder or file is unsafe, quarantined or not writable."""
+    """Raised if the registry is unsafe or not writable, or if an entry is quarantined."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file in the registry whose owner and content were verified when it was looked up."""
+    """A file in the registry; its owner and content are verified whenever it is looked up."""
 
     path: Path
     key: JsonObject
     facts: JsonObject
-    """Facts about the file, such as self-test figures, or the build time and the driver."""
+    """What is known about the file, such as self-test figures, or the build time and driver."""
 
     def read(self) -> bytes:
         """Return the content of the file."""
@@ -57,7 +57,7 @@ def default_root() -> Path:
 
 
 def digest_key(key: JsonObject) -> str:
-    """Return the file name of the entry for `key`, without its suffix."""
+    """Return the digest of `key`, with which the names of its files begin."""
     return hashlib.sha256(_canonical(key)).hexdigest()[:32]
 
 
@@ -66,7 +66,7 @@ def _canonical(facts: JsonObject) -> bytes:
 
 
 class Registry:
-    """A folder of signed files, each stored under a key that states what it was made from."""
+    """A folder of signed files, each with a key that states from what it was made."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
@@ -85,11 +85,11 @@ class Registry:
         if not stat.S_ISDIR(found.st_mode) or not _is_own(found):
             what = f"belongs to user {found.st_uid}" if not _is_own(found) else "is a link"
             raise RegistryError(
-                f"{self.root} {what}, expected a folder that you own; set PIPELINE_CACHE to one "
+                f"{self.root} {what}, but must be a folder that you own; set PIPELINE_CACHE to one "
                 "that you can write to"
             )
         if _permissions(found) & 0o077:
-            # safe to restrict now, because only files with a valid signature are ever used
+            # restricting it now is enough, because only files with a valid signature are used
             self.root.chmod(0o700)
 
     def _local_key(self) -> bytes:
@@ -97,7 +97,7 @@ class Registry:
         path = self.root / "key"
         if not path.exists():
             with FileLock(self.root / "key.lock", mode=0o600):
-                # another process may have created it while this one waited for the lock
+                # another process may have created the key while this one waited for the lock
                 if not path.exists():
                     self._write_atomically(path, secrets.token_bytes(32))
 
@@ -118,7 +118,7 @@ class Registry:
         return self.root / f"{digest}.json"
 
     def _read_sidecar(self, digest: str) -> dict[str, Any] | None:
-        """Return the sidecar of `digest`, or None if it is missing, unsafe or altered."""
+        """Return the sidecar for `digest`, or None if it is missing, unsafe or was changed."""
         path = self._sidecar_path(digest)
         if not path.exists() or not _is_safe(path):
             return None
@@ -151,7 +151,7 @@ class Registry:
         return str(sidecar.get("quarantined", "")) if sidecar is not None else ""
 
     def quarantine(self, key: JsonObject, reason: str) -> None:
-        """Quarantine the entry for `key` until it is replaced, or made again with `force`."""
+        """Quarantine the entry for `key`, until it is replaced or made again with `force`."""
         self._write_sidecar(key, "", "", {}, quarantined=reason)
 
     def put(self, key: JsonObject, content: bytes, kind: str, facts: JsonObject) -> Entry:
@@ -208,8 +208,8 @@ class Registry:
     ) -> Entry:
         """Return the entry for `key`, calling `make` for its content and facts if it is missing.
 
-        While one process makes the entry, others wait for it. The entry is also made again if
-        `is_usable` returns False for the stored facts, and always if `force` is True.
+        While one process makes the entry, others wait for it. An existing entry is made again if
+        `is_usable` returns False for its facts, or if `force` is True.
 
         Raises RegistryError if the entry cannot be written, or if it is quarantined and `force` is
         False.
@@ -219,7 +219,7 @@ class Registry:
             return found
 
         with FileLock(self.root / f"{digest_key(key)}.lock", mode=0o600):
-            # another process may have made it while this one waited for the lock
+            # another process may have made the entry while this one waited for the lock
             found = None if force else self.get(key)
             if found is not None and is_usable(found.facts):
                 return found
@@ -239,9 +239,10 @@ class Registry:
             path.unlink(missing_ok=True)
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """Yield every sidecar, with its `state` added.
+        """Yield every sidecar, with a `state` added.
 
-        The state is "ok", "quarantined: " plus the reason, "damaged", or "not ours or changed".
+        The state is "ok", "quarantined: " and the reason, "damaged" if the file cannot be used, or
+        "not ours or changed" if the sidecar cannot be used; then `key` and `facts` are empty.
         """
         for path in sorted(self.root.glob("*.json")):
             sidecar = self._read_sidecar(path.stem)
@@ -255,7 +256,7 @@ class Registry:
 
 
 def _is_safe(path: Path) -> bool:
-    """Return whether `path` is a regular file of this user that others cannot write to."""
+    """Return whether `path` is a regular file of this user, to which nobody else can write."""
     found = path.lstat()
     return stat.S_ISREG(found.st_mode) and _is_own(found) and not _permissions(found) & 0o022
 

@@ -1,4 +1,4 @@
-"""The self-test, which compares an engine with PyTorch on this device before the first use."""
+"""The self-test, which compares an engine with PyTorch on this device before its first use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deploy.registry import JsonObject, Registry, RegistryError
 # an engine's precision -> the PSNR in dB that it must reach against PyTorch in float32
 LOWEST_PSNR = {"fp32": 50.0, "tf32": 50.0, "fp16": 45.0, "int8": 45.0}
 SCALE = 4
-TEST_VERSION = 2  # increase when the batches change, because stored figures are then invalid
+TEST_VERSION = 2  # increase when the batches change, which makes stored figures invalid
 _PSNR_OF_EQUAL_FRAMES = 99.0  # dB; JSON has no infinity
 
 
@@ -38,8 +38,8 @@ class SelfTestBatch(NamedTuple):
 def make_test_batches() -> Iterator[SelfTestBatch]:
     """Yield a batch of noise, one of a moving photograph, and one with two references per frame.
 
-    The sides of the photograph are not multiples of 32, so the engine must pad it. The last batch
-    also has prior weights and a kernel that is not bicubic.
+    The photograph's sides are not multiples of 32, so engines must pad it. The last batch also has
+    prior weights, and a kernel that is not bicubic.
 
     Raises EngineError if the photograph cannot be read.
     """
@@ -52,7 +52,7 @@ def make_test_batches() -> Iterator[SelfTestBatch]:
     photograph = load_photograph()
     height, width = photograph.shape[:2]
 
-    # rotated and shifted by fractions of a pixel, so that the flow is hardly zero anywhere
+    # rotated, and shifted by fractions of pixels, so that the flow is zero almost nowhere
     refs = []
     lrs = []
     for angle, dx, dy in ((0.01, 3.3, -2.6), (-0.02, -9.4, 5.2)):
@@ -67,7 +67,7 @@ def make_test_batches() -> Iterator[SelfTestBatch]:
 
 
 def compare_engines(engine: Engine, baseline: Engine) -> dict[str, float]:
-    """Return the lowest PSNR (dB) of all batches, and the largest difference in levels.
+    """Return `psnr`, the lowest PSNR of all batches in dB, and `largest_difference` in levels.
 
     Raises SelfTestError if the frames of `engine` differ in shape or dtype from the baseline's.
     """
@@ -78,8 +78,8 @@ def compare_engines(engine: Engine, baseline: Engine) -> dict[str, float]:
         actual = engine.enhance(lr, *refs, weights=weights, kernel=kernel)
         if (expected.shape, expected.dtype) != (actual.shape, actual.dtype):
             raise SelfTestError(
-                f"it returns frames of {actual.dtype} {actual.shape}, expected "
-                f"{expected.dtype} {expected.shape}"
+                f"it returns {actual.dtype} frames of shape {actual.shape} instead of "
+                f"{expected.dtype} frames of shape {expected.shape}"
             )
 
         difference = np.abs(expected.astype(np.float64) - actual)
@@ -91,7 +91,7 @@ def compare_engines(engine: Engine, baseline: Engine) -> dict[str, float]:
 
 
 def load_baseline_engine(model: str, *, threads: int | None = None) -> Engine:
-    """Return the engine that all others are compared with: eager PyTorch in float32."""
+    """Return the engine with which all others are compared: eager PyTorch in float32."""
     from deploy.device import choose_baseline_device
     from deploy.engines.torch_engine import TorchEngine
 
@@ -105,7 +105,7 @@ def load_baseline_engine(model: str, *, threads: int | None = None) -> Engine:
 
 
 def is_baseline(info: EngineInfo) -> bool:
-    """Return whether an engine is itself the baseline, so that it needs no self-test."""
+    """Return whether an engine is itself the baseline, which needs no self-test."""
     from deploy.device import BASELINE_DEVICES
 
     is_plain = (info.name, info.precision) == ("torch", "fp32")
@@ -113,7 +113,7 @@ def is_baseline(info: EngineInfo) -> bool:
 
 
 def selftest_key(engine: Engine) -> JsonObject:
-    """Return the facts that a self-test depends on; a new driver or library needs a new test."""
+    """Return the registry key of a self-test, which changes with the driver and the libraries."""
     info = engine.info
     return {
         "kind": "selftest",
@@ -134,9 +134,9 @@ def require_selftest(
     *,
     retest: bool = False,
 ) -> JsonObject:
-    """Return the figures of the engine's self-test, running the test if the registry has none.
+    """Return the figures of the engine's self-test, running the test unless they are stored.
 
-    An engine that fails the test is quarantined. Raises SelfTestError if the engine fails the test
+    An engine that fails is quarantined. Raises SelfTestError if the engine fails the test
     now, or failed it earlier and `retest` is False, and RegistryError if the registry cannot be
     used.
     """

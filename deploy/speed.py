@@ -19,17 +19,17 @@ class Speed(NamedTuple):
     load_seconds: float
 
     def seconds(self, pixels: float) -> float:
-        """Return the seconds needed to load the engine and compute `pixels` output pixels."""
+        """Return the seconds that loading and computing `pixels` output pixels take."""
         return self.load_seconds + pixels / self.pixels_per_second
 
 
 def find_speed(engine: str, model: str, pixels: int) -> Speed | None:
     """Return the recorded speed of an engine, or None if there is no current record.
 
-    For `auto`, return the speed of the engine that it would choose for `pixels` output pixels.
-    Nothing is measured.
+    For `auto`, return the speed of the engine that it would choose for `pixels` output pixels. This
+    function measures nothing.
     """
-    # importing torch takes seconds and is pointless without any record
+    # do not import torch, which takes seconds, if there are no records
     if engine == "bicubic" or not any(default_root().glob("*.speed")):
         return None
 

@@ -1,6 +1,6 @@
 """Keep an engine within the available memory, first with smaller batches, then with tiles.
 
-A tile is enhanced together with the `context` pixels around it. These are cropped afterwards,
+A tile is enhanced together with `context` pixels on every side. These are discarded afterwards,
 except for a narrow seam in which neighbouring tiles are blended.
 """
 
@@ -26,10 +26,10 @@ from deploy.protocol import (
 )
 
 MEMORY_SHARE = 0.7  # of the free memory; the rest is for decoding, encoding and other programs
-SEAM_PIXELS = 16  # on each side of a border; neighbouring tiles are blended across the seam
-SMALLEST_TILE = 64  # least height and width in pixels of a tile, without its context
+SEAM_PIXELS = 16  # width on each side of a border in which neighbouring tiles are blended
+SMALLEST_TILE = 64  # least height and width of a tile in output pixels, without its context
 _UNLIMITED = 2**62  # pixels
-_SHARE_OF_FURTHER = 0.5  # memory for each further reference, relative to a frame with one reference
+_SHARE_OF_FURTHER = 0.5  # memory of a further reference, relative to a frame with one reference
 
 
 class Span(NamedTuple):
@@ -40,16 +40,16 @@ class Span(NamedTuple):
     stop: int
     """The end of the enhanced pixels (exclusive), context included."""
     weights: NDArray[np.float32]
-    """The weight of each of these pixels, 0..1; at each pixel, all spans' weights sum to 1."""
+    """The weights of these pixels, in 0..1; at every pixel, the weights of all spans sum to 1."""
 
 
 def make_spans(length: int, pieces: int, context: int, multiple: int) -> list[Span]:
     """Return at most `pieces` spans over `length` pixels, with borders at multiples of `multiple`.
 
-    Without its context, a span is at most `multiple` - 1 pixels longer than an equal share, and the
-    last span takes what remains. If spans are longer than their context, there are at most three
-    different lengths: of the first span, of all inner spans, and of the last. Otherwise there may
-    be more, because the context of several spans is cut off at the ends.
+    Without context, all spans have an equal share of the length, rounded up to the next multiple,
+    except for the last span, which has the remainder. If spans are longer than their context, there
+    are at most three different lengths: that of the first span, of all inner spans, and of the
+    last. Otherwise there may be more, because the ends cut off the context of several spans.
     """
     step = -(-length // pieces // multiple) * multiple
     borders = [0, *range(step, length, step), length]
@@ -74,9 +74,9 @@ def make_spans(length: int, pieces: int, context: int, multiple: int) -> list[Sp
 def choose_tile_grid(height: int, width: int, limit: int, context: int) -> tuple[int, int]:
     """Return how many rows and columns of tiles keep each tile within `limit` pixels.
 
-    The limit includes a tile's context. The tiles of `make_spans` differ slightly in size and may
-    exceed the limit by a few rows and columns. If even the smallest possible tiles exceed it,
-    return their grid.
+    The context of a tile counts. The tiles of `make_spans` differ slightly in size, so some may
+    exceed the limit by a few rows and columns. If even the smallest allowed tiles exceed it, return
+    their grid.
     """
     rows = 1
     cols = 1
@@ -100,7 +100,7 @@ def choose_tile_grid(height: int, width: int, limit: int, context: int) -> tuple
 
 
 class TilingEngine:
-    """Calls another engine with no more pixels at a time than fit in the device's memory."""
+    """Calls another engine with no more pixels at once than fit in the device's memory."""
 
     def __init__(self, engine: Engine, available: Callable[[str], int] = available_bytes) -> None:
         self.info = engine.info
@@ -110,7 +110,7 @@ class TilingEngine:
         pixels = free // max(1, engine.info.bytes_per_pixel)
         # rounded down to a power of two, so that a resumed run usually has the same tiles
         self.limit = 1 << (pixels.bit_length() - 1) if pixels > 0 else _UNLIMITED
-        """The most output pixels per call with one reference."""
+        """Largest number of output pixels per call, for frames with one reference."""
 
     def enhance(
         self,
@@ -147,15 +147,15 @@ class TilingEngine:
         return done[0] if len(done) == 1 else cast(Pixels, np.concatenate(done))
 
     def _limit_for(self, references: int) -> int:
-        """Return the most output pixels per call with this number of references."""
+        """Return the largest number of output pixels per call, given the number of references."""
         return int(self.limit / (1 + _SHARE_OF_FURTHER * (references - 1)))
 
     def _halve_limit(
         self, shape: tuple[int, ...], references: int, error: OutOfMemoryError
     ) -> None:
-        """Halve the limit until a batch of `shape` is split into smaller parts.
+        """Halve the limit until a batch of `shape` is split into smaller parts than before.
 
-        Raises EngineError if the batch cannot be split further.
+        Raises EngineError if it cannot be split further.
         """
         frames, height, width = shape[:3]
 

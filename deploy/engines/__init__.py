@@ -1,1 +1,1 @@
-"""One engine for each runtime (PyTorch, onnxruntime, OpenVINO, TensorRT), and plain bicubic."""
+"""Engines for PyTorch, onnxruntime, OpenVINO and TensorRT, and plain bicubic up-sampling."""

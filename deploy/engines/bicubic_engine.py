@@ -10,7 +10,7 @@ from deploy.protocol import EngineInfo, Pixels, Weights, find_scale
 
 
 class BicubicEngine:
-    """An engine that up-samples LR frames and ignores the references."""
+    """An engine that up-samples LR frames and uses references only for their size."""
 
     def __init__(self, *, threads: int | None = None, reason: str = "requested") -> None:
         if threads is not None:

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 # Number of graphs to keep. A clip has full batches and a shorter last one, with one or two
 # references per frame. A row of tiles has up to three widths if its tiles are wider than their
-# context; rows of different heights and narrower tiles need more graphs than are kept, and are
-# captured again in every frame.
+# context. If rows differ in height, or tiles are narrower, they need more graphs than are kept, and
+# these are captured again for every frame.
 MOST_GRAPHS = 6
 WARM_UP_RUNS = 2  # before the capture, so that libraries can choose kernels and allocate workspace
 
@@ -33,7 +33,7 @@ Work = Callable[..., Tensor]
 
 
 class CudaGraph:
-    """A function on tensors, captured for inputs of fixed sizes."""
+    """A function of tensors, captured as a CUDA graph for inputs of fixed sizes."""
 
     def __init__(self, work: Work, inputs: Sequence[Tensor], pool: _POOL_HANDLE) -> None:
         self._inputs = [tensor.clone() for tensor in inputs]
@@ -46,12 +46,12 @@ class CudaGraph:
         torch.cuda.current_stream().wait_stream(side_stream)
 
         self._graph = torch.cuda.CUDAGraph()
-        # thread_local, so that decoding and encoding threads do not break the capture
+        # thread_local, so that CUDA calls in decoding and encoding threads do not break the capture
         with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._output = work(*self._inputs)
 
     def __call__(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Return the output for `inputs`, which the next call overwrites."""
+        """Return the output for `inputs`, in a tensor that the next call overwrites."""
         for static, tensor in zip(self._inputs, inputs, strict=True):
             static.copy_(tensor)
         self._graph.replay()
@@ -72,8 +72,8 @@ class CudaGraphCache:
     def run(self, key: Hashable, work: Work, inputs: Sequence[Tensor]) -> Tensor:
         """Return `work(*inputs)`; the first call with `key` captures a graph, later ones replay it.
 
-        `key` identifies the work, and the sizes and types of the inputs. Work that cannot be
-        captured, usually because memory is short, runs directly and raises its own errors.
+        `key` identifies the work and the sizes and types of the inputs. Work that cannot be
+        captured, usually because memory is short, is called directly and raises its own errors.
         """
         if key in self._uncapturable:
             return work(*inputs)
@@ -92,7 +92,7 @@ class CudaGraphCache:
                 self._release_graphs()
                 return work(*inputs)
 
-        # move the graph to the end: most recently used
+        # insert the graph at the end, as the most recently used one
         self._graphs[key] = graph
         return graph(inputs)
 

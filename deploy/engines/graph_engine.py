@@ -31,7 +31,7 @@ BYTES_PER_PIXEL = 900  # working memory per output pixel of a batch, measured fo
 
 
 class GraphEngine:
-    """An engine that runs exported graphs, one thread per frame of a batch."""
+    """An engine that runs exported graphs, with one thread per frame of a batch."""
 
     name: str
     compiles_shapes = False
@@ -63,11 +63,11 @@ class GraphEngine:
         )
 
     def _load_library(self) -> str:
-        """Load the library and return the device. Raises EngineError if that fails."""
+        """Load the library, and return the name of its device. Raises EngineError if that fails."""
         raise NotImplementedError
 
     def _load_graph(self, content: bytes) -> Any:
-        """Return the graph in an ONNX file, in the form that `_compile_graph` takes.
+        """Return the graph in an ONNX file, in the form that `_compile_graph` expects.
 
         Raises EngineError if the library rejects it.
         """
@@ -113,7 +113,7 @@ class GraphEngine:
             refs = refs[:1]
         padded = [pad_to_multiple(ref, multiple) for ref in refs]
 
-        # one graph for references, if the network can prepare them, and one for frames
+        # a graph that prepares references, if the network supports that, and one for frames
         pixels = cast(PixelType, str(lr.dtype))
         size = (padded[0].shape[1], padded[0].shape[2])
         specs = [
@@ -131,7 +131,7 @@ class GraphEngine:
             for ref, several in zip(padded, prepared, strict=True):
                 tensors += [ref[i : i + 1], *several[i]]
             tensors += [taps, weights[i : i + 1]]
-            # with a single reference, the graph has no input for weights
+            # not strict, because the graph for a single reference has no input for weights
             return frame(dict(zip(specs[-1].inputs, tensors, strict=False)))[0]
 
         frames = list(self._pool.map(run, range(len(lr))))
@@ -142,7 +142,7 @@ class GraphEngine:
     ) -> list[NDArray[Any]]:
         """Return the tensors computed from one reference (H x W x 3), reusing stored ones.
 
-        Without `prepare`, the list is empty.
+        If `prepare` is None, the list is empty.
         """
         if prepare is None:
             return []
@@ -150,7 +150,7 @@ class GraphEngine:
         return self._kept.get_or_compute(ref, scale, taps, lambda: prepare(inputs))
 
     def _find_run(self, spec: GraphSpec, size: Size) -> RunGraph:
-        """Return the function that runs a graph for an output of `size`.
+        """Return the function that runs the graph of `spec` for an output of `size`.
 
         Each graph is loaded once and compiled once, or once per size if `compiles_shapes` is True.
         """

@@ -1,10 +1,11 @@
 """8-bit convolutions, for processors that compute them faster than float32 ones.
 
 Instructions such as AVX-512 VNNI multiply and add four bytes in the time of one float. Weights are
-quantised with one scale per output channel. Inputs are quantised with one scale and zero point,
-which each call computes from their range. Before that, each input channel is divided by a factor
-and its weights are multiplied by the same factor, so that a few channels with large values do not
-make all others coarse (Xiao et al., "SmoothQuant", 2022). Sums are exact, and outputs are float32.
+quantised with one scale per output channel. Inputs are quantised with a single scale and zero
+point, which each call computes from the range of the inputs. Before that, each input channel is
+divided by a factor and its weights are multiplied by the same factor, so that a few channels with
+large values do not make all others coarse (Xiao et al., "SmoothQuant", 2022). Sums are exact, and
+outputs are float32.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Int8Convolution(nn.Module):
     """A convolution with 8-bit weights and inputs, and float32 outputs."""
 
     def __init__(self, convolution: nn.Conv2d, largest: Tensor) -> None:
-        """Quantise `convolution`; `largest` is the usual peak magnitude of each input channel."""
+        """Quantise `convolution`; `largest` is the typical peak magnitude of each input channel."""
         super().__init__()
         weight = convolution.weight.detach().float().contiguous()
         factors = choose_factors(largest, weight.abs().amax((0, 2, 3)))
@@ -64,7 +65,7 @@ class Int8Convolution(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the convolution of `inputs`, float32 N x C x H x W in channels-last layout."""
         batch, channels, height, width = inputs.shape
-        # multiply whole rows, because broadcasting over channels takes three times as long
+        # multiply whole rows at once, because broadcasting over channels takes three times as long
         rows = inputs.permute(0, 2, 3, 1).reshape(batch * height, width * channels)
         levels = rows * self.reciprocals.repeat(width)
         low, high = torch.aminmax(levels)
@@ -95,8 +96,8 @@ class Int8Convolution(nn.Module):
 def choose_scale(low: float, high: float) -> tuple[float, int]:
     """Return the scale (the size of a level) and zero point for values from `low` to `high`.
 
-    Zero has an exact level, within 1..254, because convolutions pad with zeros. If the range is not
-    finite, the scale is 1.
+    Zero is exactly represented by a level in 1..254, because convolutions pad with zeros. If the
+    range is not finite, the scale is 1.
     """
     low = min(low, 0.0)
     high = max(high, 0.0)
@@ -111,19 +112,19 @@ def choose_scale(low: float, high: float) -> tuple[float, int]:
 def choose_factors(largest: Tensor, weights: Tensor) -> Tensor:
     """Return the divisor of each input channel, given the magnitudes of its inputs and weights.
 
-    The divisors make the magnitudes of inputs and weights vary equally across channels, within
-    limits.
+    Within limits, the divisors make the magnitudes of inputs and of weights vary equally across
+    channels.
     """
     factors = (largest.clamp(min=_SMALLEST) / weights.clamp(min=_SMALLEST)).sqrt()
     return (factors / factors.median()).clamp(1 / _MOST_UNEVEN, _MOST_UNEVEN)
 
 
 def round_network(network: CrossNetFast) -> None:
-    """Replace some convolutions of `network` by 8-bit ones, in place.
+    """Replace some convolutions of `network` with 8-bit ones, in place.
 
     These are the convolutions of the fusion, which takes most of the time, and of the two small
-    networks that weight motion and references. The others find motion; where several motions fit
-    almost equally well, rounding would change which one is found.
+    networks that weight motion and references. The other convolutions find motion; where several
+    motions fit almost equally well, rounding would change which of them is found.
     """
     chosen = {
         name: layer
@@ -140,7 +141,7 @@ def round_network(network: CrossNetFast) -> None:
 
 @torch.inference_mode()
 def _measure_inputs(network: CrossNetFast, layers: Mapping[str, nn.Conv2d]) -> dict[str, Tensor]:
-    """Return the largest magnitude of each input channel of `layers`, for a moving photograph."""
+    """Return the largest magnitude of each input channel of each layer, for a moving photograph."""
     found: dict[str, Tensor] = {}
 
     def watch(name: str) -> RemovableHandle:

@@ -1,4 +1,4 @@
-"""The engine for PyTorch on CPUs that runs the network's fusion in 8 bits."""
+"""The engine that runs the network's fusion in 8 bits, in PyTorch on a CPU."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deploy.protocol import EngineError, Pixels
 class Int8Engine(TorchEngine):
     """Run `fast` in eager PyTorch on the CPU, with 8-bit convolutions that cost little quality.
 
-    16-bit frames run in float32, because 8 bits are too coarse for them.
+    16-bit frames are enhanced in float32, because 8 bits are too coarse for them.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ class _Kept(NamedTuple, Generic[Computed]):
     computed: Computed
 
     def fits(self, pixels: Pixels, scale: int, kernel: Taps | None) -> bool:
-        """Return whether this result was computed from the same reference, scale and kernel."""
+        """Return whether this was computed from the same pixels, scale and kernel."""
         return (
             self.scale == scale
             and is_same_kernel(self.kernel, kernel)
@@ -32,15 +32,15 @@ class _Kept(NamedTuple, Generic[Computed]):
 class KeptReferences(Generic[Computed]):
     """Caches what an engine computed from the most recently used references.
 
-    Neighbouring frames share references, which are compared pixel by pixel. The cache holds as many
-    results as any frame so far has had references. Only one thread at a time may use this object.
+    Neighbouring frames share references, which are recognised by comparing all pixels. The cache
+    has room for the references of one frame. Only one thread at a time may use it.
     """
 
     def __init__(self) -> None:
         self._kept: deque[_Kept[Computed]] = deque(maxlen=1)
 
     def make_room(self, count: int) -> None:
-        """Keep the results of at least `count` references from now on."""
+        """Make the cache large enough for the results of `count` references."""
         if count > (self._kept.maxlen or 0):
             self._kept = deque(self._kept, count)
 

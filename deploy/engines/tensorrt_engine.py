@@ -46,9 +46,9 @@ from deploy.trt.program import Program, ProgramRun
 from deploy.trt.stored_plans import get_or_build_plan
 from deploy.trt.transfers import TransferRing
 
-BYTES_PER_PIXEL = 700  # working memory per output pixel, measured for PyTorch on a CPU
-# Number of sizes that stay ready; each holds memory. The tiles of a 2 x 2 grid have up to four
-# sizes; those of finer grids have more, which are then prepared again in every frame.
+BYTES_PER_PIXEL = 700  # working memory per output pixel of a batch, as for PyTorch on a CPU
+# Number of sizes that stay ready, each of which occupies GPU memory. The tiles of a 2 x 2 grid have
+# up to four sizes. Those of finer grids may have more, and are then prepared again for every frame.
 MOST_SIZES = 6
 _log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class _PreparedSize:
     prepare: ProgramRun | None
     frame: ProgramRun
     loaded: list[list[int | None]]
-    """The numbers of the references loaded for each frame of a batch; see `_reference_number`."""
+    """For each frame of a batch, the numbers of the loaded references; see `_reference_number`."""
     prepared: int | None = None
     """The number of the reference on which `prepare` last ran."""
     taps: Taps | None = None
@@ -82,10 +82,10 @@ def _log_progress(phase: str, done: int, total: int) -> None:
 
 
 class TensorrtEngine:
-    """Run plans built for this GPU, copying some frames while computing others.
+    """Run plans built for this GPU, copying some frames while others are computed.
 
-    Raises EngineError, with a one-line message and before reading any plan, if the driver, the GPU
-    or TensorRT is missing or broken, or if the weights cannot be used.
+    Raises EngineError, before any plan is read, if the driver, the GPU or TensorRT is missing or
+    broken, or if the weights cannot be used.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class TensorrtEngine:
     ) -> Pixels:
         """Return SR frames, with the shape and dtype of a reference; see Engine.enhance.
 
-        Raises OutOfMemoryError, after releasing all memory, if the GPU has too little.
+        Raises OutOfMemoryError if the GPU has too little memory, after releasing all that is used.
         """
         scale = find_scale(lr, *refs)
         weights = complete_weights(weights, len(lr), len(refs))
@@ -193,7 +193,7 @@ class TensorrtEngine:
             ready.ring.run(lr, sr, chunks(), work)
 
     def _set_kernel(self, ready: _PreparedSize, taps: Taps) -> None:
-        """Copy a changed kernel to the device, and discard what the previous kernel produced."""
+        """Copy the kernel to the device if it has changed, and forget the loaded references."""
         if is_same_kernel(ready.taps, taps):
             return
         ready.taps = taps.copy()
@@ -204,7 +204,7 @@ class TensorrtEngine:
                 run.tensors["taps"].copy_(torch.from_numpy(ready.taps))
 
     def _set_references(self, ready: _PreparedSize, refs: list[Pixels]) -> None:
-        """Copy changed references to the device, and compute what depends on references alone."""
+        """Copy references that have changed to the device, and prepare them if the network can."""
         for k, ref in enumerate(refs):
             for position, pixels in enumerate(ref):
                 number = self._reference_number(ready, pixels, len(refs))
@@ -216,7 +216,7 @@ class TensorrtEngine:
         self, ready: _PreparedSize, k: int, position: int, pixels: Pixels, number: int
     ) -> None:
         """Set the k-th reference of the frame at `position` in the batch."""
-        # not pinned, so that the copies have finished when `copy_` returns
+        # not pinned, so that copies have finished when `copy_` returns
         reference = torch.from_numpy(np.ascontiguousarray(pixels))
         tensors = ready.frame.tensors
         if (name := name_tensor("ref", k)) in tensors:
@@ -233,7 +233,7 @@ class TensorrtEngine:
                 tensors[name][position].copy_(ready.prepare.tensors[source][0])
 
     def _reference_number(self, ready: _PreparedSize, pixels: Pixels, references: int) -> int:
-        """Return the number of a reference: a new one, unless the reference is cached."""
+        """Return the number that identifies a reference: a new one unless it is cached."""
         self._references.make_room(references)
         return self._references.get_or_compute(
             pixels, ready.scale, ready.taps, lambda: next(self._numbers)
@@ -242,7 +242,7 @@ class TensorrtEngine:
     def _prepare_size(self, key: _SizeKey) -> _PreparedSize:
         """Return the buffers and programs for a size.
 
-        If MOST_SIZES are already prepared, a new size replaces the least recently used one.
+        If MOST_SIZES sizes are already prepared, a new one replaces the least recently used.
         """
         if key in self._sizes:
             self._sizes.move_to_end(key)

@@ -35,11 +35,11 @@ MEASURED_BYTES_PER_PIXEL = 700  # growth of memory per output pixel of a batch, 
 
 
 _References = list[Prepared] | list[Tensor]
-"""The K references of a frame, prepared if the network can."""
+"""The K references of a frame, prepared if the network supports that."""
 
 
 def device_name(device: torch.device) -> str:
-    """Return the device, for example `cpu`, followed on a GPU by the GPU's name."""
+    """Return the name of a device: `cpu`, `mps`, or for example `cuda:0 NVIDIA H100`."""
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}"
     return str(device)
@@ -48,8 +48,8 @@ def device_name(device: torch.device) -> str:
 class TorchEngine:
     """Run the network in eager PyTorch, channels last, with float16 convolutions on NVIDIA GPUs.
 
-    On a CPU, the frames of a batch run in parallel, each on its share of the threads, because
-    threads that work on the same frame wait for each other.
+    On a CPU, the frames of a batch are enhanced in parallel, each on its share of the threads,
+    because threads that work on the same frame wait for each other.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class TorchEngine:
             # coordinates, warps and sums stay float32
             lower_network(network, precision)
         elif on_gpu:
-            # the self-test baseline must not be rounded to the 10-bit mantissa of TF32
+            # the baseline of the self-tests must not round to TF32, which has a 10-bit mantissa
             torch.backends.cudnn.allow_tf32 = False
         self.network = network.to(self.device)
         # channels last is the native layout of convolutions on CPUs and tensor cores
@@ -78,7 +78,7 @@ class TorchEngine:
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="torch-engine")
         self._kept = KeptReferences[Prepared]()
         self.cuda_graphs = CudaGraphCache() if on_gpu else None
-        """If None, every kernel is launched separately."""
+        """The CUDA graphs; None means that every kernel is launched separately."""
         self.info = EngineInfo(
             name="torch",
             device=device_name(self.device),
@@ -150,14 +150,14 @@ class TorchEngine:
     ) -> list[_References]:
         """Return the K references of each frame, prepared if the network supports that.
 
-        For networks that cannot weight several references, return only the nearest one.
+        For networks that support only one reference, return only the nearest one.
         """
         network = self._network_for(refs[0])
         if not isinstance(network, CrossNetFast):
             return [[self._on_device(frame[None])] for frame in refs[0]]
 
         self._kept.make_room(len(refs))
-        # k-th references of all frames in a row, because neighbouring frames share theirs
+        # prepare the k-th references of all frames in turn, because neighbouring frames share them
         prepared = [[self._prepare(network, frame, scale, kernel) for frame in ref] for ref in refs]
         return [list(several) for several in zip(*prepared, strict=True)]
 
@@ -166,8 +166,7 @@ class TorchEngine:
     ) -> Prepared:
         """Return the tensors computed from one reference (H x W x 3), reusing stored ones.
 
-        References are never prepared in batches, so that outputs are bit-identical with and without
-        reuse.
+        References are prepared one by one, so that reusing them does not change the output.
         """
 
         def compute() -> Prepared:
@@ -185,7 +184,7 @@ class TorchEngine:
         return _planes(self._move(frames), self.network.multiple, largest)
 
     def _move(self, frames: Pixels) -> Tensor:
-        """Return frames as a tensor on the device, as int32 if the device lacks uint16."""
+        """Return frames as a tensor on the device: int32 for uint16 if the device lacks that."""
         if frames.dtype == np.uint16 and self.device.type not in UINT16_DEVICES:
             return torch.from_numpy(frames.astype(np.int32)).to(self.device)
         return torch.from_numpy(frames).to(self.device)
@@ -200,7 +199,7 @@ class TorchEngine:
         shape: tuple[int, ...],
         threads: int,
     ) -> Pixels:
-        """Return SR frames for `lr`, cropped to `shape`, computed on `threads` CPU threads."""
+        """Return SR frames for `lr`, cropped to H x W as in `shape`, using `threads` threads."""
         torch.set_num_threads(threads)
         count = len(references[0])
         first = references[0][0]
@@ -219,7 +218,7 @@ class TorchEngine:
             sr = self.cuda_graphs.run(key, work, inputs)
         if not sr.is_cuda:
             return cast(Pixels, sr.cpu().numpy().astype(lr.dtype, copy=False))
-        # page-locked memory, because other memory is copied through one of the driver's buffers
+        # page-locked memory, because copies to other memory take a detour through a driver buffer
         return cast(Pixels, torch.empty_like(sr, device="cpu", pin_memory=True).copy_(sr).numpy())
 
     def _pixels(
@@ -232,7 +231,7 @@ class TorchEngine:
     ) -> Tensor:
         """Return SR frames, cropped to `shape`, with the dtype and device of `lr`.
 
-        `references` holds the k-th references of all frames for each k, and `largest` is the pixel
+        `references` contains, for each k, the k-th references of all frames. `largest` is the pixel
         value of white.
         """
         network = self._network_for(lr)
@@ -257,8 +256,8 @@ def _planes(frames: Tensor, multiple: int, largest: int) -> Tensor:
 def _to_tensors(references: list[_References]) -> list[Tensor]:
     """Return the references of a batch as a flat list of tensors; `_from_tensors` reverses this.
 
-    There is one tensor for each field of each of the K references, and one for the kernel if there
-    is one, which all references share. A reference that is not prepared has a single field.
+    There is a tensor for each field of each of the K references, and one for the kernel, if any,
+    which all references share. References that are not prepared have a single field.
     """
     tensors: list[Tensor] = []
     for several in zip(*references, strict=True):

@@ -1,1 +1,1 @@
-"""Export of the networks to ONNX graphs."""
+"""Export the networks to ONNX graphs."""

@@ -1,7 +1,7 @@
 """The arithmetic of `crossnetpp.networks.variational` as convolutions, for TensorRT.
 
-TensorRT fuses chains of shifts and sums into kernels that recompute common parts, so that the code
-grows with every sweep of the solver. A convolution with a kernel of zeros and ones ends such a
+TensorRT fuses chains of shifts and sums into kernels that recompute common parts, so the kernels
+grow with every sweep of the solver. A convolution with a kernel of zeros and ones interrupts such a
 chain. In float32 with TF32 off, the results equal those of `ShiftSolver` up to rounding.
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from crossnetpp.networks.variational import Diffusion, InverseBlocks, NormalEquations
 
-# row and column of the right, left, lower and upper neighbours in a 3 x 3 kernel
+# row and column of the right, left, lower and upper neighbour in a 3 x 3 kernel
 _NEIGHBOURS = ((1, 2), (1, 0), (2, 1), (0, 1))
 
 
@@ -37,7 +37,7 @@ class ConvolutionCoupling:
         self._total = diffusion.total
 
     def _sum_neighbours(self, flow: Tensor) -> Tensor:
-        # coupling strengths across the border are 0, so the padding has no effect
+        # the coupling across the border has strength 0, so the padding has no effect
         fetched = F.conv2d(flow, self._shift, padding=1, groups=2)
         return F.conv2d(fetched * self._strengths, self._add)
 
@@ -51,12 +51,12 @@ class ConvolutionCoupling:
         return to + self._sum_neighbours(flow)
 
     def multiply(self, inverse: InverseBlocks, right: Tensor) -> Tensor:
-        """Return the product of each pixel's `inverse` and its right-hand side `right`."""
+        """Return, at every pixel, the product of the 2 x 2 block `inverse` and `right`."""
         swapped = F.conv2d(right, self._swap)
         return inverse.on_diagonal * right + inverse.off_diagonal * swapped
 
     def extrapolate(self, before: Tensor | None, after: Tensor, weight: float) -> Tensor:
-        """Return before + weight (after - before); `before` is None for zeros."""
+        """Return before + weight (after - before); `before` may be None, which means zeros."""
         weighted = weight * after
         return weighted if before is None else weighted + (1 - weight) * before
 
@@ -80,7 +80,7 @@ class ConvolutionSolver:
 
 
 def _make_kernel(dtype: torch.dtype, shape: tuple[int, ...], *ones: tuple[int, ...]) -> Tensor:
-    """Return a kernel of zeros with a one at each index in `ones`."""
+    """Return a kernel that is 1 at each index in `ones` and 0 elsewhere."""
     kernel = torch.zeros(shape, dtype=dtype)
     for index in ones:
         kernel[index] = 1

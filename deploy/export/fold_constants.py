@@ -1,4 +1,4 @@
-"""Constant folding for exported graphs, in which the tracer computes even constant pad sizes."""
+"""Constant folding for exported graphs, which compute even constant pad sizes at run time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deploy.export.session import import_onnxruntime
 
 
 def fold_constants(model: bytes) -> bytes:
-    """Return an equivalent ONNX file with fewer nodes, all of them standard operators.
+    """Return an equivalent ONNX file with fewer nodes, all of which are standard operators.
 
     Raises EngineError if onnxruntime is missing or broken.
     """
@@ -24,7 +24,7 @@ def fold_constants(model: bytes) -> bytes:
         ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         folded = onnx.load(options.optimized_model_filepath)
 
-    # onnxruntime declares every operator domain that it knows, used or not
+    # onnxruntime declares every operator domain that it knows, even if it is not used
     standard = [entry for entry in folded.opset_import if entry.domain == ""]
     del folded.opset_import[:]
     folded.opset_import.extend(standard)

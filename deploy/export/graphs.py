@@ -1,8 +1,8 @@
-"""The exported graphs, which take and return integer pixels and do all conversions inside.
+"""The exported graphs, which convert integer pixels to floats and back themselves.
 
-A reference serves many frames, so the graph `prepare` computes everything that depends only on the
-reference, and the graph `frame` computes the rest. A network that cannot be split is exported as a
-single graph, `whole`.
+A reference is used for many frames, so the graph `prepare` computes everything that depends only on
+the reference, and the graph `frame` computes the rest. A network that cannot be split is exported
+as a single graph, `whole`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ PREPARED_TENSORS = ("unsharp", *FEATURES)  # float32 N x C x H/k x W/k, from `pr
 
 
 def name_tensor(name: str, reference: int) -> str:
-    """Return the name of a tensor for the given reference (0, 1, ...): `f4`, `f4_2`, `f4_3`, ..."""
+    """Return a tensor's name for reference 0, 1, 2 and so on: `f4`, `f4_2`, `f4_3` and so on."""
     return name if reference == 0 else f"{name}_{reference + 1}"
 
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """The options of an exported graph; each combination of options has its own graph."""
+    """The options of an exported graph; each combination of options yields its own graph."""
 
     part: Part
     scale: int
@@ -65,7 +65,7 @@ class GraphSpec:
 
     @property
     def name(self) -> str:
-        """The name, for example `frame_x4_uint8_fp32` or `frame2_x4_uint8_fp32_tensorrt`."""
+        """The graph's name, such as `frame_x4_uint8_fp32` or `frame2_x4_uint8_fp32_tensorrt`."""
         part = self.part if self.references == 1 else f"{self.part}{self.references}"
         name = f"{part}_x{self.scale}_{self.pixels}_{self.precision}"
         return name if self.target == "any" else f"{name}_{self.target}"
@@ -128,10 +128,10 @@ class _Whole(_Graph):
 
 
 def build_graph(network: Network, spec: GraphSpec) -> nn.Module:
-    """Return the module to export; `network` is rewritten in place (see `lower_network`).
+    """Return the module to export; this rewrites `network` in place (see `lower_network`).
 
-    Pixels are N x H x W x 3 with dtype `spec.pixels`. The output's height and width must be
-    multiples of `network.multiple`.
+    The module's pixels are N x H x W x 3 of dtype `spec.pixels`. The output's height and width must
+    be multiples of `network.multiple`.
     """
     kinds: dict[Part, type[_Graph]] = {"prepare": _Prepare, "frame": _Frame, "whole": _Whole}
     return kinds[spec.part](network, spec).eval()
@@ -140,7 +140,7 @@ def build_graph(network: Network, spec: GraphSpec) -> nn.Module:
 def make_example_inputs(
     network: Network, spec: GraphSpec, batch: int, height: int, width: int
 ) -> Sequence[Tensor]:
-    """Return random inputs for the graph, for `batch` output frames of `height` x `width`."""
+    """Return random inputs with which the graph yields `batch` frames of `height` x `width`."""
     generator = torch.Generator().manual_seed(height * width)
     dtype = getattr(torch, spec.pixels)
 

@@ -1,7 +1,7 @@
 """Rewrite a network into layers that engines run fast.
 
-Deconvolutions become convolutions with pixel shuffles, which give the same results. Convolutions
-may run in float16, while all coordinates, warps and sums between them stay in float32.
+Deconvolutions become convolutions with pixel shuffles, which compute the same. Convolutions may run
+in float16, while all coordinates, warps and sums between them stay in float32.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ HALF_PRECISION_LAYERS = (nn.Conv2d, nn.LeakyReLU, nn.ReLU, nn.SELU, nn.PixelShuf
 class RepackedDeconv(nn.Sequential):
     """A 4 x 4 deconvolution of stride 2, rewritten as a 3 x 3 convolution and a pixel shuffle.
 
-    In rows and columns alike, output pixel 2 i depends on input pixels i - 1 and i through taps 3
-    and 1, and output pixel 2 i + 1 on input pixels i and i + 1 through taps 2 and 0.
+    Along rows and along columns, output pixel 2 i depends on input pixels i - 1 and i through taps
+    3 and 1, and output pixel 2 i + 1 depends on input pixels i and i + 1 through taps 2 and 0.
     """
 
     def __init__(self, deconv: nn.ConvTranspose2d) -> None:
@@ -60,7 +60,7 @@ def is_repackable(layer: nn.Module) -> bool:
 
 
 class HalfPrecision(nn.Module):
-    """Runs layers in float16 between float32 neighbours."""
+    """Runs layers in float16, with inputs and outputs of another dtype, usually float32."""
 
     def __init__(self, layers: nn.Module) -> None:
         super().__init__()
@@ -101,8 +101,8 @@ def _replace_layers(module: nn.Module, *, half: bool) -> None:
 def lower_network(network: nn.Module, precision: Precision = "fp32") -> nn.Module:
     """Rewrite `network` in place for export or compilation, and return it.
 
-    With fp16, the longest possible chains of convolutions and activations run in float16, except
-    chains that compute flows or images.
+    With fp16, convolutions and activations run in float16, in chains that are as long as possible.
+    Those that compute flows or images stay in float32.
     """
     _replace_layers(network, half=precision == "fp16")
     return network

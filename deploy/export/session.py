@@ -30,16 +30,17 @@ def import_onnxruntime() -> Any:
 
 
 def create_session(model: bytes, *, threads: int) -> RunGraph:
-    """Return a function that runs an ONNX file, given as bytes.
+    """Return a function that runs the graph in an ONNX file, given as bytes.
 
-    Raises EngineError if onnxruntime is missing or broken, or rejects the file. The returned
-    function raises EngineError if onnxruntime fails. Both raise MemoryError if memory runs out.
+    On a CPU, the graph runs on `threads` threads. Raises EngineError if onnxruntime is missing or
+    broken, or rejects the file. The returned function raises EngineError if onnxruntime fails. Both
+    raise MemoryError if memory runs out.
     """
     ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # spinning threads would slow down decoding and encoding
+    # threads that wait in busy loops would slow down decoding and encoding
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
 
@@ -65,7 +66,7 @@ def create_session(model: bytes, *, threads: int) -> RunGraph:
 
 
 def _translate(error: Exception, what: str) -> Exception:
-    """Return the exception to raise for one of onnxruntime's, which derive only from Exception."""
+    """Return the exception to raise in place of onnxruntime's, whose only base is Exception."""
     line = " ".join(str(error).split())
     if is_out_of_memory(error):
         return MemoryError(line)

@@ -1,4 +1,4 @@
-"""Exported graphs in the registry."""
+"""Export graphs into the registry, under keys made from the weights and the options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deploy.export.write import EXPORT_VERSION, OPSET, export_checked_graph
 from deploy.protocol import EngineError
 from deploy.registry import Entry, JsonObject, Registry
 
-# Network options that hardly affect the speed
+# Options of a network that hardly affect its speed
 SMALL_OPTIONS = ("votes", "chroma")
 
 
@@ -50,7 +50,7 @@ def weights_sha256(model: str) -> str:
 
 
 def describe_network(model: str) -> str:
-    """Return the properties of `model` that determine its speed: its network, but not its weights.
+    """Return what determines the speed of `model`, as text: its network, but not its weights.
 
     Raises EngineError if there are no weights.
     """
@@ -63,7 +63,7 @@ def describe_network(model: str) -> str:
 
 
 def graph_key(model: str, spec: GraphSpec) -> JsonObject:
-    """Return a registry key with everything that determines the graph exported from `model`.
+    """Return the registry key of a graph of `model`, with everything that determines the graph.
 
     Raises EngineError if there are no weights.
     """
@@ -78,7 +78,7 @@ def graph_key(model: str, spec: GraphSpec) -> JsonObject:
 
 
 def get_or_export_graph(model: str, spec: GraphSpec, registry: Registry | None = None) -> Entry:
-    """Return the registry's ONNX file of `model` for `spec`, exporting it if it is missing.
+    """Return the registry's entry of an ONNX file, exporting the graph if it is missing.
 
     Raises EngineError if the weights cannot be used, the export fails or the registry is unusable.
     """

@@ -1,9 +1,9 @@
 """Export networks to ONNX for any batch, height and width, and compare them with PyTorch.
 
 The opset is 18, because opset 20 renamed GridSample's mode `bilinear` to `linear`, which TensorRT's
-parser took for nearest (NVIDIA/TensorRT#4646). Graphs are traced, because torch.export handles all
-heights and widths symbolically, which takes far longer for the solver inside `fast`. Traced graphs
-still accept any shape, because the networks use sizes only inside tensor operations.
+parser mistook for nearest (NVIDIA/TensorRT#4646). Graphs are traced, because torch.export treats
+height and width as symbols, which takes far longer for the solver inside `fast`. Traced graphs
+still accept any size, because the networks use sizes only inside tensor operations.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from deploy.protocol import EngineError
 
 OPSET = 18
 EXPORT_VERSION = 4  # increase when a change here or in the networks changes exported graphs
-EXAMPLE_SIZE = (2, 64, 128)  # batch, height and width of the traced example: distinct, above 1
+EXAMPLE_SIZE = (2, 64, 128)  # batch, height and width of the traced inputs: distinct, above 1
 PARITY_SIZES = ((1, 64, 192), (2, 64, 128), (1, 192, 64))  # batch, height and width
-LARGEST_DIFFERENCE = {"fp32": 1, "fp16": 6}  # from PyTorch, in 8-bit levels
+LARGEST_DIFFERENCE = {"fp32": 1, "fp16": 6}  # allowed difference from PyTorch, in 8-bit levels
 
 
 class ExportError(EngineError):
@@ -71,7 +71,7 @@ def export_graph(network: Network, spec: GraphSpec) -> bytes:
     file = io.BytesIO()
 
     with torch.no_grad(), warnings.catch_warnings():
-        # the tracer issues many warnings; comparing with PyTorch at several sizes finds real errors
+        # the tracer's many warnings are not needed: the comparison with PyTorch finds real errors
         warnings.simplefilter("ignore")
         torch.onnx.export(
             build_graph(network, traced),
@@ -95,7 +95,7 @@ def export_graph(network: Network, spec: GraphSpec) -> bytes:
 
 
 def _declare_uint16(model: Any, types: Any) -> None:
-    """Change the dtype of pixels from int32 to uint16; the graph casts them to float32 first."""
+    """Change the dtype of pixels from int32 to uint16, which the graph casts to float32 first."""
     values = (*model.graph.input, *model.graph.output)
     pixels = {v.name for v in values if v.name.partition("_")[0] in ("lr", "ref", "sr")}
     for value in values:
@@ -104,7 +104,7 @@ def _declare_uint16(model: Any, types: Any) -> None:
     for node in model.graph.node:
         if node.op_type == "Cast" and set(node.output) & pixels:
             node.attribute[0].i = types.UINT16
-    # these were inferred from the old types
+    # the types in here were inferred from int32
     del model.graph.value_info[:]
 
 
@@ -122,10 +122,10 @@ def _import_onnx() -> Any:
 def check_parity(network: Network, spec: GraphSpec, model: bytes) -> dict[str, float]:
     """Compare an exported graph, run by onnxruntime, with `network` at three sizes.
 
-    Return the largest difference in each output: in 8-bit levels for `sr`, and relative to the
-    largest value for other outputs. Raises ExportError if a difference exceeds the limit in
-    LARGEST_DIFFERENCE, which is in thousandths for relative differences, and EngineError if
-    onnxruntime is missing or rejects the graph.
+    Return the largest difference in each output: in 8-bit levels for `sr`, and as a fraction of the
+    largest value for other outputs. Raises ExportError if a difference exceeds LARGEST_DIFFERENCE,
+    which is in thousandths for fractions, and EngineError if onnxruntime is missing or rejects the
+    graph.
     """
     run = create_session(model, threads=1)
     plain = GraphSpec(spec.part, spec.scale, spec.pixels, references=spec.references)

@@ -1,1 +1,1 @@
-"""Building, storing and running plans with TensorRT."""
+"""Build, store and run TensorRT plans."""

@@ -1,4 +1,4 @@
-"""Build a plan in a child process, which may crash, hang or be interrupted."""
+"""Build a plan in a child process, because TensorRT may crash or hang."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class BuiltPlan(NamedTuple):
 
     plan: bytes
     timing: bytes
-    """The timing cache, or empty if none is used."""
+    """The updated timing cache; empty if none is used."""
 
 
 def ignore_progress(_phase: str, _done: int, _total: int) -> None:
-    """Ignore a progress report."""
+    """Do nothing; the default receiver of progress."""
 
 
 def build_plan(
@@ -35,10 +35,10 @@ def build_plan(
 ) -> BuiltPlan:
     """Return the plan that TensorRT builds from the ONNX file `graph` in a child process.
 
-    `timing` is an earlier timing cache, which may be empty, or None to use none.
+    `timing` is the timing cache of earlier builds, which may be empty, or None to use none.
 
     Raises TensorrtError if TensorRT rejects the graph, crashes or builds nothing. An interrupt
-    kills the child immediately and leaves no files behind.
+    kills the child at once and leaves no files behind.
     """
     with tempfile.TemporaryDirectory(prefix="tensorrt-") as name:
         folder = Path(name)
@@ -103,7 +103,7 @@ def _run(folder: Path, progress: Progress) -> int:
 def _parse_step(line: str) -> tuple[str, int, int] | None:
     """Return a phase, the number of its finished steps and the number of all its steps.
 
-    The result is None if a library printed the line instead of `deploy.trt.building`.
+    The result is None if the line is not progress, because a library printed it.
     """
     try:
         phase, done, total = json.loads(line)

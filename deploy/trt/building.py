@@ -24,12 +24,12 @@ TIMING = "timing"
 REQUEST = "request.json"
 FAILED = "failed.txt"
 
-DEFAULT_WORKSPACE = 1 << 37  # limit in bytes of a kernel's memory if the GPU is unknown
+DEFAULT_WORKSPACE = 1 << 37  # bytes that a kernel may use if the GPU's memory is unknown
 
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """Everything besides the graph that determines a plan."""
+    """What determines a plan, apart from the graph."""
 
     module: str
     version: str
@@ -47,7 +47,7 @@ class BuildRequest:
         return TensorrtLibrary(self.module, self.version)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the request as JSON values."""
+        """Return the request as a JSON object."""
         return {**asdict(self), "sizes": [sizes.to_json() for sizes in self.sizes]}
 
     @classmethod
@@ -60,7 +60,7 @@ class BuildRequest:
 
 
 class ErrorLog:
-    """A logger for TensorRT that collects error messages."""
+    """A logger for TensorRT that collects the error messages and drops all others."""
 
     def __init__(self, api: Any) -> None:
         messages: list[str] = []
@@ -125,7 +125,7 @@ def parse_graph(
 
 
 def list_warp_modes(graph: bytes) -> list[str]:
-    """Return the mode, bilinear or bicubic, of every GridSample in an ONNX file."""
+    """Return the mode, `bilinear` or `bicubic`, of every GridSample node in an ONNX file."""
     import onnx
 
     nodes = onnx.load_from_string(graph).graph.node
@@ -141,8 +141,8 @@ def list_warp_modes(graph: bytes) -> list[str]:
 def check_warps(api: Any, network: Any, modes: list[str]) -> list[str]:
     """Return the interpolation mode of each warp in TensorRT's network.
 
-    Raises TensorrtError if they differ from `modes`, the modes in the graph: some parsers replace
-    unknown modes with NEAREST (NVIDIA/TensorRT#4646).
+    Raises TensorrtError if they differ from `modes`, those in the graph, because some parsers
+    replace unknown modes with NEAREST (NVIDIA/TensorRT#4646).
     """
     known = {"bilinear": api.InterpolationMode.LINEAR, "bicubic": api.InterpolationMode.CUBIC}
     found = []
@@ -194,9 +194,9 @@ def _create_config(request: BuildRequest, builder: Any, network: Any, timing: by
 def build_in_this_process(
     request: BuildRequest, graph: bytes, progress: Progress, timing: bytes | None = None
 ) -> tuple[bytes, bytes]:
-    """Return a plan and the timing cache, built in this process, which may crash.
+    """Return a plan, built in this process, which may crash, and the updated timing cache.
 
-    `timing` is an earlier timing cache, which may be empty, or None to use none. Raises
+    `timing` is the timing cache of earlier builds, which may be empty, or None to use none. Raises
     TensorrtError if TensorRT rejects the graph or builds nothing.
     """
     log = ErrorLog(request.library.api)
@@ -241,7 +241,7 @@ def main(folder: Path) -> int:
 
 
 def _end_with_parent() -> None:
-    # the parent keeps the pipe open and never writes to it, so this returns when the parent ends
+    # the parent keeps the pipe open without writing to it, so this returns when the parent ends
     os.read(0, 1)
     os._exit(1)
 

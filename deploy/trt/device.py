@@ -17,7 +17,7 @@ Event = Any  # torch.cuda.Event
 
 
 class Device(Protocol):
-    """A GPU, or its replacement in tests."""
+    """A GPU, or what replaces it in tests."""
 
     name: str
     gpu: Gpu
@@ -27,11 +27,11 @@ class Device(Protocol):
         ...
 
     def allocate_pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return a page-locked tensor on the host, which the device can copy asynchronously."""
+        """Return an uninitialised page-locked tensor on the host, for asynchronous copies."""
         ...
 
     def create_stream(self) -> Stream:
-        """Return a new stream, which is never the default one."""
+        """Return a new stream, which is not the default stream."""
         ...
 
     def create_event(self) -> Event:
@@ -39,13 +39,13 @@ class Device(Protocol):
         ...
 
     def use_stream(self, stream: Stream) -> AbstractContextManager[Any]:
-        """Queue PyTorch's work on `stream` inside the context."""
+        """Return a context in which PyTorch queues its work on `stream`."""
         ...
 
     def capture(self, stream: Stream, work: Callable[[int], None]) -> Callable[[], None]:
         """Return a function that replays `work`, or calls it if it cannot be captured.
 
-        `work` receives the handle of the stream to queue on, and must have run once before.
+        `work` receives the handle of the stream on which it queues, and must have run before.
         """
         ...
 
@@ -67,7 +67,7 @@ class Cuda:
         return torch.empty(shape, dtype=dtype, device=self._device)
 
     def allocate_pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return a page-locked tensor on the host; other memory cannot be copied asynchronously."""
+        """Return an uninitialised page-locked tensor on the host, for asynchronous copies."""
         return torch.empty(shape, dtype=dtype, pin_memory=True)
 
     def create_stream(self) -> Stream:
@@ -79,7 +79,7 @@ class Cuda:
         return torch.cuda.Event()  # type: ignore[no-untyped-call]
 
     def use_stream(self, stream: Stream) -> AbstractContextManager[Any]:
-        """Queue PyTorch's work on `stream` inside the context."""
+        """Return a context in which PyTorch queues its work on `stream`."""
         return torch.cuda.stream(stream)
 
     def capture(self, stream: Stream, work: Callable[[int], None]) -> Callable[[], None]:
@@ -91,7 +91,7 @@ class Cuda:
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 work(torch.cuda.current_stream().cuda_stream)
         except (RuntimeError, TensorrtError):
-            # some work cannot be captured, so it is queued directly in every call
+            # work that cannot be captured is queued directly in every call
             return lambda: work(stream.cuda_stream)
         return graph.replay
 

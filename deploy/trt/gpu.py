@@ -1,4 +1,4 @@
-"""Facts about the GPU, queried before loading TensorRT, which may crash without a driver."""
+"""Facts about the GPU, checked before TensorRT is loaded, which may crash without a driver."""
 
 from __future__ import annotations
 

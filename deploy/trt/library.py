@@ -15,10 +15,10 @@ from deploy.child_process import child_environment, import_path
 from deploy.distribution import describe_install
 from deploy.protocol import EngineError
 
-# TensorRT's modules, starting with the regular one, because it times kernels on the GPU itself
+# Modules in order of preference: regular TensorRT comes first, because it times kernels on the GPU
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 OLDEST_VERSION = 10  # the first version with strong typing and `execute_async_v3` on all platforms
-PROBE_TIMEOUT_SECONDS = 120  # loading is slow from a shared file system
+PROBE_TIMEOUT_SECONDS = 120  # long, because loading from a shared file system is slow
 _EXPECTED = f"TensorRT {OLDEST_VERSION} or newer, or TensorRT for RTX"
 _PROBE = """
 import importlib, json, sys
@@ -46,7 +46,7 @@ class TensorrtLibrary:
 
     @property
     def name(self) -> str:
-        """The name, for example `TensorRT 10.9.0` or `TensorRT for RTX 1.7.1`."""
+        """The library's name, for example `TensorRT 10.9.0` or `TensorRT for RTX 1.7.1`."""
         return f"TensorRT{' for RTX' if self.is_rtx else ''} {self.version}"
 
     @property
@@ -55,12 +55,12 @@ class TensorrtLibrary:
         return _import_module(self.module)
 
     def network_flags(self) -> int:
-        """Return the flags that make a network strongly typed; version 11 needs none (0)."""
+        """Return the flags for a strongly typed network; 0 for version 11, which needs none."""
         flag = getattr(self.api.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
         return 0 if flag is None else 1 << int(flag)
 
     def targets(self) -> tuple[str, ...]:
-        """Return the compute capabilities, such as `sm89`, that can be built for without a GPU."""
+        """Return the compute capabilities, such as `sm89`, for which no GPU is needed to build."""
         known = getattr(self.api, "ComputeCapability", None)
         names = [] if known is None else [n for n in dir(known) if n.startswith("SM")]
         return tuple(name.lower() for name in sorted(names, key=lambda n: int(n[2:])))
@@ -94,7 +94,7 @@ def list_installed_modules(*, rtx: bool | None = None) -> list[str]:
             if importlib.util.find_spec(module) is not None:
                 installed.append(module)
         except ValueError:
-            # raised if the module is loaded but has no spec
+            # raised if the module has been imported but has no spec
             continue
     return installed
 
@@ -102,8 +102,8 @@ def list_installed_modules(*, rtx: bool | None = None) -> list[str]:
 def probe_library(module: str) -> TensorrtLibrary:
     """Return the library in `module`, after loading it in a child process.
 
-    If the library crashes, only the child dies. The child imports nothing from its working
-    directory. Raises TensorrtError if the module is broken or too old, or does not load in time.
+    If the library crashes, only the child dies. The child imports nothing from the current folder.
+    Raises TensorrtError if the module is broken or too old, or does not load in time.
     """
     return _probe(module, tuple(import_path()))
 

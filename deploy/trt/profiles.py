@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Shape = tuple[int, int, int]  # frames per batch, and height and width of the output
-BUSY_PIXELS = 2**21  # output pixels that keep a GPU busy; a batch has about as many
+Shape = tuple[int, int, int]  # frames in a batch, height and width of the output
+BUSY_PIXELS = 2**21  # number of output pixels in a batch that is large enough to keep a GPU busy
 MOST_FRAMES = 8  # per batch, even if frames are very small
 
 
@@ -25,7 +25,7 @@ class SizeRange:
 
     @classmethod
     def for_frames(cls, height: int, width: int) -> SizeRange:
-        """Return the range for frames of a single size; a plan for such a range runs fastest."""
+        """Return the range for frames of a single size, for which plans run fastest."""
         batch = frames_at_once(height, width)
         return cls(
             least=(1, height, width), usual=(batch, height, width), most=(batch, height, width)
@@ -42,11 +42,11 @@ class SizeRange:
         return all(a <= b <= c for a, b, c in zip(self.least, shape, self.most, strict=True))
 
     def to_json(self) -> list[list[int]]:
-        """Return the range as lists, which JSON and registry keys can hold."""
+        """Return the range as nested lists, for JSON and registry keys."""
         return [list(self.least), list(self.usual), list(self.most)]
 
 
-# for plans that are built on another machine, before the recording's size is known
+# for plans that are built for other machines, before the size of the recordings is known
 ANY_SIZE = SizeRange(least=(1, 64, 64), usual=(1, 1088, 1920), most=(MOST_FRAMES, 2176, 3840))
 
 

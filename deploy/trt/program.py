@@ -1,4 +1,4 @@
-"""A plan in memory, and its execution at fixed sizes."""
+"""Plans in memory, and their execution at fixed sizes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Program:
         return tuple(self.engine.get_tensor_shape(name))
 
     def first_error(self) -> str:
-        """Return TensorRT's first error message."""
+        """Return the first error message of TensorRT, or text that states that there is none."""
         return self._log.first_error()
 
 
@@ -93,7 +93,7 @@ class ProgramRun:
         self._replay: Any = None
 
     def __call__(self, stream: Stream) -> None:
-        """Queue the work on `stream`, directly in the first call and as a CUDA graph afterwards."""
+        """Queue the work on `stream`: directly in the first call, as a CUDA graph afterwards."""
         device = self._program.device
         if self._replay is None:
             # run once before the capture, because lazily loaded kernels cannot be captured

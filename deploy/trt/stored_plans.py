@@ -1,4 +1,4 @@
-"""Plans in the registry, built once for this GPU or cross-built for others."""
+"""Build plans into the registry: once for this GPU, or for the GPUs of other machines."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def get_or_build_plan(
     registry: Registry,
     progress: Progress = ignore_progress,
 ) -> Entry:
-    """Return a plan for `gpu` from the registry, building it if it is missing.
+    """Return the registry's plan for `gpu`, building it if it is missing.
 
-    For TensorRT for RTX, a cross-built plan for the GPU's compute capability is also accepted.
+    With TensorRT for RTX, a plan that was cross-built for the GPU's compute capability is used too.
     Raises EngineError if the weights, the registry or TensorRT cannot be used, or if the build
     fails.
     """
@@ -75,7 +75,7 @@ def get_or_build_plan(
     if found is not None:
         return found
 
-    # TensorRT for RTX does not time kernels
+    # TensorRT for RTX has no timing cache, because it does not time kernels
     timing_key = None if library.is_rtx else _timing_key(library, gpu)
 
     def make() -> tuple[bytes, JsonObject]:
@@ -131,7 +131,7 @@ def _without_gpu(key: JsonObject) -> JsonObject:
 
 
 def check_targets(targets: Sequence[str], library: TensorrtLibrary) -> tuple[str, ...]:
-    """Return `targets` as TensorRT for RTX names them, sorted.
+    """Return `targets` in the spelling and order of TensorRT for RTX, without duplicates.
 
     Raises TensorrtError if there are none or if one is unknown.
     """
@@ -159,9 +159,9 @@ def cross_build_plans(
 ) -> list[Entry]:
     """Return plans of `model` for other GPUs, built with TensorRT for RTX.
 
-    There is one plan for each of `specs`, and each plan runs on all `targets`. They are stored in
-    the registry in `folder`, by default the user's own. Raises EngineError if the weights, the
-    targets, the registry or TensorRT cannot be used, or if a build fails.
+    There is one plan for each of `specs`, and each plan runs on all `targets`. The plans are stored
+    in a registry in `folder`, by default the user's own registry. Raises EngineError if the
+    weights, the targets, the registry or TensorRT cannot be used, or if a build fails.
     """
     library = find_library(rtx=True)
     checked_targets = check_targets(targets, library)

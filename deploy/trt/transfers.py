@@ -1,8 +1,8 @@
 """A ring of buffers that copies pixels to and from a device while the device computes.
 
-Each slot has pinned host memory and device memory for both directions. Copies to the device, work
-and copies from the device each have their own stream, so that one of the three slots is filled
-while another is processed and the third is emptied.
+Each slot has pinned host memory and device memory for both directions. Copies to the device, the
+work, and copies from the device each have a stream, so that one of the three slots is filled while
+another is processed and the third is emptied.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Slot:
         self.copied_in = device.create_event()
         self.computed = device.create_event()
         self.copied_out = device.create_event()
-        # frames in flight, which must be fetched before the slot is refilled
+        # frames in the slot, which must be fetched before it is refilled; None if it is empty
         self.frames: slice | None = None
 
 

@@ -79,7 +79,7 @@ def test_frames_count_by_their_pixels() -> None:
 
 def test_without_any_engine_it_is_an_error() -> None:
     nothing = make_record({}, {"torch": "broken"}, measured_at=NOW, busy=False)
-    with pytest.raises(EngineError, match="no engine works on this machine: torch broken"):
+    with pytest.raises(EngineError, match="no engine works on this machine: torch: broken"):
         pick_first_to_end(nothing, FRAME)
 
 

@@ -94,12 +94,12 @@ def test_a_folder_of_another_user_is_refused(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 4242)
-    with pytest.raises(RegistryError, match="expected a folder that you own; set PIPELINE_CACHE"):
+    with pytest.raises(RegistryError, match="must be a folder that you own; set PIPELINE_CACHE"):
         Registry(registry.root)
     monkeypatch.undo()
     link = tmp_path / "link"
     link.symlink_to(registry.root)
-    with pytest.raises(RegistryError, match="is a link, expected a folder that you own"):
+    with pytest.raises(RegistryError, match="is a link, but must be a folder that you own"):
         Registry(link)
 
 
