@@ -28,8 +28,8 @@ def limit_adapted_models(model: str, registry: Registry) -> None:
     """Record the use of `model` if it is adapted, and delete the graphs of old adapted models.
 
     The graphs of the KEPT most recently used adapted models are not deleted. Every run may adapt a
-    model, whose graphs are rarely needed again once the run has finished. Raises
-    RegistryError if the list of adapted models cannot be read or written.
+    model, whose graphs are rarely needed again once the run has finished. Raises RegistryError if
+    the list of adapted models cannot be read or written.
     """
     if not is_adapted(model):
         return

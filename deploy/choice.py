@@ -123,7 +123,7 @@ def is_machine_busy() -> bool:
 
 
 def make_sample_frames(height: int, width: int, frames: int) -> tuple[Pixels, Pixels]:
-    """Return uint8 LR frames, and their references of `height` x `width`: one, `frames` times."""
+    """Return `frames` copies of a uint8 LR frame, and of its reference of `height` x `width`."""
     rng = np.random.default_rng(0)
     noise = cv2.GaussianBlur(rng.random((height, width, 3), dtype=np.float32), (0, 0), 1.0)
     ref = np.asarray(cv2.normalize(noise, noise, 0, 255, cv2.NORM_MINMAX)).astype(np.uint8)

@@ -75,7 +75,8 @@ class Engine(Protocol):
         contains the nearest reference of every frame. Each has the dtype of `lr`, and the shape
         N x H x W x 3 with H = s h and W = s w for a scale s of 2, 4 or 8. `weights` (N x K) are the
         references' prior weights: 1 for the nearest, less for farther ones, 0 for missing ones;
-        None means 1 for all. `kernel` reduced HR to LR; None means the antialiased bicubic kernel.
+        None means 1 for all. `kernel` is the kernel that reduced HR to LR; None means antialiased
+        bicubic reduction.
         """
         ...
 
@@ -107,7 +108,7 @@ def run_engine(
     weights: Weights | None = None,
     kernel: Taps | None = None,
 ) -> Pixels:
-    """Return the SR frames of `engine`, called without `weights` and `kernel` if these do nothing.
+    """Return the SR frames of `engine`, without passing `weights` and `kernel` if they do nothing.
 
     That is the case for a single reference and the bicubic kernel. An engine that supports nothing
     else therefore needs only `enhance(lr, ref)`.

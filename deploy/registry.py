@@ -66,7 +66,7 @@ def _canonical(facts: JsonObject) -> bytes:
 
 
 class Registry:
-    """A folder of signed files, each with a key that states from what it was made."""
+    """A folder of signed files, each with a key that states what it was made from."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()

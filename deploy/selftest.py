@@ -52,7 +52,7 @@ def make_test_batches() -> Iterator[SelfTestBatch]:
     photograph = load_photograph()
     height, width = photograph.shape[:2]
 
-    # rotated, and shifted by fractions of pixels, so that the flow is zero almost nowhere
+    # rotated, and shifted by fractions of pixels, so that the flow is nonzero almost everywhere
     refs = []
     lrs = []
     for angle, dx, dy in ((0.01, 3.3, -2.6), (-0.02, -9.4, 5.2)):
@@ -136,9 +136,8 @@ def require_selftest(
 ) -> JsonObject:
     """Return the figures of the engine's self-test, running the test unless they are stored.
 
-    An engine that fails is quarantined. Raises SelfTestError if the engine fails the test
-    now, or failed it earlier and `retest` is False, and RegistryError if the registry cannot be
-    used.
+    An engine that fails is quarantined. Raises SelfTestError if the engine fails the test now, or
+    failed it earlier and `retest` is False, and RegistryError if the registry cannot be used.
     """
     key = selftest_key(engine)
     if not retest and (reason := registry.quarantine_reason(key)):

@@ -19,7 +19,7 @@ class Speed(NamedTuple):
     load_seconds: float
 
     def seconds(self, pixels: float) -> float:
-        """Return the seconds that loading and computing `pixels` output pixels take."""
+        """Return the time in seconds to load the engine and compute `pixels` output pixels."""
         return self.load_seconds + pixels / self.pixels_per_second
 
 

@@ -72,11 +72,11 @@ def make_spans(length: int, pieces: int, context: int, multiple: int) -> list[Sp
 
 
 def choose_tile_grid(height: int, width: int, limit: int, context: int) -> tuple[int, int]:
-    """Return how many rows and columns of tiles keep each tile within `limit` pixels.
+    """Return the numbers of rows and columns of tiles that keep each tile within `limit` pixels.
 
-    The context of a tile counts. The tiles of `make_spans` differ slightly in size, so some may
-    exceed the limit by a few rows and columns. If even the smallest allowed tiles exceed it, return
-    their grid.
+    A tile's context counts towards the limit. The tiles of `make_spans` differ slightly in size, so
+    some may exceed the limit by a few rows and columns. If even the smallest allowed tiles exceed
+    it, return their grid.
     """
     rows = 1
     cols = 1

@@ -134,7 +134,7 @@ class TensorrtEngine:
     ) -> Pixels:
         """Return SR frames, with the shape and dtype of a reference; see Engine.enhance.
 
-        Raises OutOfMemoryError if the GPU has too little memory, after releasing all that is used.
+        Raises OutOfMemoryError, after releasing the engine's memory, if the GPU has too little.
         """
         scale = find_scale(lr, *refs)
         weights = complete_weights(weights, len(lr), len(refs))

@@ -184,7 +184,7 @@ class TorchEngine:
         return _planes(self._move(frames), self.network.multiple, largest)
 
     def _move(self, frames: Pixels) -> Tensor:
-        """Return frames as a tensor on the device: int32 for uint16 if the device lacks that."""
+        """Return frames as a tensor on the device; uint16 becomes int32 if the device lacks it."""
         if frames.dtype == np.uint16 and self.device.type not in UINT16_DEVICES:
             return torch.from_numpy(frames.astype(np.int32)).to(self.device)
         return torch.from_numpy(frames).to(self.device)

@@ -66,7 +66,7 @@ def create_session(model: bytes, *, threads: int) -> RunGraph:
 
 
 def _translate(error: Exception, what: str) -> Exception:
-    """Return the exception to raise in place of onnxruntime's, whose only base is Exception."""
+    """Return the exception to raise in place of onnxruntime's, which derive only from Exception."""
     line = " ".join(str(error).split())
     if is_out_of_memory(error):
         return MemoryError(line)

@@ -77,7 +77,7 @@ class ErrorLog:
         self.messages = messages
 
     def first_error(self) -> str:
-        """Return the first error message, which caused any later ones, cut to 300 characters."""
+        """Return the first error message, which usually caused the rest, cut to 300 characters."""
         return self.messages[0][:300] if self.messages else "TensorRT gave no reason"
 
 

@@ -17,7 +17,7 @@ Event = Any  # torch.cuda.Event
 
 
 class Device(Protocol):
-    """A GPU, or what replaces it in tests."""
+    """A GPU, or a stand-in for one in tests."""
 
     name: str
     gpu: Gpu

@@ -75,10 +75,7 @@ def _import_module(module: str) -> Any:
 
 def _load_failure(module: str, reason: str) -> str:
     line = " ".join(reason.split()) or "no reason given"
-    return (
-        f"{module} cannot be loaded ({line}), expected {_EXPECTED}; "
-        "reinstall it, or try --engine torch"
-    )
+    return f"{module} cannot be loaded ({line}); reinstall it, or try --engine torch"
 
 
 def list_installed_modules(*, rtx: bool | None = None) -> list[str]:
@@ -129,8 +126,7 @@ def _probe(module: str, path: tuple[str, ...]) -> TensorrtLibrary:
     version = str(json.loads(child.stdout.strip().splitlines()[-1])["version"])
     if "rtx" not in module and int(version.split(".")[0]) < OLDEST_VERSION:
         raise TensorrtError(
-            f"found {module} {version}, expected {_EXPECTED}; "
-            "install a newer version, or try --engine torch"
+            f"{module} {version} is too old; install {_EXPECTED}, or try --engine torch"
         )
     return TensorrtLibrary(module, version)
 
@@ -152,4 +148,4 @@ def find_library(*, rtx: bool | None = None) -> TensorrtLibrary:
         raise broken
     how = describe_install("rtx") if rtx else "--engine torch"
     wanted = [module for module in MODULES if rtx is None or rtx == ("rtx" in module)]
-    raise TensorrtError(f"found no TensorRT, expected the package {' or '.join(wanted)}; try {how}")
+    raise TensorrtError(f"TensorRT (package {' or '.join(wanted)}) is not installed; try {how}")

@@ -42,7 +42,7 @@ class ColourChange(Model):
 
 
 class Capture(Model):
-    """The reduction from HR to LR, measured in a recording or chosen by the user."""
+    """The reduction from HR to LR, measured from the recordings or chosen by the user."""
 
     source: Literal["measured", "sensor", "file", "bicubic"]
     scale: Literal[2, 4, 8]

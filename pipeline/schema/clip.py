@@ -96,7 +96,7 @@ class RecordingBase(Model):
         return self.model_copy(update={"sandbox": on})
 
     def with_path(self, path: str) -> Self:
-        """Return the recording moved to `path`, along with the files that are inside its folder."""
+        """Return the recording with its path changed to `path`, and its files' paths with it."""
         return self._with_root(self.path, path)
 
     def list_paths(self) -> Iterator[str]:
@@ -262,7 +262,7 @@ class Grid(Model):
     def place(self, number: int) -> tuple[int, int]:
         """Return the index in `views` and the moment of the frame with the given number.
 
-        Raises IndexError if the views are videos without such a frame.
+        Raises IndexError if the views are videos and no frame has this number.
         """
         if self.layout != "video":
             moment, view = divmod(number, len(self.views))

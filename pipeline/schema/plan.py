@@ -35,7 +35,7 @@ class TrustedKeys(Model):
     """The key frames whose edits are carried over to the surrounding frames."""
 
     pts: tuple[int, ...]
-    """Pts of the LR frames of which there are key frames, in ascending order."""
+    """Pts of the LR frames for which there are key frames, in ascending order."""
     ref_pts: tuple[int, ...]
     """Pts of the key frame that shows each of these LR frames."""
 
@@ -73,7 +73,7 @@ class ReferencePlan(Model):
     """Whether the colours of the reference may be converted to those of the input."""
     # omitted if None, so that plans without it have the same digest as before the field existed
     trusted: TrustedKeys | None = Field(default=None, exclude_if=_is_none)
-    """Set by --trust-reference: where these key frames differ from the input, this is intended."""
+    """Key frames whose differences from the input are intended; set by --trust-reference."""
 
 
 class Segment(Model):

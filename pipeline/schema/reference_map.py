@@ -104,10 +104,10 @@ class ReferenceMap(Sequence[ReferenceChoice]):
         self._ref_pts = array("q")
         self._seconds = array("d")
         self._why = array("b")
-        # each of these columns is empty if no choice has such a value, and else as long as the map
+        # each of these columns is empty if no choice has such a value, else as long as the map
         self._similarity = array("d")
         self._views: list[ViewChoice | None] = []
-        # as many columns as any choice has further references
+        # one column for each rank of further references: the second, the third and so on
         self._also: list[array[int]] = []
         self._also_seconds: list[array[float]] = []
 

@@ -51,7 +51,7 @@ FilePath = Annotated[
 
 
 class GridSettings(Model):
-    """How a light field is stored on disk; what is None is detected."""
+    """How a light field is stored on disk; settings that are None are detected."""
 
     layout: Annotated[
         Literal[Layout, "stereo"] | None,
@@ -125,7 +125,7 @@ class OutputSettings(Model):
     ground_truth: Annotated[
         FilePath | None,
         Option(
-            "Original HR recording, with which the output is compared by PSNR and SSIM.",
+            "Original HR recording; the output's PSNR and SSIM are measured against it.",
             "Output and logging",
             "HR",
             is_planned=False,
@@ -170,7 +170,7 @@ class InputSettings(GridSettings):
 
 
 class PairingSettings(Model):
-    """Which references to borrow from, and how they match the input."""
+    """Which references to borrow from, and how to match them with the input."""
 
     ref_stream: Annotated[
         FilePath | None, Option("HR recording or pictures to borrow from.", "References", "REF")
@@ -234,7 +234,7 @@ class PairingSettings(Model):
             "NAME|FILE",
         ),
     ] = "auto"
-    """"auto" measures it if references show the instants of some frames, else assumes bicubic."""
+    """"auto" measures it if a reference and a frame show the same instant, else assumes bicubic."""
     trust_reference: Annotated[
         bool,
         Option(
@@ -376,7 +376,7 @@ class ExecutionSettings(Model):
 class RunSettings(
     ExecutionSettings, EncoderSettings, ViewSettings, PairingSettings, InputSettings, OutputSettings
 ):
-    """All settings of a run; where a value is None, the program decides, or needs none."""
+    """All settings of a run; None means that the program decides, or that there is no value."""
 
     plan: Annotated[
         FilePath | None,

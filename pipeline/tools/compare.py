@@ -57,7 +57,7 @@ def compose_frame(
         )
         column = round(left.shape[1] * divider)
 
-        # labelled before they are joined, so that the divider also cuts the labels
+        # the pictures are labelled before they are joined, so the divider cuts the labels, too
         shown = np.concatenate((left[:, :column], right[:, column:]), axis=1)
         shown[:, max(0, column - 1) : column + 1] = 255
         return np.ascontiguousarray(shown)

@@ -125,8 +125,8 @@ def _choose_encoding(
 ) -> Encoding:
     """Return lossless settings (x264 or x265 at crf 0, full chroma) unless others are given.
 
-    With other settings, x264 and x265 still get full chroma, unless `pix_fmt` is given, for a size
-    that is not divisible by the chroma subsampling, because they would reject it.
+    With other settings, x264 and x265 still get full chroma if `pix_fmt` is not given and the size
+    is not divisible by the chroma subsampling, because they would reject such a size.
     """
     usual = choose_encoding(clip, codec=codec, crf=crf, pix_fmt=pix_fmt)
     full_chroma = usual.pix_fmt.replace("420", "444").replace("422", "444")

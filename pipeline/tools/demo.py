@@ -88,8 +88,8 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
 
     The references are every 15th frame of the sample. All files are written to `folder`. Raises
     OutputExistsError if the folder exists and `force` is not set; with `force`, the files of an
-    earlier demo are replaced, and all others are kept. Raises InputError if
-    `folder` is a file.
+    earlier demo are replaced, and all others are kept. Raises InputError if `folder`
+    is a file.
     """
     if folder.exists() and not force:
         raise already_there(folder)

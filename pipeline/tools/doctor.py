@@ -327,7 +327,7 @@ def run_checks() -> list[Check]:
 
 
 def worst_status(checks: list[Check]) -> Status:
-    """Return "fail" or "warn" if any check has that status, the worse first, or else "ok"."""
+    """Return the worst status of the checks; "ok" if there are none."""
     statuses = {check.status for check in checks}
     if "fail" in statuses:
         return "fail"

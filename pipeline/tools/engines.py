@@ -79,7 +79,7 @@ def choose_again(model: str, registry: Registry, notify: Callable[[str], None]) 
         chosen = load_engine(
             "auto",
             model=model,
-            # as many as in a run, which finds measurements by the number of threads
+            # as many as in a run, because measurements are stored by number of threads
             threads=device_facts()["cores"],
             registry=registry,
             notify=notify,

@@ -256,7 +256,7 @@ def _choose(
 
 
 def _choose_by_content(clip: Clip, pts: Sequence[int], wish: Wish, progress: Reporter) -> _Chosen:
-    """Choose the frames that are most like all others; corrupt frames are left out."""
+    """Choose the frames that best represent all others; corrupt frames are left out."""
     numbers = {each: number for number, each in enumerate(pts)}
     sharpness = array("d")
     with progress.step("looking at all frames", len(pts)) as count:

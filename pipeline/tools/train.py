@@ -50,7 +50,7 @@ def train_network(
 
 @contextmanager
 def show_training(progress: Reporter, steps: int) -> Iterator[Show]:
-    """Yield a function that shows the progress of a training of `steps` steps.
+    """Yield a function that shows the progress of training for `steps` steps.
 
     It receives the number of finished steps, which is above 0 from the start if the training
     resumes, and a line of figures.

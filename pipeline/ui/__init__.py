@@ -1,1 +1,1 @@
-"""A local web page for runs: choose recordings, see the plan, start, watch, pause, download."""
+"""A local web page for runs: choose recordings, see the plan, start, watch, pause and download."""

@@ -82,7 +82,7 @@ def _check(
 
 
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    """Write a member to `target`; raises InputError if its name conflicts with another name.
+    """Write a member to `target`; raises InputError if its name conflicts with another file's.
 
     Raises BadZipFile if the member is larger than the archive states.
     """
@@ -100,7 +100,7 @@ def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> 
 
 
 class _Outlet(io.RawIOBase):
-    """A file without seeking, from which `take` removes what has been written."""
+    """A write-only file that cannot seek; `take` removes what has been written."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []

@@ -1,4 +1,4 @@
-"""The commands that the page calls for a job."""
+"""The commands that the page runs for a job."""
 
 from __future__ import annotations
 

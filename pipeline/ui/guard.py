@@ -1,4 +1,4 @@
-"""Decide which requests are answered: none of other sites, and none without a required token.
+"""Decide which requests are answered: none from other sites, none without a required token.
 
 Every site that the browser visits can reach a page on the loopback interface. The site can send
 requests to the page, so `Origin` and `Sec-Fetch-Site` are checked. It can also let its own name

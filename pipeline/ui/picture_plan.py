@@ -1,4 +1,4 @@
-"""Describe a plan to the page: JSON, and small pictures of frames and references.
+"""Describe a plan to the page, as JSON and small pictures of frames and references.
 
 The server runs `python -m pipeline.ui.picture_plan PLAN FOLDER` in a child process, because this
 decodes recordings.
@@ -164,7 +164,7 @@ def _write_all(
 
 
 def main(plan_file: str, target: str) -> None:
-    """Replace the folder `target` by one with the description and the pictures of a plan."""
+    """Replace the folder `target` with the description and the pictures of a plan."""
     folder = Path(target)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

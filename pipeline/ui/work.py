@@ -1,4 +1,4 @@
-"""Run jobs in child processes: one run at a time, and alongside it one plan or key frames."""
+"""Run jobs in child processes: one run at a time, and one preparation alongside it."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _MOST_NOTES = 50
 
 @dataclass(frozen=True)
 class Wanted:
-    """A requested preparation of a job."""
+    """A requested preparation of a job: its plan or its key frames."""
 
     what: Preparation
     count: int | None = None
-    """Number of key frames; None means as many as noticeably help."""
+    """Number of key frames; None means as many as make a noticeable difference."""
 
 
 class Work:
@@ -84,7 +84,7 @@ class Work:
             thread.join(timeout)
 
     def start(self, job_id: str) -> None:
-        """Queue a run, new or paused; raises InputError if the job cannot be started."""
+        """Queue a job that is new, paused or failed; raises InputError if it cannot be started."""
         with self._changed:
             job = self._store.find(job_id)
             if job.state in ("queued", "running"):

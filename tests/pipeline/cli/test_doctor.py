@@ -150,8 +150,9 @@ def Builder(logger): pass
 """
     found = check_with_broken({"tensorrt": code}, tmp_path)
     assert found["TensorRT"]["status"] == "warn"
-    assert found["TensorRT"]["found"].startswith("found tensorrt 8.6.1, expected TensorRT 10")
-    assert found["TensorRT"]["advice"] == "install a newer version, or try --engine torch"
+    assert found["TensorRT"]["found"].startswith("tensorrt 8.6.1 is too old")
+    advice = "install TensorRT 10 or newer, or TensorRT for RTX, or try --engine torch"
+    assert found["TensorRT"]["advice"] == advice
 
 
 def test_tensorrt_is_not_loaded_from_the_working_directory(
