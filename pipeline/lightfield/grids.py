@@ -21,7 +21,7 @@ from pipeline.paths import read_limited
 from pipeline.schema.clip import Grid, View
 from pipeline.schema.settings import GridSettings
 
-_MOST_BYTES = 16_000_000  # of parameters.cfg
+_MOST_BYTES = 16_000_000  # limit on the size of parameters.cfg
 
 LEAST_VIEWS = 4  # a folder with fewer views is a light field only if the settings describe one
 
@@ -35,17 +35,17 @@ class ViewSize:
     bits: int
 
 
-# The stem of each view's file -> the row and column of the view.
+# Stem of a view's file -> the row and column of the view.
 GridPositions = Mapping[str, tuple[int, int]]
 
 
 def find_folder_views(
     path: Path, wanted: GridSettings, places: GridPositions | None = None
 ) -> Grid | None:
-    """Return the views in a folder of pictures; None if their names do not identify views.
+    """Return the grid of a folder of pictures; None if their names do not identify views.
 
-    If `places` is given, only the files in it are views, at the rows and columns that it states.
-    Raises InputError if the names do not suit the settings, or if two denote the same view.
+    If `places` is given, only the files in it are views, at its rows and columns. Raises InputError
+    if the names do not match the settings, or if two files belong to one view.
     """
     found = _place_files(path, _list_pictures(path), wanted, names.KNOWN, places)
     if found is None:
@@ -55,7 +55,7 @@ def find_folder_views(
 
 
 def _list_pictures(path: Path) -> list[Path]:
-    """Return the pictures in a folder, in the natural order of their names."""
+    """Return the pictures in a folder, except hidden ones, in the natural order of their names."""
     files = [p for p in path.iterdir() if p.suffix.lower() in stills.SUFFIXES and p.is_file()]
     files = [p for p in files if not p.name.startswith(".")]
     return sorted(files, key=lambda p: stills.natural_key(p.name))
@@ -68,7 +68,7 @@ def _place_files(
     known: Sequence[str],
     positions: GridPositions | None = None,
 ) -> tuple[str, tuple[View, ...]] | None:
-    """Return the template of the names (empty with `positions`) and the views, or None."""
+    """Return the names' template (empty with `positions`) and the views; None if there are none."""
     if positions is not None:
         files = [file for file in files if file.stem in positions]
     if not files:
@@ -112,7 +112,7 @@ def _place_files(
 def _read_places(
     path: Path, named: dict[str, names.ViewName], wanted: GridSettings
 ) -> dict[str, tuple[int, int]] | None:
-    """Return the row and column of each stem; None if it is unknown how many views form a line."""
+    """Map each stem to its row and column; None if it is unknown how many views form a line."""
     indices = [name.index for name in named.values() if name.index is not None]
     if not indices:
         swap = wanted.order == "col,row"
@@ -138,8 +138,8 @@ def _read_places(
 def _count_columns(path: Path, indices: list[int], wanted: GridSettings) -> int | None:
     """Return how many consecutively numbered views form a line of the grid; None if unknown.
 
-    A line is a row or, if the views are numbered column by column, a column. The number comes from
-    --grid, from num_cams_x in HCI's parameters.cfg, or from a square number of views.
+    A line is a row or, if the views are numbered column by column, a column. Its length comes from
+    --grid, from num_cams_x in HCI's parameters.cfg, or from the root of a square number of views.
     """
     if wanted.grid is not None:
         return wanted.grid[1] if wanted.order != "col,row" else wanted.grid[0]
@@ -166,14 +166,14 @@ def _check_places(path: Path, views: Sequence[View]) -> None:
     for first, second in pairwise(views):
         if (first.row, first.col) == (second.row, second.col):
             raise InputError(
-                f"there are two files of view ({first.row}, {first.col}) in {path} "
+                f"there are two files for view ({first.row}, {first.col}) in {path} "
                 f"({Path(first.files[0]).name} and {Path(second.files[0]).name}); "
                 "move one elsewhere, or pass --template"
             )
 
 
 def _is_plausible(views: Sequence[View], *, known_name: bool) -> bool:
-    """Return whether the numbers in the file names form a grid, unlike those in timestamps."""
+    """Return whether the numbers in the file names fill a grid, as those of timestamps do not."""
     rows = {view.row for view in views}
     cols = {view.col for view in views}
     filled = len(views) >= names.FILLED * (max(rows) - min(rows) + 1) * (max(cols) - min(cols) + 1)
@@ -215,7 +215,7 @@ def _add_named_positions(
 def find_sequence_views(
     path: Path, wanted: GridSettings, positions: GridPositions | None = None
 ) -> Grid | None:
-    """Return the views in a folder with a subfolder per moment; None for any other folder.
+    """Return the grid of a folder with a subfolder for each moment; None for any other folder.
 
     Raises InputError if the subfolders have different views.
     """
@@ -235,8 +235,8 @@ def find_sequence_views(
         if found != places[0]:
             odd = sorted(set(found) ^ set(places[0]))
             raise InputError(
-                f"found other views in {sub.name} ({len(found)}) than in {folders[0].name} "
-                f"({len(places[0])}), expected the same (the first difference is view {odd[0]}); "
+                f"the views in {sub.name} ({len(found)}) are not the same as those in "
+                f"{folders[0].name} ({len(places[0])}); the first that differs is view {odd[0]}; "
                 "complete the views of that moment, or move its folder elsewhere"
             )
 
@@ -256,7 +256,7 @@ def make_sheet_grid(
     order: str = "row,col",
     line: bool = False,
 ) -> Grid:
-    """Return the views in sheets, which are pictures or the frames of a video.
+    """Return the grid of the views in sheets, which are pictures or the frames of a video.
 
     `packed` is the number of rows and columns of views in a sheet. With `line`, all views form one
     row of the grid, as in a quilt. Raises InputError if the sheets cannot be divided evenly.
@@ -285,7 +285,7 @@ def make_sheet_grid(
 
 
 def make_hdf5_grid(path: Path, wanted: GridSettings) -> Grid:
-    """Return the views in an HDF5 or MATLAB file; raises InputError if it holds none."""
+    """Return the grid of an HDF5 or MATLAB file; raises InputError if it contains no views."""
     shape = h5.describe_data_set(path, wanted.dataset, wanted.axes, wanted.grid)
     order = wanted.order or "row,col"
     rows, cols = (shape.rows, shape.cols) if order == "row,col" else (shape.cols, shape.rows)
@@ -306,7 +306,7 @@ def make_hdf5_grid(path: Path, wanted: GridSettings) -> Grid:
 def find_video_views(
     path: Path, wanted: GridSettings, suffixes: Set[str], positions: GridPositions | None = None
 ) -> Grid | None:
-    """Return the views in a folder of videos, one per camera, as `find_folder_views` does."""
+    """Return the grid of a folder of videos, one per camera, like `find_folder_views`."""
     files = [p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file()]
     files.sort(key=lambda p: stills.natural_key(p.name))
     if len(files) < 2 and positions is None:
@@ -333,10 +333,10 @@ def find_video_views(
 
 
 def crop_grid(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
-    """Return the grid with only its `wanted` central rows and columns; all of it if that is None.
+    """Return the grid cut down to its `wanted` central rows and columns; None keeps all of it.
 
     If an odd number of rows or columns is removed, the end loses one more than the start. Raises
-    InputError if the grid has fewer rows or columns, or if one of the numbers is not positive.
+    InputError if the grid has fewer rows or columns, or if either number is below 1.
     """
     if wanted is None:
         return grid
@@ -345,8 +345,8 @@ def crop_grid(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
     col, cols = grid.cols
     if not (0 < wanted[0] <= rows and 0 < wanted[1] <= cols):
         raise InputError(
-            f"found --crop-grid {wanted[0]}x{wanted[1]} for {rows}x{cols} views, expected 1x1 to "
-            f"{rows}x{cols}; try --crop-grid {min(rows, 8)}x{min(cols, 8)}"
+            f"--crop-grid {wanted[0]}x{wanted[1]} does not fit {rows}x{cols} views; expected 1x1 "
+            f"to {rows}x{cols}; try --crop-grid {min(rows, 8)}x{min(cols, 8)}"
         )
 
     top = row + (rows - wanted[0]) // 2

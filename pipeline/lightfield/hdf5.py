@@ -22,12 +22,12 @@ from pipeline.media.container import check_size
 from pipeline.pixels import Pixels, as_pixels
 
 SUFFIXES = frozenset({".h5", ".hdf5", ".mat"})
-# Name of a dataset -> its axes: CrossNet's, and HCI's, which are reversed in MATLAB files.
+# Name of a dataset -> its axes: CrossNet's, then HCI's (which MATLAB files store in reverse).
 KEYS = {"img_HR": "trc3hw", "LF": "rchw3"}
 # BasicLFSR's datasets: one mosaic of luma from 0 to 1, stored with its width first (axes "WH").
 LUMA = ("Hr_SAI_y", "Lr_SAI_y")
 LUMA_GRID = (5, 5)  # rows and columns of views in BasicLFSR's mosaics
-_ROUNDING = 1e-3  # how far rounding may take values outside the range from 0 to 1
+_ROUNDING = 1e-3  # rounding may put values outside the range from 0 to 1 by this much
 # Name and axes of the dataset in new HDF5 files.
 WRITTEN = ("img_HR", "trc3hw")
 # The same in new MATLAB files; MATLAB shows these axes in reverse. An axis of moments comes last.
@@ -54,18 +54,18 @@ class Shape:
 
 
 def import_h5py(path: Path) -> Any:
-    """Return h5py, which is needed for `path`; raises InputError if it is not installed."""
+    """Return the module h5py, which `path` needs; raises InputError if it is not installed."""
     try:
         import h5py
     except ImportError as error:
         raise InputError(
-            f"found no h5py, which {path} needs; try {describe_install('lightfield')}"
+            f"h5py is not installed, but {path} needs it; try {describe_install('lightfield')}"
         ) from error
     return h5py
 
 
 class _Hdf5(Hdf5File):
-    """The datasets in an HDF5 file; raises InputError for one that refers to other files."""
+    """The datasets in an HDF5 file; raises InputError for a dataset that is unsafe to read."""
 
     def __contains__(self, name: object) -> bool:
         try:
@@ -106,14 +106,14 @@ def describe_data_set(
 ) -> Shape:
     """Describe the dataset `key` of a file or, without a key, the first that has a known name.
 
-    `axes` overrides its usual axes, and `grid` the number of rows and columns of views in a mosaic
-    of luma. Raises InputError if there is no such dataset, or if it does not hold views.
+    `axes` overrides the dataset's usual axes, and `grid` the number of rows and columns of views in
+    a mosaic of luma. Raises InputError if there is no such dataset, or if it contains no views.
     """
     with open_file(path) as file:
         names = [key] if key else [name for name in (*KEYS, *LUMA) if name in file]
         if not names or names[0] not in file:
             raise InputError(
-                f"found {', '.join(file) or 'nothing'} in {path}, expected a dataset of views "
+                f"found {', '.join(file) or 'no dataset'} in {path}, expected a dataset of views "
                 f"named {' or '.join(KEYS)}; name another with --dataset"
             )
 
@@ -144,7 +144,7 @@ def _guess_axes(path: Path, name: str, count: int) -> str:
 
 
 def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
-    """Return the shape of an array of views; raises InputError if the array cannot hold views."""
+    """Return the shape of an array of views; raises InputError if the array is not one of views."""
     shape = array.shape
     dtype = array.dtype
     lengths = dict(zip(axes, shape, strict=True)) if len(axes) == len(shape) else {}
@@ -165,8 +165,8 @@ def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
         view = np.asarray(array[tuple(middle.get(axis, slice(None)) for axis in axes)])
         if not (view.min() >= -_ROUNDING and view.max() <= 1 + _ROUNDING):
             raise InputError(
-                f"found numbers from {view.min():.4g} to {view.max():.4g} in '{key}' of {path}, "
-                "expected numbers from 0 to 1, or uint8 or uint16; scale or convert them"
+                f"'{key}' in {path} has values from {view.min():.4g} to {view.max():.4g}; "
+                "expected values from 0 to 1, or uint8 or uint16; scale or convert them"
             )
 
     bits = 8 if dtype == np.uint8 else 16
@@ -175,7 +175,7 @@ def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
 
 
 def _check_views(path: Path, rows: int, cols: int, size: tuple[int, int]) -> None:
-    """Raise InputError if there are no views, too many, or empty or too large ones.
+    """Raise InputError if there are no or too many views, or if they are empty or too large.
 
     A crafted header may claim any number and size.
     """
@@ -222,9 +222,10 @@ def _to_sixteen_bits(values: NDArray[Any]) -> NDArray[np.uint16]:
 def read_weight(
     file: Any, dataset: str, axes: str, place: tuple[int, int]
 ) -> NDArray[np.generic] | None:
-    """Return the H x W weight of the view at `place` (row, col) at its first moment.
+    """Return the weights of the pixels of the view at `place` (row, col), at its first moment.
 
-    LFToolbox stores the weight as the fourth channel. The result is None if there is none.
+    LFToolbox stores them as the fourth channel. The result is H x W or W x H, as ordered in
+    `axes`, or None if there is no fourth channel.
     """
     array = file[dataset]
     if "3" not in axes or array.shape[axes.index("3")] != 4:
@@ -266,7 +267,7 @@ class Hdf5Writer:
         self._array[tuple(index.get(axis, slice(None)) for axis in self._axes)] = planes
 
     def close(self) -> None:
-        """Close the file, and write MATLAB's header into a .mat file."""
+        """Close the file, and add MATLAB's header if it is a .mat file."""
         self._file.close()
         if self._matlab:
             with self._matlab.open("r+b") as file:

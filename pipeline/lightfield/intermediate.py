@@ -1,8 +1,8 @@
-"""Choose the clip and the pts with which segments store frames.
+"""Choose the clip and the pts with which frames are encoded into segments.
 
-If each camera has its own video in the input and the output, its views are encoded only once, with
-that camera's times, and the segments are joined. All other views are stored losslessly, and written
-into their layout at the end.
+If each camera has its own video in both the input and the output, views are encoded only once, with
+their camera's times, and the segments are joined. The views of all other light fields are stored
+losslessly, and converted to the output's layout at the end.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Storage:
             self._cameras = _Cameras(recording)
 
     def clip(self, pts: int) -> Clip:
-        """Return the clip whose time base and colours the segment of the frame at `pts` uses."""
+        """Return the clip that defines the time base and colours of the segment at `pts`."""
         if self._cameras is not None:
             return self._cameras.clip(pts)
         if isinstance(self._recording, LightField):
@@ -43,12 +43,12 @@ class Storage:
         return self._recording
 
     def pts(self, pts: int) -> int:
-        """Return the pts of the frame in ticks of the clip that `clip` returns for it."""
+        """Return the pts with which to encode the frame at `pts`, in ticks of `clip(pts)`."""
         return pts if self._cameras is None else self._cameras.pts(pts)
 
 
 class _Cameras:
-    """The videos of a light field with one video per camera."""
+    """Finds the clip and the pts of frames in a light field with one video per camera."""
 
     def __init__(self, light_field: LightField) -> None:
         self._grid = light_field.grid

@@ -1,4 +1,4 @@
-"""Read MATLAB files of version 5 (MATLAB 7.2 and older) with SciPy, through h5py's interface."""
+"""Read MATLAB files of version 5 (MATLAB 7.2 and older) with SciPy; the interface is h5py's."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _SIGNATURE = b"MATLAB 5.0"
 
 
 def is_mat5(path: Path) -> bool:
-    """Return whether a file is a MATLAB file older than 7.3."""
+    """Return whether a file is a MATLAB file of version 5."""
     with path.open("rb") as file:
         return file.read(len(_SIGNATURE)) == _SIGNATURE
 
 
 class Mat5:
-    """A mapping from names to the arrays of a MATLAB file, with their axes in MATLAB's order.
+    """A mapping from names to the arrays in a MATLAB file, with their axes in MATLAB's order.
 
     Raises InputError if SciPy is missing, the file is damaged or an array is too large.
     """
@@ -60,7 +60,7 @@ def _import_scipy_io() -> Any:
         import scipy.io
     except ImportError as error:
         raise InputError(
-            "found no scipy, which MATLAB files older than 7.3 need; "
+            "SciPy is not installed, but MATLAB files older than 7.3 need it; "
             f"try {describe_install('lightfield')}"
         ) from error
     return scipy.io
@@ -76,9 +76,9 @@ def _list_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 @lru_cache(maxsize=1)
 def _load_array(path: Path, _changed: int, name: str) -> Any:
-    """Return an array, and keep it in memory, because SciPy cannot read an array in parts.
+    """Return an array, and cache it in memory, because SciPy cannot read an array in parts.
 
-    `_changed`, the time of the file's last change, makes the cache reload a changed file.
+    `_changed` is the time (ns) of the file's last change, so that a changed file is read again.
     """
     try:
         return _import_scipy_io().loadmat(str(path), variable_names=[name])[name]
@@ -88,5 +88,5 @@ def _load_array(path: Path, _changed: int, name: str) -> Any:
 
 def _make_error(path: Path, error: Exception) -> InputError:
     return InputError(
-        f"found a damaged MATLAB file, {path} ({error}); copy it again, or save it again in MATLAB"
+        f"the MATLAB file {path} is damaged ({error}); copy it again, or save it again in MATLAB"
     )

@@ -1,7 +1,7 @@
 """Match, guess and format view names with templates such as `view_{row:02}_{col:02}`.
 
 The known templates cover the Stanford gantry, HCI, JPEG Pleno, BasicLFSR, plenopticam and this
-pipeline; others are guessed from the two numbers that vary between the names.
+pipeline; other templates are guessed from the two numbers that vary between the names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KNOWN = (
 # Templates for videos, one per camera.
 CAMERAS = ("cam{index}", "camera_{index}", "cam_{index}", "cam{row}_{col}", *KNOWN)
 DEFAULT = "view_{row:02}_{col:02}.png"
-# Share of the grid that files must fill for a folder to be detected as a light field.
+# Least share of the grid that files must fill for a folder to be detected as a light field.
 FILLED = 0.6
 
 # A field, optionally with the width to which its number is padded with zeros or spaces.
@@ -35,17 +35,18 @@ _FIELD = re.compile(r"\{(row|col|index|x|y)(?::(0?)([0-2]?\d|3[0-2]))?\}")
 _COUNT = r"\d{1,9}"
 _PLACE = r"-?[\d.]{1,20}"
 _PATTERNS = {"row": _COUNT, "col": _COUNT, "index": _COUNT, "x": _PLACE, "y": _PLACE}
-# Characters that certainly separate two fields: without them, a name could match in many ways.
+# Characters that no field can match: without them in between, fields could match in many ways.
 _SEPARATOR = re.compile(r"[^\d.*-]")
 _LONGEST = 255
-_MOST_TOGETHER = 2  # most fields and wildcards in a row without a separator between them
+_MOST_TOGETHER = 2  # most fields and wildcards that may follow one another without a separator
 
 
 @dataclass(frozen=True)
 class ViewName:
     """The numbers in a file's name: row and column, or an index, and perhaps the camera's position.
 
-    `x` is its position along the row, and `y` its position along the column.
+    `x` is the camera's position along the row, and `y` along the column. Numbers that the template
+    has no field for are None.
     """
 
     row: int | None
@@ -84,9 +85,9 @@ def _escape_text(text: str) -> str:
 
 
 def _check_grammar(template: str) -> None:
-    """Raise InputError unless a template is text, separated fields and at most one wildcard.
+    """Raise InputError unless a template is a plain file name with few adjacent fields.
 
-    Templates may come from a stranger's sidecar or plan.
+    Templates may come from an untrusted sidecar or plan; others could be paths, or match slowly.
     """
     text = _FIELD.sub("", template)
     parts = _SEPARATOR.split(_FIELD.sub("*", template))
@@ -94,7 +95,7 @@ def _check_grammar(template: str) -> None:
     is_plain = not set(text) & set("{}/\0") and len(template) <= _LONGEST
     if not is_plain or text.count("*") > 1 or together > _MOST_TOGETHER:
         raise InputError(
-            f"found the template '{template}', expected a file name with fields such as "
+            f"the template '{template}' is not valid; expected a file name with fields such as "
             "{row}, {row:02} and {col}, text between the fields, and at most one *; try "
             "'view_{row:02}_{col:02}'"
         )
@@ -130,8 +131,8 @@ def guess_template(stems: Sequence[str], known: Sequence[str] = KNOWN) -> str | 
     """Return a template that matches the stems; None if they do not identify views.
 
     The first known template that matches more than half of the stems is chosen. Without one, a
-    template is guessed from the most common pattern, in which two numbers must vary; the others are
-    kept as text.
+    template is guessed from the most common pattern, in which two numbers must vary; other numbers
+    are kept as text.
     """
     for template in known:
         if 2 * len(match_names(template, stems)) > len(stems):
@@ -179,7 +180,7 @@ def guess_counter(stems: Sequence[str]) -> str | None:
 
 
 def pad_template(template: str, stems: Sequence[str]) -> str:
-    """Return the template with a width for each number that has the same width in all stems."""
+    """Return the template with a width for each field whose numbers have equally many digits."""
     pattern = compile_template(template)
     widths: dict[str, set[int]] = {}
     for stem in stems:
@@ -197,8 +198,8 @@ def pad_template(template: str, stems: Sequence[str]) -> str:
 def format_view_name(template: str, row: int, col: int, index: int) -> str:
     """Return a view's file name, made from a template.
 
-    Raises InputError if the template has positions or a wildcard, which can only be matched, or if
-    it does not identify views.
+    Raises InputError if the template has {x}, {y} or a wildcard, which can only match existing
+    names, or if it does not identify views.
     """
     fields: Mapping[str, int] = {"row": row, "col": col, "index": index}
     if {field[1] for field in _FIELD.finditer(template)} & {"x", "y"} or "*" in template:

@@ -1,4 +1,4 @@
-"""Open light fields: find their layouts and views."""
+"""Open light fields: detect their layouts and find their views."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pipeline.schema.settings import GridSettings
 # Lytro's containers of raw lenslet pictures.
 RAW = frozenset({".lfp", ".lfr", ".lfx"})
 VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".ts"})
-# Names of quilts (columns x rows, as Looking Glass counts them) and of Lytro's lenslet pictures.
+# File names of quilts (Looking Glass puts columns before rows) and of Lytro's lenslet pictures.
 _QUILT = re.compile(r".*_qs(\d+)x(\d+)(?:a[\d.]+)?", re.IGNORECASE)
 _ESLF = re.compile(r".*(?:_eslf|_qs14x14.*)", re.IGNORECASE)
 LYTRO = (14, 14)  # rows and columns of views in Lytro's lenslet pictures
@@ -48,7 +48,7 @@ def require_light_field(path: str | Path, settings: GridSettings | None = None) 
 
 
 def open_light_field(path: str | Path, settings: GridSettings | None = None) -> LightField | None:
-    """Describe the light field at `path`; return None if there is none.
+    """Describe the light field at `path`, or return None if there is none.
 
     The settings take precedence over the sidecar, and both over file names. Raises InputError if
     the files do not have the layout that the settings or the sidecar describe, if the views differ
@@ -60,7 +60,7 @@ def open_light_field(path: str | Path, settings: GridSettings | None = None) -> 
     wanted = complete_settings(path, settings or GridSettings())
     if not path.exists():
         if has_layout(wanted):
-            raise InputError(f"found nothing at {path}, expected a light field; check the path")
+            raise InputError(f"there is nothing at {path}; expected a light field; check the path")
         return None
 
     refuse_fisheye(path)
@@ -87,7 +87,7 @@ def open_light_field(path: str | Path, settings: GridSettings | None = None) -> 
 
 
 def _refuse_counted_views(path: Path, wanted: GridSettings) -> None:
-    """Raise InputError, with a template to try, if the names of pictures differ in one number."""
+    """Raise InputError, suggesting a template, if the pictures' names differ in just one number."""
     if not path.is_dir() or wanted.layout not in (None, "folder") or wanted.template:
         return
 
@@ -97,20 +97,20 @@ def _refuse_counted_views(path: Path, wanted: GridSettings) -> None:
         return
     size = "" if wanted.grid else " --grid ROWSxCOLS"
     raise InputError(
-        f"the names of the pictures in {path} differ in one number only; expected a row and a "
+        f"the names of the pictures in {path} differ in only one number; expected a row and a "
         f"column, or a template for that number; try --template '{template}'{size}"
     )
 
 
 def has_layout(settings: GridSettings) -> bool:
-    """Return whether any setting has a value."""
+    """Return whether the user or a sidecar has set any of the settings."""
     return any(getattr(settings, name) is not None for name in GridSettings.model_fields)
 
 
 def refuse_raw(path: Path) -> None:
-    """Raise InputError if `path` is a Lytro container, or a folder that has some but no pictures.
+    """Raise InputError if `path` is a Lytro container, or a folder of them without any pictures.
 
-    Decoding them needs the camera's calibration.
+    Decoding a container needs the camera's calibration.
     """
     found = [path] if path.suffix.lower() in RAW else []
     if path.is_dir():
@@ -119,7 +119,7 @@ def refuse_raw(path: Path) -> None:
             found = []
     if found:
         raise InputError(
-            f"found the Lytro container {found[0]}, expected decoded views (decoding needs the "
+            f"{found[0]} is a Lytro container; expected decoded views (decoding needs the "
             "white images of the same camera); decode it with plenopticam or the Light Field "
             "Toolbox (MATLAB), and pass the folder of views or the _eslf.png that it writes"
         )
@@ -128,9 +128,9 @@ def refuse_raw(path: Path) -> None:
 def _find_grid(
     path: Path, wanted: GridSettings, places: grids.GridPositions | None = None
 ) -> Grid | None:
-    """Return the views in a file or folder; None if it is not a light field.
+    """Return the grid of the views in a file or folder; None if it is not a light field.
 
-    If `places` is given, only the files that it lists are views of a folder.
+    If `places` is given, the files in a folder that it does not list are ignored.
     """
     if path.is_file():
         return _read_file_grid(path, wanted)
@@ -149,7 +149,7 @@ def _find_grid(
 
 
 def _read_file_grid(path: Path, wanted: GridSettings) -> Grid | None:
-    """Return the views in a dataset or in sheets; None if the file contains neither."""
+    """Return the grid of the views in a dataset or in sheets; None for any other file."""
     suffix = path.suffix.lower()
     if suffix in HDF5_SUFFIXES:
         return grids.make_hdf5_grid(path, wanted)
@@ -171,9 +171,9 @@ def _read_file_grid(path: Path, wanted: GridSettings) -> Grid | None:
 
 
 def _read_sheet_grid(path: Path, wanted: GridSettings) -> Grid:
-    """Return the views in sheets.
+    """Return the grid of the views in one or more sheets.
 
-    Raises InputError if the settings lack the layout or the grid, or if the grid is not positive.
+    Raises InputError if the layout or the grid is unknown, or if a number of the grid is below 1.
     """
     layout = wanted.layout
     grid = wanted.grid
@@ -201,7 +201,8 @@ def _read_sheet_grid(path: Path, wanted: GridSettings) -> Grid:
 def describe_grid(path: Path, grid: Grid) -> LightField:
     """Describe the light field at `path` whose views are those of `grid`.
 
-    Raises InputError if there are too many views, or if they differ in size.
+    Raises InputError if there are too many views, or if they differ in size or, as pictures, in bit
+    depth.
     """
     check_count(grid.rows[1], grid.cols[1], path)
     files = grids.list_files(path, grid)

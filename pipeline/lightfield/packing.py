@@ -16,13 +16,16 @@ from pipeline.errors import InputError
 from pipeline.pixels import Pixels, as_pixels
 
 Window = tuple[slice, slice]
-# Layouts with all views of a moment in one sheet.
+# Layouts that have all views of a moment in one sheet.
 PACKED = ("lenslet", "mosaic", "quilt")
-MOST_VIEWS = 100_000  # views at a moment; more must be a mistake in a name, a sidecar or a header
+MOST_VIEWS = 100_000  # per moment; more must be a mistake in a name, a sidecar or a header
 
 
 def check_count(rows: int, cols: int, path: object) -> None:
-    """Raise InputError if a grid has no views, or more than any camera has."""
+    """Raise InputError if a grid has no views, or more than MOST_VIEWS.
+
+    The message gives `path` as the place where the grid was found.
+    """
     if rows < 1 or cols < 1 or rows * cols > MOST_VIEWS:
         raise InputError(
             f"found a grid of {rows}x{cols} views in {path}, expected 1 to {MOST_VIEWS} views; "

@@ -20,10 +20,10 @@ from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import LightField
 
 LONG_SIDE = 512  # pixels; larger views are first reduced until their longer side has this length
-LEAST_SIDE = 16  # pixels; in smaller views, too little is left inside the rims
-PAIRS = 3  # limit on the pairs of views that are compared in each direction
-CLEAR_RATIO = 1.6  # least ratio of the shifts along the two axes for a verdict
-LEAST_SHIFT = 0.05  # pixels per grid step; smaller shifts give no verdict
+LEAST_SIDE = 16  # pixels; a shorter side would leave too little of the picture inside the rims
+PAIRS = 3  # most pairs of views that are compared in each direction
+CLEAR_RATIO = 1.6  # least ratio between the shifts along x and along y that gives a verdict
+LEAST_SHIFT = 0.05  # pixels per grid step; smaller shifts are too small for a verdict
 
 Verdict = Literal["right", "transposed", "upside down", "unclear"]
 Plane = NDArray[np.float32]
@@ -35,18 +35,18 @@ class Parallax:
 
     verdict: Verdict
     disparity: tuple[float, float] | None
-    """2nd and 98th percentiles of the picture's shift to the left (or up), in pixels per grid step.
+    """2nd and 98th percentiles of the shift, in pixels per grid step; None if they are unknown.
 
-    None if it is unknown.
+    A shift is positive if a point moves left in the view to the right, or up in the view below.
     """
     advice: str = ""
     """What looks wrong with the grid, and what to try; "" if nothing does."""
 
 
 def measure_parallax(clip: LightField) -> Parallax:
-    """Measure the disparity between nearby views in rows and in columns, at moment 0.
+    """Measure the disparity between nearby views of moment 0, and judge their grid by it.
 
-    It is unknown if the views are too small, or too narrow once they are reduced.
+    The disparity is unknown if the views are too small, or too narrow once they are reduced.
     """
     shrink = max(1.0, max(clip.width, clip.height) / LONG_SIDE)
     if min(clip.width, clip.height) / shrink < LEAST_SIDE:
@@ -91,7 +91,7 @@ def measure_parallax(clip: LightField) -> Parallax:
 
 
 def _is_only_numbered(clip: LightField) -> bool:
-    """Return whether the views form one row only because nothing but their numbers is known."""
+    """Return whether the views form one row only because their names contain a single index."""
     grid = clip.grid
     return grid.rows[1] == 1 and "{index" in grid.template
 
@@ -120,9 +120,9 @@ def _choose_pairs(clip: LightField, along: int) -> Iterator[tuple[int, int, int]
 
 
 def reduce_to_grey(rgb: Pixels, long_side: int = LONG_SIDE) -> NDArray[np.uint8]:
-    """Return a picture in grey (uint8 H x W), with its contrast stretched to the full range.
+    """Return a grey version (uint8 H x W) of a picture, with its contrast stretched to 0..255.
 
-    It is reduced if its longer side exceeds `long_side` pixels.
+    The picture is reduced if its longer side exceeds `long_side` pixels.
     """
     plane = cv2.cvtColor(high_byte(rgb), cv2.COLOR_RGB2GRAY)
     shrink = max(plane.shape) / long_side
@@ -136,9 +136,10 @@ def reduce_to_grey(rgb: Pixels, long_side: int = LONG_SIDE) -> NDArray[np.uint8]
 
 
 def _measure_flow(reader: ViewReader, first: int, second: int, steps: int) -> Plane:
-    """Return the shift (H x W x 2) from one reduced view to another, in pixels per grid step.
+    """Return the x and y shift (H x W x 2) from one view to another.
 
-    The rims of the views are left out. The shift is NaN where there is too little texture.
+    It is in pixels of the reduced views per grid step, and NaN where there is too little texture.
+    The rims of the views are left out.
     """
     a = reduce_to_grey(reader.get(first))
     b = reduce_to_grey(reader.get(second))
@@ -148,7 +149,7 @@ def _measure_flow(reader: ViewReader, first: int, second: int, steps: int) -> Pl
     rim = max(2, min(a.shape) // 16)
     inside = np.s_[rim:-rim, rim:-rim]
     edges = np.stack([cv2.Sobel(a, cv2.CV_32F, 1, 0), cv2.Sobel(a, cv2.CV_32F, 0, 1)])
-    # a shift can be measured only on texture in both directions
+    # a shift can be measured only where there is texture in both directions
     strength = cv2.blur(np.abs(edges[0]), (7, 7)) * cv2.blur(np.abs(edges[1]), (7, 7))
     strength = strength[inside]
     textured = strength >= np.quantile(strength, 0.6)
@@ -161,7 +162,7 @@ def _measure_flow(reader: ViewReader, first: int, second: int, steps: int) -> Pl
 def _compare_axes(flows: list[Plane]) -> float | None:
     """Return the logarithm of the ratio of the mean shifts along x and y, clipped to -3 to 3.
 
-    The result is None if nothing moves.
+    The result is None if there are no flows, or if nothing moves.
     """
     if not flows:
         return None
@@ -174,7 +175,10 @@ def _compare_axes(flows: list[Plane]) -> float | None:
 def _measure_spread(
     across: list[Plane], down: list[Plane], shrink: float
 ) -> tuple[float, float] | None:
-    """Return the 2nd and 98th percentiles of the shift, in pixels of a full-size view per step."""
+    """Return the 2nd and 98th percentiles of the shift, in pixels of a full-size view per step.
+
+    `shrink` is the factor by which the views were reduced. The result is None without flows.
+    """
     parts = [-f[..., 0].ravel() for f in across] + [-f[..., 1].ravel() for f in down]
     if not parts:
         return None
@@ -185,7 +189,7 @@ def _measure_spread(
 
 
 def _is_mirrored(across: list[Plane], down: list[Plane]) -> bool:
-    """Return whether the signs of the shifts along rows and along columns are opposite."""
+    """Return whether the shifts along rows and those along columns have opposite signs."""
     if not across or not down:
         return False
 
@@ -197,7 +201,7 @@ def _is_mirrored(across: list[Plane], down: list[Plane]) -> bool:
 
 
 def _average_blocks(plane: Plane) -> Plane:
-    """Return the means of 6 x 8 blocks of a plane; 0 for a block with too little texture."""
+    """Return the means of a plane's 6 x 8 blocks; 0 for a block with too little texture."""
     known = np.isfinite(plane).astype(np.float32)
     filled = np.nan_to_num(plane)
     total = cv2.resize(filled, (8, 6), interpolation=cv2.INTER_AREA)

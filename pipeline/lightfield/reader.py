@@ -17,7 +17,7 @@ from pipeline.media.sandbox import parent
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, FrameIndex, Grid, LightField, View
 
-OPEN_VIDEOS = 2  # decoders that stay open, because references alternate between videos
+OPEN_VIDEOS = 2  # most decoders that stay open; two, because references alternate between videos
 
 
 def index_views(clip: LightField) -> FrameIndex:
@@ -33,7 +33,7 @@ def index_views(clip: LightField) -> FrameIndex:
 
 
 def iterate_frames(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
-    """Yield each frame's view position and moment, either view by view or moment by moment."""
+    """Yield the (view position, moment) of each frame, view by view or moment by moment."""
     if by_view:
         for position, view in enumerate(grid.views):
             yield from ((position, moment) for moment in range(view.frames))
@@ -96,7 +96,7 @@ class ViewReader:
     def get(self, pts: int) -> Pixels:
         """Return the view with number `pts` as uint8 or uint16 H x W x 3 RGB; do not modify it.
 
-        Raises StageError if the view cannot be read, or has another size than when it was probed.
+        Raises StageError if the view cannot be read, or if it no longer has the size of the clip.
         """
         if pts in self._cache:
             self._cache.move_to_end(pts)
@@ -152,7 +152,7 @@ class ViewReader:
         return extract_view(sheet, grid.layout, grid.tiling, place)
 
     def _video(self, position: int, clip: Clip) -> media.FrameReader:
-        """Return the reader of the video of the view at `position`, or of the sheets for -1."""
+        """Return the reader of the video of the view at `position`, or of the sheets if -1."""
         if position not in self._readers:
             while len(self._readers) >= OPEN_VIDEOS:
                 self._readers.popitem(last=False)[1].close()
@@ -184,7 +184,8 @@ def read_views(
     """Yield the views with start_pts <= number < end_pts in order.
 
     Each camera's video is read in one pass. The other arguments are those of `read_frames` in
-    `media.read.frames`, but if `expected` is given, all frames of the range must be decoded.
+    `media.read.frames`, except that the values in `expected` are ignored: if it is given, all
+    frames in the range must be decoded.
     """
     grid = clip.grid
     start = start_pts or 0

@@ -16,7 +16,7 @@ from pipeline.errors import InputError, first_line
 from pipeline.paths import read_limited
 from pipeline.schema.clip import View
 
-_MOST_BYTES = 16_000_000  # of models.json and poses_bounds.npy
+_MOST_BYTES = 16_000_000  # limit on the size of models.json and of poses_bounds.npy
 
 
 def _read_models(path: Path) -> list[dict[str, Any]]:
@@ -50,11 +50,12 @@ def refuse_fisheye(path: Path) -> None:
 
 
 def add_positions(path: Path, views: Sequence[View]) -> tuple[View, ...]:
-    """Return the views with camera centres in grid steps, or unchanged if there are no poses.
+    """Return the views with their cameras' centres, in grid steps.
 
-    poses_bounds.npy has a row of 17 numbers for each camera, in the order of the cameras' names: a
-    3 x 5 pose, whose fourth column is the centre, and two bounds (LLFF README). Raises InputError
-    if the poses do not match the views.
+    The views are unchanged if there is no file of camera positions, or if the centres do not
+    determine a step. poses_bounds.npy has a row of 17 numbers for each camera, in the order of the
+    cameras' names: a 3 x 5 pose, whose fourth column is the centre, and two bounds (LLFF README).
+    Raises InputError if the poses do not match the views.
     """
     found = _read_cameras(path, views)
     if found is None:
@@ -83,8 +84,8 @@ def _read_cameras(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Return the centres (N x 3) and the right and down vectors (N x 2 x 3) of the N cameras.
 
-    The result is None if the folder has no file of poses. Raises InputError if the file does not
-    match the views.
+    The result is None if the folder has neither poses_bounds.npy nor models.json. Raises InputError
+    if the file does not match the views.
     """
     bounds = path / "poses_bounds.npy"
     if bounds.is_file():
@@ -106,14 +107,14 @@ def _read_cameras(
         return centres.reshape(len(views), 3), axes
     except (KeyError, ValueError, TypeError, cv2.error) as error:
         raise InputError(
-            f"found {path / 'models.json'} without the position of every camera; expected each "
-            "video's name, position and orientation (three numbers each); complete the file, or "
-            "move it out of the folder"
+            f"{path / 'models.json'} lacks the position of at least one camera; expected the name "
+            "of each video, and the position and orientation of its camera (three numbers each); "
+            "complete the file, or move it out of the folder"
         ) from error
 
 
 def _read_poses(bounds: Path, count: int) -> NDArray[np.float64]:
-    """Return LLFF's poses (`count` x 3 x 5); raises InputError if the file holds anything else."""
+    """Return LLFF's poses, `count` x 3 x 5; raises InputError if the file has other contents."""
     try:
         poses = np.load(io.BytesIO(read_limited(bounds, _MOST_BYTES)), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -124,7 +125,7 @@ def _read_poses(bounds: Path, count: int) -> NDArray[np.float64]:
 
     if poses.ndim != 2 or poses.shape != (count, 17):
         raise InputError(
-            f"found an array of {poses.shape} in {bounds}, expected {(count, 17)}, a row of 17 "
+            f"{bounds} contains an array of shape {poses.shape}; expected {(count, 17)}, 17 "
             "numbers for each camera; add the missing videos, or move the file out of the folder"
         )
     return np.asarray(poses[:, :15], np.float64).reshape(-1, 3, 5)

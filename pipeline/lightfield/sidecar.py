@@ -22,7 +22,7 @@ from pipeline.schema.texts import Axes, DataSetName, ViewTemplate, check_ratio
 NAME = "lightfield.json"
 _LONGEST_NAME_BYTES = 255  # limit of all common file systems
 _MOST_BYTES = 64_000_000
-_HIGHEST_FPS = 100_000  # a rate as high as this must be a mistake
+_HIGHEST_FPS = 100_000  # a rate of this or more must be a mistake
 
 
 Count = Annotated[int, Field(ge=1, le=MOST_VIEWS)]
@@ -71,7 +71,7 @@ class Sidecar(Model):
             if value is None or 0 < Fraction(str(check_ratio(value))) < _HIGHEST_FPS:
                 return value
         except ZeroDivisionError:
-            pass  # raised below
+            pass  # the error is raised below
         raise ValueError(f"expected a rate above 0 and below {_HIGHEST_FPS}, such as 30000/1001")
 
 
@@ -136,8 +136,8 @@ def write_sidecar(
 ) -> None:
     """Write the sidecar of a light field at `root`, which will be moved to `out`.
 
-    `clip` provides the size, bit depth and frame rate of the views, and `grid` their places and
-    files, inside `out`. `given` is as for `make_sidecar`.
+    `clip` provides the size, bit depth and frame rate of the views, and `grid` their places in the
+    grid and their final files, inside `out`. `given` is as for `make_sidecar`.
     """
     made = clip.model_copy(update={"grid": grid})
     sidecar_path(root).write_text(format_sidecar(make_sidecar(made, out, given)), encoding="utf-8")
@@ -176,15 +176,15 @@ def read_sidecar(path: Path) -> Sidecar | None:
             str(error).splitlines()[1] if isinstance(error, ValidationError) else error.strerror
         )
         raise InputError(
-            f"{file} is no readable sidecar ({(reason or '').strip()}), expected a file "
+            f"{file} is not a readable sidecar ({(reason or '').strip()}), expected a file "
             "written by `pipeline convert` or `pipeline run`; correct or remove it"
         ) from error
 
 
 def complete_settings(path: Path, settings: GridSettings) -> GridSettings:
-    """Return the settings with the sidecar's values for those that are None.
+    """Return the settings, with values from the sidecar in place of those that are None.
 
-    The sidecar is ignored if the settings state another layout.
+    The sidecar is ignored if the settings specify another layout.
     """
     sidecar = read_sidecar(path)
     if sidecar is None or (settings.layout and settings.layout != sidecar.layout):
@@ -206,7 +206,7 @@ def complete_settings(path: Path, settings: GridSettings) -> GridSettings:
 
 
 def is_in_line(path: Path, packed: tuple[int, int]) -> bool:
-    """Return whether the sidecar numbers the views of a sheet in one line through all of its rows.
+    """Return whether the sidecar records the views in all rows of a sheet as one row of the grid.
 
     `packed` is the number of rows and columns of views in the sheet.
     """
@@ -219,8 +219,8 @@ def is_in_line(path: Path, packed: tuple[int, int]) -> bool:
 def list_positions(path: Path, settings: GridSettings) -> dict[str, tuple[int, int]]:
     """Map the stem of each file in a folder's sidecar to the row and column of its view.
 
-    The result is empty if the folder has no sidecar for pictures or videos of views, or if the
-    settings state a grid or differ from the sidecar.
+    The result is empty if there is no sidecar, if its layout is neither "folder" nor "video", or if
+    the settings specify a grid or contradict the sidecar.
     """
     sidecar = read_sidecar(path) if path.is_dir() else None
     if sidecar is None or sidecar.layout not in ("folder", "video"):
@@ -238,8 +238,8 @@ def list_positions(path: Path, settings: GridSettings) -> dict[str, tuple[int, i
 def apply_sidecar(grid: Grid, sidecar: Sidecar) -> Grid:
     """Return the grid with the camera positions and the template from the sidecar.
 
-    Views in a sheet or dataset also get the sidecar's row and column numbers, and those that are
-    not in the sidecar become holes. If the sidecar lists none of them, the grid is unchanged.
+    Views in a sheet or dataset also get the sidecar's row and column numbers, and views that the
+    sidecar does not list become holes. If it lists none of them, the grid is unchanged.
     """
     packed = grid.packed is not None and grid.layout == sidecar.layout
     row, col = sidecar.first if packed and grid.first == (0, 0) else (0, 0)
@@ -268,7 +268,7 @@ def apply_sidecar(grid: Grid, sidecar: Sidecar) -> Grid:
 def read_given_views(path: Path) -> dict[tuple[int, int], None]:
     """Return the (row, column) of each view that the sidecar of `path` marks as a reference.
 
-    They are the keys of a dictionary, which keeps the order of the sidecar.
+    They are the keys of a dictionary, in the order of the sidecar; its values are None.
     """
     sidecar = read_sidecar(path)
     views = sidecar.views if sidecar is not None else ()
@@ -276,7 +276,7 @@ def read_given_views(path: Path) -> dict[tuple[int, int], None]:
 
 
 def find_holes(grid: Grid) -> list[tuple[int, int]]:
-    """Return the row and column of every hole in the grid."""
+    """Return the (row, column) of every hole: a place in the grid that has no view."""
     (row, rows), (col, cols) = grid.rows, grid.cols
     filled = {(view.row, view.col) for view in grid.views}
     places = [(r, c) for r in range(row, row + rows) for c in range(col, col + cols)]

@@ -19,16 +19,16 @@ from pipeline.media.write.video import VideoWriter
 from pipeline.pixels import Pixels, as_pixels
 from pipeline.schema.clip import Grid, LightField
 
-IN_MEMORY_BYTES = 256 << 20  # larger sheets are assembled in a file
+IN_MEMORY_BYTES = 256 << 20  # larger sheets are assembled in a temporary file, not in memory
 # From sections 5, 11 and 9 of the PNG specification.
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPE = 2  # RGB
 _FILTER_TYPE = 2  # "up": each byte minus the byte above it
-_BLOCK_ROWS = 64  # rows that are compressed at once
+_BLOCK_ROWS = 64  # rows that are compressed together
 
 
 class Sink(Protocol):
-    """An output that views are written to."""
+    """An output to which views are written."""
 
     by_view: bool
     """Whether to write view by view, each with all its moments, rather than moment by moment."""
@@ -45,8 +45,8 @@ class Sink(Protocol):
 def open_sink(clip: LightField, grid: Grid, out: Path, root: Path, size: tuple[int, int]) -> Sink:
     """Return the sink for views of `size` (height, width) with the bit depth of `clip`.
 
-    `grid` holds the final file names, inside `out`; the files are written to the same names inside
-    `root`. A layout with a single file is written to `root` itself.
+    `grid` contains the final paths of the files, inside `out`, but they are written under the same
+    names inside `root`. If the layout has a single file, that file is `root` itself.
     """
     bits = 16 if clip.bit_depth > 8 else 8
     if grid.layout == "folder":
@@ -69,7 +69,7 @@ class FolderSink:
         self._root = root
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
-        """Save the picture under the view's own name."""
+        """Save the view as a picture under its own name."""
         name = Path(self._grid.views[position].files[moment]).relative_to(self._out)
         (self._root / name).parent.mkdir(parents=True, exist_ok=True)
         stills.save_picture(self._root / name, rgb)
@@ -142,7 +142,7 @@ class SheetSink:
         self._moment = 0
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
-        """Copy the view into the sheet of its moment; before a new moment, save the last sheet."""
+        """Copy the view into its moment's sheet; at a new moment, first save the last sheet."""
         if self._sheet is not None and moment != self._moment:
             self._finish_sheet()
         if self._sheet is None:
@@ -171,7 +171,7 @@ class SheetSink:
         return as_pixels(np.memmap(self._backing, self._dtype, "w+", shape=shape))
 
     def save(self, sheet: Pixels, moment: int) -> None:
-        """Write the finished sheet of `moment`, as the output itself or as a file in its folder."""
+        """Write a moment's sheet to the output file or, with several moments, the output folder."""
         file = self._root
         if self._grid.moments > 1:
             file.mkdir(parents=True, exist_ok=True)
@@ -193,7 +193,7 @@ class SheetSink:
 
 
 def save_rows(path: Path, rgb: Pixels) -> None:
-    """Write uint8 or uint16 H x W x 3 RGB as PNG, in blocks of rows.
+    """Write uint8 or uint16 H x W x 3 RGB as a PNG file, in blocks of rows.
 
     The pixels may be mapped from a file that is larger than main memory.
     """

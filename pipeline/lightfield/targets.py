@@ -25,10 +25,10 @@ def make_target_grid(
 ) -> Grid:
     """Return the grid of an output at `out`, whose files do not exist yet.
 
-    Without `to`, the output has the input's layout and names, but PNG replaces lossy formats.
-    `template` renames the pictures of a folder, or the videos. Raises InputError if the template
-    does not give every file a unique name, or if the layout needs the same number of frames
-    from all cameras.
+    Without `to`, the output has the input's layout and names, except that PNG replaces lossy
+    formats. `template` renames the pictures or videos in a folder. Raises InputError if two files
+    would get the same name or one would be outside `out`, or if the cameras differ in their number
+    of frames and the layout does not allow that.
     """
     grid = clip.grid
     to = to or grid.layout
@@ -77,7 +77,10 @@ def name_target(clip: LightField, to: str | None, mark: str) -> Path:
 
 
 def check_target(clip: LightField, to: str | None, out: Path) -> None:
-    """Raise InputError if the output's suffix does not suit its layout, or if h5py is missing."""
+    """Raise InputError if the suffix of `out` does not suit its layout, or if h5py is missing.
+
+    Only the layout "h5" needs h5py.
+    """
     grid = clip.grid
     same = to is None or to == grid.layout
     to = to or grid.layout
@@ -95,7 +98,7 @@ def check_target(clip: LightField, to: str | None, out: Path) -> None:
     if (not video and suffix not in allowed) or (video and suffix in _LOSSLESS_SUFFIXES):
         usual = ".mp4" if video else ".h5" if to == "h5" else ".png"
         raise InputError(
-            f"found the name {out.name} for the layout '{to}', expected a name that ends in "
+            f"{out.name} does not suit the layout '{to}'; expected a name that ends in "
             f"{'a video suffix' if video else ', '.join(sorted(allowed))}; "
             f"try {out.stem}{usual}"
         )
@@ -165,7 +168,7 @@ def _check_names(grid: Grid, out: Path) -> None:
 
 
 def _is_one_file(grid: Grid, same: bool) -> bool:
-    """Return whether an output's sheets are in one file: a picture, or a video.
+    """Return whether one file, a picture or a video, contains all sheets of an output.
 
     `same` states whether the output has the input's layout.
     """
@@ -206,14 +209,14 @@ def _make_folder_grid(clip: LightField, grid: Grid, out: Path, template: str | N
 
 
 def _make_relative(file: str, folder: str) -> Path:
-    """Return a view's file relative to its folder; raises InputError if it is outside."""
+    """Return the path of a file relative to `folder`; raises InputError if it is outside."""
     if not Path(file).is_relative_to(folder):
         raise InputError(f"the view {file} is not inside the light field {folder}; make a new plan")
     return Path(file).relative_to(folder)
 
 
 class _FileNames:
-    """Names the files of views: by the user's template, or else like the input's files."""
+    """Names the output's files: by the user's template or, without one, like the input's files."""
 
     def __init__(self, grid: Grid, user_template: str | None, suffix: str) -> None:
         self._grid = grid
@@ -226,7 +229,7 @@ class _FileNames:
         self.template = str(Path(template).with_suffix(suffix))
 
     def format_name(self, view: View) -> str:
-        """Return the name of a view's file."""
+        """Return the name of a view's file in the output."""
         if self._user_template is None and (file := self._find_source(view)) is not None:
             return Path(file).stem + self._suffix
 
@@ -238,7 +241,7 @@ class _FileNames:
         return names.format_view_name(self.template, row, col, index)
 
     def _find_source(self, view: View) -> str | None:
-        """Return the view's own file in the input; None if it has none."""
+        """Return the view's file in the input; None if it shares a file with other views."""
         if self._grid.layout == "video":
             return view.clip.path if view.clip is not None else None
         return view.files[0] if self._grid.layout == "folder" else None
@@ -303,7 +306,8 @@ def _make_sheet_grid(clip: LightField, grid: Grid, to: str) -> Grid:
 def _pack_views(grid: Grid, fields: dict[str, object]) -> Grid:
     """Return the grid with all views in one sheet or dataset.
 
-    The views keep their arrangement if the layout stays the same; otherwise they are in row order.
+    The views keep their arrangement if the layout stays the same; otherwise they are arranged row
+    by row.
     """
     same = fields["layout"] == grid.layout
     first_row, rows = grid.rows

@@ -18,7 +18,8 @@ from pipeline.media.pictures.transparent import has_alpha
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import LightField, Stills
 
-# Share of the median brightness below which a view is vignetted, so that no other borrows from it.
+# Share of the median brightness below which a view is vignetted, so that it is no reference for
+# other views.
 DARK = 0.5
 BLACK = 0.05  # share of the median brightness below which a view is empty
 MASKED = 0.5  # a view is empty if at least this share of its pixels has weight 0
@@ -40,7 +41,7 @@ class Validity:
 
 @sandboxed
 def find_dark_views(clip: LightField) -> Validity:
-    """Return which views are dark or empty at their first moment."""
+    """Return which views are dark or empty at their first moment, and whether they have alpha."""
     grid = clip.grid
 
     reader = ViewReader(clip)
@@ -64,9 +65,9 @@ def find_dark_views(clip: LightField) -> Validity:
 
 
 def _find_masked_views(clip: LightField) -> set[Place]:
-    """Return the rows and columns of the views in which half of the pixels or more have weight 0.
+    """Return the (row, column) of each view in which at least half of the pixels have weight 0.
 
-    The weight is LFToolbox's, or the alpha channel of pictures.
+    The weight is LFToolbox's fourth channel, or the alpha channel of pictures.
     """
     grid = clip.grid
     found: set[Place] = set()

@@ -19,8 +19,8 @@ from pipeline.schema.clip import Grid, LightField
 
 SHEET_WIDTH = 2000  # pixels; limit on the width of a contact sheet, unless it has too many columns
 EPI_ROW = 6  # rows of pixels per view in an epipolar-plane image, to make even a few views visible
-LEVELS = 33  # number of disparities that are compared
-NEAR = 2  # grid steps; distance of the farthest views that are compared with the middle view
+LEVELS = 33  # number of disparities that are tried for each pixel
+NEAR = 2  # grid steps; greatest distance of the views that are compared with the middle view
 SWEEP_SECONDS = 0.08  # duration of one view in a sweep
 
 Plane = NDArray[np.float32]
@@ -40,7 +40,7 @@ def find_middle_view(grid: Grid) -> tuple[int, int]:
 def draw_contact_sheet(clip: LightField) -> NDArray[np.uint8]:
     """Return an RGB picture of all views at the first moment, labelled with their row and column.
 
-    The views are reduced if they do not fit; small ones get no label.
+    The views are reduced to fit SHEET_WIDTH; views less than 60 pixels wide get no label.
     """
     grid = clip.grid
     top, rows = grid.rows
@@ -85,7 +85,7 @@ def _find_line(clip: LightField, *, row: int | None = None, col: int | None = No
 
 
 def draw_epipolar_picture(clip: LightField, y: int | None = None) -> NDArray[np.uint8]:
-    """Return pixel row `y` of every view in the middle row of the grid, one below the other.
+    """Return an RGB picture that stacks pixel row `y` of every view in the grid's middle row.
 
     `y` is the middle row of pixels by default. Points that move evenly from view to view form
     straight lines, which are steeper for points farther away. Raises InputError if the views have
@@ -111,8 +111,8 @@ def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]
     """Return, for each disparity in `alphas`, the picture that is refocused on it.
 
     Disparities are in pixels per grid step. Each view is shifted by the disparity times its
-    distance from the middle view, and the mean is taken: points with that disparity are sharp, and
-    all others are blurred.
+    distance from the middle view, and all views are averaged: points with that disparity are sharp,
+    and all others are blurred.
     """
     reader = ViewReader(clip)
     try:
@@ -126,7 +126,7 @@ def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]
 def refocus_pictures(
     grid: Grid, pictures: Iterable[NDArray[np.uint8]], alphas: Sequence[float]
 ) -> list[NDArray[np.uint8]]:
-    """Return what `refocus` returns, given the `pictures` of the grid's views."""
+    """Refocus as `refocus` does, given the `pictures` of the grid's views."""
     row, col = find_middle_view(grid)
     totals: list[Plane] = []
     for view, picture in zip(grid.views, pictures, strict=True):
@@ -230,7 +230,7 @@ def iterate_sweep(clip: LightField) -> Iterator[NDArray[np.uint8]]:
 
 
 def save_sweep(clip: LightField, path: Path) -> None:
-    """Write the views of `iterate_sweep` as .gif or .mp4.
+    """Save the views of `iterate_sweep` as an animated .gif or an .mp4.
 
     Raises InputError if `path` has another suffix.
     """

@@ -16,7 +16,7 @@ from pipeline.schema.plan import Plan
 class Upsampling:
     """The bicubically enlarged frames of a plan's input; without a plan, there are none.
 
-    If the reference is trusted, the frames are first edited like its key frames.
+    If the reference is trusted, the frames are first edited in the same way as its key frames.
     """
 
     def __init__(self, plan: Plan | None, source: Pictures | None) -> None:
@@ -39,9 +39,9 @@ class Upsampling:
 
 @contextmanager
 def open_upsampling(plan: Plan | None) -> Iterator[Upsampling]:
-    """Yield the enlarged frames of a plan's input.
+    """Yield the bicubically enlarged frames of a plan's input.
 
-    There are none without a plan, or if the input's files are missing or changed after planning.
+    There are none without a plan, or if the input's files are missing or have changed.
     """
     if plan is None or not _is_unchanged(plan):
         yield Upsampling(None, None)

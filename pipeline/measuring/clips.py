@@ -26,7 +26,7 @@ TOLERANCE = Fraction(1, 1000)  # seconds; Matroska rounds times to milliseconds
 
 
 class WorstFrame(Model):
-    """The frame with the lowest PSNR."""
+    """The frame with the lowest PSNR (dB)."""
 
     frame: int
     """Number of the frame in the result, from 0."""
@@ -55,7 +55,7 @@ class Evaluation(Model):
 
 @dataclass(frozen=True)
 class FrameQuality:
-    """The quality of one frame of the result."""
+    """The quality of one frame of the result; PSNR is in dB."""
 
     frame: int
     pts: int
@@ -64,13 +64,13 @@ class FrameQuality:
     psnr_y: float
     ssim_y: float
     bicubic: BicubicQuality | None = None
-    """The quality of bicubic up-sampling; None if the input cannot be read."""
+    """The quality of bicubic up-sampling; None without a plan, or if its input cannot be read."""
 
 
 def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
     """Return a function that maps a frame of `clip` to its time in seconds.
 
-    Stills that are compared with a video have their own times, if known, or else times at the
+    Stills that are compared with a video are shown at their own times, if known, or else at the
     video's frame rate.
     """
     if isinstance(clip, Stills) and isinstance(other, VideoClip):
@@ -83,7 +83,7 @@ def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
 
 @dataclass(frozen=True)
 class FramePair:
-    """A frame of the result and its ground truth, both uint8 or uint16 H x W x 3 RGB."""
+    """A frame of the result and its ground truth, each uint8 or uint16 H x W x 3 RGB."""
 
     frame: int
     pts: int
@@ -103,8 +103,8 @@ def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
     truth = probe(ground_truth)
     if (result.width, result.height) != (truth.width, truth.height):
         raise PairingError(
-            f"found a result of {result.width}x{result.height} and a ground truth of "
-            f"{truth.width}x{truth.height}, expected the same size; "
+            f"the result is {result.width}x{result.height}, but the ground truth is "
+            f"{truth.width}x{truth.height}; expected the same size; "
             "pass the original from which the input was made"
         )
 
@@ -120,7 +120,7 @@ def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
 
         if partner is None or truth_time(partner) > at + TOLERANCE:
             raise PairingError(
-                f"found no frame at {float(at):.3f} s in {ground_truth}, expected one for every "
+                f"{ground_truth} has no frame at {float(at):.3f} s; expected one for every "
                 f"frame of {sr}; pass an original with the same timestamps"
             )
         yield FramePair(number, frame.pts, frame.rgb, partner.rgb)
@@ -163,9 +163,9 @@ def measure_vmaf(
 ) -> float:
     """Return the mean VMAF of the frames of `sr` whose numbers are not in `skip`.
 
-    VMAF takes motion into account, so all frames are measured. Raises InputError if no program that
-    measures VMAF is found or the frames are too small for it, StageError if the program fails, and
-    the same errors as `read_pairs`.
+    VMAF takes motion into account, so the frames in `skip` are measured, too, but not averaged.
+    Raises InputError if no program that measures VMAF is found or the frames are too small for it,
+    StageError if the program fails, and the same errors as `read_pairs`.
     """
     from pipeline.measuring import vmaf
 
@@ -186,7 +186,7 @@ def summarise_frames(frames: list[FrameQuality], *, left_out: int = 0) -> Evalua
     """Return the means and the worst frame. Raises PairingError if the list is empty."""
     if not frames:
         raise PairingError(
-            "found no frame to compare, expected at least one; "
+            "there is no frame to compare, because the reference provides all of them; "
             "leave --plan out, or pass a longer result"
         )
 

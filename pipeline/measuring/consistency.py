@@ -2,7 +2,7 @@
 
 There are three measures: the PSNR of epipolar images (one line of pixels from every view in a row
 or column of the grid), the difference between a view and a neighbour that is warped onto it with
-the ground truth's optical flow, and the flicker from view to view.
+the ground truth's optical flow, and the change of brightness errors from view to view (flicker).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pipeline.lightfield.reader import ViewReader
 from pipeline.schema.clip import Grid, LightField
 
 NEIGHBOURS = 16  # most pairs of neighbouring views that are used for the warping error
-FLOW_TOLERANCE = 0.5  # pixels by which following the flow there and back may miss the start
+FLOW_TOLERANCE = 0.5  # pixels; greatest error after following the flow there and back
 
 
 @dataclass(frozen=True)
 class ViewPair:
-    """A result and its ground truth, view by view."""
+    """An enhanced light field and its ground truth."""
 
     result: LightField
     truth: LightField
@@ -40,8 +40,8 @@ class ViewPair:
         result, truth = self.grids()
         if (self.result.width, self.result.height) != (self.truth.width, self.truth.height):
             raise PairingError(
-                f"found a result of {self.result.width}x{self.result.height} and a ground truth "
-                f"of {self.truth.width}x{self.truth.height}, expected the same size; "
+                f"the result is {self.result.width}x{self.result.height}, but the ground truth is "
+                f"{self.truth.width}x{self.truth.height}; expected the same size; "
                 "pass the original from which the input was made"
             )
 
@@ -49,9 +49,9 @@ class ViewPair:
             there = truth.at(view.row, view.col)
             if there is None or truth.views[there].frames < view.frames:
                 raise PairingError(
-                    f"found no view ({view.row}, {view.col}) with at least "
-                    f"{count_items(view.frames, 'frame')} in {self.truth.path}, expected every "
-                    f"view of {self.result.path}; "
+                    f"{self.truth.path} has no view ({view.row}, {view.col}) with at least "
+                    f"{count_items(view.frames, 'frame')}; expected every view of "
+                    f"{self.result.path}; "
                     "pass the original, cropped in the same way (--crop-grid)"
                 )
 
@@ -61,8 +61,8 @@ def measure_consistency(
 ) -> tuple[float | None, float | None, float | None]:
     """Return the PSNR (dB) of epipolar images, and the warping errors (0..255) of result and truth.
 
-    All are means at the first moment. Epipolar images leave out the `given` views. A figure is None
-    if there is nothing to measure.
+    All three are means over views of the first moment. The epipolar images do not contain the views
+    at the `given` places (row, column). A figure is None if there is nothing to measure.
     """
     grid, _ = pair.grids()
     epis: list[float] = []
@@ -87,9 +87,9 @@ def measure_consistency(
 def _read_views(
     pair: ViewPair, places: list[tuple[int, int]]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield the result and truth of each view at `places` (row, column), at the first moment.
+    """Yield the result and the truth of the view at each of the `places`, at the first moment.
 
-    Both are float32 H x W x 3 RGB in 0..255.
+    Places are (row, column). Both pictures are float32 H x W x 3 RGB in 0..255.
     """
     readers = ViewReader(pair.result), ViewReader(pair.truth)
     try:
@@ -110,8 +110,8 @@ def _measure_epi_psnr(
 ) -> list[float]:
     """Return the PSNR in dB of each epipolar image of a line of views.
 
-    A `vertical` line has one image for each column of pixels, and a horizontal line one for each
-    row.
+    A `vertical` line of views has an image for each column of pixels, and a horizontal line has one
+    for each row of pixels.
     """
     axis = 0 if vertical else 1
     total: Any = 0.0
@@ -123,7 +123,7 @@ def _measure_epi_psnr(
 
 
 def measure_flicker(pair: ViewPair) -> float | None:
-    """Return the largest difference (0..255) in a channel's mean error between neighbouring views.
+    """Return the largest change (0..255) of a channel's mean error between neighbouring views.
 
     Only the first frame of each view is measured. The result is None if no views are neighbours.
     """
@@ -161,7 +161,8 @@ def _measure_warp_errors(
 ) -> tuple[float, float]:
     """Return the warping errors (0..255) of result and truth between two neighbouring views.
 
-    Both are warped with the flow of the truth. The errors are 0 if no pixel has a reliable flow.
+    Both are warped with the optical flow of the truth. Both errors are 0 if the flow is unreliable
+    at every pixel.
     """
     (result_a, truth_a), (result_b, truth_b) = _read_views(pair, [first, second])
     planes = [reduce_to_grey(truth.astype(np.uint8), 1 << 16) for truth in (truth_a, truth_b)]

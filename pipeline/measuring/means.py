@@ -1,4 +1,4 @@
-"""Average and round quality figures, in the same way for all commands."""
+"""Average and round quality figures in the same way for all commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.schema.model import Model
 
 
 class BicubicQuality(Model):
-    """The quality of bicubic up-sampling, for one frame or as means over a result's frames."""
+    """The quality of bicubic up-sampling, of one frame or averaged over the frames of a result."""
 
     psnr: float
     """In dB."""
@@ -28,7 +28,7 @@ def mean_ssim(values: Sequence[float]) -> float:
 
 
 def mean_bicubic(qualities: Sequence[BicubicQuality | None]) -> BicubicQuality | None:
-    """Return the means over all frames, or None if there are no frames or a quality is missing."""
+    """Return the means over all frames; None if there are no frames, or if one has no quality."""
     found = [each for each in qualities if each is not None]
     if not found or len(found) < len(qualities):
         return None
@@ -38,5 +38,5 @@ def mean_bicubic(qualities: Sequence[BicubicQuality | None]) -> BicubicQuality |
 
 
 def format_bicubic(quality: BicubicQuality) -> str:
-    """Return the figures as text, in the same form as a result's figures."""
+    """Return the figures as text, in the format of a result's figures."""
     return f"PSNR {quality.psnr:.2f} dB   SSIM {quality.ssim:.4f}"

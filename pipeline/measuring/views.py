@@ -1,4 +1,4 @@
-"""Measure enhanced light fields: per view, by distance to the reference, and for consistency.
+"""Measure enhanced light fields: by view, by distance to the reference, and by consistency.
 
 Given views do not count towards the mean quality, unless the reference provides all views.
 """
@@ -42,7 +42,7 @@ Places = Mapping[tuple[int, int], float | None]
 
 
 class ViewQuality(Model):
-    """Means over the moments of one view: PSNR in dB, SSIM with data range 1."""
+    """Means over the measured moments of one view: PSNR in dB, SSIM with data range 1."""
 
     row: int
     col: int
@@ -81,7 +81,7 @@ class LightFieldQuality(Model):
     warp_error: float | None
     """Mean absolute difference (0..255) between a view and a neighbour warped onto it."""
     warp_error_truth: float | None
-    """The same for the ground truth, where only noise and flow errors cause differences."""
+    """The same for the ground truth: how much noise and errors in the flow contribute."""
     flicker: float | None
     """Largest change (0..255) of a channel's mean error between neighbouring views, including given
     ones: the flicker of a sweep through the views."""
@@ -118,10 +118,9 @@ def evaluate_light_field(
 ) -> LightFieldQuality:
     """Return the quality of a light field against the one at `ground_truth`.
 
-    Views that were given do not count towards the mean quality. The plan lists them or, without a
-    plan, the sidecar.
-    Raises PairingError if there is no light field at `ground_truth`, or if it does not match the
-    views.
+    Views that were given do not count towards the mean quality. They are listed in the plan or,
+    without a plan, in the sidecar. Raises PairingError if there is no light field at
+    `ground_truth`, or if it does not match the views.
     """
     truth = open_light_field(ground_truth, grid_settings)
     if truth is None:
@@ -154,10 +153,11 @@ def evaluate_views(
 ) -> LightFieldQuality:
     """Return the quality of the light field `result` against `truth`.
 
-    `places` maps views to their distances from the reference, None for given views. `skipped` holds
+    `places` maps views to their distances from the reference, None for given views. `skipped` lists
     the (row, column, moment) of further frames that do not count towards the mean quality; if no
-    frame would be left, all are measured. With the `plan` of the result, bicubic up-sampling is
-    also measured. Raises PairingError if the sizes differ, or if the truth lacks a view or frame.
+    frame would be left, all frames are measured. With the `plan` of the result, bicubic up-sampling
+    is also measured. Raises PairingError if the sizes differ, or if the truth lacks a view or
+    frame.
     """
     pair = ViewPair(result, truth)
     pair.check()
@@ -215,7 +215,7 @@ def _list_compared(
 
 
 def _number_moments(plan: Plan | None) -> dict[tuple[int, int, int], int]:
-    """Map (row, column, moment) to the number of the entry in the plan's reference map."""
+    """Map (row, column, moment) to the index of its entry in the plan's reference map."""
     choices = plan.reference_map if plan is not None else ()
     return {
         (choice.views.row, choice.views.col, choice.views.moment): number
@@ -254,7 +254,7 @@ def _measure_frames(
 
 
 def _summarise_view(place: tuple[int, int], view: _MeasuredView, places: Places) -> ViewQuality:
-    """Return the means over the moments of one view."""
+    """Return the means over the measured moments of one view."""
     row, col = place
     return ViewQuality(
         row=row,
@@ -280,7 +280,7 @@ def _group_by_distance(views: tuple[ViewQuality, ...]) -> tuple[DistanceQuality,
 
 
 def format_quality(found: LightFieldQuality) -> str:
-    """Return the figures as several lines of text."""
+    """Return the figures as text, with one kind of figure on each line."""
     worst = found.worst
     lines = [
         f"{count_items(len(found.views), 'view')}; not in the means: {len(found.given)} given",

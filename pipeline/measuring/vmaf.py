@@ -1,4 +1,4 @@
-"""Measure the VMAF of 8- and 16-bit recordings, with this package's errors."""
+"""Measure the VMAF of 8- and 16-bit recordings; failures raise the pipeline's errors."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def require_program() -> str:
 
 
 class Vmaf(vmaf.Vmaf):
-    """A running measurement: `add` all pairs of frames in presentation order, then get `scores`."""
+    """A running measurement: `add` all pairs in presentation order, then call `scores`."""
 
     def __init__(self, ffmpeg: str, height: int, width: int, matrix: str = "bt709") -> None:
-        """Start the program; `matrix` is `Colour.used_matrix` of the recordings.
+        """Start the program `ffmpeg`; `matrix` is the `Colour.used_matrix` of the recordings.
 
         Raises InputError if the frames are too small.
         """
         if min(height, width) < LEAST_SIDE:
             raise InputError(
-                f"found frames of {width}x{height}, expected at least {LEAST_SIDE}x{LEAST_SIDE} "
-                "for VMAF; leave --vmaf out"
+                f"the frames are {width}x{height}, but VMAF needs at least "
+                f"{LEAST_SIDE}x{LEAST_SIDE}; leave --vmaf out"
             )
         super().__init__(ffmpeg, height, width, matrix)
 

@@ -1,7 +1,7 @@
 """Read and write the straight alpha of frames, and choose encoders that preserve it.
 
-The network does not process alpha, so alpha is upsampled without the reference and combined with
-the enhanced colours.
+The network does not process alpha, which is upsampled without the reference and combined with the
+enhanced colours.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Plane = NDArray[np.uint8] | NDArray[np.uint16]  # H x W
 ALPHA_ENCODERS = ("prores_ks", "ffv1", "libvpx-vp9")  # encoders that preserve transparency
 # Encoders that store transparency beside the packets (WebM's BlockAdditional).
 BESIDE_PACKETS = frozenset({"libvpx-vp9"})
-# Codec -> the decoder that reads transparency beside the packets; FFmpeg's native one ignores it.
+# Codec -> the decoder that reads transparency beside the packets; FFmpeg's native decoder does not.
 _DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _ENCODER_OF_CODEC = {"vp8": "libvpx-vp9", "vp9": "libvpx-vp9", "prores": "prores_ks"}
 ALPHA_MODE = "alpha_mode"  # FFmpeg's name for Matroska's AlphaMode element
@@ -51,7 +51,7 @@ def stored_pix_fmt(stream: VideoStream, pix_fmt: str) -> str:
 
 
 def make_alpha_decoder(clip: Clip, threads: int) -> VideoCodecContext | None:
-    """Return a decoder that reads alpha stored beside the packets, or None if there is none."""
+    """Return a decoder for alpha stored beside the packets; None if a clip has no such alpha."""
     if not clip.alpha or clip.codec not in _DECODERS:
         return None
     context = av.CodecContext.create(_DECODERS[clip.codec], "r")
@@ -73,7 +73,7 @@ def choose_alpha_encoder(clip: VideoClip) -> str | None:
 
 
 def alpha_pix_fmt(codec: str, clip: Clip) -> str | None:
-    """Return the pixel format in which an encoder keeps a clip's alpha, or None if it cannot."""
+    """Return the pixel format in which an encoder preserves a clip's alpha; None if it cannot."""
     deep = clip.bit_depth > 8
     if codec == "prores_ks":
         return "yuva444p10le"
@@ -101,7 +101,7 @@ def extract_alpha(frame: VideoFrame, *, deep: bool) -> Plane:
     bits = max(part.bits for part in parts)
     planar = frame.format.name.startswith(("yuva", "gbrap")) and not frame.format.is_big_endian
     if not planar:
-        # palettes and packed formats
+        # palettes and packed formats have no plane for alpha
         frame = frame.reformat(format="gbrap" if bits == 8 else "gbrap16le")
         bits = 8 if bits == 8 else 16
     plane: Any = frame.planes[3]

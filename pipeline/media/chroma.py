@@ -1,7 +1,7 @@
 """Find the location of a video's chroma samples.
 
-FFmpeg's scaler ignores the location that a decoded frame carries, and PyAV does not expose it. But
-FFmpeg's Matroska muxer writes the location to the header of a file, from which it is read here.
+FFmpeg's scaler ignores the location in a decoded frame, and PyAV does not expose it. However,
+FFmpeg's Matroska muxer writes the location into the header of a file, where this module finds it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.media.container import MEDIA_ERRORS
 from pipeline.schema.colour import ChromaLocation
 
 # Matroska's elements ChromaSitingHorz and ChromaSitingVert, each with a value of one byte. The
-# muxer writes them together, so that the bytes of a codec's own header are not mistaken for them.
+# muxer writes one right after the other; matching both avoids mistaking other bytes for them.
 _SITING = re.compile(rb"\x55\xb7\x81([\x01\x02])\x55\xb8\x81([\x01\x02])")
 # In both, 1 means at the first luma sample, and 2 means half-way to the next.
 _LOCATIONS: dict[tuple[bytes, ...], ChromaLocation] = {
@@ -45,7 +45,7 @@ def find_chroma_location(stream: VideoStream, pix_fmt: str) -> ChromaLocation:
             container.add_stream_from_template(stream)
             container.start_encoding()
     except (*MEDIA_ERRORS, ValueError):
-        return "left"  # Matroska cannot hold the codec
+        return "left"  # Matroska does not support the codec
 
     found = _SITING.search(file.getvalue())
     return "left" if found is None else _LOCATIONS[found.groups()]

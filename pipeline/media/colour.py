@@ -47,7 +47,7 @@ _TICK = Fraction(1, 25)
 
 
 def is_rgb(pix_fmt: str) -> bool:
-    """Return whether a pixel format holds RGB."""
+    """Return whether a pixel format is a kind of RGB."""
     return VideoFormat(pix_fmt).is_rgb
 
 
@@ -120,7 +120,7 @@ def make_contiguous(pixels: NDArray[Any]) -> Pixels:
 
 
 class Scaler:
-    """A swscale filter graph for frames of one size and format."""
+    """A swscale filter graph that converts frames of one size and format."""
 
     def __init__(self, frame: VideoFrame, steps: list[str], threads: int) -> None:
         self._graph = Graph()
@@ -145,7 +145,7 @@ class Scaler:
         self._source, self._sink = source, sink
 
     def __call__(self, frame: VideoFrame) -> VideoFrame:
-        """Return the converted frame; the filter returns exactly one for each frame."""
+        """Return the converted frame."""
         self._source.push(frame)
         converted = self._sink.pull()
         assert isinstance(converted, VideoFrame)
@@ -166,7 +166,7 @@ class ToRgb:
         self._scalers: dict[tuple[str, int, int], Scaler] = {}
 
     def __call__(self, frame: VideoFrame) -> Pixels:
-        """Return the pixels of a decoded frame, and remove the frame's colour tags."""
+        """Return a decoded frame's pixels; this removes the frame's colour tags."""
         depth = _depth(frame.format)
         rgb = frame.format.is_rgb or frame.format.name == "pal8"
         packed = "rgb48le" if depth > 8 else "rgb24"
@@ -221,7 +221,7 @@ class FromRgb:
     def __call__(self, rgb: Pixels) -> VideoFrame:
         """Return a frame that has the output's colour tags but no time.
 
-        `rgb` may also hold planes in the encoder's format, as `PlaneFormat` describes them.
+        `rgb` may also be planes in the encoder's format, an array of shape `PlaneFormat.shape`.
         """
         if rgb.ndim == 2:
             frame = VideoFrame.from_ndarray(rgb, format=self._pix_fmt)

@@ -1,4 +1,4 @@
-"""Open containers and choose their video stream, turning libav's errors into the pipeline's."""
+"""Open containers and choose their video stream; libav's errors become the pipeline's."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from av.video.stream import VideoStream
 from pipeline.errors import MediaError, first_line
 from pipeline.schema.parsing import read_number_variable
 
-# PyAV's errors for files that it cannot use; its argument checks raise ValueError and OSError.
+# What PyAV raises for files that it cannot use; its argument checks raise ValueError and OSError.
 MEDIA_ERRORS = (av.error.FFmpegError, ValueError, OSError)
 
 # Demuxing also raises IndexError, for a packet of a stream that the header did not declare.
 DEMUX_ERRORS = (*MEDIA_ERRORS, IndexError)
 
-# Formats that contain their own data. Playlists, concat and image lists read other files.
+# Formats that contain all of their data, unlike playlists and image lists, which name other files.
 _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "nut", "flv", "asf", "ogg",
     "mxf", "gif", "apng", "h264", "hevc", "m4v", "mpegvideo", "ivf", "obu", "yuv4mpegpipe", "dv",
@@ -118,7 +118,7 @@ def frame_pts(frame: VideoFrame) -> int | None:
 
 
 def codec_name(stream: Stream) -> str:
-    """Return the name of the codec (such as `av1`), not of its decoder (such as `libdav1d`)."""
+    """Return the name of a stream's codec (`av1`) rather than of its decoder (`libdav1d`)."""
     context = stream.codec_context
     if context is not None:
         return str(context.codec.canonical_name)
@@ -147,7 +147,7 @@ def demux_packets(
 
 
 def decode_first_frame(container: InputContainer, stream: VideoStream, path: str) -> VideoFrame:
-    """Return the first frame that can be decoded; raises MediaError if there is none."""
+    """Return a stream's first frame that can be decoded; raises MediaError if there is none."""
     error: BaseException | None = None
     for packet in demux_packets(container, stream, path):
         try:
@@ -156,7 +156,7 @@ def decode_first_frame(container: InputContainer, stream: VideoStream, path: str
                 return frame
         except MEDIA_ERRORS as caught:
             error = caught
-    reason = first_line(error) if error else "it holds no frames"
+    reason = first_line(error) if error else "it contains no frames"
     raise MediaError(
         f"{path} has a video stream ({codec_name(stream)}) that cannot be decoded ({reason}); "
         "expected at least one frame; the file may be truncated: copy it again"

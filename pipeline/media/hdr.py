@@ -1,4 +1,4 @@
-"""Read static HDR metadata: mastering display (SMPTE ST 2086), content light level (CTA-861.3)."""
+"""Read static HDR metadata: mastering display (SMPTE ST 2086) and light level (CTA-861.3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 
 from pipeline.schema.colour import StaticHdr
 
-# Kinds of side data with per-scene metadata, which none of the encoders writes.
+# Kinds of side data with metadata for each scene, which none of the encoders writes.
 DYNAMIC_HDR = frozenset(
     {"DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_METADATA", "DOVI_RPU_BUFFER"}
 )
@@ -24,7 +24,7 @@ _LUMINANCE = 10000
 
 def read_side_data(frame: VideoFrame) -> list[SideData]:
     """Return a decoded frame's side data, up to the first item of a kind that PyAV cannot name."""
-    # `frame.side_data` raises ValueError at a kind that is newer than PyAV's table
+    # `frame.side_data` itself raises ValueError if one kind is newer than PyAV's table
     held: Any = SideDataContainer.__new__(SideDataContainer)
     with suppress(ValueError):
         held.__init__(frame)
@@ -85,7 +85,7 @@ def _display(numbers: Any) -> str:
 
 
 def hdr_x265_params(hdr: StaticHdr | None) -> str:
-    """Return the part of x265-params that sets the metadata; "" without metadata."""
+    """Return the part of x265-params that sets the metadata; "" if there is none."""
     if hdr is None:
         return ""
     display = f":master-display={hdr.display}" if hdr.display else ""

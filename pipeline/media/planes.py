@@ -19,8 +19,8 @@ _FORMATS = {
     "yuv420p10le": ("yuv420p10le",),
 }
 
-# OpenCV's bicubic kernel, which enlarges RGB frames, has the same coefficient. bitexact gives the
-# same bits on every processor.
+# The parameters make the kernel that of OpenCV's bicubic, which enlarges RGB frames. bitexact gives
+# the same bits on every processor.
 _FLAGS = "bicubic+accurate_rnd+full_chroma_inp+bitexact:param0=0:param1=0.75"
 
 
@@ -33,12 +33,12 @@ class PlaneFormat(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """The rows and columns of an array that holds the planes one below the other."""
+        """The shape (rows, columns) of an array with the planes one below the other."""
         return self.height * 3 // 2, self.width
 
 
 def can_scale_planes(recording: Recording, encoding: Encoding, width: int, height: int) -> bool:
-    """Return whether planes can be enlarged to width x height in the encoder's pixel format."""
+    """Return whether planes can be enlarged to width x height in the encoder's format."""
     return (
         isinstance(recording, VideoClip)
         and not recording.alpha
@@ -48,7 +48,7 @@ def can_scale_planes(recording: Recording, encoding: Encoding, width: int, heigh
 
 
 class PlaneScaler:
-    """Enlarges the planes of decoded frames."""
+    """Enlarges the planes of decoded 4:2:0 frames."""
 
     def __init__(self, colour: Colour, made: PlaneFormat) -> None:
         matrix, levels = colour.used_matrix, colour.used_range

@@ -1,4 +1,4 @@
-"""Select the streams and packets of the input that an output container can hold."""
+"""Select the streams and packets of the input that an output container supports."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _MUXERS = {
     ".webm": "webm",
     ".ts": "mpegts",
 }
-# Codec of QuickTime's text track for chapters, which the muxer writes itself.
+# Codec of QuickTime's text track for chapters, which the muxer generates itself.
 _REMADE = frozenset({"bin_data"})
-# Muxers that write a timecode from the video's metadata.
+# Muxers that generate a timecode from the video's metadata.
 _TIMECODED = EXACT_MUXERS | MATROSKA_MUXERS
 
 
@@ -62,7 +62,7 @@ def choose_muxer(clip: VideoClip, out: Path) -> str:
     """
     muxers = dict(_MUXERS)
     if clip.container != "mpegts":
-        # a transport stream changes the audio of other containers, and stores no rotation
+        # audio from other containers would be altered, and transport streams store no rotation
         del muxers[".ts"]
     muxer = muxers.get(out.suffix.lower())
     if muxer is None:
@@ -74,9 +74,9 @@ def choose_muxer(clip: VideoClip, out: Path) -> str:
 
 
 def can_hold(muxer: str, encoder: str) -> bool:
-    """Return whether a container can hold video from an encoder."""
+    """Return whether a muxer's container supports video from an encoder."""
     if muxer == "mov" and encoder.startswith("libvpx"):
-        return False  # this muxer fails only when it writes the header
+        return False  # the muxer would accept it, but fail at the header
     with io.BytesIO() as nowhere:
         container = av.open(nowhere, "w", format=muxer)
         try:
@@ -87,7 +87,7 @@ def can_hold(muxer: str, encoder: str) -> bool:
 
 
 def add_copied_stream(container: OutputContainer, muxer: str, stream: Stream) -> Stream | None:
-    """Add a stream for packets copied from `stream`; return None if the output cannot hold it."""
+    """Add a stream for packets copied from `stream`; return None if `muxer` rejects it."""
     if stream.type == "attachment" and muxer != "matroska":
         return None
     if stream.type == "data" and muxer != "mpegts":
@@ -132,7 +132,7 @@ def _name_layout(copy: AudioStream) -> None:
 
 
 def list_text_forms(clip: VideoClip, muxer: str) -> dict[int, str]:
-    """Return the new codec of each text stream that must be converted for a muxer, by index."""
+    """Map the index of each text stream that must be converted for a muxer to its new codec."""
     forms: dict[int, str] = {}
     texts = [info.index for info in clip.other_streams if info.type == "subtitle"]
     if not texts:
@@ -146,9 +146,9 @@ def list_text_forms(clip: VideoClip, muxer: str) -> dict[int, str]:
 
 
 def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
-    """Return which of a clip's other streams the output keeps, by index, and which it loses.
+    """Return the indices of the other streams that the output keeps, and the streams it loses.
 
-    Text subtitles that can be converted are kept. Tracks that the muxer writes itself, such as
+    Text subtitles that can be converted are kept. Tracks that the muxer generates itself, such as
     chapters and timecodes, are in neither list. Raises MediaError if the input cannot be read.
     """
     kept: list[int] = []
@@ -197,7 +197,7 @@ def _shares_times(source: InputContainer, stream: Stream, path: str) -> bool:
 
 
 def _takes(muxer: str, stream: Stream) -> bool:
-    # some muxers reject a codec only when they write the header
+    # some muxers accept any codec until they write the header
     with io.BytesIO() as nowhere, av.open(nowhere, "w", format=muxer) as scratch:
         if add_copied_stream(scratch, muxer, stream) is None:
             return False
@@ -211,7 +211,7 @@ def _takes(muxer: str, stream: Stream) -> bool:
 def select_packets(
     container: InputContainer, streams: list[Stream], window: TimeWindow
 ) -> Iterator[Packet[Any]]:
-    """Yield the packets of `streams` in the window, in file order.
+    """Yield the packets of `streams` that are in the window, in file order.
 
     Raises MediaError if the container cannot be read to its end.
     """
@@ -224,7 +224,7 @@ def select_packets(
 
 
 def fill_durations(copied: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
-    """Yield the packets; audio packets without a duration get the time since the previous packet.
+    """Yield the packets; audio packets without a duration get the time since the one before.
 
     An MP4 track would otherwise end where its last packet starts, and demuxers would drop that
     packet.
@@ -251,7 +251,7 @@ def select_chapters(container: InputContainer, window: TimeWindow) -> list[Chapt
 
 UNKNOWN_LANGUAGE = "und"
 
-# Codes of ISO 639-2 -> the code that FFmpeg's QuickTime muxer writes for the same language.
+# Code of ISO 639-2 -> the code that FFmpeg's QuickTime muxer writes for the same language.
 _BIBLIOGRAPHIC = {
     "deu": "ger", "nld": "dut", "swe": "sve", "ell": "gre", "isl": "ice", "zho": "chi",
     "fas": "per", "eus": "baq", "mkd": "mac", "msa": "may", "mya": "bur", "hye": "arm",

@@ -1,7 +1,7 @@
 """Convert text subtitles to another container's format with FFmpeg's decoders and encoders.
 
-MP4 and QuickTime show one subtitle at a time, so overlapping subtitles are split there: while
-several are visible, a single subtitle contains the lines of all of them.
+MP4 and QuickTime show only one subtitle at a time, so overlapping subtitles are split for them:
+while several are visible, a single subtitle contains the lines of all of them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ONE_AT_A_TIME = frozenset({"mov_text"})
 _FIELDS = 8  # number of fields before the text in a line of ASS
 _DRAWING = re.compile(rb"\{[^}]*\\p[1-9][^}]*\}[^{]*")  # vector graphics
 _OVERRIDE = re.compile(rb"\{[^}]*\}")
-_KEPT = re.compile(rb"\\(?:[ibu]\d*|r[^\\}]*)(?=[\\}])")  # italic, bold, underlined, plain
+_KEPT = re.compile(rb"\\(?:[ibu]\d*|r[^\\}]*)(?=[\\}])")  # italic, bold, underlined, reset
 _BLANK = re.compile(rb"\\[Nnh]|\s")
 _NO_TAG = re.compile(rb"<(?!/?[biu]>)")
 
@@ -58,7 +58,7 @@ class _Lines:
 
 
 def find_text_form(muxer: str, stream: Stream) -> str | None:
-    """Return the codec to which a stream can be converted for a muxer; None if there is none."""
+    """Return the codec to which a text stream can be converted for a muxer; None if impossible."""
     if stream.type != "subtitle" or codec_name(stream) not in _TEXTS:
         return None
     # versions of PyAV before 17 cannot encode subtitles
@@ -73,7 +73,7 @@ def make_encoder(form: str) -> SubtitleCodecContext:
 
 
 class TextConverter:
-    """Converts the packets of one subtitle stream, which must arrive in order of time."""
+    """Converts the packets of one subtitle stream, which must arrive in order of their times."""
 
     def __init__(self, stream: Stream, encoder: SubtitleCodecContext) -> None:
         decoder = stream.codec_context
@@ -88,7 +88,7 @@ class TextConverter:
         self._time = Fraction(0)
 
     def feed(self, packet: Packet[Any]) -> list[Cue]:
-        """Convert a packet, and return the subtitles that it completes."""
+        """Convert a packet, and return the subtitles whose times are now final."""
         lines = self._decode(packet)
         if lines is None:
             return []
@@ -170,7 +170,7 @@ def move_packets(
     copies: Mapping[int, Stream],
     converters: Mapping[int, TextConverter],
 ) -> Iterator[Packet[Any]]:
-    """Yield the packets of the output's streams, copied or converted to another subtitle format."""
+    """Yield the packets for the output's streams, converting those of text subtitles if needed."""
     bases: dict[int, Fraction] = {}
     for packet in packets:
         index = packet.stream_index
@@ -198,7 +198,7 @@ def _make_packet(cue: Cue, stream: Stream, time_base: Fraction) -> Packet[Any]:
 
 
 def _read_text(line: AssSubtitle) -> bytes:
-    """Return the text in a line of ASS, without drawings and with only the styles that are kept."""
+    """Return the text in a line of ASS, without drawings or unsupported styles."""
     text = _DRAWING.sub(b"", line.ass.split(b",", _FIELDS)[-1])
     return _OVERRIDE.sub(_keep_styles, text)
 

@@ -100,7 +100,7 @@ def test_a_run_with_the_sandbox_decodes_nothing_itself(
 
 def test_what_the_child_refuses_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
-    with pytest.raises(InputError, match="damaged MATLAB file"):
+    with pytest.raises(InputError, match=r"MATLAB file .* is damaged"):
         find_light_field(str(tmp_path / "a.mat"), sandbox=True)
     source = scenes.write_folder(tmp_path / "lf", 2, 2)
     clip = find_light_field(str(source), sandbox=True)

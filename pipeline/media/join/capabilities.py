@@ -1,4 +1,4 @@
-"""Check what an output's container and codec can hold, before anything is written."""
+"""Check what an output's container and codec support, before anything is written."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from pipeline.media.streams import (
 from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 
-# Encoders that store the sample aspect ratio in their bitstream: PyAV writes it nowhere else in
-# Matroska and NUT.
+# Encoders that store the sample aspect ratio in their bitstream; in Matroska and NUT, PyAV does not
+# store it anywhere else.
 _STORE_ASPECT = frozenset({"libx264", "libx264rgb", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg4"})
 
 # Suffix of a picture -> its largest bit depth, and whether it can be transparent.
@@ -56,8 +56,8 @@ _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 def default_output_path(clip: Clip, mark: str, encoding: Encoding) -> Path:
     """Return the path `<stem>_<mark>` beside the input, with a suffix that suits the output.
 
-    A video keeps the input's suffix, or gets .mkv if that cannot hold the encoder's video. A single
-    picture gets .png, and a folder or pattern of pictures gives a folder.
+    A video keeps the input's suffix, or gets .mkv if that container does not support the encoder. A
+    single picture gets .png. For a folder or pattern of pictures, the path is that of a folder.
     """
     given = Path(clip.path)
     if isinstance(clip, Stills):
@@ -77,10 +77,11 @@ def default_output_path(clip: Clip, mark: str, encoding: Encoding) -> Path:
 
 
 def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
-    """Raise InputError if `out_path` cannot hold the encoder's output.
+    """Raise InputError if the encoder's output cannot be stored at `out_path`.
 
-    The container of a video must hold the encoder's packets, the clip's pixel aspect ratio and, if
-    the encoder keeps it, its transparency. For pictures, the output's name and format must fit.
+    The container of a video must support the encoder's packets, the clip's pixel aspect ratio and,
+    if the encoder preserves it, its transparency. For pictures, `out_path` must have a suitable
+    name and format.
     """
     if isinstance(clip, Stills):
         _check_picture(clip, out_path)
@@ -111,7 +112,7 @@ def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
 
 @sandboxed
 def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]:
-    """Return notes about what the encoder and the output's container lose or round."""
+    """Return notes on what the encoder and the output's container lose or round."""
     if isinstance(clip, Stills):
         return [*_alpha_notes(clip, encoding), *still_notes(clip, out_path)]
     muxer = choose_muxer(clip, out_path)
@@ -158,7 +159,7 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
 
 
 def picture_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
-    """Return notes about what the frames lose and how they change, whatever the container."""
+    """Return notes on what the frames lose and how they change, whatever the container."""
     notes: list[str] = []
     notes += _alpha_notes(clip, encoding)
     notes += _chroma_notes(clip, encoding)
@@ -186,9 +187,10 @@ def picture_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
 
 
 def colour_notes(clip: Clip, width: int, height: int) -> list[str]:
-    """Return a note if players will guess another colour matrix for the output than for the input.
+    """Return a note if players will assume another colour matrix for the output than for the input.
 
-    The output of an untagged video is untagged, and players assume BT.709 from 1280x720 upwards.
+    The output of an untagged video is untagged, too, and players assume BT.709 from 1280x720
+    upwards.
     """
     guessed = describe_colour(clip.pix_fmt, width, height, matrix=clip.colour.matrix)
     if not isinstance(clip, VideoClip) or guessed.used_matrix == clip.colour.used_matrix:
@@ -201,7 +203,7 @@ def colour_notes(clip: Clip, width: int, height: int) -> list[str]:
 
 
 def _chroma_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
-    """Return a note if chroma is lost, or if few players support the output's subsampling."""
+    """Return a note if chroma resolution is lost, or if few players support the subsampling."""
     made = _find_chroma(encoding.pix_fmt)
     rgb = clip.colour.used_matrix == "rgb"
     given = "4:4:4" if rgb else _find_chroma(clip.pix_fmt)
@@ -254,8 +256,8 @@ def _alpha_notes(clip: Clip, encoding: Encoding) -> list[str]:
 def _check_picture(clip: Clip, out: Path) -> None:
     """Raise InputError if pictures cannot be written to `out`.
 
-    The name must not be a video's or, if there are several pictures, a single picture's. The format
-    of a single picture must support the picture's bit depth and transparency.
+    The name must not be that of a video or, if there are several pictures, of a single picture. The
+    format of a single picture must support its bit depth and transparency.
     """
     suffix = out.suffix.lower()
     count = len(clip.files)
@@ -282,7 +284,7 @@ def _check_picture(clip: Clip, out: Path) -> None:
 
 
 def still_notes(clip: Stills, out: Path | None = None) -> list[str]:
-    """Return notes about an input file with several pictures, and about a lossy output format."""
+    """Return notes on an input file with several pictures, and on a lossy output format."""
     notes = []
     for file in clip.files:
         if count := stills.count_pictures(file):

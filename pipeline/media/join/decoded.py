@@ -1,4 +1,4 @@
-"""Decode the frames of segments again, for outputs that are pictures."""
+"""Decode the frames of segments, for outputs that are pictures rather than a video."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def decode_segments(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[i
                 assert stream.time_base is not None
                 pts = frame.pts * stream.time_base / clip.time_base - LEAD + first
                 transparent = has_alpha(frame.format.name)
-                # read before the conversion, which removes the frame's tags
+                # alpha is read before the conversion, which removes the frame's tags
                 alpha = extract_alpha(frame, deep=clip.bit_depth > 8) if transparent else None
                 rgb = convert(frame)
                 yield int(pts), rgb if alpha is None else make_contiguous(np.dstack([rgb, alpha]))
@@ -48,7 +48,7 @@ def decode_segments(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[i
 def name_stills(clip: Stills) -> list[str]:
     """Return the names of the pictures in an output folder: the input's names, ending in .png.
 
-    If two names would be the same, every name is preceded by a number.
+    If two names would be the same, every name is prefixed with a number.
     """
     names = [f"{Path(file).stem}.png" for file in clip.files]
     if len(set(names)) < len(names):

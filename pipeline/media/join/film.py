@@ -1,6 +1,6 @@
-"""Describe pictures as the video that is made from them.
+"""Describe a sequence of pictures as the video that is made from it.
 
-Such a video is joined and verified like any other, but has no input container with other streams.
+Such a video is joined and verified like any other, but its input has no other streams.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def becomes_film(clip: RecordingBase, output: str | Path) -> bool:
 
 
 def as_film(clip: Stills) -> VideoClip:
-    """Return the video whose frames are the pictures; a tick is the duration of one of them."""
+    """Return the video whose frames are the pictures; a tick is the duration of one picture."""
     shared = {
         name: getattr(clip, name) for name in RecordingBase.model_fields if name != "duration_pts"
     }
@@ -26,7 +26,7 @@ def as_film(clip: Stills) -> VideoClip:
 
 
 def describe_output(clip: Clip, output: str | Path) -> Clip:
-    """Return the video that pictures become at `output`, or `clip` itself if they do not."""
+    """Return the video that the pictures of `clip` become at `output`, or else `clip` itself."""
     if isinstance(clip, Stills) and becomes_film(clip, output):
         return as_film(clip)
     return clip

@@ -53,7 +53,7 @@ from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 
 _LARGEST_TIMESCALE = 2**31 - 1
-# Container tags that MP4 stores in boxes of their own; others need the key-value box.
+# Container tags that MP4 stores in boxes of their own; any others need its key-value box.
 # fmt: off
 _ITUNES_TAGS = frozenset({
     "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre",
@@ -68,10 +68,13 @@ _ITUNES_TAGS = frozenset({
 
 @dataclass(frozen=True)
 class _Timing:
-    """The times of the joined video: pts in ascending order, and the lag of the dts in frames."""
+    """The times of the joined video, in ticks."""
 
     pts: Sequence[int]
+    """The times of the frames, in ascending order."""
     delay: int
+    """How many frames the dts lag behind the pts."""
+
     end_pts: int
     window: TimeWindow
     mirrored: bool
@@ -87,7 +90,7 @@ class _Timing:
         if self.mirrored:
             # so that the last packet lasts exactly as long as its frame is shown
             return self.pts[0] - (self.pts[-1] - self.pts[position - 1 - self.delay])
-        # before the first pts: even steps, small enough that the last packet has a duration
+        # even steps before the first pts, small enough for the last packet to have a duration
         even = self.pts[1] - self.pts[0] if len(self.pts) > 1 else 1
         room = (self.end_pts - self.pts[-1 - self.delay] - 1) // self.delay
         return self.pts[0] - (self.delay - position) * max(1, min(even, room))
@@ -98,7 +101,7 @@ class _Timing:
         return (self.pts[after] if after < len(self.pts) else self.end_pts) - pts
 
     def last_duration(self) -> int:
-        """Return the last packet's duration that makes the track last as long as its frames.
+        """Return a duration for the last packet so that the track lasts as long as its frames.
 
         MP4 adds up the steps between dts; with a variable rate and B-frames, the sum is too short.
         """
@@ -113,7 +116,7 @@ def join_segments(
     """Join the segments and the input's other streams into `out`, which is overwritten.
 
     If `clip` consists of pictures, write the frames of the segments as pictures instead. Raises
-    StageError if there are no segments, if they do not fit together, or if `out` cannot be written.
+    StageError if there are no segments, if they cannot be joined, or if `out` cannot be written.
     """
     files = [Path(segment) for segment in segments]
     if not files:
@@ -170,7 +173,7 @@ def _time(clip: VideoClip, files: list[Path]) -> _Timing:
     order = np.argsort(coded)
     ordered = array("q", np.asarray(coded)[order].tobytes())
     if np.any(np.diff(ordered) == 0):
-        raise StageError("two segments hold the same frame; delete the run folder and run again")
+        raise StageError("two segments contain the same frame; delete the run folder and run again")
     delay = int(np.max(order - np.arange(len(order))))
     index = scan(clip)
     after = bisect_right(index.pts, ordered[-1])
@@ -256,9 +259,9 @@ def _muxer_options(
 
 
 def _common_scale(clip: VideoClip, streams: list[Stream]) -> int:
-    """Return a number of ticks per second that makes the times of the clip and all streams exact.
+    """Return how many ticks per second express the times of the clip and all streams exactly.
 
-    If MP4 cannot express such a number, return the clip's own ticks per second.
+    If that is more than MP4 can store, return the clip's own number of ticks per second.
     """
     scales = [stream.time_base.denominator for stream in streams if stream.time_base]
     common = math.lcm(clip.time_base.denominator, *scales)

@@ -1,7 +1,7 @@
 """Write the frames of segments losslessly as numbered pictures, and verify the pictures.
 
-The pictures are upright, as players show a video. The file `numbered.SIDECAR` beside them records
-the times and tags of a video, which pictures cannot store.
+The pictures are upright, as a player would show the video. The file `numbered.SIDECAR` beside them
+records the times and tags of the video, which pictures cannot store.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.schema.clip import Clip, FrameIndex, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.frame_size import expect_size, match_pixel_aspect
 
-_UNTAGGED = 2  # H.273's code of unspecified primaries and transfer
+_UNTAGGED = 2  # H.273's code for unspecified primaries and transfer
 
 
 @sandboxed
@@ -37,8 +37,8 @@ def write_sequence(
 ) -> None:
     """Write the frames of the segments as pictures into the folder `out`.
 
-    For a video, also write the sidecar. Raises StageError if the segments do not contain exactly
-    the frames in `index`.
+    For a video, the sidecar is written, too. Raises StageError if the segments do not contain
+    exactly the frames in `index`.
     """
     matrix = _matrix(clip)
     out.mkdir(exist_ok=True)
@@ -68,8 +68,8 @@ def find_differences(
 ) -> list[str]:
     """Return the differences between the folder `out` and a faithful sequence, one per item.
 
-    `width` and `height` are those of the output before rotation. Every picture is read back; with
-    `segments`, each must have exactly the pixels of its frame in the segments.
+    `width` and `height` are those of the output before rotation. Every picture is read back and, if
+    there are `segments`, must have exactly the pixels of its frame in them.
     """
     matrix = _matrix(clip)
     keeps_alpha = clip.alpha and not _is_exr(pattern)
@@ -128,7 +128,7 @@ def compare_sequence(clip: Clip, folder: Path) -> list[str]:
 
 @sandboxed
 def sequence_notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
-    """Return notes about what numbered pictures lose, their orientation, and the values in EXR."""
+    """Return notes on what numbered pictures lose, their orientation, and the values in EXR."""
     notes = _video_notes(clip, encoding) if isinstance(clip, VideoClip) else _still_notes(clip)
     if clip.alpha and _is_exr(pattern):
         notes.append("transparency is dropped, because EXR is written opaque; try .png or .tif")
@@ -187,7 +187,7 @@ def _video_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
 
 
 def _listed(clip: Clip, index: FrameIndex, out: Path, pattern: str, names: list[str]) -> list[str]:
-    """Return what is missing from the folder or superfluous, and whether the sidecar is wrong."""
+    """Return the differences in the folder's list of files and in the sidecar, one per item."""
     video = isinstance(clip, VideoClip)
     there = {entry.name for entry in out.iterdir()}
     wanted = {*names, *([numbered.SIDECAR] if video else [])}
@@ -269,7 +269,7 @@ def _matrix(clip: Clip) -> list[int] | None:
 
 
 def turn_upright(rgb: Pixels, matrix: list[int] | None) -> Pixels:
-    """Return pixels (H x W x channels) rotated and mirrored by a display matrix.
+    """Return pixels (H x W x channels) rotated and mirrored according to a display matrix.
 
     The matrix maps (x, y) to (a x + c y, b x + d y) and is stored as a, b, u, c, d, v, x, y, w
     (ISO/IEC 14496-12, 6.2.2). A rotation that is not a multiple of 90 degrees is ignored.

@@ -1,4 +1,4 @@
-"""Compare a finished output with its input and its plan."""
+"""Compare a finished output with its input and with what was planned."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from pipeline.schema.encoding import Encoding
 
 _WITHOUT_DURATIONS = frozenset({"mpegts"})
 _EMPTY_SUBTITLE = b"\0\0"
-_TEXT_TICK = Fraction(1, 1000)  # seconds; precision with which the times of subtitles are compared
+_TEXT_TICK = Fraction(1, 1000)  # seconds; precision to which the times of subtitles are compared
 
 
 @sandboxed
@@ -48,9 +48,9 @@ def find_differences(
 ) -> list[str]:
     """Return the differences between `out` and a faithful output, one per item.
 
-    `index` lists the frames that `out` must have. Their times are compared as exact seconds, or to
-    within half a tick if the container's ticks cannot express the input's. `encoding`, if given,
-    decides whether a video must be transparent; without it, a video's transparency is not compared.
+    `index` lists the frames that `out` must have. Their times must match exactly, or to within half
+    a tick if the container's ticks cannot express the input's. Whether a video must be transparent
+    depends on `encoding`; without it, a video's transparency is not compared.
     """
     if isinstance(clip, Stills):
         return _still_differences(clip, index, out, width, height)
@@ -74,7 +74,7 @@ def find_differences(
 def _picture_differences(clip: Clip, made: Clip, width: int, height: int) -> list[str]:
     colour, found_colour = output_colour(clip.colour, made.pix_fmt), made.colour
     if is_rgb(made.pix_fmt) and colour.matrix in (0, 2):
-        # H.264 tags RGB even if the input has no tags
+        # H.264 video in RGB is tagged even if the input is not
         rgb = {"matrix": 0, "range": 2}
         colour = colour.model_copy(update=rgb)
         found_colour = found_colour.model_copy(update=rgb)
@@ -99,7 +99,7 @@ def _picture_differences(clip: Clip, made: Clip, width: int, height: int) -> lis
 
 
 def _meant_range(colour: Colour) -> int:
-    """Return the range tag or, without a tag, the code of the range that is used."""
+    """Return the code of the range: the tag or, without a tag, the range that is assumed."""
     return colour.range or (1 if colour.used_range == "limited" else 2)
 
 
@@ -140,7 +140,7 @@ def _stream_differences(clip: VideoClip, index: FrameIndex, made: VideoClip) -> 
     muxer = choose_muxer(clip, Path(made.path))
     kept, _ = split_streams(clip, muxer)
     window = _window(clip, index)
-    # open one after the other, because the index of an hour-long MP4 takes 20 MB or more
+    # not both open at once, because the index of an hour-long MP4 takes 20 MB or more
     with open_container(clip.path) as source:
         promised = len(select_chapters(source, window))
         wanted = _digests(source, kept, window)
@@ -181,14 +181,14 @@ def _stream_differences(clip: VideoClip, index: FrameIndex, made: VideoClip) -> 
 def _convert_text(
     container: InputContainer, index: int, form: str, window: TimeWindow
 ) -> list[Cue]:
-    """Return the subtitles of an input's stream, converted as the output must have them."""
+    """Return the subtitles in a stream of the input, converted to the codec `form`."""
     stream = container.streams[index]
     packets = select_packets(container, [stream], window)
     return list(convert_packets(packets, stream, make_encoder(form)))
 
 
 def _read_text(container: InputContainer, index: int) -> list[Cue]:
-    """Return the subtitles in a stream of the output, without the empty ones of MP4."""
+    """Return the subtitles in a stream of the output, without the empty ones that MP4 adds."""
     cues = []
     for packet in select_packets(container, [container.streams[index]], TimeWindow()):
         if packet.pts is not None and bytes(packet) != _EMPTY_SUBTITLE:
@@ -209,7 +209,7 @@ def _same_text(made: list[Cue], promised: list[Cue]) -> bool:
 
 
 def _alike(made: tuple[str, str], kind: tuple[str, str], muxer: str) -> bool:
-    """Return whether a copied stream has the original's type and, if expressible, its language."""
+    """Return whether a copy has a stream's type and, if the muxer can express it, its language."""
     return made[0] == kind[0] and same_language(made[1], muxer_language(muxer, kind[1]))
 
 
@@ -225,8 +225,8 @@ def _digests(
 ) -> list[tuple[int, tuple[str, str], str]]:
     """Return the index, the (type, language) and the SHA-256 of each stream.
 
-    The SHA-256 covers all packets in the window, or the attachment. Audio without any packet in the
-    window is left out, because MP4 does not list an empty track.
+    The SHA-256 covers all packets in the window or, for an attachment, its data. Audio without any
+    packet in the window is left out, because MP4 does not list empty tracks.
     """
     streams = [container.streams[index] for index in indices]
     digests = {stream.index: hashlib.sha256() for stream in streams}
@@ -276,7 +276,7 @@ def _with_lengths(data: bytes) -> bytes:
     """Return NAL units with four-byte lengths (ISO/IEC 14496-15) instead of start codes.
 
     A start code is 00 00 01, perhaps after another zero (ITU-T H.264, annex B). Other zeros remain,
-    as in FFmpeg's muxers.
+    as they do in FFmpeg's muxers.
     """
     units = data.split(b"\0\0\1")[1:]
     units[:-1] = [unit.removesuffix(b"\0") for unit in units[:-1]]
@@ -289,7 +289,7 @@ def _still_differences(
     names = name_stills(clip)
     files = [out / names[pts] for pts in index.pts] if out.is_dir() else [out]
     if out.is_dir() and not any(file.exists() for file in files):
-        files = stills.list_pictures(str(out))  # the pictures are renumbered in the same order
+        files = stills.list_pictures(str(out))  # the pictures were renumbered in the same order
     found = []
     for file in files:
         try:

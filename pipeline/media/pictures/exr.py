@@ -1,9 +1,9 @@
 """Read and write OpenEXR with FFmpeg, as OpenCV lacks it and imageio would download a library.
 
-The files hold a recording's own values, which are display-referred, as fractions of the largest
-value: 8 bits as half, 16 bits as float. Neither conversion loses anything. Pictures from other
-programs are read in the same way. Scene-linear light would need a transform that only the user
-knows; it is recognised by values above 1, and refused.
+The files contain a recording's own values, which are display-referred, as fractions of the largest
+value: 8-bit values as half, 16-bit values as float. Neither conversion loses anything. Pictures
+from other programs are read in the same way. Scene-linear light is recognised by values above 1,
+and refused, because only the user knows which transform it needs.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from pipeline.media.container import MEDIA_ERRORS
 from pipeline.pixels import Pixels
 
 SUFFIX = ".exr"
-_CHANNELS = (1, 2, 0)  # the planes are green, blue, red
+_CHANNELS = (1, 2, 0)  # RGB channel of each plane: the planes are green, blue, red
 _MAGIC = b"\x76\x2f\x31\x01"
 _TILES, _DEEP, _PARTS = 0x200, 0x800, 0x1000  # flags in the version field
 _MOST_HEADER = 1 << 20  # bytes
-_WHITE = 1.05  # values up to this count as white, because filters overshoot at edges
-_MOST_ABOVE = 0.01  # share of a picture's pixels that may be brighter
+_WHITE = 1.05  # values up to this are accepted as white, because filters overshoot at edges
+_MOST_ABOVE = 0.01  # greatest share of a picture's pixels that may be brighter than that
 _HALF, _FLOAT = np.dtype(np.float16), np.dtype(np.float32)
-# FFmpeg's pixel format -> the type of its values, and the planes of red, green and blue, or of grey
+# FFmpeg's pixel format -> the type of its values, and its planes of red, green and blue, or of grey
 _FORMATS: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
     "gbrpf16le": (_HALF, (2, 0, 1)),
     "gbrapf16le": (_HALF, (2, 0, 1)),
@@ -83,7 +83,7 @@ def load_exr(file: Path) -> Pixels:
 def read_exr(file: Path) -> Pixels:
     """Read an EXR picture from any program as uint16 H x W x 3 RGB; alpha is dropped.
 
-    Raises MediaError if it is damaged, or if it holds scene-linear light.
+    Raises MediaError if it is damaged, or if it contains scene-linear light.
     """
     values = np.nan_to_num(_decode(file).astype(np.float32), nan=0.0, posinf=2.0, neginf=0.0)
     above = float((values.max(axis=2) > _WHITE).mean())
@@ -101,7 +101,7 @@ def read_exr(file: Path) -> Pixels:
 def read_exr_size(file: Path) -> tuple[int, int]:
     """Return the width and height of an EXR picture as it is displayed, without decoding it.
 
-    Raises MediaError if the file has no valid header, or several parts.
+    Raises MediaError if the file has no valid header, several parts or deep samples.
     """
     with file.open("rb") as stream:
         return _read_header(file, stream.read(_MOST_HEADER)).size
@@ -151,11 +151,11 @@ def _read_text(head: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _is_complete(data: bytes, header: _Header) -> bool:
-    """Return whether a file holds all blocks in its offset table; FFmpeg skips missing ones.
+    """Return whether a file contains all blocks in its offset table; FFmpeg skips missing ones.
 
-    A program that stopped while writing leaves zeros in the table.
+    A program that stops while writing leaves zeros in the table.
     """
-    lead = 20 if header.is_tiled else 8  # bytes before a block's pixels; the last 4 hold the size
+    lead = 20 if header.is_tiled else 8  # bytes before a block's pixels; the last 4 are their size
     try:
         (first,) = struct.unpack_from("<Q", data, header.end)
         count = max((first - header.end) // 8, 1)
@@ -189,7 +189,7 @@ def _decode(file: Path) -> NDArray[Any]:
     form = _FORMATS.get(frames[0].format.name) if frames else None
     if form is None:
         raise MediaError(
-            f"{file} does not hold RGB or grey as half or float values; save it as OpenEXR with "
+            f"{file} does not contain RGB or grey as half or float values; save it as OpenEXR with "
             "such values, or as TIFF"
         )
 

@@ -1,7 +1,7 @@
-"""Read keyframes.json, which states which frame of a recording each picture in its folder shows.
+"""Read keyframes.json, which records which frame of a recording each picture shows.
 
-`pipeline keyframes` writes it beside the pictures. When another program enlarges these, it may
-change their format and append to their names, and the user may remove some.
+`pipeline keyframes` writes it beside the pictures. A program that enlarges the pictures may change
+their format and append to their names, and the user may remove some of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class KeyFrame(Model):
     scene: Annotated[int, Field(ge=0, le=_LARGEST)] | None = None
     """Number of the frame's scene; None if scenes were not detected."""
     sha256: Digest = ""
-    """Digest of the file as it was written; "" if an earlier version of the program wrote it."""
+    """Digest of the file as it was written; "" if an old version of the program wrote it."""
 
     @property
     def stem(self) -> str:
@@ -52,7 +52,7 @@ class KeyFrames(Model):
     """Name of the recording, without its folder."""
     size_bytes: Annotated[int, Field(ge=0, le=_LARGEST)]
     fingerprint: Digest
-    """Digest of the recording's content, as plans state it."""
+    """Digest of the recording's content: the same fingerprint as in plans."""
     time_base: TimeBase
     """Seconds per tick."""
     key_frames: tuple[KeyFrame, ...]
@@ -75,7 +75,7 @@ class KeyFrames(Model):
         """Return the key frame that a picture shows, given its name without suffix.
 
         Programs may append to the name, as in `key_000123_4.104s_x4`. The result is None if the
-        name does not begin with that of a key frame.
+        name does not begin with the name of a key frame.
         """
         ends = [end for end, letter in enumerate(stem) if not letter.isalnum()]
         starts = [stem, *(stem[:end] for end in reversed(ends))]
@@ -107,7 +107,7 @@ def find_edited(folder: Path, stored: KeyFrames) -> list[Path]:
     """Return the pictures in a folder of key frames that changed since they were written.
 
     Pictures without a digest count as edited if they are newer than keyframes.json, which is
-    written last. Only files that the folder contains are read, and no links.
+    written last. Only regular files in the folder are read; links are skipped.
     """
     known = {key.file: key for key in stored.key_frames}
     written = (folder / SIDECAR).stat().st_mtime_ns
@@ -130,6 +130,6 @@ def _make_error(file: Path, reason: str) -> MediaError:
 
 
 def find_folder(files: Sequence[str]) -> Path | None:
-    """Return the folder that holds all files; None if they are in several folders."""
+    """Return the folder that contains all of the files; None if they are in several folders."""
     folders = {Path(file).parent for file in files}
     return folders.pop() if len(folders) == 1 else None

@@ -15,7 +15,7 @@ def draw_text(picture: NDArray[np.uint8], text: str, place: tuple[int, int], siz
     `place` is the column and row of the text's lower left corner, and `size` OpenCV's font scale.
     """
     letters = np.zeros(picture.shape[:2], np.uint8)
-    # not a thicker stroke, with which OpenCV 5 would also widen the letters
+    # the outline is dilated, because OpenCV 5 widens the letters of a thicker stroke
     cv2.putText(letters, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, (255,), 1, cv2.LINE_AA)
 
     white = letters[..., None] / np.float32(255)

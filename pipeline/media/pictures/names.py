@@ -1,7 +1,7 @@
 """Read times, dates, timecodes and numbers from the names of pictures.
 
-What all names share says nothing about a single picture, and no two pictures show the same moment.
-So a reading is used only if no two names share it.
+Text that all names share says nothing about a single picture, and no two pictures show the same
+moment. So a quantity is read from the names only if its value is different in each of them.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ _DECIMAL = re.compile(r"(?<![\d.])(\d+\.\d+)(?![\d.])")
 
 @dataclass(frozen=True)
 class Reading:
-    """A quantity that the name of every picture states."""
+    """A quantity that was read from the name of every picture."""
 
     kind: Kind
-    """A "clock" may be the time of day when the picture was taken; a "date" counts from 1970."""
+    """A "clock" may be the time of day when a picture was taken; a "date" is counted from 1970."""
     values: tuple[float, ...]
-    """Each picture's time in seconds; for a timecode, without its frames."""
+    """Each picture's time in seconds; for a timecode, its frame number is not included."""
     frames: tuple[int, ...]
     """The frame number at the end of each picture's timecode; 0 for other kinds."""
     example: str
-    """The text that states the quantity in the first name."""
+    """The text of the quantity in the first name."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def parse_seconds(name: str) -> float | None:
 
 
 def read_times(names: Sequence[str]) -> Reading | None:
-    """Return the times that all names state beyond doubt; None if they state none.
+    """Return the times in all names if they are unmistakable, else None.
 
     A clock time next to a date is the time of day, not a time in a recording.
     """
@@ -92,7 +92,7 @@ def read_times(names: Sequence[str]) -> Reading | None:
 
 
 def read_doubtful_times(names: Sequence[str]) -> list[Reading]:
-    """Return the readings that may be times in a recording, but may also be something else."""
+    """Return the quantities that may be times in a recording, but may also be something else."""
     bare = [_remove_dates(name) for name in names]
     dated = bare != list(names)
     readings = [
@@ -108,7 +108,7 @@ def read_doubtful_times(names: Sequence[str]) -> list[Reading]:
 
 
 def read_numbers(names: Sequence[str]) -> list[tuple[int, ...]]:
-    """Return the whole numbers that differ between all names: one tuple per place in the names.
+    """Return the whole numbers that are different in each name: a tuple per place in the names.
 
     The digits of times and dates are ignored. The result is empty if the names also differ in
     anything but numbers.
@@ -124,7 +124,7 @@ def read_numbers(names: Sequence[str]) -> list[tuple[int, ...]]:
 def _read(
     kind: Kind, names: Sequence[str], find: Callable[[str], Iterator[_Found]]
 ) -> Reading | None:
-    """Return the reading at the first place in the names where no two names have the same value."""
+    """Return the quantity at the first place where no two names have the same value, or None."""
     found = [list(find(name)) for name in names]
     for place in range(min(map(len, found), default=0)):
         column = [each[place] for each in found]

@@ -1,13 +1,13 @@
-"""Patterns for the names of numbered pictures, as programs for video and film write them.
+"""Match the names of numbered pictures with the patterns that video and film programs use.
 
     frame_%06d.png        FFmpeg: a number with at least six digits
-    frame.####.png        a number with at least as many digits as # signs; a single # is any number
+    frame.####.png        a number with at least as many digits as there are # signs
     frame.@@@@.exr        the same
     frame.1-100#.png      only the numbers from 1 to 100
     frame.1-100x5#.png    only every fifth of these numbers
     frame.1-9,20#.png     several ranges
 
-No two programs agree on how many digits a single # stands for, so it stands for any.
+Programs disagree on how many digits a single # stands for, so it matches a number of any length.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.errors import MediaError
 
 _PERCENT = re.compile(r"(?<!%)%(?:0?(\d))?d")
 _RANGE = r"\d+(?:-\d+(?:x\d+)?)?"
-# Ranges count only at the start of a name or after a separator, not inside a word.
+# Ranges are recognised only at the start of a name or after a separator, not inside a word.
 _SIGNS = re.compile(rf"(?P<ranges>(?:(?<=[._ -])|(?<=^)){_RANGE}(?:,{_RANGE})*)?(?P<signs>#+|@+)")
 
 
@@ -29,7 +29,7 @@ def has_percent_number(name: str) -> bool:
 
 
 def has_number(name: str) -> bool:
-    """Return whether a name has a placeholder for a number."""
+    """Return whether a name has a placeholder for a number, in any of the notations above."""
     return has_percent_number(name) or _SIGNS.search(name) is not None
 
 

@@ -1,4 +1,4 @@
-"""Numbered pictures in a folder, such as `frames/%06d.png`: their names and their sidecar."""
+"""Name numbered pictures in a folder, such as `frames/%06d.png`, and read their sidecar."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIRST_NUMBER = 1  # number of the first picture, as in FFmpeg
 SIDECAR = "sequence.json"
 _MOST_BYTES = 16_000_000
 
-# An escaped percent sign, or the number, with or without leading zeros.
+# An escaped percent sign, or the number's placeholder, with or without a width.
 _PIECE = re.compile(r"%(?:(%)|(?:0([1-9]))?d)")
 
 
@@ -57,10 +57,10 @@ class PictureSequence(Model):
 
 
 def split_pattern(output: str) -> tuple[Path, str] | None:
-    """Return the folder and the pattern of an output such as `frames/%06d.png`; None for others.
+    """Return the folder and the pattern of an output such as `frames/%06d.png`.
 
-    Raises InputError if the pattern or its suffix is not supported, or if the folder is the
-    working directory or contains it.
+    The result is None for an output that is not a pattern. Raises InputError if the pattern or its
+    suffix is not supported, or if the folder is the working directory or contains it.
     """
     path = Path(output)
     suffix = path.suffix.lower()
@@ -69,7 +69,7 @@ def split_pattern(output: str) -> tuple[Path, str] | None:
     if suffix not in LOSSLESS_SUFFIXES:
         raise InputError(
             f"numbered pictures cannot be written as {path.suffix}; expected one of "
-            f"{', '.join(LOSSLESS_SUFFIXES)}, which lose nothing; try {path.with_suffix('.png')}"
+            f"{', '.join(LOSSLESS_SUFFIXES)}, which are lossless; try {path.with_suffix('.png')}"
         )
     if len(_numbers(path.name)) > 1 or "%" in _PIECE.sub("", path.name):
         raise InputError(
@@ -101,8 +101,8 @@ def picture_name(pattern: str, position: int) -> str:
 def find_foreign_file(folder: Path, pattern: str) -> str | None:
     """Return the name of the first entry in a folder that does not belong to the sequence.
 
-    Only the sidecar and files whose names match `pattern` belong to it. The result is None if there
-    is nothing else.
+    Only the sidecar and files whose names match `pattern` belong to it. The result is None if the
+    folder has no other entry.
     """
     pieces, end = [], 0
     for match in _PIECE.finditer(pattern):
@@ -119,7 +119,7 @@ def find_foreign_file(folder: Path, pattern: str) -> str | None:
 def read_sequence(folder: Path) -> PictureSequence | None:
     """Return the sidecar of the numbered pictures in a folder; None if there is none.
 
-    Raises MediaError if it cannot be read, or if its pattern is not that of numbered pictures.
+    Raises MediaError if it cannot be read, or if its pattern is not a file name with one number.
     """
     file = folder / SIDECAR
     if not file.is_file():
@@ -144,9 +144,9 @@ def read_sequence(folder: Path) -> PictureSequence | None:
 
 
 def check_comparable(folder: Path, what: str) -> None:
-    """Raise InputError if a run's pictures in `folder` cannot be compared with stored frames.
+    """Raise InputError if a run's pictures in `folder` cannot be compared with a video.
 
-    This is the case for EXR pictures, and for pictures that were rotated upright. `what` is the
+    This applies to EXR pictures, and to pictures that were rotated upright. `what` is the
     operation that would compare them, such as "a report".
     """
     found = read_sequence(folder) if folder.is_dir() else None
@@ -154,14 +154,14 @@ def check_comparable(folder: Path, what: str) -> None:
         return
     if found.turned:
         raise InputError(
-            f"{folder} holds upright pictures of a rotated or mirrored video, but {what} needs "
+            f"{folder} contains upright pictures of a rotated or mirrored video, but {what} needs "
             "the frames as the video stores them; repeat the run with a video as its output, such "
             "as -o out.mkv, and pass that video"
         )
     if found.pattern.lower().endswith(".exr"):
         raise InputError(
-            f"{folder} holds EXR pictures, but {what} needs PNG, TIFF or a video; repeat the run "
-            "with a .png pattern or a video as its output, and pass that output"
+            f"{folder} contains EXR pictures, but {what} needs PNG, TIFF or a video; repeat the "
+            "run with a .png pattern or a video as its output, and pass that output"
         )
 
 
@@ -175,7 +175,7 @@ def sequence_times(files: list[Path]) -> tuple[float, ...]:
     try:
         found = read_sequence(files[0].parent)
     except MediaError:
-        return ()  # it may be another program's file of the same name
+        return ()  # the file may be another program's, with the same name
     if found is None or [file.name for file in files] != found.names:
         return ()
     return found.times

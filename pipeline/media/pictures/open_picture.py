@@ -21,14 +21,14 @@ Image.MAX_IMAGE_PIXELS = None
 # Formats that OpenCV cannot read, or whose orientation it ignores.
 PILLOW_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
 
-# Errors other than its own that Pillow raises for damaged or excessively large pictures.
+# What Pillow raises, besides its own errors, for damaged or excessively large pictures.
 _DAMAGES = (ValueError, LookupError, EOFError, OverflowError, MemoryError, struct.error, zlib.error)
 
 _ORIENTATION = 0x0112
 _TRANSPOSED = (5, 6, 7, 8)
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 
-# Brands of ISO base media files that hold pictures and no video.
+# Brands of ISO base media files that contain pictures rather than video.
 _BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"avif"})
 
 
@@ -37,7 +37,7 @@ def open_picture(file: str | Path) -> Iterator[Image.Image]:
     """Open a picture, and close it at the end of the block.
 
     Raises what `PIL.Image.open` raises, and MediaError for a picture that is damaged or exceeds one
-    of Pillow's limits, for example with many megabytes of text.
+    of Pillow's limits, for example because it contains many megabytes of text.
     """
     try:
         with _open(file) as image:
@@ -65,7 +65,7 @@ def _open(file: str | Path) -> Image.Image:
 def is_picture_container(file: Path) -> bool:
     """Return whether a file is HEIF or AVIF: one picture, often stored as a grid of tiles.
 
-    FFmpeg would take such a file for a video with the size of one tile.
+    FFmpeg would mistake such a file for a video with the size of one tile.
     """
     if not file.is_file():
         return False
@@ -85,7 +85,7 @@ def read_orientation(image: Image.Image) -> int:
 def read_upright_size(image: Image.Image) -> tuple[int, int]:
     """Return the width and height of a picture as it is displayed, without decoding it."""
     if image.format == "TIFF":
-        # some versions of Pillow turn the size of a TIFF picture when they open it
+        # some versions of Pillow swap the width and height of a rotated TIFF picture on opening it
         width, height = (
             int(image.tag_v2[tag])  # type: ignore[attr-defined]
             for tag in (_TIFF_WIDTH, _TIFF_HEIGHT)

@@ -1,4 +1,4 @@
-"""Read still pictures as frames (their files in natural order, times and pixels), and save them."""
+"""List still pictures in natural order, read their times and pixels, and save pictures."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _list_numbered(pattern: Path) -> list[Path]:
 
 
 def read_header(file: Path) -> tuple[int, int, int, float | None]:
-    """Return (width, height, bits per channel, EXIF time in seconds or None) from the header alone.
+    """Return a picture's width, height, bits per channel and EXIF time (s or None) from its header.
 
     The size is that of the upright picture. Raises MediaError if the file is not a picture, or if
     it has too many pixels.
@@ -114,7 +114,7 @@ def read_header(file: Path) -> tuple[int, int, int, float | None]:
         return width, height, 16, None
     try:
         with open_picture(file) as image:
-            check_size(*image.size, str(file))  # first: Pillow decodes a PNG to find its EXIF
+            check_size(*image.size, str(file))  # before Pillow decodes a PNG to find its EXIF
             width, height = read_upright_size(image)
             bits = _bits(file, image)
             taken = image.getexif().get_ifd(_EXIF_IFD)
@@ -127,7 +127,7 @@ def read_header(file: Path) -> tuple[int, int, int, float | None]:
 
 
 def count_pictures(file: str) -> int:
-    """Return the number of pictures in a file if it holds several, else 0."""
+    """Return the number of pictures in a file, or 0 if there is only one."""
     if Path(file).suffix.lower() == EXR:
         return 0
     with open_picture(file) as image:
@@ -172,8 +172,8 @@ def _exif_seconds(taken: object, fraction: object) -> float | None:
 def picture_times(files: list[Path], exif: list[float | None]) -> tuple[float, ...]:
     """Return the time of each file in seconds, from EXIF or the names.
 
-    The result is empty unless all files have a time. EXIF times are ignored if all of several
-    files share one time, and times in the names if any two files share one.
+    The result is empty unless all files have a time. EXIF times are ignored if several files all
+    have the same one, and times in the names if any two are the same.
     """
     dates = tuple(seconds for seconds in exif if seconds is not None)
     if len(dates) == len(files) and (len(files) == 1 or len(set(dates)) > 1):
@@ -209,7 +209,7 @@ def load_picture(file: str) -> Pixels:
 
 
 def _multiplied(file: str) -> bool:
-    """Return whether OpenCV would multiply the colours by alpha, as it does for 8-bit TIFF."""
+    """Return whether OpenCV would multiply the colours by alpha, which it does for 8-bit TIFF."""
     if Path(file).suffix.lower() not in TIFF:
         return False
     with open_picture(file) as image:
@@ -217,7 +217,7 @@ def _multiplied(file: str) -> bool:
 
 
 def _stretched(pixels: Pixels, white: int | None) -> Pixels:
-    """Return pixels scaled so that `white` becomes full scale; JPEG Pleno's PPM files have 1023."""
+    """Return pixels scaled so that `white` (1023 in JPEG Pleno's PPM files) becomes full scale."""
     limit = np.iinfo(pixels.dtype).max
     if white is None or white in (0, limit):
         return pixels
@@ -228,7 +228,7 @@ def _stretched(pixels: Pixels, white: int | None) -> Pixels:
 def save_picture(file: Path, rgb: Pixels, alpha: Plane | None = None) -> None:
     """Write uint8 or uint16 H x W x 3 RGB as a picture in the format of the file's suffix.
 
-    `alpha` (H x W of the same type) is its transparency, which is dropped for EXR. Raises
+    `alpha` (H x W, with the same dtype) is its transparency, which is dropped for EXR. Raises
     StageError if encoding fails.
     """
     if file.suffix.lower() == EXR:

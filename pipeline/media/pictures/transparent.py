@@ -1,7 +1,8 @@
 """Read and write transparent pictures, working around OpenCV's faults.
 
-OpenCV multiplies the colours of 8-bit TIFF by alpha, does not apply the EXIF orientation to alpha,
-ignores the transparent colour of 16-bit grey, and writes TIFF with an undeclared fourth channel.
+OpenCV multiplies the colours of 8-bit TIFF pictures by alpha, does not apply the EXIF orientation
+to alpha, ignores the transparent colour of 16-bit grey pictures, and writes TIFF files with an
+undeclared fourth channel.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ TIFF = frozenset({".tif", ".tiff"})
 
 
 def has_alpha(file: str) -> bool:
-    """Return whether a picture has transparency; that of EXR does not count, as it is dropped."""
+    """Return whether a picture has transparency; False for EXR, whose alpha is dropped."""
     if Path(file).suffix.lower() == EXR:
         return False
     with open_picture(file) as image:
@@ -39,7 +40,7 @@ def has_alpha(file: str) -> bool:
 
 
 def load_alpha(file: str, rgb: Pixels) -> Plane:
-    """Return the alpha of a picture whose colours are `rgb`, as H x W of the same type.
+    """Return the alpha (H x W) of a picture whose colours are `rgb`, with the same dtype.
 
     Raises StageError if the transparency cannot be read.
     """
@@ -83,7 +84,7 @@ def _turned(plane: Plane, orientation: int) -> Plane:
 
 
 def save_tiff(file: Path, rgba: Pixels) -> None:
-    """Write uint8 or uint16 H x W x 4 RGBA as TIFF that declares its alpha as straight.
+    """Write uint8 or uint16 H x W x 4 RGBA as a TIFF file that declares straight alpha.
 
     Raises StageError if FFmpeg fails.
     """

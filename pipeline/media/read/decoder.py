@@ -26,18 +26,18 @@ from pipeline.media.container import (
 from pipeline.media.read.deinterlace import deinterlace_frames
 from pipeline.schema.clip import VideoClip
 
-_FARTHEST_SECONDS = 128  # greatest distance before a frame at which to look for a key frame
-_LOOK_AHEAD = 16  # frames; no codec reorders frames over a greater distance
+_FARTHEST_SECONDS = 128  # limit on how far before a frame to look for a key frame
+_LOOK_AHEAD = 16  # frames; no codec reorders frames by more than this
 
 
 class Decoder:
-    """Decodes a clip's undamaged frames in presentation order, without converting their pixels."""
+    """Decodes the undamaged frames of a video in presentation order, without converting pixels."""
 
     def __init__(self, clip: VideoClip, *, threads: int = 0) -> None:
         self._clip = clip
         self._threads = threads
         self.error: str | None = None
-        """The last error since decoding started or the caller reset this; None if there is none."""
+        """The last error since decoding started or the caller reset it; None if there was none."""
         self._container, self._stream = self._open()
 
     def close(self) -> None:
@@ -46,12 +46,12 @@ class Decoder:
         release_memory()
 
     def frames(self, start_pts: int | None, *, back: int = 0) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield (pts, frame), beginning `back` key frames before the one that `start_pts` needs.
+        """Yield (pts, frame), starting `back` key frames before the one that `start_pts` needs.
 
-        Frames before `start_pts` are yielded, too, and deinterlacing begins a key frame earlier. If
-        `start_pts` is None, begin at the start of the file.
+        Frames before `start_pts` are yielded, too. For deinterlacing, decoding starts one key frame
+        earlier still. If `start_pts` is None, it starts at the beginning of the file.
         """
-        # a deinterlaced frame also needs the frame before it
+        # deinterlacing a frame also needs the frame before it
         early = self._clip.deinterlace != "off"
         decoded = self._decode(start_pts, back + early)
         # with B-frames, AVI numbers frames in decoding order, not in display order
@@ -64,8 +64,8 @@ class Decoder:
     def key_before(self, pts: int) -> int | None:
         """Return the pts of the key frame from which `pts` would be decoded.
 
-        The result is None if `pts` would be decoded from the start of the file. This seeks, so it
-        must not be called while frames are read from this decoder.
+        The result is None if `pts` would be decoded from the start of the file. This method seeks,
+        so do not call it while frames are being read from this decoder.
         """
         found = self._find_key(pts)
         return found[1] if found else None
@@ -124,7 +124,8 @@ class Decoder:
         """Return the time to seek to and the pts of the key frame there, at or before `pts`.
 
         The result is None if the file must be decoded from its start. Demuxers seek by dts, or to
-        the nearest index entry, so they may find a key frame after `pts`: then try earlier times.
+        the nearest index entry, so they may find a key frame after `pts`; earlier times are then
+        tried.
         """
         if self._clip.container in UNTIMED_FORMATS:
             return None
@@ -140,7 +141,7 @@ class Decoder:
         return None
 
     def _landing(self, target: int) -> int | None:
-        """Seek to `target`, and return the pts of the key frame there; None if there is none."""
+        """Seek to `target`; return the pts of the key frame found there, or None if none is."""
         try:
             self._container.seek(target, stream=self._stream)
             packet = next(self._container.demux(self._stream))

@@ -1,4 +1,4 @@
-"""Deinterlace with FFmpeg's bwdif, which turns each frame into one frame with the same time."""
+"""Deinterlace with FFmpeg's bwdif: each frame becomes one frame with the same time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TimedFrame = tuple[int, VideoFrame]  # pts, frame
 def deinterlace_frames(
     frames: Iterator[TimedFrame], which: Literal["flagged", "all"]
 ) -> Iterator[TimedFrame]:
-    """Yield all frames, deinterlaced if `which` is "all" or if they are flagged as interlaced.
+    """Yield (pts, frame), deinterlacing "all" frames or only those "flagged" as interlaced.
 
     bwdif also uses the frames before and after each frame, so start one frame early if possible. A
     frame that differs in size from the first is yielded at once and unchanged.

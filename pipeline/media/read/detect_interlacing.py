@@ -1,4 +1,4 @@
-"""Detect interlaced recordings from the tag of their first frame, or from combed rows."""
+"""Detect interlaced recordings by the tag of their first frame, or by combing artefacts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import Recording, VideoClip
 
 _FRAMES = 40  # number of frames to examine, from the start of the clip
-_MIN_DECIDED = 8  # frames that idet must classify; it cannot classify frames without motion
-_MIN_AGREEMENT = 0.9  # share of the classified frames that must have the same first field
-# Share of moving pixels that must stand out from the rows above and below. Measured on interlaced
-# recordings: 0.11 to 0.19 (0.03 for one of flat shapes); on progressive test patterns that idet
-# misjudges: 0.04.
+_MIN_DECIDED = 8  # frames that idet must classify; it leaves frames without motion undetermined
+_MIN_AGREEMENT = 0.9  # least share of the classified frames that must have the same first field
+# Least share of moving pixels that must stand out from the rows above and below. It was 0.11 to
+# 0.19 in interlaced recordings (0.03 in one of flat shapes), and 0.04 in progressive test patterns
+# that idet misjudges.
 _MIN_COMBED = 0.08
 _STEP = 8  # levels of luma; a pixel stands out or moves if it differs by more than this
 
@@ -48,7 +48,7 @@ def choose_deinterlacing(clip: Recording, wish: Literal["auto", "off", "bwdif"])
 def looks_interlaced(clip: VideoClip) -> bool:
     """Return whether a clip looks interlaced, whatever the tags of its frames.
 
-    Careless capture or conversion loses the tag, or sets the wrong one. Deinterlacing progressive
+    Careless capture or conversion may lose the tag, or set a wrong one. Deinterlacing progressive
     frames costs detail, so both FFmpeg's idet and combed moving pixels must indicate interlacing.
     """
     verdicts: Counter[str] = Counter()

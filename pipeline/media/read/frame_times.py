@@ -1,6 +1,6 @@
 """Find the times of a video's frames: from packets or, where these are not frames, by decoding.
 
-Demuxing is a hundred times faster than decoding, and in most files a packet is a frame. The
+Demuxing is a hundred times faster than decoding, and in most files each packet is one frame. The
 exceptions are field-coded H.264 (two packets per frame), MPEG-4 with frames that are not coded (a
 packet without a frame), and recordings that begin between key frames (packets that cannot be
 decoded). Raw streams have no times at all.
@@ -46,7 +46,7 @@ class _Times:
     keys: array[int] = field(default_factory=lambda: array("q"))
     sizes: array[int] = field(default_factory=lambda: array("q"))
     starts_at_key: bool = True
-    """Whether the file begins with a key frame before which no frame is displayed."""
+    """Whether the file begins with a key frame, and no frame is displayed before that one."""
 
     def add(self, pts: int, duration: int | None, size: int, *, key: bool) -> None:
         """Add a frame or packet of `size` bytes; an unknown duration becomes 0."""
@@ -57,13 +57,13 @@ class _Times:
             self.keys.append(pts)
 
     def find_doubled(self) -> int | None:
-        """Return the earliest pts that two frames share, or None."""
+        """Return the earliest pts that two frames share; None if all pts are different."""
         ordered = np.sort(self.pts)
         same = ordered[1:][np.diff(ordered) == 0]
         return int(same[0]) if len(same) else None
 
     def find_step_back(self) -> tuple[int, int] | None:
-        """Return the first pts that is lower than the one before, and the one before; else None."""
+        """Return the first pts that is lower than its predecessor, and the predecessor; or None."""
         times = _column(self.pts)
         back = np.flatnonzero(np.diff(times) < 0)
         return (int(times[back[0] + 1]), int(times[back[0]])) if len(back) else None
@@ -102,7 +102,7 @@ def _column(times: array[int]) -> Column:
 
 
 def _read_packets(clip: VideoClip) -> _Times | None:
-    """Return the times of the packets; None if these cannot be the times of frames.
+    """Return the times of the packets; None if they cannot be the times of the frames.
 
     Raises MediaError if the file is truncated, or cannot be read to its end.
     """
@@ -132,19 +132,19 @@ def _read_packets(clip: VideoClip) -> _Times | None:
 
 
 def _is_first_entry_key(stream: VideoStream) -> bool:
-    # the demuxer trusts the data of a packet, which may be damaged, more than MP4's own list
+    # the demuxer marks key frames by their data, which may be damaged, rather than by MP4's list
     entry = next(iter(stream.index_entries), None)
     return entry is not None and entry.is_keyframe
 
 
 def _refuse_truncated(stream: VideoStream, clip: VideoClip) -> None:
-    # MP4 lists its samples in advance: those beyond the end of the file are lost
+    # MP4's index lists all samples: those beyond the end of the file are lost
     entries = stream.index_entries
     end = max((entry.pos + entry.size for entry in entries), default=0)
     if end > clip.size_bytes:
         lost = sum(entry.pos + entry.size > clip.size_bytes for entry in entries)
         raise MediaError(
-            f"{clip.path} is truncated, and lacks data of {lost} of its {len(entries)} frames; "
+            f"{clip.path} is truncated, and lacks the data of {lost} of its {len(entries)} frames; "
             "copy the whole file again"
         )
 
@@ -164,7 +164,7 @@ def _may_differ_from_frames(clip: VideoClip, packets: _Times) -> bool:
     if clip.codec == "mpeg4" and min(packets.sizes) <= _NOT_CODED_BYTES:
         return True
 
-    # unless the times go back, no frame that precedes a key frame in the file is shown after it
+    # a frame before a key frame in the file is shown after it only if the times go back
     highest = np.maximum.accumulate(pts)
     late = highest[:-1] > pts[1:]
     return bool(np.isin(pts[1:][late], _column(packets.keys)).any())
@@ -218,7 +218,7 @@ def _refuse_step_back(clip: VideoClip, frames: _Times) -> None:
 
 
 def _merge(clip: VideoClip, packets: _Times, frames: _Times) -> FrameIndex:
-    """Return the index of the decoded frames and of those whose packets are too damaged to decode.
+    """Return the index of the decoded frames, and of frames too damaged to be decoded.
 
     A packet without a frame is not a loss if it precedes the first frame that can be displayed, if
     it is the second field of a frame, or if it extends the display of the frame before it.
@@ -240,7 +240,7 @@ def _merge(clip: VideoClip, packets: _Times, frames: _Times) -> FrameIndex:
 
 
 def _find_second_fields(packets: _Times, frames: _Times, missing: Flags) -> Flags:
-    """Return a mask of the packets that hold only the second field of the previous packet's frame.
+    """Return a mask of the packets with just the second field of the previous packet's frame.
 
     `missing` is the mask of the packets at whose times no frame was decoded.
     """
@@ -266,7 +266,7 @@ def _make_index(
     Raises MediaError if there are no frames.
     """
     if not frames.pts:
-        raise MediaError(f"{clip.path} holds no frames; expected a video; copy it again")
+        raise MediaError(f"{clip.path} contains no frames; expected a video; copy it again")
 
     pts, keys = (array("q", np.unique(times).tobytes()) for times in (frames.pts, frames.keys))
     last = int(np.argmax(packets.pts))
@@ -282,7 +282,7 @@ def _find_last_duration(clip: VideoClip, pts: array[int], shown: int) -> int:
     if clip.container in UNTIMED_FORMATS:
         return 1
     if clip.container.startswith("mov") and clip.duration_pts is not None:
-        # MP4's packets last until the next in decoding order, so only the track's length is right
+        # an MP4 packet lasts until the next in decoding order, so only the track's length is right
         end = pts[0] + clip.duration_pts
         if end > pts[-1]:
             return end - pts[-1]

@@ -21,7 +21,7 @@ from pipeline.media.sandbox import parent
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, Stills, VideoClip
 
-_RETRIES = 2  # how many key frames earlier decoding may start if the first frame is missing
+_RETRIES = 2  # by how many key frames decoding may start earlier if the first frame is missing
 
 _Timed = tuple[int, VideoFrame]
 
@@ -34,9 +34,9 @@ class Frame:
     rgb: Pixels
     """If planes were requested, the enlarged planes (of `PlaneFormat.shape`) instead."""
     concealed: bool = False
-    """Whether the pixels are those of a neighbour, because the frame itself is corrupt."""
+    """Whether the pixels are those of another frame, because this one cannot be decoded."""
     alpha: Plane | None = None
-    """Straight alpha (H x W, of the same type, at full scale); None if the clip has none."""
+    """Straight alpha (H x W, with the same dtype, at full scale); None if the clip has none."""
 
 
 def read_frames(
@@ -53,9 +53,9 @@ def read_frames(
 
     `expected` lists the pts that must be decoded. If one is missing, StageError is raised or, with
     `on_error="conceal"`, the last good frame (or the next, if there is none) takes its place.
-    Without `expected`, StageError is raised after a decoding error unless errors are concealed.
+    Without `expected`, StageError is raised after any decoding error, unless errors are concealed.
     `threads` is the decoder's number of threads; with 0, the decoder chooses it. With `planes`, the
-    frames of a 4:2:0 video are enlarged to its size without being converted to RGB.
+    frames of a 4:2:0 video are not converted to RGB, but enlarged to the size that `planes` states.
     """
     if clip.sandbox:
         arguments = {
@@ -101,7 +101,7 @@ def _convert(clip: Clip, convert: ToRgb | PlaneScaler, frame: VideoFrame, pts: i
 
 
 class _Range:
-    """Reads the frames in a range of pts, and checks that all expected ones are decoded."""
+    """Reads the frames in a range of pts, and checks that all expected frames are decoded."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class _Range:
         return after and (self._end is None or pts < self._end)
 
     def frames(self, decoder: Decoder) -> Iterator[Frame]:
-        """Yield the frames; raises StageError at the first missing one that is not concealed."""
+        """Yield the frames; raises StageError at the first missing frame that is not concealed."""
         before, first, rest = self._begin(decoder)
         if before is not None and self._conceal and self._due:
             self._last = self._frame(*before)
@@ -146,15 +146,15 @@ class _Range:
 
     def _frame(self, pts: int, frame: VideoFrame) -> Frame:
         rgb = _convert(self._clip, self._convert, frame, pts)
-        # a frame without alpha in a clip with alpha is opaque
+        # in a clip with alpha, a frame without alpha counts as opaque
         alpha = extract_alpha(frame, deep=rgb.itemsize == 2) if self._clip.alpha else None
         return Frame(pts, rgb, alpha=alpha)
 
     def _begin(self, decoder: Decoder) -> tuple[_Timed | None, _Timed | None, Iterator[_Timed]]:
-        """Return (the last frame before the range, the first frame in it, the frames after that).
+        """Return the last frame before the range, the first frame in it, and the frames after that.
 
-        After the key frame of an open group of pictures, frames that refer to the group before it
-        are damaged or missing. Decoding then starts again from an earlier key frame.
+        After the key frame of an open group of pictures, frames that refer to the previous group
+        are damaged or missing. In that case, decoding starts again from an earlier key frame.
         """
         for back in range(_RETRIES + 1):
             rest = decoder.frames(self._start, back=back)
@@ -192,8 +192,8 @@ class _Range:
 class FrameReader:
     """Reads single frames by pts, fastest in ascending order, and caches the last few.
 
-    With `apart`, it seeks to every frame, and so need not open the file a second time to find key
-    frames.
+    With `apart`, it seeks to every frame, so that it need not open the file a second time to find
+    key frames.
     """
 
     def __init__(
@@ -267,7 +267,7 @@ class FrameReader:
         )
 
     def _ahead(self, clip: VideoClip, pts: int) -> bool:
-        """Return whether to decode onwards to `pts`, because there is no key frame on the way."""
+        """Return whether to decode onwards to `pts`, because there is no key frame in between."""
         if self._apart or self._position is None or pts <= self._position:
             return False
         if self._finder is None:

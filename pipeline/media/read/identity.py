@@ -1,7 +1,7 @@
 """Identify recordings by their content, and detect changes to a recording after it was planned.
 
-The fingerprint in a plan depends on content alone, so a copied or moved recording has the same one.
-During a run, a file is not read again while its inode, size and times stay the same.
+The fingerprint in a plan depends on content alone, so a recording keeps it when it is copied or
+moved. During a run, a file is not read again while its inode, size and times stay the same.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pipeline.schema.plan import Plan
 
 _MEBIBYTE = 1 << 20
 _BLOCK = 1 << 18  # bytes
-_MOST_WHOLE = 64 * _MEBIBYTE  # bytes up to which a single file is read completely
-_LEAST_WHOLE = 2 * _MEBIBYTE  # the same limit for each of a great many files
-_MOST_BLOCKS = 64  # blocks that are read from a larger single file
-_FEWEST_BLOCKS = 8  # the same for each of a great many larger files
+_MOST_WHOLE = 64 * _MEBIBYTE  # bytes; a single file of up to this size is read completely
+_LEAST_WHOLE = 2 * _MEBIBYTE  # bytes; files of up to this size are always read completely
+_MOST_BLOCKS = 64  # number of blocks that are read from a larger single file
+_FEWEST_BLOCKS = 8  # least number of blocks that are read from a larger file
 
 # Device, inode, size, and the times (ns) of the last change to the content and to the inode.
 Status = tuple[int, int, int, int, int]
@@ -29,9 +29,9 @@ Status = tuple[int, int, int, int, int]
 def fingerprint(files: Sequence[Path]) -> str:
     """Return a SHA-256 over the size and content of each file, to detect changes.
 
-    A file of up to 64 MiB is read completely; of a larger one, 64 blocks of 256 KiB spread over it
-    are read. If there are several files, these limits are divided by their number, but files of
-    up to 2 MiB are always read completely, and at least 8 blocks of larger ones are read.
+    A file of up to 64 MiB is read completely; from a larger file, 64 blocks of 256 KiB are read,
+    spread evenly. With several files, these limits are divided by their number, but files of up to
+    2 MiB are always read completely, and at least 8 blocks are read from larger ones.
     """
     count = max(1, len(files))
     whole = max(_LEAST_WHOLE, _MOST_WHOLE // count)
@@ -49,7 +49,7 @@ def fingerprint(files: Sequence[Path]) -> str:
 
 
 def _block_starts(size: int, whole: int, blocks: int) -> Iterator[int]:
-    """Yield the positions of the blocks to read: all of them, or `blocks` if `size` > `whole`."""
+    """Yield the positions (bytes) of the blocks to read: all or, if `size` > `whole`, `blocks`."""
     if size <= whole:
         yield from range(0, size, _BLOCK)
     else:
@@ -62,12 +62,12 @@ def list_files(recording: RecordingBase) -> list[Path]:
 
 
 class UnchangedSources:
-    """Checks that the input and the reference of a plan are unchanged since they were planned."""
+    """Checks that a plan's input and reference have not changed since they were planned."""
 
     def __init__(self, plan: Plan) -> None:
         self._sources = {"input": plan.input, "reference": plan.reference.clip}
         self._known: dict[str, list[Status]] = {}
-        """The state of each recording's files when its fingerprint was last compared."""
+        """Role -> the status of the recording's files when its fingerprint was last compared."""
 
     def check(self) -> None:
         """Raise ChangedInputError if a recording has changed, or can no longer be read."""
@@ -86,7 +86,7 @@ class UnchangedSources:
         if status == self._known.get(role):
             return
 
-        # the state is read before the content, so that a change in between is noticed next time
+        # the status was read before the content, so that a change in between is noticed next time
         if fingerprint(files) != recording.fingerprint:
             place = redact_url(recording.url) if recording.url else recording.path
             raise ChangedInputError(

@@ -32,9 +32,9 @@ _DEFAULT_RATE = Fraction(25)
 def probe(path: str, *, sandbox: bool = False) -> Clip:
     """Describe a video file, a picture, a folder of pictures or a pattern.
 
-    A pattern is a glob, or numbered like `frames/%04d.png`. With `sandbox`, child processes with
-    limited resources describe the recording now and decode it later. Raises MediaError if there is
-    no such recording or it cannot be read, and InputError if it is a pipe, a socket or a device.
+    A pattern is a glob, or has a number as in `frames/%04d.png`. With `sandbox`, confined child
+    processes describe the recording now and decode it later. Raises MediaError if there is no such
+    recording or it cannot be read, and InputError if it is a pipe, a socket or a device.
     """
     refuse_special(path)
     if sandbox:
@@ -52,17 +52,17 @@ def probe(path: str, *, sandbox: bool = False) -> Clip:
 
 
 def _check_files(clip: Clip) -> Clip:
-    """Return a clip that a child described, once all of its files have been checked.
+    """Return a clip that a child described, after checking all of its files.
 
-    Raises MediaError if it lists a file that its path does not denote: a crafted file may have
-    taken over the child, which must not choose the files that are opened later.
+    Raises MediaError if the clip lists a file to which its path does not refer: a crafted recording
+    may have taken over the child, which must not choose the files that are opened later.
     """
     allowed = set()
     if isinstance(clip, Stills):
         allowed = {str(file) for file in stills.list_pictures(clip.path)}
     if foreign := sorted(set(clip.files) - allowed):
         raise MediaError(
-            f"{clip.path} made its reader name another file, {foreign[0]}, and may be malicious; "
+            f"{clip.path} made its decoder list another file, {foreign[0]}, and may be malicious; "
             "do not open it with other programs"
         )
     return clip
@@ -74,7 +74,7 @@ def _probe_stills(path: str) -> Stills:
     width, height, bits, _ = headers[0]
     for file, header in zip(files, headers, strict=True):
         if header[:3] != (width, height, bits):
-            # pictures of a series that were enlarged by different factors
+            # perhaps pictures of one series were enlarged by different factors
             advice = "enlarge all by the same factor, or " if header[2] == bits else ""
             raise MediaError(
                 f"{file} is {header[0]}x{header[1]} with {header[2]} bits, but {files[0].name} is "

@@ -1,4 +1,4 @@
-"""Measure the loudness of a recording's sound over time, which is used to align recordings."""
+"""Measure the loudness of a recording over time, which is used to align recordings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Loudness:
 
 @sandboxed
 def read_loudness(clip: Clip) -> Loudness | None:
-    """Return the loudness of the first audio track; None without a track that can be decoded.
+    """Return the loudness of the first audio track that can be decoded; None if there is none.
 
     Raises MediaError if the file cannot be read to its end.
     """
@@ -50,7 +50,7 @@ def read_loudness(clip: Clip) -> Loudness | None:
         energy = array("f")
         for seconds, samples in _read_samples(container, tracks[0], clip.path):
             start = seconds if start is None else start
-            # samples are placed by their time, since tracks may have gaps
+            # samples are placed by their times, because tracks may have gaps
             first = round((seconds - start) * _RATE)
             if first < 0 or first > _LONGEST_SECONDS * _RATE:
                 continue

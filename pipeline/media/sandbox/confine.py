@@ -29,7 +29,7 @@ _NO_NEW_PRIVILEGES = 38  # option of prctl
 _SET_PIPE_SIZE = 1031  # fcntl's F_SETPIPE_SZ
 _PIPE_SIZE = 1 << 20
 
-# Numbers of Landlock's further system calls, the same on every processor.
+# Numbers of Landlock's system calls after CREATE_RULES; they are the same on every processor.
 _ADD = 445
 _RESTRICT = 446
 
@@ -44,7 +44,7 @@ _OTHER_PROCESSES = 0b11  # abstract Unix sockets, and signals
 
 _BENEATH = 1  # type of a rule: a path and everything below it
 
-# The version of Landlock that first restricts each of these.
+# The version of Landlock that was the first to restrict each of these.
 _TRUNCATE_VERSION = 3
 _NETWORK_VERSION = 4
 _DEVICES_VERSION = 5
@@ -53,7 +53,7 @@ _PROCESSES_VERSION = 6
 _PACKAGES = ("crossnetpp", "deploy", "pipeline")
 
 # The parts of the system that Python needs. They do not include all of /proc, because the
-# environments of other processes contain credentials.
+# environments of other processes may contain credentials.
 # fmt: off
 _SYSTEM = (
     "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/urandom",
@@ -93,10 +93,10 @@ def limit_memory(memory: int) -> None:
 def confine_process(readable: Iterable[Path], writable: Iterable[Path] = ()) -> None:
     """Deny this process the network and all files except the given ones and those Python needs.
 
-    Without `writable`, it can write no files. It can neither start programs nor signal or inspect
-    other processes. Call it while the process has a single thread. Steps that the system does not
-    support are skipped: files are restricted from Linux 5.13 on, and `require_confinement` refuses
-    systems that can restrict neither files nor the network.
+    Without `writable`, it can write no files at all. It can neither start programs nor signal or
+    inspect other processes. Call it while the process has a single thread. Steps that the system
+    does not support are skipped: files are restricted from Linux 5.13 on, and `require_confinement`
+    refuses systems that can restrict neither files nor the network.
     """
     import resource
 
@@ -112,7 +112,7 @@ def confine_process(readable: Iterable[Path], writable: Iterable[Path] = ()) -> 
 def list_libraries() -> list[Path]:
     """Return the files and folders that Python, its packages, this project and the system need.
 
-    Other folders on Python's path are left out, because the folder of a script may hold anything.
+    Other folders on Python's path are left out, because a script's folder may contain anything.
     """
     root = Path(__file__).parents[3]
     folders = {Path(entry).resolve() for entry in sys.path} - {Path.cwd(), Path("/")}

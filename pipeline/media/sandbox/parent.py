@@ -1,7 +1,7 @@
 """The sandbox: decode an untrusted recording in a confined child process.
 
-If a recording crashes the decoder, hangs it or exhausts its memory, only the child ends, and the
-run fails with a one-line error. A child's answers are JSON and pixels, which are validated; nothing
+If a recording crashes the decoder, hangs it or exhausts its memory, only the child dies, and the
+run stops with a one-line error. A child's answers are JSON and pixels, which are validated; nothing
 in them is executed.
 """
 
@@ -39,8 +39,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C", bound=RecordingBase)
 
-SECONDS_VARIABLE = "PIPELINE_SANDBOX_SECONDS"  # longest wait for an answer; 60 by default
-GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_GB"  # limit on a child's memory; 4 by default
+SECONDS_VARIABLE = "PIPELINE_SANDBOX_SECONDS"  # longest wait for a child's answer; 60 by default
+GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_GB"  # a child's memory limit; 4 by default
 HEAD = struct.Struct(">II")  # precedes each answer: the sizes of its JSON and its pixels in bytes
 _CHILD = "pipeline.confined.child"  # in a layer above this module, because it imports all readers
 _LARGEST_JSON = 1 << 28
@@ -52,7 +52,7 @@ def sandboxed(
 ) -> Callable[Concatenate[C, P], R]:
     """Decorate `function` to run in a child if its first argument is a sandboxed recording.
 
-    Its arguments and its result are sent as JSON, according to its type hints.
+    Arguments and results are passed as JSON, converted according to the function's type hints.
     """
     hints = get_type_hints(function, include_extras=True)
     names = [name for name in hints if name != "return"]
@@ -76,7 +76,7 @@ def sandboxed(
 
 
 def name_function(function: Callable[..., Any]) -> str:
-    """Return `module:function`, the name by which a request to a child identifies a function."""
+    """Return `module:function`, the name of a function in requests to a child."""
     return f"{function.__module__}:{function.__qualname__}"
 
 
@@ -89,8 +89,8 @@ def call_in_child(
 ) -> Any:
     """Call `function` (`module:function`) with `arguments` in a child; return the result as JSON.
 
-    The child can read the recording at `path`, the files in `also`, and those that `arguments`
-    list. `patience` extends its time limit, in seconds.
+    The child can read the recording at `path`, the files in `also`, and those listed in
+    `arguments`. `patience` is added to its time limit, in seconds.
     """
     request = {"call": function, "arguments": arguments, "also": [str(file) for file in also]}
     with Child(request, path, patience) as child:
@@ -98,7 +98,7 @@ def call_in_child(
 
 
 def probe_in_child(path: str) -> Clip:
-    """Describe a recording with `probe` in a child; its frames will also be read in children."""
+    """Describe a recording with `probe` in a child; later, children also read its frames."""
     place = Path(path)
     request = {"call": "pipeline.media.read.probe:probe", "arguments": {"path": path}}
     with Child(request, path, 1.0 * len(list(place.iterdir())) if place.is_dir() else 0.0) as child:
@@ -110,7 +110,7 @@ def probe_in_child(path: str) -> Clip:
 def read_frames_in_child(
     clip: Clip, arguments: dict[str, Any]
 ) -> Iterator[tuple[int, Pixels, bool, Plane | None]]:
-    """Yield each frame that `read_frames` yields in a child: pts, RGB, whether concealed, alpha."""
+    """Run `read_frames` in a child, and yield each frame: pts, pixels, whether concealed, alpha."""
     request = {"frames": arguments, "clip": clip.model_dump(mode="json")}
     planes: PlaneFormat | None = arguments.get("planes")
     with Child(request, clip.path) as child:
@@ -128,7 +128,7 @@ def read_frames_in_child(
 
 
 class ChildReader:
-    """Reads single frames by pts, all in the same child."""
+    """Reads single frames by pts, all of them in the same child process."""
 
     def __init__(self, clip: Recording) -> None:
         self._clip = clip
@@ -142,7 +142,7 @@ class ChildReader:
         return pixels
 
     def close(self) -> None:
-        """End the child."""
+        """Kill the child."""
         self._child.close()
 
 
@@ -196,7 +196,7 @@ class Child:
         """Return the next message: its JSON and, if any, the pixels of a frame.
 
         Pixels are uint8 or uint16 of the given `shape`; without one, none are expected. Raises the
-        error that the child reports, and MediaError if the child died, hung, or sent an invalid
+        error that the child reports, and MediaError if the child dies, hangs or sends an invalid
         answer.
         """
         deadline = time.monotonic() + self._patience
@@ -254,7 +254,7 @@ class Child:
 
     def _nonsense(self) -> MediaError:
         return MediaError(
-            f"{self._path} makes the decoder send invalid answers; expected an intact file; do not "
+            f"{self._path} made the decoder send invalid answers; expected an intact file; do not "
             "open it with other programs"
         )
 

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# Options of prctl, and the mode to set with the first of them.
+# Options of prctl, and the mode that is passed with the first of them.
 _SET_SECCOMP = 22
 _NO_NEW_PRIVILEGES = 38
 _FILTER_MODE = 2
@@ -41,11 +41,11 @@ class _Processor:
     """The numbers of a processor's system calls (Linux `unistd.h`)."""
 
     architecture: int
-    """`AUDIT_ARCH_*` of its native calls."""
+    """The value `AUDIT_ARCH_*` that identifies its native calls."""
     denied: tuple[int, ...]
-    """The calls that a confined process must not make."""
+    """Numbers of the calls that a confined process must not make."""
     signal_thread: int
-    """`tgkill`, with which `abort` signals its own process."""
+    """Number of `tgkill`, with which `abort` signals its own process."""
     unshare: int
 
 
@@ -88,7 +88,7 @@ _PROCESSORS = {
 
 
 def deny_changes() -> bool:
-    """Deny calls that change files' attributes, open sockets, start programs or reach processes.
+    """Deny calls that change file attributes, open sockets, start programs or access processes.
 
     Call it while the process has a single thread. Returns whether the calls are now denied.
     """

@@ -30,7 +30,7 @@ from pipeline.schema.texts import is_word
 DELIVERY = frozenset({".mp4", ".m4v", ".mov"})  # suffixes of videos for browsers and phones
 
 _BLOCK = 16  # pixels; a multiple of every chroma step
-_AVX512 = 256  # OpenCV's number for the subset of AVX-512 that x264 uses
+_AVX512 = 256  # OpenCV's ID for the subset of AVX-512 that x264 uses
 # x264's AVX-512 code for macroblock trees reads uninitialised memory if a row is not a multiple of
 # 8 macroblocks, so its output varies. Without that code, the output is the same on any processor.
 _WITHOUT_AVX512 = "MMX2,SSE2Fast,LZCNT,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
@@ -45,13 +45,13 @@ def choose_encoding(
     quality: Quality | None = None,
     suffix: str = "",
 ) -> Encoding:
-    """Return encoder settings: those given, and defaults for the others.
+    """Return an output's encoder settings: the given ones, and defaults for the others.
 
     The defaults keep the bit depth, chroma subsampling and transparency as far as the encoder
-    allows. Pictures, and RGB with square pixels or 8 bits, are encoded losslessly. If `suffix` is
-    that of MP4 or QuickTime, lossy H.264 and H.265 become 4:2:0, because browsers and phones play
-    nothing else, and so does RGB video unless `codec` is given. Raises InputError if `quality` does
-    not apply to the encoder, or if `codec`, `preset` or `pix_fmt` is not a plain name.
+    allows. Pictures, and RGB with square pixels or 8 bits, are encoded losslessly. If `suffix`
+    belongs to MP4 or QuickTime, lossy H.264 and H.265 become 4:2:0, because browsers and phones
+    play nothing else, and so does RGB video unless `codec` is given. Raises InputError if `quality`
+    does not apply to the encoder, or if `codec`, `preset` or `pix_fmt` is not a plain name.
     """
     if codec is None and clip.alpha:
         if isinstance(clip, Stills):
@@ -139,7 +139,7 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
         options["profile"] = encoding.profile
 
     if encoding.codec == "libsvtav1":
-        os.environ.setdefault("SVT_LOG", "1")  # it prints its version to stderr
+        os.environ.setdefault("SVT_LOG", "1")  # by default, it prints its version to stderr
     if encoding.codec in ("libx264", "libx264rgb") and cv2.checkHardwareSupport(_AVX512):
         options["x264-params"] = f"asm={_WITHOUT_AVX512}"
     if encoding.codec == "libx265":
@@ -153,7 +153,7 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
     elif encoding.codec in ("libvpx-vp9", "libaom-av1"):
         options["b"] = "0"
         if encoding.codec == "libvpx-vp9" and encoding.crf == 0:
-            options["lossless"] = "1"  # what CRF 0 means for x264
+            options["lossless"] = "1"  # as CRF 0 is for x264
     elif encoding.codec.endswith("_nvenc"):
         options |= {"rc": "vbr", "b": "0", "forced-idr": "1"}
     return options
@@ -174,8 +174,8 @@ def configure_encoder(
 def find_chroma_step(pix_fmt: str) -> tuple[int, int]:
     """Return how many columns and rows of pixels share a chroma sample; 1, 1 without chroma.
 
-    The width and height of frames must be multiples of these. An unknown pixel format gives 1, 1:
-    `check_encoder` refuses it.
+    The width and height of frames must be multiples of these numbers. They are 1, 1 for an unknown
+    pixel format, which `check_encoder` refuses.
     """
     try:
         chroma = av.VideoFormat(pix_fmt, _BLOCK, _BLOCK)
@@ -187,7 +187,7 @@ def find_chroma_step(pix_fmt: str) -> tuple[int, int]:
 def check_encoder(encoding: Encoding, width: int, height: int) -> None:
     """Open the encoder once to check its settings.
 
-    Raises InputError if it is unknown, or if it does not accept a setting.
+    Raises InputError if there is no such encoder, or if it rejects a setting or the frame size.
     """
     check_crf(encoding.codec, encoding.crf)
 

@@ -10,7 +10,7 @@ from pipeline.media.write.encoder import check_encoder
 from pipeline.schema.encoding import Encoding
 
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "mpeg4", "ffv1")
-# Encoders that `pipeline doctor` tests, with settings that should open each of them.
+# Encoders that `pipeline doctor` tests, each with settings that should work.
 ENCODERS = {
     "libx264": Encoding(codec="libx264", crf=16, preset="medium", pix_fmt="yuv420p"),
     "libx265": Encoding(codec="libx265", crf=16, preset="medium", pix_fmt="yuv420p10le"),
@@ -39,7 +39,7 @@ def find_missing_decoders() -> list[str]:
 
 
 def find_refusal(encoder: str) -> str | None:
-    """Open one of ENCODERS at 256 x 256, and return why it fails, or None if it works."""
+    """Open one of ENCODERS for 256 x 256 pixels; return why that fails, or None if it works."""
     try:
         check_encoder(ENCODERS[encoder], 256, 256)
     except InputError as error:

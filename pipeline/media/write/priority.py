@@ -1,4 +1,4 @@
-"""Keep the scheduling priority of this process, which an encoder may change."""
+"""Preserve the scheduling priority of this process, which an encoder may change."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _TASKS = Path("/proc/self/task")  # a folder for each thread, on Linux
 def keep_priority() -> Iterator[None]:
     """Undo what opening an encoder does to the priority of this process's threads.
 
-    If it may (as root), SVT-AV1 gives real-time priority to its own threads and to the thread that
-    opens it, and never takes it back. These threads, and all processes that they start, would
-    starve everything else. At the end of this context, threads that got real-time priority inside
-    it return to ordinary priority.
+    If permitted (as for root), SVT-AV1 gives real-time priority to its own threads and to the
+    thread that opens it, and never revokes it. These threads, and all processes that they start,
+    would starve everything else. At the end of this context, threads that got real-time priority
+    inside it return to ordinary priority.
     """
     before = _list_real_time_threads()
     try:

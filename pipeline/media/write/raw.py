@@ -39,10 +39,10 @@ _COLOUR_SPACES = {
     "yuv422p12le": "422p12 XYSCSS=422P12",
     "yuv444p12le": "444p12 XYSCSS=444P12",
 }
-# FFmpeg's number for a range -> the parameter that states it; none if the range is unknown.
+# FFmpeg's number for a range -> the parameter that states it; empty if the range is unknown.
 _RANGES = {0: "", 1: " XCOLORRANGE=LIMITED", 2: " XCOLORRANGE=FULL"}
 _LARGEST = 2**31 - 1  # largest number in a header
-_RGB = ("bgr0", "gbrp")  # beginnings of the pixel formats in which plans store RGB
+_RGB = ("bgr0", "gbrp")  # prefixes of the pixel formats in which plans store RGB
 
 
 def choose_stream_pix_fmt(pix_fmt: str, form: StreamForm) -> str:
@@ -79,9 +79,9 @@ def check_stream_pix_fmt(pix_fmt: str, form: StreamForm) -> None:
 
 
 def find_rate(clip: RecordingBase, first: int, last: int, frames: int) -> Fraction:
-    """Return the frames per second to state for `frames` frames from pts `first` to `last`.
+    """Return the frame rate (fps) to declare for `frames` frames from pts `first` to `last`.
 
-    It is the clip's own rate or, without one, the mean rate of the frames; 25 for a single frame.
+    It is the clip's own rate or, without one, the mean rate of the frames (25 for a single frame).
     """
     if clip.frame_rate:
         return clip.frame_rate
@@ -92,7 +92,7 @@ def find_rate(clip: RecordingBase, first: int, last: int, frames: int) -> Fracti
 class RawStreamWriter:
     """Writes frames (uint8 or uint16 H x W x 3 RGB) one after another, without buffering any.
 
-    Instead of RGB, frames may be planes in the stream's format, as `PlaneFormat.shape`.
+    Instead of RGB, frames may be planes in the stream's format, with the shape `PlaneFormat.shape`.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class RawStreamWriter:
         self._count = 0
         self._planes = PlaneFormat(size[1], size[0], pix_fmt)
         self._convert = FromRgb(clip.colour, pix_fmt)
-        # FFmpeg's encoder only joins the rows of all planes
+        # this encoder does not compress: it only joins the rows of all planes
         context = av.CodecContext.create("rawvideo", "w")
         assert isinstance(context, VideoCodecContext)
         context.height, context.width = size

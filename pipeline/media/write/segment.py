@@ -1,4 +1,4 @@
-"""Write segment files, which `join.remux` joins packet by packet, without re-encoding."""
+"""Write segment files, which `join.remux` joins packet by packet without re-encoding them."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from pipeline.schema.encoding import (
 
 # Metadata of a segment file: the pts of its first frame, in ticks of the input.
 FIRST_PTS_TAG = "first_pts"
-# Ticks before the first frame of a segment file, because dts begin before the first pts, and NUT
-# has no negative times. No encoder reorders this many frames.
+# Ticks before the first frame of a segment file, because dts start before the first pts, and NUT
+# cannot store negative times. No encoder reorders this many frames.
 LEAD = 64
 
 _LARGEST_RATE = 1_000_000
@@ -49,9 +49,9 @@ class SegmentWriter:
 
     Instead of RGB, frames may be planes in the encoder's format, with the shape
     `PlaneFormat.shape`. The file is NUT, which supports any time base, so that times are exact;
-    they are relative to the `first_pts` tag. NUT cannot hold ProRes or DNxHD, which are written as
-    QuickTime, or alpha beside the packets, which is written as Matroska, with each tick stored as a
-    millisecond.
+    they are relative to the `first_pts` tag. NUT supports neither ProRes nor DNxHD, which are
+    written as QuickTime. Alpha beside the packets, which NUT lacks too, is written as Matroska,
+    with each tick stored as a millisecond.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class SegmentWriter:
         assert target is not None
         for packet in packets:
             # Encoders guess dts from the distances between frames: with a variable rate or few
-            # frames, a dts may be anything, even after its pts. `remux` computes them again.
+            # frames, a dts may be anything, even after its pts. `remux` recomputes all dts.
             packet.dts = self._count if self._format == "nut" else packet.pts
             if self._format == "matroska":
                 packet.time_base = MATROSKA_TICK

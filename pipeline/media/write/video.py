@@ -1,4 +1,4 @@
-"""Write videos that have no source recording: a constant frame rate, and no other streams."""
+"""Write videos at a constant frame rate, without a source recording or other streams."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class VideoWriter:
         self._number = 0
 
     def write(self, rgb: Pixels) -> None:
-        """Append a frame (uint8 or uint16 H x W x 3 RGB); a lossless video keeps all of its bits.
+        """Append a frame (uint8 or uint16 H x W x 3 RGB); a lossless video preserves all its bits.
 
-        Raises StageError if it cannot be written.
+        Raises StageError if the frame cannot be written.
         """
         try:
             if self._stream is None:

@@ -145,7 +145,7 @@ def test_sequences_have_a_folder_for_each_moment(tmp_path: Path) -> None:
     clip = open_clip(tmp_path)
     np.testing.assert_array_equal(view(clip, 1, 0, moment=1), scenes.flowers(5, 5))
     (tmp_path / "frame_10" / "view_01_00.png").unlink()
-    with pytest.raises(InputError, match=r"found other views in frame_10 \(3\)"):
+    with pytest.raises(InputError, match=r"the views in frame_10 \(3\) are not the same"):
         open_light_field(tmp_path)
 
 
@@ -177,7 +177,7 @@ def test_fisheye_arrays_are_refused_until_undistorted(tmp_path: Path) -> None:
         ({"grid": "8x8"}, "pass --layout"),
         (
             {"layout": "mosaic", "grid": "8x8", "crop_grid": "9x9"},
-            "found --crop-grid 9x9 for 8x8 views, expected 1x1 to 8x8",
+            "--crop-grid 9x9 does not fit 8x8 views; expected 1x1 to 8x8",
         ),
     ],
 )
@@ -196,7 +196,7 @@ def test_views_of_two_sizes_are_refused(tmp_path: Path) -> None:
 def test_two_pictures_of_one_view_are_refused(tmp_path: Path) -> None:
     scenes.write_folder(tmp_path, 2, 2)
     scenes.save_picture(tmp_path / "view_1_1.png", scenes.flowers(1, 1))
-    with pytest.raises(InputError, match=r"two files of view \(1, 1\)"):
+    with pytest.raises(InputError, match=r"two files for view \(1, 1\)"):
         open_light_field(tmp_path)
 
 

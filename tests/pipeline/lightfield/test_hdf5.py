@@ -57,7 +57,7 @@ def test_numbers_from_0_to_1_become_16_bits(tmp_path: Path) -> None:
     for name in ("old.mat", "new.mat"):
         assert_views(tmp_path / name, views().astype(np.uint16) * 257)
     scipy.io.savemat(tmp_path / "large.mat", {"LF": views().astype(float)})
-    with pytest.raises(InputError, match=r"numbers from 0 to 255 in 'LF'"):
+    with pytest.raises(InputError, match=r"'LF' in .* has values from 0 to 255"):
         open_light_field(tmp_path / "large.mat")
 
 
@@ -123,7 +123,7 @@ def test_one_crossnet_data_set_is_the_reference_of_another_in_the_same_file(tmp_
 @pytest.mark.parametrize("content", [b"MATLAB 5.0 MAT-file" + bytes(200), b"no such thing", b""])
 def test_damaged_files_are_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mat").write_bytes(content)
-    with pytest.raises(InputError, match=r"found .*a\.mat") as caught:
+    with pytest.raises(InputError, match=r"(found|MATLAB file) .*a\.mat") as caught:
         open_light_field(tmp_path / "a.mat")
     assert "\n" not in str(caught.value)
 
@@ -134,7 +134,7 @@ def test_without_h5py_an_output_that_needs_it_is_refused_at_once(
     folder = scenes.write_folder(tmp_path / "lf", 2, 2)
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(
-        InputError, match=r"found no h5py, which .*out.h5 needs; try pip install 'h5py"
+        InputError, match=r"h5py is not installed, but .*out.h5 needs it; try pip install 'h5py"
     ):
         convert_light_field(str(folder), tmp_path / "out.h5", "h5")
     assert not (tmp_path / "out.h5").exists()

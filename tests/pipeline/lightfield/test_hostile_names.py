@@ -48,7 +48,7 @@ def test_a_hostile_template_in_a_sidecar_is_refused(
 ) -> None:
     change_sidecar(mosaic, template=template)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(InputError, match="is no readable sidecar"):
+    with pytest.raises(InputError, match="is not a readable sidecar"):
         convert_light_field(str(mosaic), tmp_path / "out", "folder")
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -66,7 +66,7 @@ def test_a_hostile_template_in_a_sidecar_is_refused(
 )
 def test_impossible_sidecars_are_refused(fields: dict[str, object], mosaic: Path) -> None:
     change_sidecar(mosaic, **fields)
-    with pytest.raises(InputError, match="is no readable sidecar"):
+    with pytest.raises(InputError, match="is not a readable sidecar"):
         open_light_field(mosaic)
 
 
@@ -139,7 +139,7 @@ def test_a_file_beside_views_that_fills_the_memory_is_refused(name: str, tmp_pat
     folder = tmp_path / "views"
     scenes.write_folder(folder, rows=2, cols=2, name="input_Cam{index:03}.png")
     make_sparse(folder / name)
-    with pytest.raises(InputError, match=f"in .*{name}|{name} is no readable sidecar"):
+    with pytest.raises(InputError, match=f"in .*{name}|{name} is not a readable sidecar"):
         open_light_field(folder)
 
 

@@ -106,9 +106,9 @@ def test_the_nearest_centre_is_chosen_and_not_the_nearest_number(tmp_path: Path)
 @pytest.mark.parametrize(
     ("broken", "complaint"),
     [
-        ("short", "a row of 17 numbers for each"),
+        ("short", "17 numbers for each camera"),
         ("pickle", "no array of numbers"),
-        ("models", "without the position of every camera"),
+        ("models", "lacks the position of at least one camera"),
         ("no json", "no list of cameras"),
         ("deep", "no list of cameras"),
     ],

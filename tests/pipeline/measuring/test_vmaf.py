@@ -127,5 +127,5 @@ def test_a_program_that_fails_is_named(height: int, tmp_path: Path) -> None:
 
 
 def test_tiny_frames_are_refused() -> None:
-    with pytest.raises(InputError, match="expected at least 32x32"):
+    with pytest.raises(InputError, match="needs at least 32x32"):
         vmaf.Vmaf("ffmpeg", 16, 16)

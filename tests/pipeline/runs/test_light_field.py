@@ -273,7 +273,7 @@ def test_side_by_side_stereo_video_comes_back_side_by_side(tmp_path: Path) -> No
         (["--select", "time"], "--select time cannot be used for light fields"),
         (["--start", "1"], "--start or --end cannot be used"),
         (["--ref-view", "9,9"], "--ref-view 9,9 is outside the grid"),
-        (["--crop-grid", "4x4"], "found --crop-grid 4x4 for 3x3 views"),
+        (["--crop-grid", "4x4"], "--crop-grid 4x4 does not fit 3x3 views"),
         (["--ref-view", "1"], "for --ref-view"),
     ],
 )

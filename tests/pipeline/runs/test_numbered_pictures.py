@@ -303,7 +303,7 @@ def test_references_are_never_replaced(tmp_path: Path) -> None:
     ("output", "more", "line"),
     [
         ("out.png", (), "a video cannot be written to a single .png file"),
-        ("f/%06d.jpg", (), "which lose nothing; try"),
+        ("f/%06d.jpg", (), "which are lossless; try"),
         ("f/%d-%d.png", (), "exactly one number such as %06d"),
         ("no/such/%d.png", (), "does not exist; create it first"),
         ("f/%d.png", ("--crf", "20"), "--crf does not apply to pictures"),

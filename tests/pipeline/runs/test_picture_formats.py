@@ -42,7 +42,7 @@ def test_exr_of_ten_bits_holds_the_recordings_own_values(tmp_path: Path) -> None
         np.testing.assert_array_equal(held, bgr[..., ::-1].astype(np.float32) / 65535)
     done = pipeline("evaluate", str(tmp_path / "exr"), "--ground-truth", odd)
     assert done.exit_code == 2
-    assert "holds EXR pictures, but" in done.stderr
+    assert "contains EXR pictures, but" in done.stderr
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "exr"])

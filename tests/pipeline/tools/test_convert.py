@@ -194,7 +194,7 @@ def test_a_sidecar_of_nonsense_is_refused_in_one_line(
     convert_light_field(str(source), tmp_path / "a.png", "mosaic")
     sidecar = json.loads((tmp_path / "a.lightfield.json").read_text())
     (source / "lightfield.json").write_text(json.dumps(sidecar | wrong))
-    with pytest.raises(InputError, match=r"lightfield\.json is no readable sidecar"):
+    with pytest.raises(InputError, match=r"lightfield\.json is not a readable sidecar"):
         open_light_field(source)
 
 

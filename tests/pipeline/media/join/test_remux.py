@@ -267,7 +267,7 @@ def test_segments_of_two_encoders_are_refused(tmp_path: Path) -> None:
     two = make_segments(clip, FAST.model_copy(update={"preset": "ultrafast"}), tmp_path / "b")
     with pytest.raises(StageError, match="2 different encoder headers"):
         join_segments(clip, [one[0], *two[1:]], tmp_path / "out.mp4", FAST)
-    with pytest.raises(StageError, match="hold the same frame"):
+    with pytest.raises(StageError, match="contain the same frame"):
         join_segments(clip, [*one, one[1]], tmp_path / "out.mp4", FAST)
 
 

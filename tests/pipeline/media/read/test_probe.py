@@ -125,7 +125,7 @@ def test_truncated_video_is_refused(tmp_path: Path) -> None:
     whole = (DATA / "odd/edts.mp4").read_bytes()  # its index is at the front
     path = tmp_path / "x.mp4"
     path.write_bytes(whole[: len(whole) * 2 // 3])
-    with pytest.raises(MediaError, match=r"truncated, and lacks data of \d+ of its \d+ frames"):
+    with pytest.raises(MediaError, match=r"truncated, and lacks the data of \d+ of its \d+ frames"):
         scan(probe(str(path)))
 
 
