@@ -1,4 +1,4 @@
-"""Reference-based super-resolution: of files with `enhance`, and of arrays with `Enhancer`."""
+"""Reference-based super-resolution: `enhance` is for files, and `Enhancer` is for arrays."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ _MODULES = {
     "enhance": "pipeline.api",
     "enhanced_frames": "pipeline.api",
     "RunResult": "pipeline.runs.result",
-}  # all other names are errors
+}  # all other names are in pipeline.errors
 
 
 def __getattr__(name: str) -> Any:
-    # loaded on first use, because the command line and every worker import this package
+    # import names on first use, because the command line and every worker import this package
     if name in __all__:
         return getattr(importlib.import_module(_MODULES.get(name, "pipeline.errors")), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -38,7 +38,7 @@ class SRFrame:
     """One enhanced frame."""
 
     seconds: float
-    """Presentation time on the input's clock."""
+    """Presentation time in seconds on the input's clock."""
     pts: int
     """Presentation time in ticks of the input's time base."""
     rgb: Pixels
@@ -93,7 +93,7 @@ def enhanced_frames(
 
 
 def _enhance_frames(plan: Plan) -> Iterator[SRFrame]:
-    """Yield the enhanced frames of a plan."""
+    """Yield the enhanced frames of a plan; raises InputError if its engine cannot be loaded."""
     try:
         engine = load_engine(
             plan.engine, model=plan.model, threads=plan.threads, pixels=plan.network_pixels

@@ -15,8 +15,8 @@ from crossnetpp.machine import is_linux, system_name
 
 NEW_NETWORK = 0x40000000  # this and NEW_USER are flags of unshare
 NEW_USER = 0x10000000
-CREATE_RULES = 444  # number of landlock_create_ruleset, the same on every architecture
-_VERSION = 1  # flag that requests Landlock's version
+CREATE_RULES = 444  # system call landlock_create_ruleset, the same on every architecture
+_VERSION = 1  # flag with which CREATE_RULES returns Landlock's version
 
 
 def describe_obstacle() -> str:
@@ -55,6 +55,6 @@ def can_leave_network() -> bool:
 
 
 def network_flags() -> int:
-    """Return the flags with which `unshare` leaves the host's network."""
-    # not NEW_USER for root, which in its own user namespace could not read other users' files
+    """Return the flags for `unshare` that take a process off the host's network."""
+    # root needs no NEW_USER, and in a new user namespace could not read other users' files
     return NEW_NETWORK | (0 if os.geteuid() == 0 else NEW_USER)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import errno
 
-# Advice if an output already exists.
+# Advice in messages about an output that already exists.
 REPLACE_OUTPUT = "try another -o, or --force to replace it"
 
 
@@ -58,7 +58,7 @@ class MediaError(InputError):
 
 
 class PairingError(InputError):
-    """An input and a reference, or a result and a ground truth, do not belong together."""
+    """An input and its reference, or a result and its ground truth, do not belong together."""
 
 
 class StageError(PipelineError):

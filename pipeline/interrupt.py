@@ -13,10 +13,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """A context in which the first SIGINT or SIGTERM raises KeyboardInterrupt.
+    """A context manager that turns the first SIGINT or SIGTERM into a KeyboardInterrupt.
 
-    Later signals are ignored. The context has no effect outside the main thread, because Python
-    handles signals only there.
+    Later signals are ignored. Outside the main thread, the context manager has no effect, because
+    Python handles signals only there.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Interrupts:
     def defer(self) -> Iterator[None]:
         """Defer signals to the end of the block, so that they cannot interrupt publishing.
 
-        A signal is not lost if the block raises an error: KeyboardInterrupt takes its place.
+        If the block raises an error after a signal, KeyboardInterrupt is raised instead of it.
         """
         self._deferring = True
         try:

@@ -1,4 +1,4 @@
-"""Split paths and URLs into parts, refuse unusable paths, and identify files."""
+"""Check and parse paths and URLs, hide the secrets in URLs, and read and hash files."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ def find_descriptor(path: str) -> int | None:
 
 
 def describe_special(path: str) -> Special | None:
-    """Return what `path` denotes if it cannot be opened repeatedly or by other processes.
+    """Return the kind of file at `path` if it cannot be opened twice or by another process.
 
-    "file" is a regular file that `path` denotes by a descriptor, which child processes may lack.
-    The result is None for other files, for folders and for missing paths.
+    "file" means a regular file that `path` denotes by a file descriptor, which child processes may
+    not inherit. The result is None for other files, for folders and for missing paths.
     """
     if path == "-" and Path(path).exists():
         return None
@@ -122,17 +122,17 @@ def refuse_special(path: str | Path) -> None:
     kind = describe_special(str(path))
     if kind not in (None, "file"):
         raise InputError(
-            f"{path} is a {kind}; expected a file or a folder: save its data to a file first, and "
-            "pass that"
+            f"{path} is a {kind}, but only a file or a folder can be used here; save the data to a "
+            "file first, and pass that file"
         )
 
 
 def own_folder(folder: Path) -> None:
-    """Create a folder that only this user can access, or take over one that this user created.
+    """Create a folder that only this user can access, or make this user's existing folder private.
 
     The folder's contents will be trusted and later deleted, so links are never followed. Raises
-    InputError if the path is a link, a file or another user's folder, or a folder whose contents
-    others could have put there, and OSError if the folder cannot be created.
+    InputError if the path is a link, a file, another user's folder, or a folder to which other
+    users may have added files. Raises OSError if the folder cannot be created.
     """
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -169,8 +169,8 @@ def own_folder(folder: Path) -> None:
 def _check_is_folder(folder: Path) -> None:
     """Raise InputError if `folder` is a file or a link.
 
-    On Windows, which has no modes or user IDs, this is the only check. A junction is a link with
-    the mode of a folder.
+    On Windows, which has no file modes or user IDs, this is the only check. A junction counts as a
+    link, although its mode is that of a folder.
     """
     found: Any = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or getattr(found, "st_reparse_tag", 0) == _JUNCTION:
@@ -185,9 +185,9 @@ def _not_a_folder(folder: Path, what: str) -> InputError:
 
 
 def _keeps_modes(folder: Path) -> bool:
-    """Return whether a folder's file system stores modes; some network drives do not.
+    """Return whether a folder's file system stores file modes; some network drives do not.
 
-    The result is True if nothing can be created in the folder.
+    If nothing can be created in the folder, the result is True.
     """
     try:
         with tempfile.TemporaryDirectory(dir=folder) as made:
@@ -199,7 +199,7 @@ def _keeps_modes(folder: Path) -> bool:
 def _find_owner_of_new_files(folder: Path) -> int:
     """Return the ID of the user who owns new files in `folder`, or -1 if none can be created.
 
-    This may be another user, because some network drives map all users to one.
+    This may be another user than the current one: some network drives map all users to one.
     """
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -228,13 +228,13 @@ def join_url(url: str, name: str) -> str:
 
 
 def url_name(url: str) -> str:
-    """Return the last part of a URL's path, or its host, as a valid file name on this system."""
+    """Return the last part of a URL's path, or else its host, as a valid file name here."""
     path = urlsplit(url).path.partition(";")[0]  # parameters may contain a signature
     name = PurePosixPath(path).name or urlsplit(url).netloc
     return _NOT_ON_WINDOWS.sub("_", name) if sys.platform == "win32" else name
 
 
-# A user name may contain anything except a slash, even quotes and blanks
+# A user name may contain anything except a slash, even quotes and spaces.
 _URL = re.compile(r"""\b(\w{2,}:)/(/?)((?:[^/\n]*@)?[^\s"'\\]+)""")
 
 
@@ -249,14 +249,17 @@ def redact_url(url: str) -> str:
 
 
 def redact_text(text: str) -> str:
-    """Return text in which every URL with a secret is redacted as by `redact_url`."""
+    """Return `text` with every URL in it that may contain a secret redacted by `redact_url`."""
     shown = re.sub(_URL, _redact_match, text)
-    # also redact the query of a URL that contains a blank
+    # also redact the query of a URL that contains a space
     return re.sub(r"([?&][\w.~-]+=)[^\s\"'&]+", r"\1...", shown) if "://" in shown else shown
 
 
 def _redact_match(found: re.Match[str]) -> str:
-    """Redact a URL, even one that lost a slash because it was taken for a path."""
+    """Return a matched URL redacted, or unchanged if it contains no secret.
+
+    A URL such as http:/host, which lost a slash because it was handled as a path, is redacted too.
+    """
     if not re.search(r"[@?;]|#[^/\s]*=", found[3]):
         return found[0]
     url = redact_url(f"{found[1]}//{found[3]}")
@@ -266,7 +269,8 @@ def _redact_match(found: re.Match[str]) -> str:
 def read_limited(path: Path, most: int) -> bytes:
     """Return the content of a file; raises OSError if it has more than `most` bytes.
 
-    A device counts as too large. An untrusted file may have any size without taking disk space.
+    A device counts as too large. The limit is needed because an untrusted file can be sparse: huge,
+    without taking up disk space.
     """
     with path.open("rb") as file:
         status = os.fstat(file.fileno())

@@ -1,4 +1,4 @@
-"""The array types of frames, and the conversions between 8 and 16 bits that all code shares."""
+"""The array types of frames, and the conversions between 8-bit and 16-bit pixels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FULL_SCALE = 257  # 65535 / 255
 
 
 def as_pixels(array: NDArray[Any]) -> Pixels:
-    """Narrow the type for mypy: neither NumPy nor OpenCV declares that it preserves the dtype."""
+    """Return `array`, typed as Pixels for mypy, which is not aware that operations keep a dtype."""
     return cast(Pixels, array)
 
 
@@ -56,5 +56,8 @@ def match_deeper(first: Pixels, second: Pixels) -> tuple[Pixels, Pixels]:
 
 
 def high_byte(pixels: Pixels) -> NDArray[np.uint8]:
-    """Return 8- or 16-bit pixels truncated to 8 bits; plans depend on these exact bits."""
+    """Return the upper 8 bits of 16-bit pixels, or 8-bit pixels unchanged.
+
+    Plans depend on this truncation, so do not round instead.
+    """
     return np.asarray(pixels >> 8 if pixels.dtype == np.uint16 else pixels, np.uint8)

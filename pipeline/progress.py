@@ -1,4 +1,4 @@
-"""Show the progress of long work on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Show the progress of long operations on stderr: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from crossnetpp.printable import make_printable
 
 _FIRST_LINE_SECONDS = 5.0
-_SILENT_SECONDS = 1.0  # how late a step's first count may be
-_LINE_INTERVAL_SECONDS = 30.0  # so that the log of a day's run stays readable
+_SILENT_SECONDS = 1.0  # extra wait for a step's first count before only the step's name is shown
+_LINE_INTERVAL_SECONDS = 30.0  # long enough to keep the log of a day-long run readable
 
 
 class Count(Protocol):
-    """The receiver of the progress of one step."""
+    """A callback that receives the progress of one step."""
 
     def __call__(self, done: int, detail: str = "") -> None:
-        """Report the number of items done so far, and optionally a few words about them."""
+        """Report the number of items done so far, and optionally a short remark to show."""
 
 
 class LossyStream:
-    """A text stream that drops what cannot be written, because progress must not end a run."""
+    """A text stream that ignores write errors, because a failed display must not end a run."""
 
     def __init__(self, stream: IO[str] | None) -> None:
         self._stream = stream
 
     @property
     def encoding(self) -> str:
-        """The encoding of the stream."""
+        """The stream's encoding, or utf-8 if it has none."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
@@ -49,21 +49,21 @@ class LossyStream:
         return self._stream.fileno()
 
     def write(self, text: str) -> int:
-        """Write text, or drop it."""
+        """Write `text`, or drop it if that fails; return its length in either case."""
         with suppress(OSError, ValueError):
             if self._stream is not None:
                 self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Write buffered text, or drop it."""
+        """Flush the stream, and ignore a failure."""
         with suppress(OSError, ValueError):
             if self._stream is not None:
                 self._stream.flush()
 
 
 class Reporter(Protocol):
-    """The receiver of a run's progress."""
+    """An object that displays or forwards a run's progress."""
 
     def note(self, text: str) -> None:
         """Show a message for the user."""
@@ -78,10 +78,10 @@ class Reporter(Protocol):
         """End the display."""
 
     def step(self, what: str, total: int = 0, done: int = 0) -> AbstractContextManager[Count]:
-        """Show the step `what` while the context is open, and yield the receiver of its progress.
+        """Show the step `what` while the context is open, and yield the callback for its progress.
 
         `total` is the step's number of items, or 0 if unknown; `done` of them were done before.
-        Only one step is open at a time, and none between `start` and `close`.
+        Only one step may be open at a time, and none between `start` and `close`.
         """
         ...
 
@@ -113,13 +113,13 @@ class BatchState:
 
 
 class BatchReporter(Reporter, Protocol):
-    """The receiver of the progress of runs, and of the batch to which they belong."""
+    """A reporter for the runs of a batch, and for the batch as a whole."""
 
     def begin_input(self, name: str) -> None:
-        """Report that the run of an input begins."""
+        """Report that the run of the input `name` begins."""
 
     def end_input(self, name: str, status: str, output: str | None, reason: str | None) -> None:
-        """Report the result of an input: done, skipped, failed or not run, and why."""
+        """Report an input's status (done, skipped, failed or not run), output and any reason."""
 
     def show_batch(self, state: BatchState) -> None:
         """Report the state of the batch."""
@@ -151,7 +151,7 @@ class SilentReporter:
 
     @contextmanager
     def step(self, what: str, total: int = 0, done: int = 0) -> Iterator[Count]:
-        """Yield a receiver that ignores the progress."""
+        """Yield a callback that ignores the progress."""
 
         def ignore(done: int, detail: str = "") -> None:
             pass
@@ -163,7 +163,7 @@ SILENT: Reporter = SilentReporter()
 
 
 class _BatchText:
-    """The state of a batch, which is shown after the progress of the running input."""
+    """A base class that stores a batch's state as text, to be shown after an input's progress."""
 
     _batch = ""
 
@@ -174,7 +174,7 @@ class _BatchText:
         """Do nothing: the batch's result will name the input."""
 
     def show_batch(self, state: BatchState) -> None:
-        """Keep the state for the next line."""
+        """Store the state as text, which the next update shows."""
         self._batch = f"; {state}" if state.inputs > 1 else ""
 
 
@@ -185,7 +185,7 @@ def find_bottleneck(busy: dict[str, float]) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Return a time span as h:mm:ss or m:ss."""
+    """Return a duration in seconds as h:mm:ss, or as m:ss if it is under an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
@@ -201,9 +201,9 @@ def format_bytes(count: float) -> str:
 
 
 class Pace:
-    """The frames (or items of a step) per second, and the time left.
+    """Measures frames (or a step's items) per second, and estimates the time left.
 
-    The pace is measured from the moment when this object is created.
+    The measurement starts when the object is created.
     """
 
     def __init__(self, total: int, done: int) -> None:
@@ -217,13 +217,13 @@ class Pace:
         return (done - self._first) / elapsed if elapsed > 0 else 0.0
 
     def describe_left(self, done: int) -> str:
-        """Return the time left as text."""
+        """Return the time left as text, such as "1:05 left"."""
         fps = self.fps(done)
         left = format_seconds((self.total - done) / fps) if fps > 0 else "?"
         return f"{left} left"
 
     def describe(self, done: int, busy: dict[str, float]) -> str:
-        """Return the frames per second, the time left and the limiting stage as text."""
+        """Return the frames per second, the time left and the slowest stage as text."""
         stage = find_bottleneck(busy)
         limit = f", limited by {stage}" if stage else ""
         return f"{self.fps(done):.2f} fps, {self.describe_left(done)}{limit}"
@@ -247,14 +247,14 @@ class LineReporter(_BatchText):
         self._stream.flush()
 
     def start(self, total: int, done: int) -> None:
-        """Write the number of frames."""
+        """Write the number of frames, and how many of them are already done."""
         self._pace = Pace(total, done)
         self._next = time.monotonic() + self._first_seconds
         resumed = f", {done} already done" if done else ""
         self.note(f"{total} frame{'' if total == 1 else 's'}{resumed}")
 
     def update(self, done: int, busy: dict[str, float]) -> None:
-        """Write a line if the last one is old enough."""
+        """Write a line of progress if the next one is due."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _LINE_INTERVAL_SECONDS
             pace = self._pace.describe(done, busy)
@@ -265,7 +265,7 @@ class LineReporter(_BatchText):
 
     @contextmanager
     def step(self, what: str, total: int = 0, done: int = 0) -> Iterator[Count]:
-        """Write lines at intervals, but none for a step that ends soon.
+        """Write lines at intervals, but none for a short step.
 
         If no progress arrives in time, the first line contains only the name of the step.
         """
@@ -289,7 +289,7 @@ class LineReporter(_BatchText):
 
 
 def _describe_step(pace: Pace, done: int, detail: str) -> str:
-    """Return the progress of a step in a few words."""
+    """Return the progress of a step as text, such as "3/10, 0:12 left"."""
     state = f"{done}/{pace.total}, {pace.describe_left(done)}" if pace.total else f"{done}"
     return f"{state}, {detail}" if detail else state
 
@@ -324,10 +324,10 @@ class BarReporter(_BatchText):
             self._progress.update(self._task, completed=done, pace=pace)
 
     def close(self) -> None:
-        """Stop redrawing the bar."""
+        """Stop and forget the bar, which stays on the screen as it is."""
         self._progress.stop()
         if self._task is not None:
-            # so that the next bar, for another input or a second pass, is drawn alone
+            # otherwise the bar of another input or of a second pass would be drawn with this one
             self._progress.remove_task(self._task)
             self._task = None
 

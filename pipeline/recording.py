@@ -28,7 +28,7 @@ _SECONDS_PER_FILE = 0.1  # added to a child's time limit for each file in a fold
 
 
 class Source(Protocol):
-    """A reader of single frames by pts."""
+    """A reader that returns single frames by pts."""
 
     def get(self, pts: int) -> Pixels:
         """Return the frame at exactly `pts` as uint8 or uint16 H x W x 3 RGB; do not modify it."""
@@ -68,9 +68,9 @@ def find_light_field(
 
 
 def describe_in_child(function: str, path: str, arguments: dict[str, Any]) -> Any:
-    """Call `function` (`module:function`) on `path` in a confined child process.
+    """Call a function on `path` in a confined child process, and return its result as parsed JSON.
 
-    Return its result as parsed JSON.
+    `function` has the form "module:function", and `arguments` are its other arguments.
     """
     whole = Path(path).absolute()
     count = sum(1 for _ in whole.rglob("*")) if whole.is_dir() else 1
@@ -84,10 +84,11 @@ def describe_in_child(function: str, path: str, arguments: dict[str, Any]) -> An
 
 
 def confine_recording(recording: R, path: str) -> R:
-    """Return a recording that a child process described, marked for only child processes to open.
+    """Return a child process's description of the recording at `path`, safe for later use.
 
-    Raises MediaError if the recording lists a file that is neither `path` nor inside it: a crafted
-    file may have taken over the child, which must not choose the files that are opened later.
+    The result is marked to be opened only in confined child processes. Raises MediaError if it
+    lists a file that is neither `path` nor inside it, because a malicious recording may have taken
+    over the child to choose the files that are opened later.
     """
     whole = Path(path).absolute()
     for file in recording.list_paths():
@@ -126,7 +127,10 @@ def read(
     expected: Sequence[int] | None = None,
     planes: PlaneFormat | None = None,
 ) -> Iterator[Frame]:
-    """Yield the frames with start_pts <= pts < end_pts in order, as `frames.read_frames` does."""
+    """Yield the frames with start_pts <= pts < end_pts in order.
+
+    The options are those of `media.read.frames.read_frames`.
+    """
     if isinstance(recording, LightField):
         return read_views(
             recording, start_pts, end_pts, on_error=on_error, threads=threads, expected=expected
@@ -141,7 +145,7 @@ def read(
 
 
 def scan(recording: Recording, *, distinct: bool = True) -> FrameIndex:
-    """List the pts of all frames of a recording, as `media.read.probe.scan` does."""
+    """Return an index of all frames of a recording, as `media.read.probe.scan` does."""
     if isinstance(recording, LightField):
         return index_views(recording)
     return scan_clip(recording, distinct=distinct)
