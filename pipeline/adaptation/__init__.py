@@ -1,1 +1,1 @@
-"""Adapt the weights to a recording: choose its key frames, decide, train, and store the result."""
+"""Adapt weights to a recording: choose key frames, decide whether to train, train, and store."""

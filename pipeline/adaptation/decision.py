@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.adaptation.request import AdaptRequest
+from pipeline.errors import count_items
 from pipeline.ledger.run_folder import find_stored_plan
 from pipeline.paths import sha256
 from pipeline.progress import Reporter
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
     from crossnetpp.adaptation import KeyFrame
 
 LEAST_KEYS_OF_AUTO = 4
-ENGINES_OF_AUTO = ("auto", "torch")  # building another for new weights takes minutes
+ENGINES_OF_AUTO = ("auto", "torch")  # other engines take minutes to build for new weights
 SHARE_OF_RUN = 0.25  # largest share of a run's time that `auto` spends on adapting
 LEAST_STEPS_OF_AUTO = 20
 SAMPLE_KEYS = 3  # key frames read at a time, until there are enough to time a training step
-STEPS = (10, 20, 40, 80, 160)  # few choices, so that small differences in speed rarely matter
-FORWARD_PASSES = 3  # that take as long as a training step of the same size
+STEPS = (10, 20, 40, 80, 160)  # so few that small differences in speed rarely change the choice
+FORWARD_PASSES = 3  # forward passes that take as long as a training step on as many pixels
 
-# Pixels of the network's frames, times references, below which adaptation never pays, however fast
-# the machine is: even with an engine as slow as PyTorch, the run would take less time than
-# LEAST_STEPS_OF_AUTO / SHARE_OF_RUN training steps.
+# Least work (pixels of a frame at the network's size, times the references of all frames) for which
+# adaptation can pay. A run with less takes less time than LEAST_STEPS_OF_AUTO / SHARE_OF_RUN
+# training steps, on any machine and even with an engine as slow as PyTorch.
 LEAST_WORK = 55_000_000
 
 
@@ -50,7 +51,7 @@ def find_stored_adaptation(plan: Plan, request: AdaptRequest) -> Adaptation | No
 
 
 def is_same_adaptation(stored: Adaptation | None, plan: Plan, request: AdaptRequest) -> bool:
-    """Return whether a stored adaptation matches the plan's or, if it has none, the request."""
+    """Return whether a stored adaptation matches the plan's or, if that has none, the request."""
     if stored is None:
         return False
     if plan.adaptation is not None:  # from a plan that the user passed
@@ -59,7 +60,7 @@ def is_same_adaptation(stored: Adaptation | None, plan: Plan, request: AdaptRequ
 
 
 def without_adaptation(plan: Plan) -> Plan:
-    """Return the plan without its adaptation."""
+    """Return a copy of the plan without its adaptation."""
     return plan.model_copy(update={"adaptation": None})
 
 
@@ -88,8 +89,7 @@ def decide_adaptation(
     pairs = list_key_pairs(plan)
     least = LEAST_KEYS_OF_AUTO if request.is_auto else LEAST_KEY_FRAMES
     if len(pairs) < least:
-        note = f"key frames that show a frame of the input: {len(pairs)}, expected {least} or more"
-        return Decision(None, f"the weights are not adapted: {note}")
+        return _refuse_few_keys(len(pairs), f"at least {least} are needed")
 
     with progress.step("deciding how long to adapt the weights"):
         step_seconds = _time_step(plan, pairs)
@@ -110,9 +110,8 @@ def decide_to_share(plan: Plan, request: AdaptRequest, weights: Path) -> Decisio
 
     pairs = list_key_pairs(plan)
     if len(pairs) < LEAST_KEY_FRAMES:
-        found = f"key frames that show a frame of the input: {len(pairs)}"
-        note = f"{found}, expected {LEAST_KEY_FRAMES} or more to test the weights of the batch"
-        return Decision(None, f"the weights are not adapted: {note}")
+        needed = f"at least {LEAST_KEY_FRAMES} are needed to test the weights of the batch"
+        return _refuse_few_keys(len(pairs), needed)
     shared = Adaptation(
         request=request.kind,
         seconds=request.seconds,
@@ -123,8 +122,14 @@ def decide_to_share(plan: Plan, request: AdaptRequest, weights: Path) -> Decisio
     return Decision(shared, "")
 
 
+def _refuse_few_keys(found: int, needed: str) -> Decision:
+    frames = count_items(found, "frame")
+    note = f"the key frames show {frames} of the input, but {needed}"
+    return Decision(None, f"the weights are not adapted: {note}")
+
+
 def _time_step(plan: Plan, pairs: list[KeyPair]) -> float | str:
-    """Return the duration of a training step in seconds, or the reason why none is possible."""
+    """Return the duration of a training step in seconds, or why training is impossible."""
     from crossnetpp.adaptation import time_step
     from pipeline.adaptation.key_frames import find_taps
     from pipeline.adaptation.training import load_adaptable
@@ -142,7 +147,8 @@ def _time_step(plan: Plan, pairs: list[KeyPair]) -> float | str:
 def _read_sample(plan: Plan, pairs: list[KeyPair]) -> list[KeyFrame]:
     """Return the first key frames that suffice for a training step, or all if they never do.
 
-    Some of the first pairs may show different instants, be corrupt, or be alone in their scene.
+    The first few may not suffice: they may be corrupt, alone in their scene, or show another
+    instant than the input does.
     """
     from crossnetpp.adaptation import check_key_frames
     from pipeline.adaptation.key_frames import read_key_frames
@@ -164,7 +170,11 @@ def _choose_steps(
     step_seconds: float,
     run_seconds: float | None,
 ) -> Decision:
-    """Choose how many steps fit into the requested time, or into a share of the run's time."""
+    """Decide to train for as many steps as fit into the requested time or a share of the run's.
+
+    `work` is measured as LEAST_WORK is, `step_seconds` is the duration of a training step, and
+    `run_seconds` is that of the run, or None if unknown.
+    """
     from crossnetpp.adaptation import PIXELS_PER_STEP, count_steps
 
     if request.seconds is not None:

@@ -23,10 +23,10 @@ from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Plan
 
 MOST_KEYS = 32
-MOST_PIXELS = 200_000_000  # in all key frames, at the larger of the network's and reference's sizes
+MOST_PIXELS = 200_000_000  # total of all key frames, at the network's or reference's larger size
 RUN_LENGTH = 8  # consecutive key frames that form a group in a long recording
 LEAST_KEYS = 3
-LEAST_AGREEMENT = 24.0  # dB of PSNR between LR and the reduced reference
+LEAST_AGREEMENT = 24.0  # PSNR in dB between LR and the downscaled reference
 
 PicturePairs = dict[tuple[int, int], tuple[Pixels, Pixels]]
 
@@ -34,7 +34,7 @@ PicturePairs = dict[tuple[int, int], tuple[Pixels, Pixels]]
 def list_key_pairs(plan: Plan) -> list[KeyPair]:
     """Return the frames or views of the plan that a reference shows at high resolution.
 
-    If there are many, only some groups of consecutive ones are returned, spread over the recording.
+    If there are too many, return only groups of consecutive ones, spread over the recording.
     """
     choices = list_common_instants(plan.input, plan.reference, plan.reference_map)
     numbers = {choice.pts: number for number, choice in enumerate(plan.reference_map.in_order())}
@@ -67,7 +67,7 @@ def pick_groups(pairs: Sequence[KeyPair], most: int) -> list[KeyPair]:
 
 
 def find_taps(plan: Plan) -> Taps:
-    """Return the kernel that reduced HR to LR, which is bicubic unless another is known."""
+    """Return the kernel that downscales HR to LR: that of the plan's capture, or else bicubic."""
     taps = make_taps(plan.capture)
     return make_bicubic_taps(plan.scale) if taps is None else taps
 
@@ -75,8 +75,8 @@ def find_taps(plan: Plan) -> Taps:
 def read_key_frames(plan: Plan, pairs: Sequence[KeyPair]) -> list[KeyFrame]:
     """Return the key frames on the network's grid, in the colours of LR, as 8-bit pictures.
 
-    They are cropped to what the reference shows. A pair is left out if one of its pictures is
-    corrupt, or if the two do not agree or show different instants because something moved.
+    The pictures are cropped to the part that the reference shows. A pair is left out if one of its
+    pictures is corrupt, if the two differ too much, or if something moved between them.
     """
     pictures = read_pairs(plan.input, plan.reference.clip, [(p.pts, p.ref_pts) for p in pairs])
     fitter = ReferenceFitter(plan)
@@ -106,20 +106,23 @@ def read_key_frames(plan: Plan, pairs: Sequence[KeyPair]) -> list[KeyFrame]:
 
 
 def _edit_inputs(plan: Plan, pictures: PicturePairs) -> PicturePairs:
-    """Return the pairs with LR edited like its trusted key frame, as in a run."""
+    """Return the pairs with the input's frames edited as in a run, like the trusted reference."""
     with open_edited(plan) as edited:
         return {(pts, ref): (edited.get(pts), hr) for (pts, ref), (_, hr) in pictures.items()}
 
 
 def _crop_to_seen(plan: Plan, lr: Pixels, hr: Pixels, picture: Pixels) -> tuple[Picture, Picture]:
-    """Return LR and HR as 8-bit pictures, cropped to what the reference shows."""
+    """Return LR and HR as 8-bit pictures, cropped to the part that the reference `picture` shows.
+
+    `hr` is `picture` fitted to the network's grid. The result may be empty.
+    """
     size = plan.network_size
     seen = None
     if plan.reference.affine is not None:
         _, seen = fit_to_grid(picture, *size, plan.reference.affine)
     top, left, bottom, right = find_seen_part(seen, size) or (0, 0, 0, 0)
 
-    # whole LR pixels
+    # round inwards to whole LR pixels
     scale = plan.scale
     top, left = -(-top // scale), -(-left // scale)
     bottom, right = max(top, bottom // scale), max(left, right // scale)
@@ -129,7 +132,7 @@ def _crop_to_seen(plan: Plan, lr: Pixels, hr: Pixels, picture: Pixels) -> tuple[
 
 
 def measure_agreement(lr: Picture, hr: Picture, taps: Taps) -> float:
-    """Return the PSNR in dB between LR and HR reduced by the kernel."""
+    """Return the PSNR in dB between LR and HR downscaled with `taps`; both are H x W x 3."""
     import torch
 
     planes = torch.from_numpy(np.ascontiguousarray(hr)).permute(2, 0, 1)[None].float()

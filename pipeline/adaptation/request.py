@@ -1,4 +1,4 @@
-"""Parse `--adapt`, and describe files of weights that were adapted earlier."""
+"""Parse the option `--adapt`, and describe files of adapted weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AdaptRequest:
 
 
 class AdaptedSettings(NamedTuple, Generic[Settings]):
-    """Settings whose model is the file of adapted weights if `--adapt` names one."""
+    """Settings, and what their `adapt` requests; a file of adapted weights has become the model."""
 
     settings: Settings
     request: AdaptRequest
@@ -62,9 +62,9 @@ def use_adapted_file(settings: Settings) -> AdaptedSettings[Settings]:
 
 
 def parse_adapt(text: str) -> AdaptRequest:
-    """Parse `auto`, `off`, a time, or the path of a file, which must not look like a time.
+    """Parse `auto`, `off`, a time in seconds, or the path of a file; a number is always a time.
 
-    Raises InputError if it is none of these.
+    Raises InputError if `text` is none of these.
     """
     if text == "auto":
         return AdaptRequest("auto")
@@ -78,8 +78,8 @@ def parse_adapt(text: str) -> AdaptRequest:
         seconds = math.nan
     if not 0 < seconds < math.inf:
         raise InputError(
-            f"found --adapt {text}, expected auto, off, a time above 0 in seconds, or a file that "
-            "pipeline adapt wrote; try --adapt auto"
+            f"--adapt {text} is not auto, off, a time above 0 in seconds, or a file that pipeline "
+            "adapt wrote; try --adapt auto"
         )
     return AdaptRequest("seconds", seconds)
 
@@ -87,19 +87,19 @@ def parse_adapt(text: str) -> AdaptRequest:
 def train_nothing(request: AdaptRequest) -> AdaptRequest:
     """Return the request for a run with a second pass: unchanged for a file, otherwise `off`.
 
-    The second pass borrows from results of the first, from which nothing can be learned. Raises
-    InputError if the request is for a training time.
+    The second pass borrows from the results of the first, which are no ground truth to train on.
+    Raises InputError if the request is for a training time.
     """
     if request.seconds is not None:
         raise InputError(
-            f"found --adapt {request.seconds:g} with --consistent, which cannot train, expected "
-            "off or a file; adapt the weights with `pipeline adapt`, and pass its output file"
+            f"--adapt {request.seconds:g} cannot be combined with --consistent, which does not "
+            "train; adapt the weights with `pipeline adapt`, and pass --adapt its output file"
         )
     return AdaptRequest("off") if request.file is None else request
 
 
 def names_file(text: str) -> bool:
-    """Return whether a value of `--adapt` is the path of a file, which may not exist."""
+    """Return whether a value of `--adapt` is a path; the file need not exist."""
     if text in ("auto", "off"):
         return False
     try:
@@ -112,8 +112,8 @@ def names_file(text: str) -> bool:
 def describe_file(file: Path, model: str, *, is_default: bool) -> Adaptation:
     """Return the adaptation that a file of adapted weights describes.
 
-    Raises InputError if the file was not adapted from the weights of `model` or, if `model` was not
-    chosen by the user (`is_default`), of one of its variants.
+    Raises InputError if the file was not adapted from the weights of `model`. If `model` is the
+    default rather than the user's choice (`is_default`), its variants are accepted, too.
     """
     # torch is not needed for help and plans
     from crossnetpp.checkpoint import WeightsError, find_weights, load_network, read_adapted_facts
@@ -125,15 +125,15 @@ def describe_file(file: Path, model: str, *, is_default: bool) -> Adaptation:
         bases = {sha256(find_weights(name)): name for name in (model, *variants)}
         if facts is None:
             raise InputError(
-                f"the weights in {file} were not adapted to a recording, expected a file that "
-                "pipeline adapt wrote; try --model instead of --adapt"
+                f"the weights in {file} were not adapted to a recording; pass a file that "
+                "pipeline adapt wrote, or try --model instead of --adapt"
             )
         if facts.base not in bases:
             known = " or ".join(f"{name} ({digest[:12]})" for digest, name in bases.items())
             raise InputError(
-                f"the weights in {file} were adapted from the weights {facts.base[:12]}, "
-                f"expected {known}; run pipeline adapt again, or pass the --model that they were "
-                "adapted from"
+                f"the weights in {file} were adapted from the weights {facts.base[:12]}, but this "
+                f"run uses {known}; run pipeline adapt again, or pass the --model from which they "
+                "were adapted"
             )
         load_network(str(file))
     except WeightsError as error:
@@ -157,7 +157,7 @@ class PlannedAdaptation(NamedTuple):
     """A plan, and the request for its adaptation."""
 
     plan: Plan
-    """The plan, which contains an adaptation only if that has been decided."""
+    """The plan, which contains an adaptation only if whether to train has been decided."""
     request: AdaptRequest
     from_file: Adaptation | None
     """The adaptation that the file of adapted weights describes, or None without a file."""
@@ -166,7 +166,7 @@ class PlannedAdaptation(NamedTuple):
 def take_request(
     plan: Plan, request: AdaptRequest, from_file: Adaptation | None
 ) -> PlannedAdaptation:
-    """Return the plan with its own request for an adaptation, or with `request` if it has none.
+    """Return the plan and the plan's own request for an adaptation, or `request` if it has none.
 
     Raises InputError if the plan requests adapted weights from a file, but its model is not such a
     file.

@@ -1,4 +1,4 @@
-"""Describe the adaptation of a run in a sentence."""
+"""Describe a run's adaptation to the user in a sentence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pipeline.schema.adaptation import Adaptation
 
 
 def describe_adaptation(adaptation: Adaptation | None) -> str:
-    """Return a sentence about the result of a plan's adaptation, or "" if there is none."""
+    """Return a sentence about the result of an adaptation, or "" if there is no result."""
     if adaptation is None or not adaptation.done:
         return ""
     if not adaptation.used:
@@ -14,7 +14,7 @@ def describe_adaptation(adaptation: Adaptation | None) -> str:
 
     text = f"the weights are adapted with {adaptation.steps} steps"
     if adaptation.request == "file":
-        text += " of an earlier training"
+        text += " of earlier training"
     elif adaptation.shared:
         text = "the weights are those that the batch adapted to another input"
     else:

@@ -1,7 +1,7 @@
 """Weights that a batch adapts to one of its inputs and tries on all others.
 
-They are stored in a file beside the list of failures until all inputs are done, so that a stopped
-batch continues with the same weights.
+They are stored beside the batch's list of failures until all inputs are done, so that a stopped
+batch resumes with the same weights.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from pipeline.ledger.durable import fsync
 from pipeline.paths import is_url
 from pipeline.remote import cache, transfer
 
-_DIGITS = 12  # of the base's digest, in a file name
+_DIGITS = 12  # digits of the base weights' digest in a file name
 
 
 class SharedWeights:
-    """The weights of a batch, one file for each base from which they were adapted.
+    """The adapted weights of a batch: one file for each set of base weights.
 
-    `place` is the beginning of the files' paths or URLs, up to the digest of the base.
+    `place` is the common beginning of the files' paths or URLs, which the digest of the base
+    follows.
     """
 
     def __init__(self, place: str) -> None:
         self._place = place
 
     def find(self, base: str) -> Path | None:
-        """Return the weights that were adapted from the base with this SHA-256, or None."""
+        """Return the file of weights adapted from the base with this SHA-256, or None."""
         from crossnetpp.checkpoint import WeightsError, read_adapted_facts  # imports torch
 
         place = self._name_file(base)
@@ -56,7 +57,7 @@ class SharedWeights:
         attempt.replace(place)
 
     def remove(self) -> None:
-        """Delete the files once no input needs them."""
+        """Delete all files; call this once no input needs them."""
         stem = re.escape(Path(self._place).name)
         name = re.compile(rf"{stem}-[0-9a-f]{{{_DIGITS}}}\.safetensors(\.attempt)?")
         if is_url(self._place):

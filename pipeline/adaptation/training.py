@@ -25,7 +25,7 @@ PRESET = "fast"
 
 
 def load_adaptable(plan: Plan) -> CrossNetFast | None:
-    """Return the network of a plan, or None if it cannot be adapted.
+    """Return a plan's network on the training device, or None if it cannot be adapted.
 
     Raises InputError if its weights cannot be loaded.
     """
@@ -39,7 +39,7 @@ def load_adaptable(plan: Plan) -> CrossNetFast | None:
 def train_planned(ledger: Ledger, progress: Reporter, shared: SharedWeights | None = None) -> None:
     """Train or try the weights that the ledger's plan requires, unless the run folder has them.
 
-    The result is stored in the ledger's plan. `shared` holds the weights that the inputs of a batch
+    The result is stored in the ledger's plan. `shared` finds the weights that the inputs of a batch
     share. Raises StageError if the plan requires shared weights that are missing or have changed.
     """
     plan = ledger.plan
@@ -85,7 +85,10 @@ def train_planned(ledger: Ledger, progress: Reporter, shared: SharedWeights | No
 
 
 def train_weights(plan: Plan, planned: Adaptation, progress: Reporter) -> Adapted:
-    """Train on the planned key frames, and report progress."""
+    """Train on the planned key frames, and return the adapted weights.
+
+    If too few key frames agree with the input, the result is not to be used, and its note says why.
+    """
     with progress.step("reading the key frames"):
         keys = read_key_frames(plan, planned.pairs)
         network = load_adaptable(plan)
@@ -110,7 +113,10 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _find_shared(plan: Plan, planned: Adaptation, shared: SharedWeights | None) -> Path:
-    """Return the file of the weights to try. Raises StageError if they are missing or changed."""
+    """Return the file of the batch's weights to test.
+
+    Raises StageError if the file is missing or has changed.
+    """
     weights = None if shared is None else shared.find(plan.model_sha256)
     if weights is None or sha256(weights) != planned.shared:
         raise StageError(
@@ -121,7 +127,7 @@ def _find_shared(plan: Plan, planned: Adaptation, shared: SharedWeights | None) 
 
 
 def _try_weights(plan: Plan, planned: Adaptation, weights: Path, progress: Reporter) -> Adapted:
-    """Test weights from another input of the batch on the planned key frames."""
+    """Return the result of testing another input's adapted weights on the planned key frames."""
     with progress.step("trying the weights of the batch on the key frames"):
         keys = read_key_frames(plan, planned.pairs)
         network = load_adaptable(plan)
@@ -136,7 +142,7 @@ def _try_weights(plan: Plan, planned: Adaptation, weights: Path, progress: Repor
 
 
 def make_facts(plan: Plan, result: Adapted) -> AdaptedFacts:
-    """Return the facts about adapted weights that are stored in their file."""
+    """Return the facts to store in the file of adapted weights."""
     return AdaptedFacts(
         base=plan.model_sha256,
         steps=result.steps,

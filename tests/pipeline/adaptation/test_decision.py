@@ -189,8 +189,8 @@ def test_nothing_is_decided_without_enough_to_learn_from(plan: Plan, tmp_path: P
     found, note = decide(few)
     assert found is None
     assert note == (
-        "the weights are not adapted: key frames that show a frame of the input: 2, expected 3 or "
-        "more"
+        "the weights are not adapted: the key frames show 2 frames of the input, but at least 3 "
+        "are needed"
     )
 
     assert (

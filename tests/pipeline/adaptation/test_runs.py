@@ -211,7 +211,7 @@ def test_adapting_checks_only_the_file_that_it_writes(tmp_path: Path) -> None:
 
     few = invoke(*command, tmp_path / "camera.safetensors")
     assert few.exit_code == 2
-    assert "key frames that show a frame of the input: 2, expected 3" in few.stderr
+    assert "show 2 frames of the input, but at least 3 are needed" in few.stderr
     assert not list(tmp_path.glob(".*"))
 
     (tmp_path / "there.safetensors").touch()
@@ -251,8 +251,8 @@ def test_what_cannot_be_used_for_adapting_is_refused_in_one_line(
     for value, message in (
         (str(shipped), "were not adapted to a recording"),
         (str(text), "found no readable safetensors file"),
-        ("never", "expected auto, off, a time above 0 in seconds, or a file"),
-        ("-3", "expected auto, off, a time above 0 in seconds, or a file"),
+        ("never", "is not auto, off, a time above 0 in seconds, or a file"),
+        ("-3", "is not auto, off, a time above 0 in seconds, or a file"),
         (str(tmp_path / "gone.safetensors"), "a time above 0 in seconds, or a file"),
     ):
         done = invoke(*words(camera, tmp_path / "x.mkv", "--adapt", value))
