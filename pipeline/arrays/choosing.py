@@ -17,9 +17,10 @@ from pipeline.schema.reference_map import ReferenceChoice
 class ArrivingFrames:
     """Chooses the references of each frame as soon as no later frame can change the choice.
 
-    A scene cut between a frame and a later reference excludes that reference. A choice therefore
-    waits until every cut is known up to the last of the next `ref_count` references in reach (the
-    next one if `ref_count` is None). The cut finder looks a few frames ahead.
+    A scene cut between a frame and a later reference excludes that reference. A choice is therefore
+    delayed until every cut is known up to the last of the next `ref_count` references in reach (or
+    up to the next one if `ref_count` is None). To find a cut, the cut finder needs a few more
+    frames.
     """
 
     def __init__(
@@ -68,10 +69,10 @@ class ArrivingFrames:
         return float(number / self._rate)
 
     def _is_certain(self, number: int) -> bool:
-        """Return whether every cut is known up to the last reference that a frame may use."""
+        """Return whether every cut is known up to the last reference that the frame may use."""
         at = self._at(number)
         after = bisect_right(self._seconds, at)
-        # up to `count` references of a frame may follow it
+        # all of a frame's references may be later than the frame
         most = max(1, self._rules.count or 1)
         in_reach = [
             seconds

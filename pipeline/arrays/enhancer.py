@@ -1,4 +1,4 @@
-"""Enhance frames that a program holds as arrays or tensors, with the same steps as a run."""
+"""Enhance frames that are arrays or tensors, with the same steps as a run."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ from pipeline.schema.settings import ExecutionSettings, PairingSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Output pixels that `auto` assumes when it chooses an engine for an iterator of unknown length:
-# roughly an hour of 4K video.
+# Output pixels that the engine `auto` assumes for an iterator of unknown length: roughly an hour of
+# 4K video.
 LONG_VIDEO = 10**12
-# Every batch belongs to the task of a segment. This is a placeholder; no segment is committed.
+# A placeholder, because a batch must belong to the task of a segment. No segment is committed.
 _TASK = SegmentTask(Segment(index=0, start_pts=0, end_pts=0, frames=0), ReferenceMap())
 
 
 class Enhancer:
-    """Enhances frames with detail from references, and keeps its engine between calls.
+    """Enhances frames with detail from references, and reuses its engine between calls.
 
     Frames and references are NumPy arrays (H x W x 3 RGB) or PyTorch tensors (3 x H x W or
     H x W x 3 RGB) on any device, in uint8, uint16 or floating point from 0 to 1. The result has the
     form of the frame: array or tensor, layout, data type and device. References may have another
-    form than frames. Engines take 8-bit or 16-bit pixels in the CPU's memory, so floating-point
-    frames keep 16 bits of precision.
+    form than frames. Engines process 8-bit or 16-bit pixels in the CPU's memory, so floating-point
+    frames are rounded to 16 bits.
 
     A reference must show what its frame shows, in the same proportions. With scale="auto", it must
     be at least 1.3 times as large as the frame.
@@ -92,9 +92,9 @@ class Enhancer:
         check_engine(self._execution.engine)
         if self._pairing.capture == "auto":
             raise InputError(
-                "capture='auto' is not possible for frames that arrive one by one, expected "
-                '"bicubic", "sensor" or a plan; measure the capture with '
-                "`pipeline plan ... --save plan.json`, and pass that file"
+                "capture='auto' is not possible for frames that arrive one by one; pass "
+                '"bicubic", "sensor", or the plan of a measured capture, written by '
+                "`pipeline plan ... --save plan.json`"
             )
         self._engines = EngineCache()
         self._engine: Engine | None = None
@@ -113,14 +113,15 @@ class Enhancer:
     ) -> Iterator[Picture]:
         """Yield the enhanced frames of a video in order.
 
-        `references` are pairs of a time and a picture. An integer is the number of the frame that
-        the picture shows, counted from 0, and a float is a time in seconds. `rate` is the number of
-        frames per second. It defaults to 25, but is required if a reference has a time in seconds.
+        `references` are pairs of a time and a picture. An integer time is the number of the frame
+        that the picture shows, counted from 0, and a float is a time in seconds. `rate` is the
+        number of frames per second. It defaults to 25, but is required if a reference has a time in
+        seconds.
 
         As in a run, a frame borrows from the nearest reference within `max_ref_distance` seconds
-        and, by default, also from the nearest one on the other side, if the gain is worth the work.
-        It never borrows across a scene cut. To find the cuts, frames are read ahead up to the next
-        references in reach, and a few frames farther.
+        and, by default, also from the nearest one on the other side in time, if the gain is worth
+        the work. It never borrows across a scene cut. To find the cuts, `video` reads frames ahead,
+        up to the next references in reach and a few frames beyond them.
 
         Raises InputError (or PairingError) if references, frames or the engine cannot be used, and
         StageError if the engine fails. The references' forms and times are checked immediately, and
@@ -144,8 +145,8 @@ class Enhancer:
 
         `distances` are those of the references from the frame, in frames: nearer references weigh
         more, as in `video`. Without distances, all references have the same weight. The first
-        reference determines the size of the result unless the options do. `total` is the
-        number of frames that will be enhanced one by one, on which the engine `auto` depends.
+        reference determines the size of the result unless the options do. `total` is the number of
+        frames that you will enhance in this way; the engine "auto" chooses by it.
 
         Raises InputError (or PairingError) if the frame, the references or the engine cannot be
         used, and StageError if the engine fails.
@@ -154,8 +155,8 @@ class Enhancer:
         if distances is not None and len(distances) != len(given.pictures):
             raise InputError(
                 f"found {count_items(len(distances), 'distance')} for "
-                f"{count_items(len(given.pictures), 'reference')}, expected one for each; add "
-                "the missing ones, or leave out distances"
+                f"{count_items(len(given.pictures), 'reference')}; pass one distance for each "
+                "reference, or none at all"
             )
         form, _ = find_form(frame, "the frame")
         pixels = read_pixels(frame, "the frame")
@@ -175,9 +176,10 @@ class Enhancer:
     def find_size(
         self, frame: Picture, references: Sequence[NDArray[Any] | Tensor] | NDArray[Any] | Tensor
     ) -> tuple[int, int]:
-        """Return the height and width of the result of `frame`, which depend on sizes alone.
+        """Return the height and width of what the method `frame` would return for these pictures.
 
-        Raises InputError (or PairingError) if frames and references of these sizes cannot be used.
+        Only the pictures' sizes matter. Raises InputError (or PairingError) if a frame and
+        references of these sizes cannot be used.
         """
         given = _list_pictures(references)
         plan = self._plan(read_pixels(frame, "the frame"), given.sizes(), Fraction(1))
@@ -248,14 +250,14 @@ class _VideoCall:
         height, width = pixels.shape[:2]
         if (width, height, depth) != (lr.width, lr.height, lr.bit_depth):
             raise InputError(
-                f"{name} is {width}x{height} with {depth} bits, expected {lr.width}x{lr.height} "
-                f"with {lr.bit_depth} bits, like frame 0; call `video` again for frames of another "
-                "size or depth"
+                f"{name} is {width}x{height} with {depth} bits, but frame 0 is "
+                f"{lr.width}x{lr.height} with {lr.bit_depth} bits; call `video` again for frames "
+                "of another size or depth"
             )
 
     def add(self, pixels: Pixels, form: Form) -> Iterator[Any]:
         """Add the next frame, and yield the enhanced frames of full batches."""
-        # a copy, because video readers often reuse one array for all frames
+        # copy the pixels, because video readers often reuse one array for all frames
         self._waiting.append((pixels.copy(), form))
         yield from self._pair(self._arriving.add(pixels))
 
@@ -285,7 +287,7 @@ class _VideoCall:
 def _list_pictures(
     references: Sequence[NDArray[Any] | Tensor] | NDArray[Any] | Tensor,
 ) -> GivenReferences:
-    """Return the references of a single frame; raises InputError if there are none."""
+    """Return one reference or several as GivenReferences; raises InputError if there are none."""
     single = isinstance(references, np.ndarray) or is_tensor(references)
     pictures = [references] if single else list(references)
     return order_references(check_pairs((0, picture) for picture in pictures), Fraction(1))

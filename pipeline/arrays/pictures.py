@@ -1,4 +1,4 @@
-"""Convert pictures between the arrays and tensors of a program and the pixels of an engine."""
+"""Convert pictures between a caller's arrays or tensors and an engine's pixels."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ EXPECTED = (
     "floating point from 0 to 1"
 )
 _DEEPEST = 65535  # floating-point pictures are converted to 16 bits
-# Floating-point values beyond these limits are no overshoot, but have a range other than 0 to 1.
+# Values beyond these limits are not overshoot: the picture's range is not 0 to 1.
 _LEAST, _MOST = -1.0, 2.0
 
 
 @dataclass(frozen=True)
 class Form:
-    """The form in which a program passes a picture and receives the result."""
+    """The form in which a caller passes a picture and receives the result."""
 
     dtype: Any
     device: Any
@@ -45,7 +45,7 @@ class Form:
 
         import torch
 
-        # PyTorch supports hardly any operation on uint16
+        # int32, because PyTorch supports hardly any operation on uint16
         wide = pixels if self.dtype == torch.uint8 else pixels.astype(np.int32)
         tensor = torch.from_numpy(wide).to(self.device)
         if self.is_planar:
@@ -110,7 +110,7 @@ def _advise(shape: tuple[int, ...]) -> str:
 
 
 def read_pixels(picture: object, name: str) -> Pixels:
-    """Return a picture as pixels (H x W x 3), which may share the picture's memory.
+    """Return a picture as uint8 or uint16 pixels (H x W x 3), which may share its memory.
 
     Floating-point values are clipped to 0..1 and rounded to 16 bits. `name` names the picture in
     error messages. Raises InputError if its form is not supported, or its values are far outside
@@ -136,7 +136,7 @@ def read_pixels(picture: object, name: str) -> Pixels:
 def _round_to_16_bits(array: NDArray[Any], name: str) -> Pixels:
     values = array.astype(np.float64)
     least, most = float(values.min()), float(values.max())
-    # not (... and ...), because every comparison with NaN is false
+    # `not (... and ...)` also catches NaN, for which every comparison is false
     if not (least >= _LEAST and most <= _MOST):
         raise InputError(
             f"found values from {least:g} to {most:g} in {name}, expected floating-point values "

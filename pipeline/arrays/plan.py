@@ -1,4 +1,4 @@
-"""Plan frames that a program passes as arrays: their sizes, scale and references."""
+"""Plan the enhancement of frames that are passed as arrays: sizes, scale and references."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _LARGEST_DIVISOR = 1001  # as in 30000/1001
 
 @dataclass(frozen=True)
 class GivenReferences:
-    """The reference pictures from a program, in order of time."""
+    """The reference pictures that a caller passed, in order of time."""
 
     times: References
     """The references' times; the pts of a reference is its position in `pictures`."""
     pictures: list[Any]
     names: list[str]
-    """The name of each picture in error messages."""
+    """What error messages call each picture."""
 
     def get(self, pts: int) -> Pixels:
         """Return the picture at position `pts` as uint8 or uint16, H x W x 3 RGB."""
@@ -52,9 +52,9 @@ class GivenReferences:
 
 
 def parse_rate(rate: float | Fraction | None, references: Iterable[Any]) -> Fraction:
-    """Return the frames per second.
+    """Return the frame rate (frames per second) as a fraction, by default USUAL_RATE.
 
-    Raises InputError if the rate is not a number from LEAST_RATE to MOST_RATE, or if it is missing
+    Raises InputError if `rate` is not a number from LEAST_RATE to MOST_RATE, or if it is None
     although a reference has a time in seconds.
     """
     if rate is None:
@@ -78,8 +78,8 @@ def parse_rate(rate: float | Fraction | None, references: Iterable[Any]) -> Frac
 def check_pairs(references: Iterable[Any]) -> list[tuple[Any, Any]]:
     """Return the references as a list of pairs: a frame number or a time in seconds, and a picture.
 
-    Raises InputError if the list is empty, or if an element is not such a pair. The pictures are
-    not checked.
+    The pictures are not checked. Raises InputError if there are no references, or if one is not
+    such a pair.
     """
     pairs = []
     for number, pair in enumerate(references):
@@ -116,7 +116,7 @@ def order_references(pairs: list[tuple[Any, Any]], rate: Fraction) -> GivenRefer
 def _find_seconds(when: Any, rate: Fraction) -> float:
     """Return the time in seconds for `when`, which is a frame number or a time in seconds.
 
-    A time that equals a frame's time rounded to three decimals becomes exactly the frame's.
+    A time that could be a frame's time, rounded to three decimals, becomes exactly the frame's.
     """
     if isinstance(when, Integral):
         return float(int(when) / rate)
@@ -125,16 +125,16 @@ def _find_seconds(when: Any, rate: Fraction) -> float:
 
 
 def check_overlap(times: References, end: float, reach: float) -> None:
-    """Raise PairingError if all references are over `reach` seconds away from the frames.
+    """Raise PairingError if every reference is more than `reach` seconds away from all frames.
 
     The first frame is at 0 seconds, and the last one at `end` seconds.
     """
     first, last = times.seconds[0], times.seconds[-1]
     if last < -reach or first > end + reach:
         raise PairingError(
-            f"found references from {first:g} to {last:g} s for frames from 0 to {end:g} s, "
-            f"expected at least one within {reach:g} s of a frame; count frames and seconds from "
-            "the first frame, which is at 0, or raise max_ref_distance"
+            f"the references are from {first:g} to {last:g} s and the frames from 0 to {end:g} s, "
+            f"so no reference is within {reach:g} s of a frame; count frames and seconds from the "
+            "first frame, which is at 0, or raise max_ref_distance"
         )
 
 
@@ -145,9 +145,9 @@ def plan_frames(
     pairing: PairingSettings,
     execution: ExecutionSettings,
 ) -> Plan:
-    """Return the plan of frames like `frame` (h x w x 3), without segments or a reference map.
+    """Return a plan for frames like `frame` (h x w x 3), without segments or a reference map.
 
-    `sizes` has the height and width of each reference. Raises InputError or PairingError if the
+    `sizes` contains the height and width of each reference. Raises InputError or PairingError if
     frames and references do not fit together, or if their size, scale or capture cannot be used.
     """
     height, width = frame.shape[:2]

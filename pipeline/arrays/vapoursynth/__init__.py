@@ -1,4 +1,4 @@
-"""Clips of VapourSynth: `enhance` enlarges them with the detail of reference frames."""
+"""For VapourSynth scripts: `enhance` enlarges a clip with the detail of reference frames."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Choose the references of a clip's frames on request, in any order of the requests.
+"""Choose the references of a clip's frames, which VapourSynth may request in any order.
 
-A frame borrows from no reference across a scene cut, and `CutFinder` reads frames in order. Cuts
-are therefore found in blocks of frames, each of which begins with some frames of the one before.
-VapourSynth does not allow a filter to wait for frames, so every step is a clip of its own. Numbers
-pass from one clip to the next in properties of tiny frames.
+A frame never borrows across a scene cut, but `CutFinder` needs frames in order. Cuts are therefore
+found in blocks of frames, together with some frames before and after each block. VapourSynth does
+not allow a filter to wait for frames, so every step is a clip of its own, and passes its results to
+the next one in properties of tiny frames.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ from pipeline.pairing.thumbnails import THUMBNAIL, make_thumbnail
 if TYPE_CHECKING:
     from vapoursynth import VideoFrame, VideoNode
 
-BLOCK = 32  # frames in which cuts are found together
+BLOCK = 32  # frames whose cuts are found together
 _BEFORE, _AFTER = 16, 8  # frames around a block on which its cuts may depend
 _CUTS = "CrossNetCuts"
 CHOSEN = "CrossNetReferences"
-"""The property with the positions of a frame's references, the best first; missing without any."""
+"""The frame property that lists the positions of a frame's references, best first.
+
+A frame without references does not have it."""
 
 
 def choose_references(
@@ -44,8 +46,8 @@ def choose_references(
 ) -> VideoNode:
     """Return a clip of tiny frames, one for each frame of `lr`, with the property CHOSEN.
 
-    `lr` is RGB, `numbers` are the ascending numbers of the frames that the references show, and
-    `rate` is the number of frames per second. The rules are those of a run.
+    `lr` is RGB, `numbers` are the numbers of the frames that the references show, in ascending
+    order, and `rate` is the number of frames per second. References are chosen as in a run.
     """
     vs = load_vapoursynth()
     references = References(range(len(numbers)), [float(number / rate) for number in numbers])
@@ -81,7 +83,7 @@ def choose_references(
 
 
 def _find_cuts(lr: VideoNode) -> VideoNode:
-    """Return a clip of tiny frames, one for each block of frames, with the cuts in the block."""
+    """Return a clip of tiny frames, one for each block of `lr`, with the block's cuts in _CUTS."""
     vs = load_vapoursynth()
     total = lr.num_frames
     tiny = _make_tiny(-(-total // BLOCK))
@@ -104,13 +106,13 @@ def _find_cuts(lr: VideoNode) -> VideoNode:
         return vs.core.std.ModifyFrame(tiny, [tiny, *window], find)
 
     blocks = vs.core.std.FrameEval(tiny, find_block)
-    # a block costs as much as all its frames, and its frame takes 256 bytes
+    # cache all blocks: computing one needs all of its frames, but its result takes only 256 bytes
     blocks.std.SetVideoCache(mode=1, fixedsize=max(1, tiny.num_frames))
     return blocks
 
 
 def _shrink(lr: VideoNode) -> VideoNode:
-    """Return an RGB clip at the size for cut detection, which keeps a block's memory small."""
+    """Return an RGB clip as RGB24 at the size for cut detection, to save memory in a block."""
     vs = load_vapoursynth()
     height = max(THUMBNAIL[1], round(CUT_WIDTH * lr.height / lr.width))
     template = vs.core.std.BlankClip(lr, width=CUT_WIDTH, height=height, format=vs.RGB24, keep=True)

@@ -1,4 +1,4 @@
-"""Enhance a clip of VapourSynth with the detail of reference frames."""
+"""Enhance a VapourSynth clip with the detail of reference frames."""
 
 from __future__ import annotations
 
@@ -45,16 +45,17 @@ def enhance(
 ) -> VideoNode:
     """Return a clip enlarged with the detail of references, which show some of its frames.
 
-    `references` maps the numbers of frames to clips, the first frame of each being the sharp
-    picture. It can also be one clip, and `frames` then has the number of the frame that each of its
-    frames shows. Clips may have any constant format and size, and references one size.
+    `references` maps frame numbers of `clip` to clips, of which only the first frame is used. It
+    can also be a single clip; `frames` then lists, for each of its frames, the number of the frame
+    of `clip` that it shows. Each clip must have a constant format and size, and all references must
+    have the same size.
 
     The result has the length, rate and frame properties of `clip`, and its format unless `format`
-    names another one. Frames can be requested in any order. The other options are those of
-    `Enhancer`, and the rules those of `Enhancer.video`.
+    is another one. Frames can be requested in any order. The other options are those of `Enhancer`,
+    and references are chosen as in `Enhancer.video`. The engine is loaded with the first frame.
 
-    Raises InputError if VapourSynth is not installed, and otherwise vapoursynth.Error with one line
-    if an argument cannot be used. The engine is loaded with the first frame.
+    Raises InputError if VapourSynth is not installed, and vapoursynth.Error with a one-line message
+    if an argument cannot be used.
     """
     vs = load_vapoursynth()
     try:
@@ -103,7 +104,10 @@ def enhance(
 
 
 def _pick(pictures: VideoNode, chosen: VideoNode, rank: int) -> VideoNode:
-    """Return a clip with the reference of rank 0, 1, ... of every frame, black without one."""
+    """Return a clip of every frame's reference of the given rank, or black where there is none.
+
+    Rank 0 is the best reference. `chosen` is the result of `choose_references`.
+    """
     vs = load_vapoursynth()
     black = vs.core.std.BlankClip(pictures, length=chosen.num_frames, keep=True)
 
@@ -115,7 +119,7 @@ def _pick(pictures: VideoNode, chosen: VideoNode, rank: int) -> VideoNode:
 
 
 def _check_clip(clip: object, name: str) -> None:
-    """Raise InputError unless `clip` is a clip of constant format and size."""
+    """Raise InputError unless `clip` is a VideoNode of constant format and size."""
     vs = load_vapoursynth()
     if not isinstance(clip, vs.VideoNode):
         raise InputError(
@@ -124,8 +128,8 @@ def _check_clip(clip: object, name: str) -> None:
         )
     if clip.format is None or clip.format.color_family == vs.UNDEFINED or not clip.width:
         raise InputError(
-            f"found {name} with a varying format or size, expected one format and size; convert it "
-            "with core.resize"
+            f"{name} must not change format or size from frame to frame; convert it with "
+            "core.resize"
         )
 
 
@@ -134,16 +138,16 @@ def _order_references(
     frames: Sequence[int] | None,
     total: int,
 ) -> tuple[list[int], VideoNode]:
-    """Return the ascending numbers of the frames that references show, and the pictures as RGB.
+    """Return the numbers of the frames that references show, ascending, and the references as RGB.
 
-    `total` is the number of frames in the clip. Raises InputError if the references are not as
-    `enhance` describes them.
+    `total` is the number of frames in the clip to enhance. Raises InputError if the references do
+    not meet the requirements of `enhance`.
     """
     vs = load_vapoursynth()
     if isinstance(references, Mapping):
         if frames is not None:
             raise InputError(
-                "found `frames` beside a dict of references, whose keys already are the frame "
+                "found `frames` together with a dict of references, whose keys are already frame "
                 "numbers; leave out `frames`"
             )
         _check_numbers(list(references), total)
@@ -180,7 +184,7 @@ def _order_references(
 
 
 def _check_numbers(numbers: Sequence[Any], total: int) -> None:
-    """Raise InputError unless `numbers` are those of different frames of a clip."""
+    """Raise InputError unless `numbers` are distinct frame numbers of a clip of `total` frames."""
     if not numbers:
         raise InputError(
             "found no references, expected at least one; pass a sharp picture with its frame "
@@ -196,12 +200,15 @@ def _check_numbers(numbers: Sequence[Any], total: int) -> None:
     if len(set(numbers)) < len(numbers):
         twice = next(each for each in numbers if list(numbers).count(each) > 1)
         raise InputError(
-            f"found two references of frame {twice}, expected one; leave the other out"
+            f"found two references for frame {twice}, expected one; leave one of them out"
         )
 
 
 def _find_format(clip: VideoNode, wanted: int | None) -> Any:
-    """Return the format of the result. Raises InputError if `wanted` is none of VapourSynth's."""
+    """Return the result's format: `wanted`, or the clip's if that is None.
+
+    Raises InputError if VapourSynth has no such format.
+    """
     vs = load_vapoursynth()
     if wanted is None:
         return clip.format
@@ -209,12 +216,12 @@ def _find_format(clip: VideoNode, wanted: int | None) -> Any:
         return vs.core.get_video_format(wanted)
     except (vs.Error, OverflowError, TypeError, ValueError):
         raise InputError(
-            f"found {wanted!r} as the format, expected one of VapourSynth's; try vapoursynth.RGB24"
+            f"found {wanted!r} as the format, expected a VapourSynth format; try vapoursynth.RGB24"
         ) from None
 
 
 def _check_chroma(wanted: Any, width: int, height: int) -> None:
-    """Raise InputError if frames of a format cannot have this size."""
+    """Raise InputError if the chroma subsampling of a format does not allow this size."""
     columns, rows = 1 << wanted.subsampling_w, 1 << wanted.subsampling_h
     if width % columns or height % rows:
         raise InputError(
@@ -224,6 +231,6 @@ def _check_chroma(wanted: Any, width: int, height: int) -> None:
 
 
 def _make_blank(clip: VideoNode) -> NDArray[Any]:
-    """Return a black picture (H x W x 3) of an RGB clip's size and depth that takes no memory."""
+    """Return a black picture (H x W x 3) of an RGB clip's size and depth that uses no memory."""
     black = np.uint16(0) if is_deep(clip) else np.uint8(0)
     return np.broadcast_to(black, (clip.height, clip.width, 3))

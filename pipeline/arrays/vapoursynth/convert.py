@@ -1,4 +1,4 @@
-"""Convert VapourSynth's clips to RGB and back, and its frames to arrays and back."""
+"""Convert VapourSynth clips to RGB and back, and frames to arrays and back."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from vapoursynth import VideoFrame, VideoNode
 
 _MATRICES = {"bt601": 6, "bt709": 1}  # H.273
-_UNKNOWN = (0, 2, 3)  # matrices that no frame of YUV or grey can have: RGB, unspecified, reserved
-_LEFT = 0  # location of chroma, as in most video
+_UNKNOWN = (0, 2, 3)  # values that specify no YUV or grey matrix: RGB, unspecified, reserved
+_LEFT = 0  # chroma location of most video
 
 
 def load_vapoursynth() -> Any:
@@ -24,8 +24,8 @@ def load_vapoursynth() -> Any:
         import vapoursynth
     except ImportError as error:
         raise InputError(
-            f"found no VapourSynth in this Python ({error}), expected its module; install it, for "
-            "example with `pip install vapoursynth`, or run the script with VapourSynth's Python"
+            f"found no VapourSynth in this Python ({error}); install it, for example with "
+            "`pip install vapoursynth`, or run the script with VapourSynth's Python"
         ) from None
     return vapoursynth
 
@@ -38,9 +38,9 @@ def is_deep(clip: VideoNode) -> bool:
 def convert_to_rgb(clip: VideoNode, *, deep: bool) -> VideoNode:
     """Return a clip as RGB48 if `deep`, else as RGB24, in full range.
 
-    The matrix, range and chroma location of each frame are those of its properties. Without a
-    matrix, it is guessed from the size, as in a run. A frame of two fields makes VapourSynth report
-    an InputError.
+    The matrix, range and chroma location of each frame are those in its properties. A missing
+    matrix is guessed from the size, as in a run. When an interlaced frame is requested, VapourSynth
+    reports an InputError.
     """
     vs = load_vapoursynth()
     wanted = vs.RGB48 if deep else vs.RGB24
@@ -48,7 +48,7 @@ def convert_to_rgb(clip: VideoNode, *, deep: bool) -> VideoNode:
     def convert(n: int, f: VideoFrame) -> VideoNode:
         if f.props.get("_FieldBased", 0):
             raise InputError(
-                f"found fields in frame {n}, expected progressive frames; deinterlace the clip, or "
+                f"frame {n} is interlaced, expected progressive frames; deinterlace the clip, or "
                 "set _FieldBased to 0 if its frames are progressive"
             )
         known = {} if clip.format.color_family == vs.RGB else {"matrix_in": _find_matrix(f)}
@@ -61,8 +61,8 @@ def convert_to_rgb(clip: VideoNode, *, deep: bool) -> VideoNode:
 def convert_from_rgb(rgb: VideoNode, like: VideoNode, wanted: int) -> VideoNode:
     """Return an RGB clip in the format `wanted`, with the frame properties of `rgb`.
 
-    `like` is the clip, of any size, whose frames have the matrix, range and chroma location of the
-    result. If it is RGB and the result is not, the matrix depends on the size.
+    The result's frames have the matrix, range and chroma location of the frames of `like`, a clip
+    of any size. If `like` is RGB and the result is not, the matrix is guessed from the size.
     """
     vs = load_vapoursynth()
     template = vs.core.std.BlankClip(rgb, format=wanted, keep=True)
@@ -82,7 +82,7 @@ def convert_from_rgb(rgb: VideoNode, like: VideoNode, wanted: int) -> VideoNode:
 
 
 def _find_matrix(frame: VideoFrame) -> int:
-    """Return the H.273 matrix of a frame, guessed from its size if its properties name none."""
+    """Return the number of a frame's matrix in H.273, guessed from its size if not specified."""
     matrix = int(frame.props.get("_Matrix", 2))
     if matrix not in _UNKNOWN:
         return matrix
@@ -90,17 +90,17 @@ def _find_matrix(frame: VideoFrame) -> int:
 
 
 def _is_full_range(frame: VideoFrame, *, default: bool) -> bool:
-    """Return whether a frame's properties state full range; `default` if they state no range."""
+    """Return whether a frame's properties specify full range, or `default` if they specify none."""
     if "_Range" in frame.props:
         return bool(frame.props["_Range"] == 1)
-    # before R74
+    # VapourSynth before R74
     if "_ColorRange" in frame.props:
         return bool(frame.props["_ColorRange"] == 0)
     return default
 
 
 def read_pixels(frame: VideoFrame) -> Pixels:
-    """Return a frame of RGB24 or RGB48 as H x W x 3 pixels."""
+    """Return the pixels (H x W x 3) of an RGB24 or RGB48 frame."""
     return as_pixels(np.stack([np.asarray(frame[plane]) for plane in range(3)], axis=2))
 
 
@@ -113,14 +113,14 @@ def write_pixels(template: VideoFrame, pixels: Pixels) -> VideoFrame:
 
 
 def read_numbers(frame: VideoFrame, name: str) -> list[int]:
-    """Return the integers in a frame property, which is missing if there are none."""
-    # VapourSynth returns a single number as such
+    """Return the integers in a frame property, or an empty list if the property is missing."""
+    # VapourSynth returns a single integer as an int rather than a list
     value = frame.props.get(name, [])
     return [value] if isinstance(value, int) else list(value)
 
 
 def write_numbers(template: VideoFrame, name: str, numbers: list[int]) -> VideoFrame:
-    """Return a copy of a frame with integers in a frame property."""
+    """Return a copy of a frame with integers in a frame property; none leave the property out."""
     frame = template.copy()
     if numbers:
         frame.props[name] = numbers

@@ -248,7 +248,7 @@ SHARP = np.zeros((128, 192, 3), np.uint8)
             [SMALL],
             [(1000, SHARP)],
             None,
-            "references from 40 to 40 s for frames from 0 to 0 s",
+            "references are from 40 to 40 s and the frames from 0 to 0 s",
         ),
     ],
 )

@@ -163,7 +163,7 @@ def test_the_result_may_have_another_format(vs: Any, lr: Any, hr: Any) -> None:
 
 def test_fields_are_refused(vs: Any, lr: Any, hr: Any) -> None:
     fields = lr.std.SetFrameProps(_FieldBased=2)
-    with pytest.raises(vs.Error, match="found fields in frame 1, expected progressive frames"):
+    with pytest.raises(vs.Error, match="frame 1 is interlaced, expected progressive frames"):
         enhance(fields, {0: hr[0]}, engine="bicubic").get_frame(1)
 
 
@@ -183,10 +183,10 @@ def test_mistakes_are_one_line(vs: Any, lr: Any, hr: Any) -> None:
     for number in (-1, 28, 0.5, True, "0"):
         check_line(vs, f"found {number!r} as the frame of a reference", lr, {number: one})
     check_line(vs, "expected a number from 0 to 27", lr, one, [-3])
-    check_line(vs, "found two references of frame 3", lr, hr[:2], [3, 3])
+    check_line(vs, "found two references for frame 3", lr, hr[:2], [3, 3])
     check_line(vs, "found no frame numbers for 2 references", lr, hr[:2])
     check_line(vs, "found 1 frame number for 2 references", lr, hr[:2], [0])
-    check_line(vs, "found `frames` beside a dict", lr, {0: one}, [0])
+    check_line(vs, "found `frames` together with a dict", lr, {0: one}, [0])
 
     narrow = one.std.Crop(right=64)
     check_line(vs, "128x128 for frames of 48x32, expected the same proportions", lr, {0: narrow})
@@ -195,7 +195,7 @@ def test_mistakes_are_one_line(vs: Any, lr: Any, hr: Any) -> None:
         vs, "found references of different sizes (128x128 and 192x128)", lr, {0: one, 1: narrow}
     )
     varying = vs.core.std.Splice([lr, hr], mismatch=True)
-    check_line(vs, "found the clip with a varying format or size", varying, {0: one})
+    check_line(vs, "the clip must not change format or size", varying, {0: one})
     check_line(vs, "12x8", lr.resize.Bicubic(12, 8), {0: one})
 
     yuv = lr.resize.Bicubic(format=vs.YUV420P8, matrix=1)
