@@ -1,1 +1,1 @@
-"""The program that the sandbox runs in a child process to open untrusted recordings."""
+"""The program that the sandbox's child process runs to open untrusted recordings."""

@@ -1,7 +1,8 @@
 """The child process of the sandbox, which reads a recording that its parent does not trust.
 
-`pipeline/media/sandbox/parent.py` starts it as a module. The first line on stdin is the request.
-Each answer on stdout consists of a `parent.HEAD`, JSON and, if any, the pixels of a frame.
+`pipeline/media/sandbox/parent.py` runs this module with `python -m`. The first line on stdin is the
+request. Each answer on stdout consists of a `parent.HEAD`, JSON and, in answers with a frame, its
+pixels.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from pipeline.media.sandbox.parent import GIGABYTES_VARIABLE, HEAD, name_functio
 from pipeline.pairing.reference_views import find_hr_views
 from pipeline.schema.clip import LightField, Recording, parse_recording
 
-_THREADS = 4  # limit on the decoder's threads, because each holds frames and memory is limited
+_THREADS = 4  # limit on the decoder's threads, each of which needs memory for frames
 
 # What a function may do with the path in its argument `out`, besides reading the recording.
 Right = Literal["nothing", "read out", "write beside out"]
@@ -55,15 +56,15 @@ RIGHTS: dict[Callable[..., Any], Right] = {
     sequence.write_sequence: "write beside out",
     remux.join_segments: "write beside out",
 }
-"""The functions that a parent may call, and what each of them may do."""
+"""The functions that a parent may call, and what each of them may do with `out`."""
 _FUNCTIONS = {name_function(function): function for function in RIGHTS}
 
 
 def main() -> int:
-    """Answer the request on stdin, and return the exit status; end early if the parent ends."""
+    """Answer the request on stdin, and return the exit status: 1 if the parent stops reading."""
     requests = sys.stdin.buffer
     request = json.loads(requests.readline())
-    # what libraries print to stdout must not get into the answers
+    # send what libraries print to stderr, because stdout carries the answers
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
@@ -85,13 +86,13 @@ def main() -> int:
         _refuse(answers, MediaError(_too_large(request)) if out_of_memory else error)
     except BrokenPipeError:
         return 1
-    except Exception:  # the parent raises it as a RuntimeError
+    except Exception:  # a programming error, which the parent raises as a RuntimeError
         _send(answers, {"error": "Exception", "message": traceback.format_exc()})
     return 0
 
 
 def _confine(request: dict[str, Any]) -> None:
-    """Restrict this process to the files that the request needs."""
+    """Confine this process to the files that the request needs."""
     path = Path(request["path"])
     readable = [path]
     if stills.is_pattern(request["path"]):
@@ -108,14 +109,14 @@ def _confine(request: dict[str, Any]) -> None:
         if right == "read out":
             readable.append(Path(arguments["out"]))
         elif right == "write beside out":
-            # the output's folder is written to, and its files are read again
+            # files in the output's folder are written and read again
             writable.append(Path(arguments["out"]).parent)
     confine_process(readable, writable)
 
 
 def _find_function(name: str) -> Callable[..., Any]:
     if name not in _FUNCTIONS:
-        raise PermissionError(f"{name} is not a function that the sandbox may call")
+        raise PermissionError(f"the sandbox may not call {name}")
     return _FUNCTIONS[name]
 
 
@@ -123,7 +124,7 @@ def _end_with(requests: BinaryIO, memory: int) -> None:
     """Start a thread that ends this process when the parent ends, then limit the memory."""
 
     def watch() -> None:
-        # the parent writes nothing more, so this returns when it closes its end
+        # the parent writes nothing more, so this returns when the parent closes the pipe or dies
         requests.read(1)
         os._exit(1)
 
@@ -132,7 +133,7 @@ def _end_with(requests: BinaryIO, memory: int) -> None:
 
 
 def _call(name: str, arguments: dict[str, Any]) -> Any:
-    """Call a function with arguments from JSON, and return its result as JSON."""
+    """Call a function with arguments parsed from JSON, and return its result, ready for JSON."""
     function = _find_function(name)
     hints = get_type_hints(function, include_extras=True)
     values = {key: TypeAdapter(hints[key]).validate_python(arguments[key]) for key in arguments}
@@ -146,7 +147,7 @@ def _trusted(clip: Recording) -> Recording:
 
 
 def _send_frames(answers: BinaryIO, request: dict[str, Any]) -> None:
-    """Send the frames of a range in order, then a message without pixels."""
+    """Send the requested range of frames in order, then an answer that marks the end."""
     clip = _trusted(parse_recording(request["clip"]))
     assert not isinstance(clip, LightField)
     given = dict(request["frames"])
@@ -163,7 +164,7 @@ def _send_frames(answers: BinaryIO, request: dict[str, Any]) -> None:
 
 
 def _send_single_frames(answers: BinaryIO, request: dict[str, Any], requests: BinaryIO) -> None:
-    """Send the frame, or the error, for each pts that the parent requests."""
+    """For each pts that the parent requests, send the frame or the error that reading it raised."""
     clip = _trusted(parse_recording(request["clip"]))
     reader = (
         ViewReader(clip, cache=1, threads=_THREADS)
