@@ -1,1 +1,1 @@
-"""Turn committed segments into a verified, published output."""
+"""Join committed segments into an output, verify it, and publish it."""

@@ -1,4 +1,4 @@
-"""Turn committed segments into the published output: join, verify, publish."""
+"""Finish a run: join the committed segments, verify the output, and publish it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pipeline.schema.frame_size import match_pixel_aspect
 from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import check_is_plan, dump_plan, plan_lines
 
-_LISTED_DIFFERENCES = 3  # an error message lists at most this many, and counts the rest
+_LISTED_DIFFERENCES = 3  # an error message lists up to this many, and counts the others
 
 
 def promised_frames(plan: Plan) -> FrameIndex:
-    """Return an index of the frames that the output must have according to the plan."""
+    """Return an index of the frames that the output must contain according to the plan."""
     return FrameIndex(
         pts=plan.reference_map.in_order().pts,
         keys=[],
@@ -40,14 +40,14 @@ def plan_path(output: Path) -> Path:
 
 
 def locate_plan(ledger: Ledger) -> str:
-    """Return the path or URL of the plan beside the ledger's output."""
+    """Return the path or URL of the plan beside the output of the ledger's run."""
     if url := ledger.plan.output_url:
         return join_url(url.rpartition("/")[0], plan_path(ledger.output).name)
     return str(plan_path(ledger.output))
 
 
 def join_segments(plan: Plan, files: list[Path], finished: Path) -> None:
-    """Write the output from the segments' files to `finished`."""
+    """Join the segment files, which are in presentation order, into an output at `finished`."""
     if isinstance(plan.input, LightField):
         join_views(plan, plan.input, files, finished)
         return
@@ -61,9 +61,9 @@ def join_segments(plan: Plan, files: list[Path], finished: Path) -> None:
 
 
 def find_differences(plan: Plan, files: list[Path], finished: Path) -> list[str]:
-    """Return the differences between the output at `finished` and what the plan promises.
+    """Return how the output at `finished` differs from what the plan promises.
 
-    Each item is one line.
+    Each item is one line of text. `files` are the segments from which the output was joined.
     """
     if isinstance(plan.input, LightField):
         return find_view_differences(plan, plan.input, finished)
@@ -89,10 +89,10 @@ def finish(
     """Join the segments, verify the output and publish it; return the path or URL of its plan.
 
     `make_record` returns the record of the run so far, which is added to the published plan.
-    Everything is written to the run folder first, and nothing is published before everything is
-    verified. Raises StageError if a step fails, VerificationError if the output differs from the
-    plan, ChangedInputError if a recording changed since it was planned, and InputError if an output
-    appeared during the run.
+    Everything is first written to the run folder, and is published only after verification. Raises
+    StageError if a step fails, VerificationError if the output differs from the plan,
+    ChangedInputError if a recording has changed since it was planned, and InputError if another
+    output appeared during the run.
     """
     plan, output = ledger.plan, ledger.output
     # FFmpeg chooses the container from the suffix
@@ -139,9 +139,10 @@ def finish(
 
 
 def _upload(ledger: Ledger, finished: Path, plan: Plan, *, force: bool) -> None:
-    """Publish the plan and the output at a URL. An interrupted upload leaves no output there.
+    """Publish the plan and the output at the plan's URL, and delete the run folder.
 
-    Raises InputError if an output appeared there during the run.
+    An interrupted upload leaves no output there. Raises InputError if another output appeared there
+    during the run and `force` is False.
     """
     url = plan.output_url
     if not force and transfer.find_file(url) is not None:

@@ -1,4 +1,4 @@
-"""Make the record of a run (command, speed, versions) for the plan beside its output."""
+"""Make the record of a run (command, speed, versions) that the plan beside its output contains."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PACKAGES = (
 
 
 def format_command(settings: InputSettings) -> str:
-    """Return the command line of a run with these settings, which may be of any option group."""
+    """Return a `pipeline run` command line with the settings that are set, in any option group."""
     values = settings.model_dump(mode="json", exclude_unset=True, exclude_none=True)
     words = ["pipeline", "run", settings.input]
     for field in sorted(list_options(*OPTION_GROUPS), key=attrgetter("name")):
@@ -46,7 +46,10 @@ def format_command(settings: InputSettings) -> str:
 
 
 def read_command(command: str) -> dict[str, str]:
-    """Return the settings in a command line from `format_command`, as a map from name to value."""
+    """Return the settings in a command line from `format_command`, as a map from name to text.
+
+    The value of a flag is "True" or "False".
+    """
     spellings = {
         spelling: field
         for field in list_options(*OPTION_GROUPS)
@@ -66,7 +69,7 @@ def read_command(command: str) -> dict[str, str]:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of Python and of the installed PACKAGES."""
+    """Return the versions of Python and of those PACKAGES that are installed, by name."""
     return {"python": platform.python_version(), **installed_versions(PACKAGES)}
 
 
@@ -84,7 +87,10 @@ def make_record(
     frames: int,
     seconds: float,
 ) -> RunRecord:
-    """Return the record of a run that enhanced `frames` frames in `seconds` seconds."""
+    """Return the record of a run that enhanced `frames` frames in `seconds` seconds.
+
+    `busy` has the busy seconds of each stage.
+    """
     return RunRecord(
         command=command,
         seconds=round(seconds, 3),

@@ -1,4 +1,4 @@
-"""Join the segments of a light field in the output's layout, and check the result."""
+"""Join the segments of a light field into the output's layout, and check the result."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def _match_cameras(
 
 
 class _SegmentFrames:
-    """Reads the frames of all segments by number."""
+    """Reads frames by number from the files of all segments; only one file is open at a time."""
 
     def __init__(self, plan: Plan, files: Sequence[Path]) -> None:
         self._segments = list(zip(plan.segments, files, strict=True))
         self._open: tuple[int, FrameReader, Sequence[int]] | None = None
 
     def get(self, number: int) -> Pixels:
-        """Return the frame with this number as H x W x 3 RGB."""
+        """Return the frame with this number as uint8 or uint16 H x W x 3 RGB."""
         at, (segment, file) = next(
             (i, item)
             for i, item in enumerate(self._segments)
@@ -110,7 +110,10 @@ def _write_frames(
 
 
 class SheetVideo(SheetSink):
-    """Writes a video in which each frame contains all views, with the input's times and streams."""
+    """Writes a video whose frames each contain all views of a moment.
+
+    The video has the input's times and other streams.
+    """
 
     def __init__(
         self, source: LightField, grid: Grid, out: Path, size: tuple[int, int], bits: int
@@ -127,7 +130,7 @@ class SheetVideo(SheetSink):
         self._writer = SegmentWriter(self._part, self._clip, self._encoding, width, height)
 
     def save(self, sheet: Pixels, moment: int) -> None:
-        """Encode a finished sheet with the pts of its moment."""
+        """Encode a finished sheet (H x W x 3) with the pts of its moment."""
         self._writer.write(sheet, self._times.sheet_pts(moment))
 
     def close(self) -> None:
@@ -139,9 +142,9 @@ class SheetVideo(SheetSink):
 
 
 def find_view_differences(plan: Plan, source: LightField, finished: Path) -> list[str]:
-    """Return the differences between the light field at `finished` and what the plan promises.
+    """Return how the light field at `finished` differs from what the plan promises.
 
-    Each item is one line. `source` is the plan's input.
+    Each item is one line of text. `source` is the plan's input.
     """
     grid = make_target_grid(source, plan.to, Path(plan.output))
     if is_joined_by_packets(source, plan.to):
