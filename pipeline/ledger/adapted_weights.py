@@ -15,7 +15,10 @@ from pipeline.schema.plan import Plan
 
 
 def store_adapted_weights(folder: RunFolder, save: Callable[[Path], None]) -> str:
-    """Store the weights that `save` writes to a path, and return their SHA-256."""
+    """Store the weights that `save` writes to a path in the run folder and any mirror.
+
+    Return their SHA-256.
+    """
     attempt = folder.path / f"{ATTEMPT_PREFIX}{ADAPTED}"
     save(attempt)
     fsync(attempt)
@@ -27,9 +30,10 @@ def store_adapted_weights(folder: RunFolder, save: Callable[[Path], None]) -> st
 
 
 def find_adapted_weights(folder: RunFolder, digest: str) -> Path | None:
-    """Return the path of a run's adapted weights; None if they are missing or have changed.
+    """Return the path of a run's adapted weights, or None if they are missing or have changed.
 
-    With a mirror, another machine may have stored them, and they are downloaded once per machine.
+    `digest` is their SHA-256. If another machine stored them in the mirror, they are downloaded
+    once per machine.
     """
     path = folder.path / ADAPTED
     if _is_intact(path, digest):
@@ -41,9 +45,9 @@ def find_adapted_weights(folder: RunFolder, digest: str) -> Path | None:
 
 
 def use_adapted_weights(plan: Plan, folder: RunFolder) -> Plan:
-    """Return the plan for an engine, with the adapted weights, if any, as its model.
+    """Return the plan with the run's adapted weights, if any, as its model.
 
-    Raises StageError if they are missing or have changed.
+    Raises StageError if the weights are missing or have changed.
     """
     adaptation = plan.adaptation
     if adaptation is None or not adaptation.weights_sha256:

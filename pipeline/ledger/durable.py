@@ -17,9 +17,9 @@ from filelock import BaseFileLock, FileLock, Timeout
 from pipeline.errors import InputError
 from pipeline.paths import own_folder, sha256
 
-ATTEMPT_PREFIX = "attempt-"  # beginning of the name of every file that is not committed yet
+ATTEMPT_PREFIX = "attempt-"  # begins the name of every file that is not committed yet
 ON_WINDOWS = sys.platform == "win32"
-_REMOVAL_ATTEMPTS = 6  # a late attempt may add a file while the folder is being deleted
+_REMOVAL_ATTEMPTS = 6  # tries, because a worker may add a file while the folder is being deleted
 
 
 def fsync(path: Path) -> None:
@@ -47,11 +47,11 @@ def fsync_tree(path: Path) -> None:
 def write_atomically(path: Path, text: str | Iterable[str], *, private: bool = False) -> None:
     """Write `text`, or its pieces, to `path`. Readers see the old file or the complete new one.
 
-    Only the owner can read a `private` file. A killed process leaves an unfinished file beside
-    `path`, so write only to folders that the next run clears: the run folder, or a
+    Only the owner can read a `private` file. A process that is killed leaves an unfinished file
+    beside `path`, so use this only in folders that the next run clears: the run folder, or a
     `staging_folder`.
     """
-    # the temporary name does not contain that of `path`, which may have the maximum length
+    # the temporary name does not contain the name of `path`, which may have the maximum length
     temporary = path.with_name(f"{ATTEMPT_PREFIX}{uuid.uuid4().hex}")
     try:
         if private:
@@ -75,7 +75,7 @@ def remove_path(path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder to which a late attempt at a segment may still be writing."""
+    """Delete a folder, even while a worker that is no longer needed writes a segment to it."""
     for attempt in range(1, _REMOVAL_ATTEMPTS + 1):
         try:
             shutil.rmtree(path)
@@ -86,20 +86,20 @@ def remove_folder(path: Path) -> None:
 
 
 def release_lock(lock: BaseFileLock) -> None:
-    """Release a lock. On Windows, also delete the lock's folder if nothing else is in it.
+    """Release a lock. On Windows, also delete the lock file, and its folder if that is then empty.
 
-    Windows cannot delete a locked file, so the lock outlives the other contents of its folder.
+    Windows cannot delete a locked file, so the lock file is left when its folder is cleared.
     """
     lock.release()
     if ON_WINDOWS:
         file = Path(lock.lock_file)
-        with suppress(OSError):  # another process has the lock by now, or the folder is not empty
+        with suppress(OSError):  # another process already holds the lock, or the folder has files
             file.unlink(missing_ok=True)
             file.parent.rmdir()
 
 
 def content_digest(path: Path) -> str:
-    """Return a digest of a file, or of the names and contents of all files in a folder."""
+    """Return the SHA-256 of a file, or of the relative paths and SHA-256s of a folder's files."""
     if path.is_file():
         return sha256(path)
 
@@ -109,15 +109,15 @@ def content_digest(path: Path) -> str:
 
 
 def is_empty_folder(path: Path) -> bool:
-    """Return whether `path` is an empty folder, which a folder can replace."""
+    """Return whether `path` is an empty folder, and not a link to one."""
     return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
 @contextmanager
 def staging_folder(output: Path) -> Iterator[Path]:
-    """Yield a folder beside `output`, empty but for a lock, in which to write the output.
+    """Yield a folder beside `output` in which to write the output; it contains only a lock file.
 
-    At the end, delete the folder. The folder of a killed process is cleared and used again. Raises
+    The folder is deleted at the end. If a killed process left one, it is cleared and reused. Raises
     InputError if another process is writing `output`, and OSError if nothing can be written beside
     it.
     """
@@ -152,7 +152,7 @@ def check_free(finished: Path, output: Path, *, force: bool) -> None:
 def publish_output(finished: Path, output: Path, spare: Path, *, force: bool) -> None:
     """Rename the finished file or folder to `output`, and delete any old output.
 
-    If one of them is a folder, the old output waits in the folder `spare` until it is deleted.
+    If either is a folder, the old output is moved into the folder `spare` before it is deleted.
     Raises InputError if `output` exists and `force` is False.
     """
     check_free(finished, output, force=force)
@@ -170,5 +170,5 @@ def publish_output(finished: Path, output: Path, spare: Path, *, force: bool) ->
 
 
 def _exists(finished: Path, output: Path) -> bool:
-    """Return whether `output` exists as more than an empty folder that a folder can replace."""
+    """Return whether `output` exists; an empty folder does not count if `finished` is a folder."""
     return os.path.lexists(output) and not (finished.is_dir() and is_empty_folder(output))

@@ -1,17 +1,17 @@
-"""The run folder beside the output, which records the committed segments.
+"""The ledger: the run folder beside the output, which records the committed segments.
 
     .{output name}.run/
         lock                     held by the run that is using the folder
         plan.json                the plan to which the segments belong
         adapted.safetensors      the weights, if they were adapted to the recording
-        segments/00003-*.nut     a committed segment, moved into place once it was on disk
-        segments/00003.json      its record, which is written last and names the file
-        segments/attempt-*       a segment that is not committed
-        publishing.json          the digest of what is about to become the output
+        segments/00003-*.nut     a committed segment, moved here after it was flushed to disk
+        segments/00003.json      the segment's record, which is written last and names its file
+        segments/attempt-*       a segment that is not committed yet
+        publishing.json          the digest of the finished output, written before it is published
 
-Only a valid record proves that a segment is done. It contains the digest of this plan and the name
-of a file that exists with the recorded SHA-256. Every attempt has a unique name, so two attempts
-that finish at the same time do not interfere.
+Only a valid record proves that a segment is done. It contains the digest of this plan, and the name
+of an existing file with the recorded SHA-256. Every attempt has a unique name, so that attempts at
+the same segment do not interfere, even if they finish at the same time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from pipeline.errors import InputError, PipelineError, StageError
+from pipeline.errors import InputError, PipelineError, StageError, count_items
 from pipeline.ledger import mirror
 from pipeline.ledger.durable import (
     ATTEMPT_PREFIX,
@@ -55,7 +55,7 @@ class Ledger:
         url = mirror.mirror_url(plan.output_url) if plan.output_url else ""
         self.folder = RunFolder(run_folder_of(self.output), plan.digest(), url)
         self.note: str | None = None
-        """A note about an unfinished run that was discarded, or whose segments were broken."""
+        """A note for the user if an unfinished run was discarded or had broken segments."""
         self.records: dict[int, SegmentRecord] = {}
         """Records of the committed segments, by index."""
         self.resumed = 0
@@ -78,8 +78,7 @@ class Ledger:
         trace: TracebackType | None,
     ) -> None:
         try:
-            # a run with neither a segment nor adapted weights has nothing to resume, and leaves
-            # no trace
+            # a run with neither a segment nor adapted weights has nothing to resume
             if self.folder.path.exists() and not self._has_work():
                 self.remove_run_folder()
         finally:
@@ -90,7 +89,7 @@ class Ledger:
         return [s.index for s in self.plan.segments if s.index not in self.records]
 
     def replace_plan(self, plan: Plan) -> None:
-        """Store a plan whose adaptation is done. Segments of the earlier plan become invalid."""
+        """Store a plan whose adaptation is done, which invalidates segments of the old plan."""
         self.plan = plan
         self.folder = replace(self.folder, digest=plan.digest())
         write_atomically(self.folder.path / PLAN, plan_lines(plan, secrets=True), private=True)
@@ -114,17 +113,18 @@ class Ledger:
     def committed_files(self) -> list[Path]:
         """Return the segment files in presentation order.
 
-        Raises StageError if a segment is missing, or if its file has changed since the commit.
+        Raises StageError if a segment is not committed, or if its file has changed since then.
         """
         if missing := self.pending_segments():
             raise StageError(
-                f"assemble: missing segments: {len(missing)} of {len(self.plan.segments)}, the "
-                f"first is number {missing[0]}; run the same command again"
+                f"assemble: {len(missing)} of {len(self.plan.segments)} segments are missing, "
+                f"beginning with number {missing[0]}; run the same command again"
             )
 
         for segment, record in sorted(self.records.items()):
             file = self.folder.segment_path(record)
-            # another, equally valid attempt may have replaced the record on disk in the meantime
+            # check against the record in memory, because another valid attempt may have replaced
+            # the one on disk in the meantime
             if not file.exists() or sha256(file) != record.sha256:
                 raise StageError(
                     f"assemble: the file of segment {segment} changed after it was committed; "
@@ -135,8 +135,8 @@ class Ledger:
     def announce_output(self, finished: Path) -> None:
         """Store the digest of the output just before it is published.
 
-        If the process is killed, `is_published` can then find out whether that was before or after
-        publishing.
+        If the process is then killed, `is_published` can find out whether it had published the
+        output.
         """
         digest = content_digest(finished)
         write_atomically(self.folder.path / PUBLISHING, digest)
@@ -144,7 +144,7 @@ class Ledger:
             mirror.announce_output(self.folder.mirror, digest)
 
     def is_announced(self) -> bool:
-        """Return whether the run folder has the digest of an output to be published."""
+        """Return whether the run folder contains the digest of a finished output."""
         return (self.folder.path / PUBLISHING).exists()
 
     def is_published(self) -> bool:
@@ -160,8 +160,8 @@ class Ledger:
 
     def remove_run_folder(self) -> None:
         """Delete the run folder. The lock inside it stays held until the ledger is closed."""
-        # The largest files go first. PUBLISHING, which proves to a later run that this one was
-        # complete, goes last.
+        # Delete the largest files first, and PUBLISHING, which proves to a later run that this one
+        # was complete, only after them.
         if self.folder.segments.exists():
             remove_folder(self.folder.segments)
         for path in self._leftovers():
@@ -216,7 +216,7 @@ class Ledger:
         self.resumed = len(self.records)
 
     def _prepare_folder(self) -> None:
-        """Leave only this plan's segments in the run folder, and download those from the mirror."""
+        """Remove all but this plan's segments from the run folder; download those in the mirror."""
         own_folder(self.folder.segments)
         plan_file = self.folder.path / PLAN
         if plan_file.exists():
@@ -246,19 +246,19 @@ class Ledger:
 
         if broken and self.note is None:
             self.note = (
-                f"segments of an unfinished run of {self.output.name} that are broken or come from "
-                f"another version are enhanced again: {broken}"
+                f"an unfinished run of {self.output.name} left {count_items(broken, 'segment')} "
+                "broken or made by another version, to be enhanced again"
             )
 
     def _remove_orphans(self) -> None:
-        """Delete the segment files that belong to no record."""
+        """Delete the segment files that no record names."""
         named = {record.file for record in self.records.values()}
         for file in self.folder.segments.glob("*.nut"):
             if file.name not in named:
                 file.unlink()
 
     def _leftovers(self) -> list[Path]:
-        """Return the files that an interrupted assembly or plan write left in the run folder."""
+        """Return what an interrupted run left in the run folder and this run does not need."""
         known = {"lock", PLAN, "segments", PUBLISHING}
         if self.plan.adaptation is not None and self.plan.adaptation.done:
             known.add(ADAPTED)
@@ -284,14 +284,14 @@ class Ledger:
         (self.folder.path / PLAN).unlink()
         self.note = (
             f"an unfinished run of {self.output.name} {_describe_difference(stored, self.plan)} "
-            f"was discarded (segments: {done})"
+            f"was discarded ({count_items(done, 'segment')})"
         )
 
 
 def _describe_difference(stored: Plan | None, plan: Plan) -> str:
-    """Return how an unfinished run differs from this one: by a recording, or else by settings."""
+    """Return how an unfinished run with the plan `stored` differs from a run with `plan`."""
     if stored is not None and stored.input.fingerprint != plan.input.fingerprint:
-        return "with other content in the input"
+        return "with another version of the input"
     if stored is not None and stored.reference.clip.fingerprint != plan.reference.clip.fingerprint:
-        return "with other content in the reference"
+        return "with another version of the reference"
     return "with other settings"

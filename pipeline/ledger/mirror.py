@@ -1,10 +1,11 @@
-"""The mirror: a run folder at a URL, to which segments are committed and from which a run resumes.
+"""The mirror: a run folder at a URL, so that a run can be resumed on another machine.
 
-<folder of OUT>/.<name of OUT>.run/plan.json         the plan to which the segments belong
-                                   adapted.safetensors  the weights, if they were adapted
-                                   00003-*.nut       a segment, uploaded first and in one piece
-                                   00003.json        its record, the proof that it is done
-                                   publishing.json   the digest of the output to be uploaded
+    <folder of OUT>/.<name of OUT>.run/
+        plan.json                the plan to which the segments belong
+        adapted.safetensors      the weights, if they were adapted to the recording
+        00003-*.nut              a segment, uploaded in one piece
+        00003.json               the segment's record, uploaded last, which proves that it is done
+        publishing.json          the digest of the finished output, written before it is uploaded
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from pipeline.schema.plan import Plan, SegmentRecord
 
 
 def mirror_url(output_url: str) -> str:
-    """Return the URL of the run folder that belongs to an output."""
+    """Return the URL of the run folder for the output at `output_url`."""
     folder, _, name = output_url.rpartition("/")
     return f"{folder}/.{name}.run"
 
 
 def push_segment(mirror: str, segment: Path, record: SegmentRecord) -> SegmentRecord:
-    """Upload a committed segment and its record, and return the record that is valid.
+    """Upload a committed segment and its record, and return the record.
 
-    If an earlier attempt has stored its record in the mirror, that record stays valid and nothing
-    is uploaded.
+    If the mirror already has a record from another attempt at the segment, return that one, and
+    upload nothing.
     """
     first = read_record(mirror, record.segment, record.plan)
     if first is not None:
@@ -52,14 +53,14 @@ def read_record(mirror: str, segment: int, digest: str) -> SegmentRecord | None:
 
 
 def remove_record(mirror: str, segment: int) -> None:
-    """Delete the record of a segment that proved to be broken."""
+    """Delete the record of a broken segment."""
     transfer.remove_file(_record_url(mirror, segment))
 
 
 def pull_segment(mirror: str, segment: int, segments: Path, digest: str) -> None:
     """Download a committed segment and its record, if the mirror has both.
 
-    The caller checks the segment against the digest in the record.
+    The segment is not checked against the digest in its record, which is left to the caller.
     """
     record = read_record(mirror, segment, digest)
     if record is None or "/" in record.file:
@@ -73,7 +74,7 @@ def pull_segment(mirror: str, segment: int, segments: Path, digest: str) -> None
 
 
 def pull_segments(mirror: str, segments: Path, digest: str) -> None:
-    """Download the segments that earlier runs of the same plan committed on any machine."""
+    """Download the segments that runs of the same plan committed on other machines."""
     for file in transfer.list_files(mirror):
         name = url_name(file.url)
         number = name.removesuffix(".json")
@@ -82,9 +83,9 @@ def pull_segments(mirror: str, segments: Path, digest: str) -> None:
 
 
 def claim_mirror(mirror: str, plan: Plan) -> bool:
-    """Clear the mirror and store `plan` in it, unless it has that plan already.
+    """Clear the mirror and store `plan` in it, unless that plan is already there.
 
-    Return True if it was cleared, and False if it may contain segments of the plan.
+    Return True if the mirror was cleared, and False if it may contain segments of the plan.
     """
     content = transfer.read_bytes(join_url(mirror, PLAN))
     try:
@@ -99,12 +100,12 @@ def claim_mirror(mirror: str, plan: Plan) -> bool:
 
 
 def replace_plan(mirror: str, plan: Plan) -> None:
-    """Store the plan whose adaptation is done. Its weights must be stored first."""
+    """Store a plan whose adaptation is done; store the adapted weights before it."""
     transfer.write_bytes(join_url(mirror, PLAN), plan.model_dump_json().encode())
 
 
 def push_adapted(mirror: str, weights: Path) -> None:
-    """Upload adapted weights."""
+    """Upload the file of adapted weights."""
     transfer.upload_file(weights, join_url(mirror, ADAPTED))
 
 
@@ -136,8 +137,8 @@ def read_plan(mirror: str) -> Plan | None:
 def clear_mirror(mirror: str) -> None:
     """Delete everything in the mirror.
 
-    The plan and the digest of the output are deleted last, because they identify the rest to a
-    later run.
+    The plan and the digest of the output are deleted last, because a later run needs them to
+    identify the other files.
     """
     files = sorted(transfer.list_files(mirror), key=lambda f: f.url.endswith((PUBLISHING, PLAN)))
     for file in files:

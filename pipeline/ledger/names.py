@@ -1,11 +1,11 @@
-"""The names of files in a run folder, on a file system and at a URL."""
+"""The names of files in a run folder, whether on a file system or at a URL."""
 
 from __future__ import annotations
 
 PLAN = "plan.json"
-PUBLISHING = "publishing.json"  # holds the digest of what is about to become the output
+PUBLISHING = "publishing.json"  # contains the digest of the output that is being published
 ADAPTED = "adapted.safetensors"
-RECORDS = "[0-9]*.json"  # pattern of the records of all segments
+RECORDS = "[0-9]*.json"  # glob pattern that matches the records of all segments
 
 
 def record_name(segment: int) -> str:

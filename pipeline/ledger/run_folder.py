@@ -1,4 +1,4 @@
-"""The run folder beside an output: the paths in it, and how a segment is committed to it."""
+"""The run folder beside an output: its paths, and how segments are committed to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.schema.plan import Plan, Segment, SegmentRecord
 
 @dataclass(frozen=True)
 class WrittenSegment:
-    """What an encoder wrote to a segment's file, as its record will state it."""
+    """Facts about a segment's file that the encoder has written, for the segment's record."""
 
     segment: int
     frames: int
@@ -30,17 +30,17 @@ class WrittenSegment:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run, with everything a worker needs to commit segments; can be pickled."""
+    """The folder of one run; has all that a worker needs to commit segments, and can be pickled."""
 
     path: Path
     digest: str
     """Digest of the plan to which the segments belong."""
     mirror: str = ""
-    """URL of the run folder if the output is at a URL; "" for an output on a file system."""
+    """URL of the mirror if the output is at a URL; "" for an output on a file system."""
 
     @property
     def segments(self) -> Path:
-        """The folder of segments and records."""
+        """The subfolder of segments and their records."""
         return self.path / "segments"
 
     def segment_path(self, record: SegmentRecord) -> Path:
@@ -58,8 +58,8 @@ class RunFolder:
     def commit(self, attempt: Path, written: WrittenSegment) -> SegmentRecord:
         """Move a finished attempt into place, write its record, and return the record.
 
-        If another attempt was committed in the meantime, this one is discarded, and the record of
-        the other is returned.
+        If another attempt at the segment was committed first, delete this one, and return the
+        record of the other.
         """
         first = self.read_record(written.segment)
         if first is not None:
@@ -90,7 +90,10 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def read_record(self, segment: int) -> SegmentRecord | None:
-        """Return the segment's record, or None if it does not prove that the segment is done."""
+        """Return the segment's record, or None if it is missing or invalid.
+
+        A valid record has the plan's digest, and its file exists with the recorded SHA-256.
+        """
         try:
             text = self.record_path(segment).read_text(encoding="utf-8")
             record = SegmentRecord.model_validate_json(text)
@@ -104,7 +107,7 @@ class RunFolder:
 
 
 def record_fits(record: SegmentRecord, segment: Segment) -> bool:
-    """Return whether a record has the frame count and the times of the plan's segment."""
+    """Return whether a record's frame count and times are those of the plan's segment."""
     inside = segment.start_pts <= record.first_pts <= record.last_pts < segment.end_pts
     return inside and record.frames == segment.frames
 
@@ -124,7 +127,10 @@ def read_stored_plan(output: Path) -> Plan | None:
 
 
 def find_stored_plan(plan: Plan) -> Plan | None:
-    """Return the plan of an unfinished run of the same output, from its run folder or mirror."""
+    """Return the plan of an unfinished run with the same output, from its run folder or mirror.
+
+    The result is None if there is no readable plan.
+    """
     stored = read_stored_plan(Path(plan.output))
     if stored is None and plan.output_url:
         return mirror.read_plan(mirror.mirror_url(plan.output_url))
@@ -132,9 +138,9 @@ def find_stored_plan(plan: Plan) -> Plan | None:
 
 
 def local_run_folder(folder: RunFolder) -> RunFolder:
-    """Return `folder`, or a scratch folder of this process if segments go to a mirror.
+    """Return `folder` or, if the run has a mirror, a scratch folder of this process instead.
 
-    With a mirror, the path in `folder` belongs to the driver, which may be another machine.
+    With a mirror, the path in `folder` is one on the driver, which may be another machine.
     """
     if not folder.mirror:
         return folder

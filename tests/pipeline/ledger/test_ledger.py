@@ -142,8 +142,8 @@ def test_a_record_of_another_segment_or_plan_is_refused(tmp_path: Path) -> None:
         assert ledger.pending_segments() == [0, 1, 2]
         assert ledger.note is not None
         assert ledger.note == (
-            "segments of an unfinished run of out.mkv that are broken or come from another version "
-            "are enhanced again: 2"
+            "an unfinished run of out.mkv left 2 segments broken or made by another version, to be "
+            "enhanced again"
         )
 
 
@@ -165,7 +165,7 @@ def test_other_settings_discard_the_run_and_say_so(tmp_path: Path) -> None:
     with Ledger(plan_for(tmp_path / "out.mkv", crf=20)) as ledger:
         assert ledger.pending_segments() == [0, 1, 2]
         assert ledger.note is not None
-        assert "discarded (segments: 1)" in ledger.note
+        assert "discarded (1 segment)" in ledger.note
         commit(ledger.folder, 0)
     with Ledger(plan_for(tmp_path / "out.mkv", crf=20)) as ledger:
         assert ledger.resumed == 1
@@ -204,7 +204,7 @@ def test_removal_leaves_no_trace(tmp_path: Path) -> None:
 def test_missing_segments_are_not_assembled(tmp_path: Path) -> None:
     with Ledger(plan_for(tmp_path / "out.mkv")) as ledger:
         commit(ledger.folder, 0)
-        with pytest.raises(StageError, match="missing segments: 3 of 3"):
+        with pytest.raises(StageError, match="3 of 3 segments are missing"):
             ledger.committed_files()
 
 

@@ -144,7 +144,7 @@ def test_a_changed_recording_is_named_when_segments_are_discarded(
     given += ["--segment", "0.4", "--preset", "ultrafast", "--batch", "4"]
     result = invoke("run", copies[0], "-o", output, *given)
     assert result.exit_code == 0, result.output
-    assert "with other content in the reference was discarded (segments: 3)" in result.output
+    assert "with another version of the reference was discarded (3 segments)" in result.output
 
 
 def test_moved_recordings_resume(copies: tuple[Path, Path], tmp_path: Path) -> None:
