@@ -119,7 +119,7 @@ call("doctor")
     ("option", "message"),
     [
         (("--sandbox", "on"), "confined child processes need Linux; if you trust"),
-        (("--runner", "ray"), "expected Linux for runs on Ray; try --runner inline"),
+        (("--runner", "ray"), "runs on Ray need Linux, and this is"),
     ],
 )
 def test_what_needs_linux_is_refused_if_it_is_requested(

@@ -1,1 +1,1 @@
-"""Turn a plan into committed segments: decode, infer, encode."""
+"""Turn a plan into committed segments: decode frames, enhance them, and encode the results."""

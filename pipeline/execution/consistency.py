@@ -1,10 +1,10 @@
 """Keep the part of the borrowed detail that the LR frame confirms.
 
 If an LR frame is up-sampled bicubically and reduced again, the result differs from the LR frame.
-True detail, reduced in the same way, explains this difference, but the detail of something else
-does not. In small windows, the share of the detail that best explains the difference (by least
-squares) is kept. Codec noise hides such evidence, so recordings that were measured to be noisy or
-compressed are left alone, and at x4 and x8 also recordings that could not be measured.
+True detail, reduced in the same way, explains this difference; detail of something else does not.
+In each small window, the share of the detail that explains the difference best (by least squares)
+is kept. Codec noise hides such evidence. Recordings that were measured to be noisy or compressed
+therefore keep all detail, and at x4 and x8 so do recordings that could not be measured.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pipeline.pixels import Pixels, as_pixels
 from pipeline.schema.plan import Plan
 
 # Mean squared error of LR luma, in squared 8-bit levels, that is assumed at x2 if nothing was
-# measured, because an unrelated reference does most harm at x2. At x4 and x8, so small an error
-# would remove too much true detail if the recording is compressed.
+# measured. An unrelated reference does the most harm at x2. At x4 and x8, assuming so small an
+# error would remove too much true detail from compressed recordings.
 UNMEASURED_ERROR = 1.0
 _WINDOW = (9, 9)  # LR pixels
 
@@ -29,8 +29,8 @@ _WINDOW = (9, 9)  # LR pixels
 def find_lr_error(plan: Plan) -> float | None:
     """Return the mean squared error between the luma of the input and of reduced HR.
 
-    It is in squared 8-bit levels. The result is None if the input is too noisy or compressed to
-    confirm detail, and at x4 and x8 also if nothing was measured.
+    It is in squared 8-bit levels. If nothing was measured, it is UNMEASURED_ERROR at x2, and None
+    at x4 and x8. It is also None if the input is too noisy or compressed to confirm detail.
     """
     fits = None if plan.capture is None else plan.capture.fits_db
     if fits is None:
@@ -41,8 +41,9 @@ def find_lr_error(plan: Plan) -> float | None:
 def keep_confirmed(sr: Pixels, lr: Pixels, kernel: Taps | None, error: float) -> Pixels:
     """Return `sr` (H x W) with the share of its detail that `lr` (h x w) confirms.
 
-    Both are uint8 or uint16 RGB. `kernel` reduces SR to LR; None stands for bicubic. `error` is the
-    mean squared error of LR luma in squared 8-bit levels; smaller differences have little effect.
+    Both are uint8 or uint16 RGB. `kernel` reduces SR to LR; None means the bicubic kernel. `error`
+    is the mean squared error of LR luma in squared 8-bit levels; differences below it have little
+    effect.
     """
     scale = sr.shape[0] // lr.shape[0]
     weights = join_taps(make_bicubic_taps(scale) if kernel is None else kernel)
@@ -62,17 +63,17 @@ def keep_confirmed(sr: Pixels, lr: Pixels, kernel: Taps | None, error: float) ->
 
 
 def _round_luma(frame: Pixels) -> Plane:
-    """Return the luma of a frame in 8-bit levels, rounded at the frame's own bit depth.
+    """Return the luma (H x W) of a frame in 8-bit levels, rounded at the frame's own bit depth.
 
-    This is the fastest way to compute the luma of a large frame, and the reduction averages out the
-    rounding errors.
+    This is the fastest way to compute the luma of a large frame, and the rounding errors average
+    out when the luma is reduced.
     """
     gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return np.asarray(gray * np.float32(255 / np.iinfo(frame.dtype).max), np.float32)
 
 
 def _mix(sr: Pixels, plain: Pixels, share: Plane) -> Pixels:
-    """Return a weighted mean of two frames; `share` (H x W, 0 to 1) is the weight of `sr`."""
+    """Return the weighted mean of two frames; `share` (H x W, 0 to 1) is the weight of `sr`."""
     if sr.dtype == np.uint8:
         return as_pixels(cv2.blendLinear(sr, plain, share, 1 - share))
     detail = sr.astype(np.float32) - plain

@@ -1,4 +1,4 @@
-"""The decode stage: read LR frames and their references, and combine them into batches."""
+"""The decode stage: read LR frames, pair them with their references, and form batches."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class DecodeStage:
         self._instants: Source | None = None
         edits = None
         if plan.reference.trusted is not None:
-            # the input's frames at the instants of key frames, which may be in other segments
+            # reads the input's frames at the times of key frames, which may be in other segments
             self._instants = open_frames(plan.input, cache=1, threads=threads, apart=True)
             edits = EditedFrames(plan, self._instants, self._references)
         self._pairer = FramePairer(plan, self._references, borrow=borrow, edits=edits)
@@ -89,8 +89,9 @@ class DecodeStage:
                     f"found a frame at pts {frame.pts}, but the plan expects {due}; make a new plan"
                 )
 
-            # Pass a full batch on only when the next frame has arrived: the encoder commits the
-            # segment with its last batch, which must wait until the reader has ended without error.
+            # Yield a full batch only when the next frame has arrived. It might be the last batch,
+            # with which the encoder commits the segment, and the reader must first end without an
+            # error.
             if len(entries) == plan.batch:
                 yield make_batch(task, entries, concealed, last=False)
                 entries = []
@@ -118,7 +119,7 @@ class DecodeStage:
 
 
 def _find_plane_format(plan: Plan) -> PlaneFormat | None:
-    """Return the format in which frames are decoded as enlarged planes; None if they become RGB."""
+    """Return the format of the enlarged planes as which frames are decoded, or None for RGB."""
     if not plan.planes:
         return None
     return PlaneFormat(plan.width, plan.height, plan.encoding.pix_fmt)
@@ -128,7 +129,7 @@ def _find_interval(plan: Plan, pts: Sequence[int]) -> float:
     """Return the interval between LR frames in seconds, from the frame rate if that is known.
 
     Otherwise, it is the mean interval between the `pts` of a segment, or 1 for a single frame. It
-    depends only on the plan, as the weights of references must.
+    depends only on the plan, because the weights of references, which depend on it, must.
     """
     if plan.input.frame_rate:
         return float(1 / plan.input.frame_rate)

@@ -14,7 +14,7 @@ from pipeline.schema.plan import Plan, SegmentRecord
 
 
 class EncodeStage:
-    """Encodes segments one after another, and commits each at its end."""
+    """Encodes segments one after another, and commits each of them once it is complete."""
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._plan = plan

@@ -1,4 +1,4 @@
-"""Fuse several results for one frame, each with detail from a different reference."""
+"""Fuse several SR results for one frame, each with detail from a different reference."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from pipeline.pixels import Pixels, as_pixels
 
-# The weight of a reference falls by this power of ten with each grid step of distance. On
-# lytro_stegosaurus at x8, each step costs the network half a dB.
+# A reference's weight falls by this power of ten with each grid step of its distance. On
+# lytro_stegosaurus at x8, each step lowers the network's PSNR by half a dB.
 STEP_DECADES = 0.1
-SMOOTHING_PIXELS = 3.0  # LR pixels over which errors are averaged before results are compared
-ERROR_FLOOR = 0.004  # of full scale; smaller errors are attributed to rounding and noise
+SMOOTHING_PIXELS = 3.0  # standard deviation, in LR pixels, of the Gaussian that smooths errors
+ERROR_FLOOR = 0.004  # share of full scale; smaller errors are attributed to rounding and noise
 WEIGHT_POWER = 2.0
 
 
@@ -24,10 +24,10 @@ def fuse_results(
 ) -> Pixels:
     """Return the mean of the results (H x W x 3), weighted by how well they agree with `lr`.
 
-    `weights` has an additional factor for each result, larger for a nearer reference. Each result
-    is reduced to the size of the LR frame (h x w x 3) and compared with it, because that frame is
+    `weights` contains another factor for each result, which is larger for a nearer reference. Each
+    result is reduced to the size of `lr` (h x w x 3) and compared with it, because the LR frame is
     the only evidence of the true scene. Where one result is wrong, the others prevail; where all
-    agree, their errors average out.
+    agree with the LR frame, their errors average out.
     """
     if len(results) == 1:
         return results[0]
@@ -48,7 +48,10 @@ def fuse_results(
 
 
 def _agreement(lr: Pixels, result: Pixels, limit: float) -> NDArray[np.float32]:
-    """Return weights (float32 h x w) that fall as the smoothed squared error rises."""
+    """Return a result's weights (float32 h x w), which fall as its smoothed squared error rises.
+
+    `limit` is the largest value of the data type.
+    """
     reduced = cv2.resize(result, (lr.shape[1], lr.shape[0]), interpolation=cv2.INTER_AREA)
     error = (reduced.astype(np.float32) - lr) / limit
     squared = cv2.GaussianBlur((error**2).mean(axis=2), (0, 0), SMOOTHING_PIXELS)

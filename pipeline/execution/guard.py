@@ -1,4 +1,4 @@
-"""Remove what the LR frame contradicts from borrowed detail: ghosts, and a reference's noise."""
+"""Remove ghosts and a reference's noise, which the LR frame contradicts, from borrowed detail."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from pipeline.pixels import Pixels, as_pixels
 
 # Standard deviations, in pixels, of the Gaussians that separate the bands of detail.
 _SIGMAS = (0.8, 1.6, 3.2)
-_WINDOW = (7, 7)  # pixels; windows in which the energy of a band is measured
+_WINDOW = (7, 7)  # pixels; size of the windows in which the energy of a band is measured
 _TINY = 1e-6
 
-# An LR frame is uniform where no channel varies by more than one level of 255 within 15 x 15 LR
-# pixels. Compressed recordings of real scenes have few such parts, with little detail in them.
+# An LR frame is uniform around a pixel if no channel varies by more than one 8-bit level within
+# 15 x 15 LR pixels. Compressed recordings of real scenes have few such areas, and those have little
+# detail.
 _UNIFORM_LEVELS = 1.0
 _UNIFORM_SIDE = 15
 _GHOST_SIDE = 7  # LR pixels; side of the windows in which energies are compared
-_ROUNDING = 0.35  # energy of the rounding errors of a reduced frame, in squared levels of 255
-# Share of a ghost's energy that remains when it is reduced to the LR size: the lowest measured with
-# unrelated photographs, texts, stripes and noise at x2, x4 and x8.
+_ROUNDING = 0.35  # energy of the rounding errors of a reduced frame, in squared 8-bit levels
+# Share of a ghost's energy that remains when it is reduced to the LR size: the lowest share that
+# was measured with unrelated photographs, texts, stripes and noise at x2, x4 and x8.
 _REDUCED_SHARE = 0.015
 
 Detail = NDArray[np.float32]
@@ -34,9 +35,10 @@ Detail = NDArray[np.float32]
 def remove_noise(sr: Pixels, plain: Pixels, noise: Noise) -> Pixels:
     """Return `sr` with each band of its detail reduced by the share that noise explains.
 
-    `sr` and `plain` (the same frame without a reference) are uint8 or uint16 H x W x 3 RGB. The
-    factor is a Wiener filter's, 1 - noise / energy, in windows of 7 x 7 pixels. Edges that are
-    stronger than the noise remain; where there is only noise, the result is the plain frame.
+    `sr` and `plain` (the bicubic up-sampling of the same frame) are uint8 or uint16 H x W x 3 RGB.
+    Each band is multiplied by a Wiener filter's factor, 1 - noise / energy, in windows of 7 x 7
+    pixels. Edges that are stronger than the noise remain; where there is only noise, the result is
+    `plain`.
     """
     top = float(np.iinfo(sr.dtype).max)
     detail = sr.astype(np.float32) - plain.astype(np.float32)
@@ -52,13 +54,14 @@ def remove_noise(sr: Pixels, plain: Pixels, noise: Noise) -> Pixels:
 
 
 def remove_ghosts(sr: Pixels, lr: Pixels) -> Pixels:
-    """Return `sr` without the detail that a uniform LR frame contradicts.
+    """Return `sr` without detail that the LR frame contradicts where it is uniform.
 
     `sr` (H x W) and `lr` (h x w) are uint8 or uint16 RGB. Where the LR frame is uniform, true
     detail, such as a fine texture, leaves no trace when it is reduced. Detail that does leave a
-    trace there comes from something that the LR frame does not show. Such detail is scaled by
-    1 - ghosts / detail, a ratio of energies in windows of 7 x 7 LR pixels. A ghost is assumed to
-    have 1 / 0.015 times the energy of its trace. Other parts of the frame remain unchanged.
+    trace there is a ghost: it comes from something that the LR frame does not show. The detail is
+    multiplied by 1 - ghosts / detail, where both are energies in windows of 7 x 7 LR pixels. A
+    ghost is assumed to have 1 / 0.015 times the energy of its trace. Other parts of the frame
+    remain unchanged.
     """
     level = float(np.iinfo(sr.dtype).max) / 255
     uniform = _find_uniform(lr, level)
@@ -85,7 +88,10 @@ def remove_ghosts(sr: Pixels, lr: Pixels) -> Pixels:
 
 
 def _find_uniform(lr: Pixels, level: float) -> NDArray[np.bool_]:
-    """Return an h x w mask of the pixels around which a frame is uniform."""
+    """Return a mask (h x w) of the pixels around which a frame is uniform.
+
+    `level` is the size of an 8-bit level in units of the frame's data type.
+    """
     window = np.ones((_UNIFORM_SIDE, _UNIFORM_SIDE), np.uint8)
     span = cv2.dilate(lr, window).astype(np.int32) - cv2.erode(lr, window)
     uniform: NDArray[np.bool_] = span.max(axis=2) <= _UNIFORM_LEVELS * level
@@ -99,7 +105,7 @@ def _measure_energy(difference: Detail) -> Detail:
 
 
 def _split_bands(detail: Detail) -> Iterator[Detail]:
-    """Yield the bands of a picture from fine to coarse; their sum is the picture."""
+    """Yield the frequency bands of a picture from fine to coarse; their sum is the picture."""
     finer = detail
     for sigma in _SIGMAS:
         coarser = np.asarray(cv2.GaussianBlur(detail, (0, 0), sigma), np.float32)
@@ -110,7 +116,7 @@ def _split_bands(detail: Detail) -> Iterator[Detail]:
 
 @lru_cache(maxsize=1)
 def _band_gains() -> tuple[float, ...]:
-    """Return the energy of unit white noise in each band."""
+    """Return the variance in each band of white noise with a variance of 1."""
     impulse = np.zeros((65, 65), np.float32)
     impulse[32, 32] = 1
     return tuple(float(np.square(band).sum()) for band in _split_bands(impulse))

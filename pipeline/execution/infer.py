@@ -25,14 +25,14 @@ Enhance = Callable[[Plan, Engine, Batch], Enhanced]
 
 
 def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
-    """Return a batch's frames, each enhanced with references, given, or up-sampled bicubically.
+    """Return a batch's output frames: enhanced with references, given, or up-sampled bicubically.
 
-    The frames have the size of the output. The guards run at the network's scale, before the frames
-    are resized: there, each LR pixel covers a whole number of pixels, so a frame can be reduced
-    exactly and compared with the LR frame. At the output's scale, an LR pixel may cover 1.5 pixels,
-    or only one, which leaves nothing to compare. Only detail is resized, so a frame without
-    borrowed detail is bicubic up-sampling at every size. Frames decoded as planes are complete, and
-    pass unchanged.
+    The frames have the size of the output. Ghosts, noise and unconfirmed detail are removed at the
+    network's scale, before the frames are resized: there, an LR pixel covers a whole number of
+    pixels, so a frame can be reduced exactly and compared with the LR frame. At the output's scale,
+    an LR pixel may cover 1.5 pixels, or only one, which leaves nothing to compare. Only detail is
+    resized, so a frame without borrowed detail is its bicubic up-sampling at every size. Frames
+    that were decoded as enlarged planes are returned unchanged.
     """
     if plan.planes:
         return Enhanced(batch.task, batch.pts, list(batch.lr), batch.concealed, batch.last)
@@ -80,10 +80,10 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
 def _fuse_views(
     engine: Engine, lr: Pixels, group: ReferenceGroup, kernel: Taps | None
 ) -> Iterator[Pixels]:
-    """Yield the SR frames of a group, each fused from one result per reference.
+    """Yield the SR frames of a light field's group, each fused from one result per reference.
 
-    Different parts of the scene are hidden in references from different viewpoints, so each is used
-    alone and the results are fused. For a clip, the network itself weighs the references.
+    References from different viewpoints hide different parts of the scene, so the network uses each
+    of them alone, and the results are fused. For a clip, the network weighs the references itself.
     """
     results = [_run_engine(engine, lr, [ref], None, kernel) for ref in group.refs]
     for number, weights in enumerate(group.weights):
@@ -97,7 +97,10 @@ def _run_engine(
     weights: Weights | None,
     kernel: Taps | None,
 ) -> Pixels:
-    """Return the engine's SR frames. Raises StageError if their shape or data type is wrong."""
+    """Return the engine's SR frames (M x H x W x 3).
+
+    Raises StageError if their shape or data type is not that of the references.
+    """
     sr = run_engine(engine, lr, refs, weights, kernel)
     if sr.shape != refs[0].shape or sr.dtype != refs[0].dtype:
         raise StageError(

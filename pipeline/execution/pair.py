@@ -1,6 +1,6 @@
 """Pair LR frames with their references on the network's grid, and combine them into batches.
 
-Decoded frames are paired in the same way as frames that a program passes as arrays.
+This is the same for decoded frames and for frames that are passed as arrays.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.schema.reference_map import ReferenceChoice
 
 
 class ReferencePictures(Protocol):
-    """The pictures of a reference, by pts."""
+    """A reader of a reference's pictures by pts."""
 
     def get(self, pts: int) -> Pixels:
         """Return the picture at exactly `pts` as uint8 or uint16 H x W x 3 RGB."""
@@ -44,7 +44,9 @@ class PairedFrame:
     weights: NDArray[np.float32] | None = None
     """The weight of each reference, or None without references."""
     given: Pixels | None = None
+    """The H x W x 3 frame that the reference provides and that is output unchanged, if any."""
     alpha: Plane | None = None
+    """The alpha (h x w) of the LR frame, if any."""
     noise: Noise | None = None
     """Noise of the references that exceeds the LR frame's; None if the excess is small."""
 
@@ -60,7 +62,10 @@ class FramePairer:
         borrow: bool = True,
         edits: EditedFrames | None = None,
     ) -> None:
-        """Pair frames by a plan; `edits` applies the edits of trusted key frames to LR frames."""
+        """Pair frames as `plan` says; without `borrow`, frames get no references.
+
+        `edits`, if any, applies the edits of trusted key frames to LR frames.
+        """
         self._plan = plan
         self._edits = edits
         trusted = plan.reference.trusted
@@ -75,10 +80,9 @@ class FramePairer:
         self._noise: dict[int, Noise] = {}
 
     def pair(self, choice: ReferenceChoice, lr: Pixels, interval: float) -> PairedFrame:
-        """Pair an LR frame with its references, or with the HR frame that is given for it.
+        """Return an LR frame with its references, or with the HR frame that is given for it.
 
-        A frame without references is returned alone. `interval` is the time between LR frames in
-        seconds.
+        `lr` is h x w x 3, and `interval` is the time between LR frames in seconds.
         """
         pts, plan = choice.pts, self._plan
         given = self._find_given(choice, lr)
@@ -98,7 +102,7 @@ class FramePairer:
             lr,
             [self._fit_reference(number, lr) for number in numbers],
             _weigh_choice(choice, plan.reference.select, interval),
-            # grain and texture that were painted into a key frame are not noise
+            # in a trusted key frame, grain and texture are intended, and not noise
             noise=None if self._trusted else self._find_noise(numbers, lr),
         )
 
@@ -119,8 +123,8 @@ class FramePairer:
         return resize_picture(key, plan.height, plan.width)
 
     def _read_references(self, numbers: Sequence[int]) -> list[Pixels]:
-        """Return frames of the reference, and keep only these for the next LR frame."""
-        # free the others before decoding more: an 8K frame takes 100 MB
+        """Return the reference's frames at the pts in `numbers`, and cache only these."""
+        # free the other frames before decoding more, because an 8K frame takes 100 MB
         self._kept = {ref: self._kept[ref] for ref in numbers if ref in self._kept}
         self._recoloured = {
             ref: self._recoloured[ref] for ref in self._kept.keys() & self._recoloured.keys()
@@ -131,18 +135,18 @@ class FramePairer:
         return [self._kept[ref] for ref in numbers]
 
     def _fit_reference(self, ref_pts: int, lr: Pixels) -> Pixels:
-        """Return a kept reference frame at the network's size, matched to the LR frame."""
+        """Return a cached reference frame at the network's size, fitted to the LR frame."""
         if ref_pts not in self._recoloured:
             self._recoloured[ref_pts] = self._fitter.convert(self._kept[ref_pts])
         return self._fitter.fit(self._recoloured[ref_pts], lr)
 
     def _find_noise(self, numbers: Sequence[int], lr: Pixels) -> Noise | None:
-        """Return how much noisier the noisiest reference is than `lr`, or None if hardly."""
+        """Return the noisiest reference's noise in excess of the noise of `lr`; None if small."""
         noisiest = max((self._measure(ref) for ref in numbers), key=attrgetter("coarse"))
         return find_excess_noise(noisiest, lr, self._plan.scale)
 
     def _measure(self, ref_pts: int) -> Noise:
-        """Return the noise of a kept reference frame, measuring each frame only once."""
+        """Return the noise of a cached reference frame, which is measured only once."""
         if ref_pts not in self._noise:
             reference = self._kept[ref_pts]
             height, _ = self._plan.network_size
@@ -152,15 +156,16 @@ class FramePairer:
 
 
 def _weigh_choice(choice: ReferenceChoice, select: str, interval: float) -> NDArray[np.float32]:
-    """Return the weight of each reference of a frame.
+    """Return the weight of each of a frame's references.
 
-    It depends on the distance in grid steps or frames, but is 1 for references chosen by content.
+    It depends on the reference's distance in grid steps or in frames, but is 1 for references that
+    were chosen by content.
     """
     if choice.views is not None:
         steps = [choice.views.steps or 0.0, *choice.views.also_steps]
         return weigh_references(steps, STEP_DECADES)
 
-    # a reference chosen because it looks alike is no worse for being far away in time
+    # a reference that was chosen because it looks alike is no worse for being far away in time
     if select == "content" or choice.seconds is None or not choice.also_seconds:
         return np.ones(len(choice.references), np.float32)
     frames = [abs(each) / interval for each in (choice.seconds, *choice.also_seconds)]
@@ -186,7 +191,7 @@ def make_batch(
 
 
 def _group_references(entries: Sequence[PairedFrame]) -> list[ReferenceGroup]:
-    """Return the frames that have references, grouped by their number of references (ascending)."""
+    """Return the frames with references in groups, ordered by their number of references."""
     by_count: dict[int, list[int]] = {}
     for i, entry in enumerate(entries):
         if entry.references:

@@ -16,9 +16,9 @@ from pipeline.pixels import Pixels, as_pixels
 def resize_plane(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """Return a plane (float32 h x w) at height x width, resized with a Lanczos kernel of radius 3.
 
-    Pillow widens the kernel when it reduces, so that nothing aliases, and sums in double precision
-    without threads, so that the bits are the same on every machine. The Lanczos kernel keeps more
-    of the finest detail than a bicubic one.
+    Pillow widens the kernel for reductions, which avoids aliasing. It sums in double precision and
+    in a single thread, so that the result is bit-identical on every machine. A Lanczos kernel keeps
+    more of the finest detail than a bicubic one.
     """
     picture = Image.fromarray(np.ascontiguousarray(plane, np.float32))
     return np.array(picture.resize((width, height), Image.Resampling.LANCZOS), np.float32)
@@ -55,7 +55,8 @@ def fit_result(sr: Pixels, lr: Pixels, height: int, width: int) -> Pixels:
         added = resize_plane(np.asarray(detail, np.float32), height, width)
         made[..., channel] = np.clip(np.rint(plain[..., channel] + added), 0, top)
 
-    # Pillow uses a single core, which takes longer for a plane than a GPU does for the whole frame
+    # Resize the channels in parallel: on one core, resizing a plane takes longer than a GPU needs
+    # to enhance the frame.
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(add_detail, range(3)))
     return made

@@ -1,4 +1,4 @@
-"""Choose the runner, and run a plan's missing segments in this process."""
+"""Choose the runner (this process, or Ray), and run a plan's missing segments in this process."""
 
 from __future__ import annotations
 
@@ -66,19 +66,20 @@ def choose_runner(requested: str, address: str | None) -> tuple[Runner, str]:
 def _require_linux(found: str) -> None:
     if not is_linux():
         raise InputError(
-            f"found {found} on {system_name()}, expected Linux for runs on Ray; try --runner inline"
+            f"found {found}, but runs on Ray need Linux, and this is {system_name()}; try "
+            "--runner inline"
         )
 
 
 def count_committed_frames(ledger: Ledger) -> int:
-    """Return the number of frames in committed segments."""
+    """Return the number of frames in the ledger's committed segments."""
     return sum(record.frames for record in ledger.records.values())
 
 
 def run_inline(
     ledger: Ledger, engine: Engine, progress: Reporter, *, enhance: Enhance = enhance_batch
 ) -> ExecutionReport:
-    """Run the missing segments in this process.
+    """Run the missing segments in this process, and add their records to the ledger.
 
     Raises the PipelineError of a segment that fails; committed segments stay committed.
     """
@@ -97,8 +98,9 @@ def run_tasks(
 ) -> Iterator[SegmentRecord]:
     """Run segments on a worker, and yield the record of each once it is committed.
 
-    `before` is the number of frames done earlier, for the progress. If a segment fails, its
-    PipelineError is raised after the records of the segments before it.
+    `before` is the number of frames done earlier, which the reported progress includes. If a
+    segment fails, its PipelineError is raised after the records of the earlier segments have been
+    yielded.
     """
     segments = {worker.submit(task): task.segment.index for task in tasks}
     pending = set(segments)

@@ -1,4 +1,4 @@
-"""The last stage of a streamed run: write enhanced frames to a pipe instead of segment files."""
+"""The last stage of a streamed run: write enhanced frames to a stream, not to segment files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pipeline.schema.plan import SegmentRecord
 
 
 class StreamStage:
-    """Writes the frames of segments in order, and nothing more after a failure.
+    """Writes the frames of segments to a stream in order, and nothing more after a failure.
 
-    A stream cannot be read back, so the only check is that all frames of the plan were written in
+    A stream cannot be read back, so this checks only that every frame of the plan is written, in
     order.
     """
 
@@ -44,7 +44,10 @@ class StreamStage:
         """Do nothing, because a stream has no record of replaced corrupt frames."""
 
     def finish(self, task: SegmentTask) -> SegmentRecord:
-        """Return a segment's record. Raises StageError if its frames are not those in the plan."""
+        """Return the record of a segment that has been written.
+
+        Raises StageError if its frames are not those in the plan.
+        """
         planned = list(task.choices.pts)
         if self._pts != planned:
             raise StageError(
@@ -64,5 +67,5 @@ class StreamStage:
         return record
 
     def abandon(self) -> None:
-        """Write nothing more, because a stream with a gap would look complete."""
+        """Refuse to write more frames, because a stream with a gap would look complete."""
         self._is_broken = True

@@ -1,7 +1,7 @@
-"""The data that passes between the stages of a segment: task, decoded batches, enhanced frames.
+"""The data that passes between the stages: segment tasks, decoded batches and enhanced frames.
 
-`worker.py` connects the stages with queues, which carry only uint8 and uint16 frames: a 4K frame
-takes 25 MB as uint8, and would take 100 MB as float32.
+The queues between the stages (see `worker.py`) carry only uint8 and uint16 frames: a 4K frame takes
+25 MB as uint8, and would take 100 MB as float32.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SegmentTask:
 def plan_header(plan: Plan) -> Plan:
     """Return the plan without its segments and reference map, which the tasks contain.
 
-    The recordings' paths become absolute, because an actor's working directory is not the driver's.
+    The recordings' paths become absolute, because actors have another working directory.
     """
     header = plan.map_recordings(_absolute)
     return header.model_copy(update={"segments": (), "reference_map": ReferenceMap()})
@@ -45,7 +45,7 @@ def _absolute(clip: Recording) -> Recording:
 
 
 def tasks_for(plan: Plan, indices: list[int]) -> list[SegmentTask]:
-    """Return the tasks of the segments with these indices."""
+    """Return the tasks for the segments with these indices, in the order of `indices`."""
     segments = {segment.index: segment for segment in plan.segments}
     ordered = plan.reference_map.in_order()
 
@@ -66,7 +66,7 @@ class ReferenceGroup:
     refs: list[Pixels]
     """K arrays of M x H x W x 3 RGB, ordered so that each frame's best reference comes first."""
     weights: NDArray[np.float32]
-    """M x K weights: 1 for the nearest reference of a frame, and less for more distant ones."""
+    """M x K weights: 1 for a frame's nearest reference, and less for references farther away."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Batch:
     alpha: dict[int, Plane]
     """Alpha (h x w) of each frame, by position; empty if the input or the output has no alpha."""
     noise: dict[int, Noise]
-    """Noise of the frames' references, by position, that must not be borrowed."""
+    """Noise of a frame's references that must not be borrowed, by the frame's position."""
     concealed: tuple[int, ...]
     """LR pts of corrupt frames that were replaced."""
     last: bool
@@ -98,28 +98,28 @@ class Enhanced:
     task: SegmentTask
     pts: list[int]
     frames: list[Pixels]
-    """H x W x 3 RGB each, or H x W x 4 with transparency, or enlarged planes (rows x W)."""
+    """H x W x 3 RGB, H x W x 4 with alpha, or enlarged planes (rows x W)."""
     concealed: tuple[int, ...]
     last: bool
 
 
 class StagePosition:
-    """The frame that a stage is working on, and its start time, for errors and the watchdog."""
+    """The frame that a stage is working on, and since when, for messages and for timeouts."""
 
     def __init__(self) -> None:
         self.pts: int | None = None
-        """LR pts of the current frame."""
+        """LR pts of the current frame; None before the first one."""
         self.since = time.monotonic()
         """Time on the monotonic clock when work on that frame began."""
 
     def move_to(self, pts: int) -> None:
-        """Record that the stage starts the frame at `pts`."""
+        """Record that the stage begins to work on the frame at `pts`."""
         self.pts = pts
         self.since = time.monotonic()
 
 
 class StageClock:
-    """The busy seconds of each stage, to which several threads may add."""
+    """A thread-safe counter of the busy seconds of each stage."""
 
     def __init__(self) -> None:
         self._seconds = {"decode": 0.0, "infer": 0.0, "encode": 0.0}

@@ -1,8 +1,8 @@
 """A worker that runs segments through three threads: decode, infer and encode.
 
 Bounded queues connect the threads. An error passes through the queues in order, so that all earlier
-segments are still committed. Every wait on a queue also watches the stop event, so that no stage
-can block another forever.
+segments are still committed. Every wait on a queue ends when the worker stops, so that no stage can
+block another forever.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipeline.schema.plan import Plan, SegmentRecord
 logger = logging.getLogger(__name__)
 
 THREAD_PREFIX = "pipeline-"
-DECODE_TIMEOUT_SECONDS = 120.0  # longest wait for a frame, because PyAV's threads sometimes hang
+DECODE_TIMEOUT_SECONDS = 120.0  # longest wait for a frame; PyAV's threads sometimes hang
 _POLL_SECONDS = 0.1
 _QUEUE_DEPTH = 2  # batches: enough to overlap the stages; a batch of four 4K frames takes 100 MB
 
@@ -42,7 +42,7 @@ class Stopped(Exception):  # noqa: N818 - not an error: it ends a stage's loop
 
 
 class Channel(Generic[Item]):
-    """A bounded queue whose `put` and `get` end when the worker stops."""
+    """A bounded queue whose `put` and `get` stop waiting when the worker stops."""
 
     def __init__(self, depth: int, stop: threading.Event) -> None:
         self._queue: queue.Queue[Item] = queue.Queue(depth)
@@ -73,7 +73,7 @@ class Channel(Generic[Item]):
 
 @dataclass(frozen=True)
 class Failure:
-    """The failure of a segment in a stage, which replaces the segment's remaining batches."""
+    """A segment's failure in a stage, which takes the place of its remaining batches in a queue."""
 
     task: SegmentTask
     error: PipelineError
@@ -82,9 +82,9 @@ class Failure:
 def wrap_error(
     stage: str, task: SegmentTask, position: StagePosition, error: Exception
 ) -> PipelineError:
-    """Return a one-line StageError that names the stage, the segment and the LR pts.
+    """Return a one-line StageError that names the stage, the segment and the LR frame's pts.
 
-    A ChangedInputError is returned unchanged, because no stage failed.
+    A ChangedInputError is returned unchanged, because no stage has failed.
     """
     if isinstance(error, ChangedInputError):
         return error
@@ -100,7 +100,7 @@ class Decoder(Protocol):
     position: StagePosition
 
     def batches(self, task: SegmentTask) -> Generator[Batch]:
-        """Yield the segment's frames with their references."""
+        """Yield the segment's frames and their references in batches."""
 
     def close(self) -> None:
         """Release files and processes."""
@@ -112,7 +112,7 @@ class Encoder(Protocol):
     position: StagePosition
 
     def write(self, frame: Pixels, pts: int, segment: int) -> None:
-        """Encode one frame."""
+        """Encode the frame at `pts`, which belongs to the segment with the index `segment`."""
 
     def conceal(self, pts: tuple[int, ...]) -> None:
         """Record the pts of corrupt frames that were replaced."""
@@ -127,7 +127,8 @@ class Encoder(Protocol):
 class SegmentWorker:
     """Runs segments in order; one is decoded while earlier ones are enhanced and encoded.
 
-    `stages` replaces the decoder and the encoder, and `enhance` replaces the step between them.
+    `stages` replaces the decoder and the encoder, and `enhance` replaces the function that enhances
+    a batch. `decode_timeout` is the longest wait for a frame in seconds.
     """
 
     def __init__(
@@ -183,7 +184,11 @@ class SegmentWorker:
         return self._broken is not None
 
     def submit(self, task: SegmentTask) -> Future[SegmentRecord]:
-        """Queue a segment. The future holds its record once it is committed, or its error."""
+        """Queue a segment. The future's result is the committed segment's record.
+
+        If the segment fails, the future's exception is a PipelineError; if the worker is stopped
+        first, the future is cancelled.
+        """
         future: Future[SegmentRecord] = Future()
         with self._lock:
             if self._broken is not None or self._stop.is_set():
@@ -268,7 +273,7 @@ class SegmentWorker:
                 self._decoded.put(batch)
                 if batch.last:
                     return
-                # do not count the wait for a full queue against the decoder
+                # do not count the wait for room in the queue as time without a frame
                 self._decoder.position.since = time.monotonic()
 
     def _check_decoder(self) -> None:
@@ -330,7 +335,7 @@ class SegmentWorker:
                         wrapped = item.error
                     else:
                         wrapped = wrap_error("encode", item.task, self._encoder.position, error)
-                    # report the first error, because deleting a broken file may also fail
+                    # report this error even if deleting the unfinished file fails, too
                     self._abandon()
                     self._resolve(item.task, wrapped)
         except Stopped:

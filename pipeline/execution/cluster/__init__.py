@@ -1,1 +1,1 @@
-"""Execution on a Ray cluster: scheduling, actors and their supervision."""
+"""Execution on a Ray cluster: the scheduler, and the actors that run segments."""

@@ -38,9 +38,9 @@ class WorkerSetup:
     """The plan without its segments and reference map."""
     folder: RunFolder
     pixels: int
-    """Total number of pixels in the network's frames, on which the choice of `auto` depends."""
+    """Total number of pixels in the network's frames, by which the engine `auto` chooses."""
     placement: str = "fused"
-    """`split` runs decoding and encoding in separate CPU actors."""
+    """"fused", or "split" to decode and encode in separate CPU actors."""
 
 
 def make_setup(ledger: Ledger, placement: str = "fused") -> WorkerSetup:
@@ -92,10 +92,10 @@ class SharedEngine:
 
 
 class SegmentActor:
-    """Owns engines and a worker for each open input.
+    """Owns engines, and a worker for each open input.
 
-    Methods return PipelineErrors instead of raising them, because Ray would wrap them. Subclasses
-    may override `load_engine` and `make_worker`.
+    Remote methods return PipelineErrors instead of raising them, because Ray would wrap them.
+    Subclasses may override `load_engine` and `make_worker`.
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class SegmentActor:
         return load_engine(plan.engine, model=plan.model, threads=plan.threads, pixels=pixels)
 
     def make_worker(self, setup: WorkerSetup, engine: Engine) -> SegmentWorker:
-        """Return a worker for an input; its decoding and encoding may run in separate actors."""
+        """Return a worker for an input; placement "split" also starts two CPU actors for it."""
         folder = local_run_folder(setup.folder)
         if setup.placement != "split":
             return SegmentWorker(fetch_recordings(setup.plan), folder, engine)
@@ -138,7 +138,10 @@ class SegmentActor:
 
     @ray.method(concurrency_group="work")
     def prepare(self, setup: WorkerSetup) -> EngineInfo | PipelineError:
-        """Load the engine and return its description; building it first can take minutes."""
+        """Load the engine, and return its description or an error.
+
+        If the engine must be built first, this can take minutes.
+        """
         try:
             with self._lock:
                 return self._shared_engine(setup).info
@@ -149,7 +152,10 @@ class SegmentActor:
 
     @ray.method(concurrency_group="work")
     def run(self, job: str, setup: WorkerSetup, task: SegmentTask) -> SegmentRecord | PipelineError:
-        """Run one segment of an input; the stages of concurrent calls for an input overlap."""
+        """Run one segment of an input, and return its record or an error.
+
+        In concurrent calls for the same input, one segment is decoded while another is enhanced.
+        """
         worker: SegmentWorker | None = None
         try:
             with self._lock:
@@ -172,17 +178,17 @@ class SegmentActor:
         except PipelineError as error:
             with self._lock:
                 if worker and worker.broken and self._workers.get(job) is worker:
-                    # its decoder hangs, so the next attempt gets a new worker
+                    # the worker's decoder hangs, so the next attempt needs a new worker
                     del self._workers[job]
 
-            # pickling drops the traceback, so a note carries it to the driver
+            # pickling drops the traceback, so send it to the driver in a note
             answer = type(error)(str(error))
             answer.add_note("".join(traceback.format_exception(error)))
             return answer
 
     @ray.method(concurrency_group="control")
     def status(self) -> dict[str, InputStatus]:
-        """Return this actor's progress with each open input, and report it as metrics."""
+        """Return this actor's progress with each open input, and update its metrics."""
         status = {}
         frames = self._frames_of_closed
         busy = dict(self._busy_of_closed)

@@ -1,6 +1,7 @@
 """Describe the actors that a run requests from Ray, and the error if Ray cannot place them.
 
-Ray's autoscaler starts nodes for actors that cannot be placed yet, and ends nodes without actors.
+Ray's autoscaler starts nodes for actors that cannot be placed yet, and shuts down nodes without
+actors.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ class ActorRequest:
     """Maximum number of actors, which may exceed the present capacity of a cluster that can grow.
     None means one per GPU or, for actors without a GPU, one per node."""
     gpu: bool = False
+    """Whether each actor needs a GPU."""
     accelerator: str | None = None
-    """GPU type, as in Ray's label `ray.io/accelerator-type`."""
+    """GPU type, as in Ray's label `ray.io/accelerator-type`, or None for any type."""
     timeout: float = PLACEMENT_TIMEOUT_SECONDS
-    """Seconds after which an actor that has not been placed is reported as late."""
+    """Seconds after which an actor that Ray has not placed yet counts as late."""
     release_after: float = 30.0
     """Seconds after which an idle actor is ended."""
 
@@ -41,7 +43,7 @@ class ActorRequest:
         return max(1, sum(n["Alive"] for n in ray.nodes()))  # type: ignore[no-untyped-call]
 
     def unplaced_error(self) -> PipelineError:
-        """Return the error to raise if no actor was placed in time."""
+        """Return the error for a run of which Ray placed no actor in time."""
         free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
         kind = f" of type {self.accelerator}" if self.accelerator else ""
         return PipelineError(

@@ -1,7 +1,8 @@
 """Start, place, call, watch and end the Ray actors of a run.
 
 Ray's own retries are off (`max_restarts=0`, `max_task_retries=0`), because the scheduler decides
-whether to repeat an attempt. Repeating is harmless, because only a record makes a segment done.
+whether to repeat an attempt. A repetition is harmless, because a segment is done only when its
+record exists.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from deploy.protocol import EngineInfo
-from pipeline.errors import InputError
+from pipeline.errors import InputError, count_items
 from pipeline.execution.cluster.actor import (
     ACCELERATOR_LABEL,
     ActorPlacement,
@@ -31,22 +32,24 @@ from pipeline.progress import Reporter
 
 logger = logging.getLogger(__name__)
 
-_NODES_INTERVAL_SECONDS = 10.0  # between counts of the cluster's nodes
-_GRACE_SECONDS = 1.5  # to wait for the actors' final answers
-_STATUS_INTERVAL_SECONDS = 0.5  # between requests to one actor; longer with very many actors
-_STATUS_RATE = 200.0  # status requests per second to all actors; each takes the driver about 1 ms
+_NODES_INTERVAL_SECONDS = 10.0  # time between two counts of the cluster's nodes
+_GRACE_SECONDS = 1.5  # longest wait for the actors' final answers
+_STATUS_INTERVAL_SECONDS = 0.5  # least time between two status requests to an actor
+_STATUS_RATE = 200.0  # most status requests per second; each takes the driver about 1 ms
 
 
 @dataclass
 class Slot:
-    """An actor and its known state."""
+    """An actor, and what the driver knows about its state."""
 
     name: str
     actor: Any
     deadline: float
-    """Time after which the actor counts as late unless it has been placed."""
+    """Time after which the actor counts as late if Ray has not placed it."""
     placement: ActorPlacement | None = None
+    """Where the actor runs; None until Ray has placed it."""
     ready: bool = False
+    """Whether the actor has loaded the engine."""
     used_at: float = 0.0
     """Time when the actor last started or finished a segment."""
     requested_at: float = 0.0
@@ -54,7 +57,7 @@ class Slot:
     status: dict[str, InputStatus] = field(default_factory=dict)
     """The actor's last report, by input."""
     committed: Counter[str] = field(default_factory=Counter)
-    """Number of frames in the segments that the actor committed, by input."""
+    """Number of frames in the segments that the actor has committed, by input."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Call:
 
 
 class Actors:
-    """The living actors of a run on the connected cluster, and the calls in progress.
+    """The living actors of a run on the connected cluster, and the calls to them in progress.
 
     `kind` is the class of the actors: SegmentActor or a subclass of it.
     """
@@ -90,11 +93,11 @@ class Actors:
         self._max_actors = 0
         self._counted_at = -_NODES_INTERVAL_SECONDS
         self._late: set[str] = set()
-        """Names of the actors that were reported as not placed in time."""
+        """Names of the late actors of which the user has been informed."""
         self._busy_of_ended: dict[str, Counter[str]] = {}
         """Busy seconds of ended actors, by input and stage."""
         self._engines: dict[str, EngineInfo] = {}
-        """The engine that an actor last reported for each input."""
+        """The engine of the latest report from any actor, by input."""
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -115,7 +118,7 @@ class Actors:
         return self._max_actors
 
     def start_missing(self, wanted: int, blocked: frozenset[str]) -> None:
-        """Start actors until there are `wanted`, or the maximum, but none on `blocked` nodes."""
+        """Start actors until there are `wanted` or the maximum, but none on `blocked` nodes."""
         if time.monotonic() - self._counted_at >= _NODES_INTERVAL_SECONDS:
             self._counted_at = time.monotonic()
             self._max_actors = self.request.max_actors()
@@ -166,14 +169,14 @@ class Actors:
         if expected and placement.kind != expected:
             raise InputError(
                 f"found {placement.kind or 'no GPU'} on {placement.host}, where Ray placed an "
-                f"actor for {expected}; correct the node's label {ACCELERATOR_LABEL}"
+                f"actor that needs {expected}; correct the node's label {ACCELERATOR_LABEL}"
             )
 
     def check_placement(self) -> None:
-        """Report actors that are not placed in time.
+        """Inform the user about actors that Ray has not placed in time.
 
-        If no actor has been placed, the run waits while the cluster starts nodes. Raises
-        PipelineError if the cluster starts none.
+        If no actor has been placed at all, the run waits as long as the cluster is starting nodes.
+        Raises PipelineError if it is starting none.
         """
         now = time.monotonic()
         late = [slot for slot in self if not slot.placement and now > slot.deadline]
@@ -188,15 +191,18 @@ class Actors:
         if any(slot.placement for slot in self):
             if new:
                 self._progress.note(
-                    f"actors not placed by Ray yet: {len(new)}; the run continues without them"
+                    f"Ray has not placed {count_items(len(new), 'actor')} yet; the run continues "
+                    "with the others"
                 )
         elif count := count_starting_nodes():
-            self._progress.note(f"waiting for nodes that the cluster starts: {count}")
+            self._progress.note(
+                f"waiting for {count_items(count, 'node')} that the cluster is starting"
+            )
         else:
             raise self.request.unplaced_error()
 
     def request_status(self) -> None:
-        """Request the status of the ready actors whose last request was long enough ago."""
+        """Request the status of each ready actor whose last request was long enough ago."""
         now = time.monotonic()
         interval = max(_STATUS_INTERVAL_SECONDS, len(self._slots) / _STATUS_RATE)
         under_way = {c.slot.name for c in self._calls.values() if c.method == "status"}
@@ -207,7 +213,7 @@ class Actors:
                 self.call(slot, "status")
 
     def record_status(self, slot: Slot, status: dict[str, InputStatus]) -> None:
-        """Record an actor's report."""
+        """Record the status that an actor reported, by input."""
         slot.status = status
         self._engines |= {job: report.engine for job, report in status.items()}
 
@@ -239,22 +245,22 @@ class Actors:
         return dict(total)
 
     def engine(self, job: str) -> EngineInfo | None:
-        """Return the engine that an actor last reported for an input."""
+        """Return the engine that an actor last reported for an input, or None before a report."""
         return self._engines.get(job)
 
     def bury(self, slot: Slot) -> None:
-        """Remove a dead actor, but keep its busy seconds."""
+        """Forget a dead actor, but not its busy seconds."""
         del self._slots[slot.name]
         for job, report in slot.status.items():
             self._busy_of_ended.setdefault(job, Counter()).update(report.busy)
 
     def end(self, slot: Slot) -> None:
-        """End an actor that has no work."""
+        """Kill an actor that has no work, and forget it."""
         self.bury(slot)
         ray.kill(slot.actor)
 
     def close(self, job: str) -> None:
-        """Have all actors stop their workers for an input that has ended."""
+        """Make all ready actors stop their workers for an input that has ended, and forget it."""
         self._busy_of_ended.pop(job, None)
         self._engines.pop(job, None)
         for slot in self:

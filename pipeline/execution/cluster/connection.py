@@ -26,9 +26,9 @@ from pipeline.interrupt import Interrupts
 
 logger = logging.getLogger(__name__)
 
-JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for processes of a submitted job
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the processes of a submitted job
 
-# Little data passes through the object store, for which Ray reserves 30 % of memory by default.
+# Small, because little data passes through the object store. Ray's default is 30 % of memory.
 _OBJECT_STORE_BYTES = 100 * 2**20
 
 _CONNECT_SECONDS = 10.0  # timeout for reaching an address
@@ -40,21 +40,22 @@ def cluster(
 ) -> Iterator[None]:
     """Connect to the cluster at `address` or RAY_ADDRESS, or else start one on this machine.
 
-    The cluster on this machine has room for `workers` actors. `log` forwards the actors' output to
-    stderr. An existing connection is used and stays open. Raises InputError if the cluster at the
-    address cannot be reached, and PipelineError if Ray does not start.
+    A cluster that is started here has CPUs for at least `workers` actors. With `log`, the actors'
+    output is shown on stderr. If this process is already connected to a cluster, that connection is
+    used and stays open. Raises InputError if the cluster at the address cannot be reached, and
+    PipelineError if Ray does not start.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # keep CUDA_VISIBLE_DEVICES in actors without a GPU, as future versions of Ray will
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
-    # Ray reads these at import; if they are set later, it refuses this process's connection
+    # Ray reads these variables at import; if they are set later, Ray refuses the connection
     if not address and "ray" not in sys.modules:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        # without support for several machines, all of Ray listens only on the loopback interface
+        # this makes every part of Ray listen only on the loopback interface
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
@@ -62,7 +63,7 @@ def cluster(
         yield
         return
 
-    if "PIPELINE_CACHE" in os.environ:  # workers have another working directory
+    if "PIPELINE_CACHE" in os.environ:  # absolute, because workers have another working directory
         os.environ["PIPELINE_CACHE"] = str(cache_root().absolute())
 
     # Ray prints the raylets' messages to stdout, which is reserved for the result
@@ -89,7 +90,7 @@ def cluster(
 
 
 class _Log(io.TextIOBase):
-    """A stream that writes its text to the log."""
+    """A text stream that logs everything that is written to it."""
 
     def write(self, text: str) -> int:
         """Log `text` unless it is blank."""
@@ -99,11 +100,12 @@ class _Log(io.TextIOBase):
 
 
 def _runtime_env(empty: str) -> dict[str, Any]:
-    """Return an environment in which workers import nothing from the driver's current folder.
+    """Return a runtime environment in which workers import nothing from the driver's folder.
 
-    If a job has no working directory, Ray puts the driver's folder first on the workers' import
-    path. The job therefore gets the folder `empty`, unless it was submitted with a working
-    directory. Workers on this machine still find a checkout that is not installed.
+    If a job has no working directory, Ray puts the driver's current folder first on the workers'
+    import path. The job therefore gets the empty folder `empty`, unless it was submitted with a
+    working directory. If the package is not installed, workers on this machine import it from the
+    checkout.
     """
     submitted = JOB_VARIABLE in os.environ
     job = json.loads(os.environ.get(JOB_VARIABLE, "{}"))
@@ -117,13 +119,13 @@ def _runtime_env(empty: str) -> dict[str, Any]:
 
 
 def _check_answering(address: str) -> None:
-    """Raise InputError if no gRPC server answers at HOST:PORT; Ray would wait for minutes.
+    """Raise InputError if no gRPC server answers at HOST:PORT, where Ray would wait for minutes.
 
-    With TLS, the server only has to accept a connection.
+    With TLS, the server need only accept a connection.
     """
     place = re.fullmatch(r"(?:ray://)?(\[?([^/\s]+?)\]?:([0-9]{1,5}))", address)
     if place is None:
-        return  # such as auto
+        return  # not HOST:PORT but, for example, auto
 
     import grpc
 

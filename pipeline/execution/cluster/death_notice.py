@@ -1,7 +1,7 @@
-"""Print a line if this process ends so suddenly that it cannot print one itself.
+"""Print an error if this process ends so suddenly that it cannot print one itself.
 
-When this machine's raylet or the cluster's control service is lost, Ray's native code ends the
-process with status 1. A small child process waits for that, or for the end of the block.
+If this machine's raylet or the cluster's control service is lost, Ray's native code ends the
+process with status 1. A small child process waits for the process or the block to end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if sys.stdin.buffer.read() != {_ENDED!r}:
 @contextlib.contextmanager
 def announce_sudden_death() -> Iterator[None]:
     """Print LINE to stderr if this process ends suddenly within the block."""
-    # in its own session, because Ctrl-C must not end the watcher before this process
+    # in its own session, so that Ctrl-C does not end the watcher before this process
     with subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _PROGRAM, LINE],
         stdin=subprocess.PIPE,
@@ -38,6 +38,6 @@ def announce_sudden_death() -> Iterator[None]:
             yield
         finally:
             assert watcher.stdin is not None
-            with contextlib.suppress(OSError):  # the watcher itself may be gone
+            with contextlib.suppress(OSError):  # the watcher itself may have been killed
                 watcher.stdin.write(_ENDED)
                 watcher.stdin.close()

@@ -1,4 +1,4 @@
-"""Build engines on a Ray cluster: one for each kind of GPU, or one for the CPU without GPUs."""
+"""Build engines on a Ray cluster: one for each kind of GPU, or one for CPUs if it has no GPUs."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class BuiltEngine(NamedTuple):
     """The engine that `auto` chose on one kind of node."""
 
     kind: str
-    """GPU type as in Ray's node labels, or cpu."""
+    """GPU type as in Ray's node labels, "gpu" if the nodes have no such label, or "cpu"."""
     host: str
     nodes: int
-    """Number of nodes of this kind; nodes that do not share PIPELINE_CACHE build their own engines
-    later."""
+    """Number of nodes of this kind. Those that do not share PIPELINE_CACHE with the node that built
+    the engine build their own one later."""
     info: EngineInfo | str
     """The engine, or the reason why it could not be built."""
 
 
 def group_by_kind(nodes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the living nodes with a GPU by GPU type or, if there are none, those with a CPU."""
+    """Return the living GPU nodes by GPU type or, without any, the CPU nodes under "cpu"."""
     alive = [node for node in nodes if node.get("Alive")]
     kinds: dict[str, list[dict[str, Any]]] = {}
 
@@ -40,9 +40,9 @@ def group_by_kind(nodes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]
 
 
 def build_on_cluster(model: str, address: str | None) -> list[BuiltEngine]:
-    """Build the engine that `auto` chooses for `model` on one node of each kind.
+    """Build the engine that `auto` chooses for `model` on one node of each kind, in parallel.
 
-    The nodes build in parallel. Raises PipelineError if no node has a GPU or a CPU.
+    Raises PipelineError if no node has a GPU or a CPU.
     """
     with Interrupts() as interrupts, cluster(address, interrupts):
         import ray
@@ -73,15 +73,15 @@ def build_on_cluster(model: str, address: str | None) -> list[BuiltEngine]:
 
 
 def _build(model: str) -> EngineInfo | str:
-    """Return the engine that `auto` chooses on this node, or the error as text.
+    """Build and return the engine that `auto` chooses on this node, or return the error as text.
 
-    An error is not raised, because Ray would wrap it.
+    The error is not raised, because Ray would wrap it.
     """
     from deploy.load import load_engine
     from deploy.machine import device_facts
 
     try:
-        # measurements are looked up by thread count, and a run on this node uses this many
+        # speeds are stored by thread count, so measure with as many threads as a run here uses
         threads = device_facts()["cores"]
         return load_engine("auto", model=model, threads=threads, remeasure=True).info
     except EngineError as error:

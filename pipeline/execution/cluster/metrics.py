@@ -1,4 +1,4 @@
-"""Metrics of runs on Ray, which Ray exports to Prometheus for jobs/cluster/grafana.json."""
+"""Metrics of runs on Ray, which Ray exports to Prometheus; jobs/cluster/grafana.json shows them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GAUGES = {
 
 
 class ActorMetrics:
-    """Counters of one actor, which increase to the totals that the actor reports."""
+    """Counters of one actor."""
 
     def __init__(self) -> None:
         tags = {"pipeline_stage_seconds": ("stage",)}
@@ -31,7 +31,7 @@ class ActorMetrics:
         self._reported: dict[str, float] = {}
 
     def report(self, frames: int, busy: dict[str, float]) -> None:
-        """Report the total number of frames, and the total busy seconds by stage."""
+        """Raise the counters to the totals so far: frames, and busy seconds by stage."""
         self._raise_to("pipeline_frames", "", frames)
         for stage, seconds in busy.items():
             self._raise_to("pipeline_stage_seconds", stage, seconds)

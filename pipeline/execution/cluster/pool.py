@@ -1,6 +1,6 @@
-"""A pool that runs the segments of one or many inputs on Ray actors, as the scheduler decides.
+"""A pool of Ray actors that runs the segments of one or more inputs as the scheduler decides.
 
-The driver and the actors exchange only descriptions of work, never pixels.
+The driver and the actors exchange only tasks and records, never pixels.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from deploy.protocol import EngineInfo
-from pipeline.errors import InputError, PipelineError, StageError, first_line
+from pipeline.errors import InputError, PipelineError, StageError, count_items, first_line
 from pipeline.execution.cluster.actor import SegmentActor, WorkerSetup
 from pipeline.execution.cluster.actor_request import ActorRequest
 from pipeline.execution.cluster.actors import Actors, Call, Slot
@@ -41,8 +41,9 @@ class _Job:
     ledger: Ledger
     setup: WorkerSetup
     setup_ref: Any
-    """The setup in Ray's object store, which sends it to each node only once."""
+    """Reference to the setup in Ray's object store, which sends it to each node only once."""
     tasks: dict[int, SegmentTask]
+    """The tasks of the segments that were missing at first, by index."""
 
 
 class RayPool:
@@ -78,11 +79,14 @@ class RayPool:
         self._scheduler.add_job(job, costs)
 
     def has_room(self) -> bool:
-        """Return whether another input should be added to keep all actors busy."""
+        """Return whether so few segments are left that another input should be added."""
         return self._scheduler.unfinished < 3 * max(1, self.actors.max_actors)
 
     def step(self) -> list[tuple[str, PipelineError | None]]:
-        """Process events for a moment; return the ended inputs, each with its error or None."""
+        """Start work, process events for a moment, and return the inputs that have ended.
+
+        Each of them comes with its error, or None if all of its segments are committed.
+        """
         self.actors.start_missing(
             self._scheduler.count_useful_workers(), self._scheduler.blocked_nodes()
         )
@@ -100,9 +104,9 @@ class RayPool:
         return ended
 
     def count_frames(self, job: str) -> int:
-        """Return the number of an input's frames that are encoded, committed or not."""
+        """Return the number of an input's encoded frames, including those not yet committed."""
         ledger = self._jobs[job].ledger
-        # frames in a dead actor's open segments are lost and do not count
+        # frames in a dead actor's uncommitted segments are lost and do not count
         count = count_committed_frames(ledger) + self.actors.count_open_frames(job)
         # while two actors run a segment, its frames count twice
         return min(count, len(ledger.plan.reference_map))
@@ -112,14 +116,17 @@ class RayPool:
         return self.actors.busy(job)
 
     def report(self, job: str) -> ExecutionReport:
-        """Return how the segments of an input were run. Call it before `close`."""
+        """Return a report on how an input's segments were run. Call it before `close`."""
         self.actors.refresh_status()
         engine = self.actors.engine(job) or self._engine
         assert engine is not None
         return ExecutionReport("ray", engine, self.actors.busy(job))
 
     def close(self, job: str) -> ExecutionReport | None:
-        """Remove an input that has ended, and return its report, or None if no actor was ready."""
+        """Remove an input that has ended, and return its report.
+
+        The result is None if no actor was ever ready, or if the input has already been removed.
+        """
         self._scheduler.drop_job(job)
         if job not in self._jobs:
             return None
@@ -148,7 +155,7 @@ class RayPool:
             self.actors.call(slot, "run", job, entry.setup_ref, task, task=assignment.task)
 
     def _collect(self, call: Call, ref: Any) -> None:
-        """Process an actor's answer, or its death."""
+        """Process an actor's answer to a call, or its death."""
         slot = call.slot
         try:
             answer = ray.get(ref)
@@ -178,7 +185,7 @@ class RayPool:
             self._scheduler.add_worker(slot.name, kind=placement.kind, node=placement.node)
 
     def _prepare(self, slot: Slot) -> None:
-        """Have a placed actor load the engine, or end the actor if all inputs have ended."""
+        """Make a placed actor load the engine, or end the actor if all inputs have ended."""
         setup = next((job.setup_ref for job in self._jobs.values()), None)
         if setup is None:
             self.actors.end(slot)
@@ -207,7 +214,7 @@ class RayPool:
             self._commit(job, answer)
 
     def _commit(self, job: str, record: SegmentRecord) -> None:
-        """Add a segment to its ledger. The last segment ends the input."""
+        """Add a committed segment's record to the input's ledger; the last one ends the input."""
         ledger = self._jobs[job].ledger
         ledger.fetch_segment(record.segment)
         if not ledger.folder.record_path(record.segment).exists():
@@ -228,7 +235,7 @@ class RayPool:
         self._ended.append((job, error))
 
     def _replace_dead(self, slot: Slot, error: RayActorError) -> None:
-        """Requeue a dead actor's uncommitted segments. The next step starts another actor."""
+        """Requeue a dead actor's uncommitted segments; the next `step` starts another actor."""
         logger.info("actor on %s died: %s", slot.placement, first_line(error))
         self.actors.bury(slot)
         if not slot.ready:
@@ -252,10 +259,13 @@ class RayPool:
 
         again = len(lost) - len(abandoned)
         self._metrics.count("failures", len(lost))
-        self._progress.note(f"an actor died; segments to run again: {again}")
+        self._progress.note(f"an actor died; {count_items(again, 'segment')} to run again")
 
     def _count_death_while_loading(self, slot: Slot, error: RayActorError) -> None:
-        """Record that an actor died before it was ready. Raises StageError if too many did."""
+        """Record that an actor died before it was ready.
+
+        Raises StageError if so many have died that the run should give up.
+        """
         loading = [s.placement.node for s in self.actors if s.placement and not s.ready]
         node = slot.placement.node if slot.placement else ""
         if self._scheduler.record_unready_death(node, loading, time.monotonic()):
@@ -269,12 +279,12 @@ class RayPool:
         ledger = self._jobs[job].ledger
         return StageError(
             f"{self._scheduler.policy.attempts} actors died while running segment {index}: "
-            f"{first_line(error)}; committed segments: {len(ledger.records)} of "
-            f"{len(ledger.plan.segments)}; run the same command again to resume"
+            f"{first_line(error)}; {len(ledger.records)} of {len(ledger.plan.segments)} segments "
+            "are committed; run the same command again to resume"
         )
 
     def _release_idle(self) -> None:
-        """End actors that have no work left, so that the autoscaler can end their nodes."""
+        """End surplus actors without work, so that the autoscaler can shut down their nodes."""
         policy = self._scheduler.policy
         now = time.monotonic()
         surplus = len(self.actors) - policy.copies * self._scheduler.unfinished
@@ -282,7 +292,7 @@ class RayPool:
             if surplus <= 0:
                 return
 
-            # keep an actor that is loading: its death would be blamed on the engine
+            # do not end an actor that is loading, because its death would be blamed on the engine
             idle = slot.ready and not self._scheduler.tasks_of(slot.name)
             unused = idle and now - slot.used_at > self.actors.request.release_after
             if unused or not slot.placement:
@@ -296,7 +306,7 @@ class RayPool:
     def _log_fields(
         self, slot: Slot, job: str = "-", segment: int | None = None
     ) -> dict[str, object]:
-        """Return the extra fields of a log record; `run` is None for an input that has ended."""
+        """Return a log record's extra fields: run, segment and node, each of which may be None."""
         run = None
         if job in self._jobs:
             plan = self._jobs[job].setup.plan

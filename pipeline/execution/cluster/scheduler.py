@@ -2,7 +2,7 @@
 
 The caller reports events (a worker joined or left, a segment is done or failed) and their times,
 and calls `decide` to get the segments to start. Near the end, idle workers also run copies of
-segments that would be late on their first worker; the first commit counts.
+segments that would be late on their first worker; whichever is committed first counts.
 """
 
 from __future__ import annotations
@@ -14,35 +14,36 @@ from dataclasses import dataclass, field
 
 Task = tuple[str, int]  # an input, and the index of one of its segments
 
-_MIN_HEAP_SIZE = 64  # below this size, outdated entries of a heap are not removed
+_MIN_HEAP_SIZE = 64  # heaps of up to this size are not searched for outdated entries
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The limits of the scheduler."""
+    """The scheduler's limits, and when it copies segments."""
 
     in_flight: int = 2
-    """Most segments on one worker at a time: the second is decoded while the first is encoded."""
+    """Maximum number of segments on one worker: one is decoded while another is encoded."""
     attempts: int = 3
-    """Failures of one segment, or deaths of its workers, after which it is abandoned."""
+    """Number of failures, including deaths of its workers, after which a segment is abandoned."""
     strikes: int = 3
-    """Consecutive failures on one node after which it gets no more work."""
+    """Number of consecutive failures after which a node gets no more work."""
     notice_seconds: float = 60.0
     """Seconds that Ray needs to notice a dead node; until then, Ray places new workers on it."""
     give_up_seconds: float = 600.0
-    """Seconds after the first death during loading at which the run gives up, even if a worker is
-    loading on a new node."""
+    """Seconds after the first death during loading, after which the run gives up even if a worker
+    is loading on a node without deaths."""
     copies: int = 2
-    """Most workers that run one segment at a time."""
+    """Maximum number of workers that run the same segment at a time."""
     copy_gain: float = 0.8
-    """A copy starts if its expected time is below this share of the original's remaining time."""
+    """A copy starts if its expected duration is below this share of the original's remaining time.
+    """
     overdue: float = 2.0
-    """A segment becomes a straggler after this multiple of its expected time."""
+    """A segment becomes a straggler after this multiple of its expected duration."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A task to start on a worker; attempts are counted from 1 and include copies."""
+    """A task to start on a worker; its attempts, which include copies, are counted from 1."""
 
     worker: str
     task: Task
@@ -82,7 +83,7 @@ class _Job:
 
     queue: deque[int]
     served: float
-    """Cost assigned so far; the input with the lowest is served next."""
+    """Total cost of the segments assigned so far; the input with the lowest total is next."""
 
 
 class Scheduler:
@@ -94,22 +95,24 @@ class Scheduler:
         """The segments that are neither done nor dropped."""
         self._jobs: dict[str, _Job] = {}
         self._turns: list[tuple[float, str]] = []
-        """Heap of (served, job); an outdated entry is updated when it reaches the top."""
+        """Heap of (served, job) pairs; an outdated one is updated when it reaches the top."""
         self._again: list[Task] = []
         """Tasks to repeat, which are assigned before new tasks."""
         self._queued = 0
+        """Number of tasks that wait for a worker, new and repeated."""
         self._workers: dict[str, _Worker] = {}
         self._loads: list[dict[str, None]] = [{} for _ in range(self.policy.in_flight + 1)]
-        """Workers by their number of segments; the dicts serve as ordered sets."""
+        """The workers that run 0, 1, ... segments; the dicts are used as ordered sets."""
         self._late: list[tuple[float, Task, str]] = []
-        """Heap of (negated expected end, task, worker); outdated entries are skipped."""
+        """Heap of (negative expected end time, task, worker); outdated entries are skipped."""
         self._due: list[tuple[float, Task, str]] = []
-        """Heap of (the time when the task becomes a straggler, task, worker)."""
+        """Heap of (time when the task becomes a straggler, task, worker)."""
         self._strikes: Counter[str] = Counter()
         self._unready_deaths: list[tuple[float, str]] = []
-        """Times and nodes of deaths of workers that never joined; cleared when a worker joins."""
+        """Time and node of each death before joining; cleared when a worker joins."""
         self._paces: dict[str, float] = {}
-        """Mean seconds per unit of cost, by kind of worker; "" is the mean of all kinds."""
+        """Moving average of seconds per unit of cost, by kind of worker; "" is that of all kinds.
+        """
 
     @property
     def unfinished(self) -> int:
@@ -117,7 +120,7 @@ class Scheduler:
         return len(self._items)
 
     def count_useful_workers(self) -> int:
-        """Return the number of workers that could each get a segment."""
+        """Return the number of workers that could be busy: one per unfinished segment."""
         return len(self._items)
 
     def tasks_of(self, worker: str) -> list[Task]:
@@ -136,7 +139,7 @@ class Scheduler:
 
     def add_job(self, job: str, segments: Mapping[int, float]) -> None:
         """Add an input; `segments` maps the index of each segment to its cost in frames."""
-        # start level with the other inputs, so that this one does not get all workers at first
+        # start with the others' lowest total, so that this input does not get all workers at first
         served = min((j.served for j in self._jobs.values() if j.queue), default=0.0)
         self._jobs[job] = _Job(deque(segments), served)
         heapq.heappush(self._turns, (served, job))
@@ -166,8 +169,8 @@ class Scheduler:
     def remove_worker(self, worker: str, *, blame: bool = True) -> list[Task]:
         """Remove a worker, requeue its tasks, and return those that are abandoned instead.
 
-        A task with a copy that is still running is not queued. With `blame`, which is for a worker
-        that died, the removal counts as a failure of the tasks and of the node.
+        A task of which a copy is still running is not requeued. With `blame`, for a worker that
+        died, the removal counts as a failure of its tasks and of its node.
         """
         gone = self._workers.pop(worker)
         for load in self._loads:
@@ -188,11 +191,12 @@ class Scheduler:
     def record_unready_death(self, node: str, loading: Iterable[str], now: float) -> bool:
         """Record a worker that died before it joined, and return whether the run should give up.
 
-        `node` is where it died ("" if it was not placed), and `loading` lists the nodes on which
-        other workers are loading. A dying node kills several workers, and Ray places new ones on it
-        until it notices that the node is dead, so the run continues at least that long. It also
-        continues if a worker is ready, or if one is loading on a node without deaths. The latter
-        has a time limit, because an engine that crashes its nodes would get new ones forever.
+        `node` is where the worker died ("" if it was not placed), and `loading` lists the nodes on
+        which other workers are loading. The run gives up after `policy.attempts` such deaths, with
+        these exceptions. A dying node kills several workers, and Ray places new ones on it until it
+        notices that the node is dead, so the run continues at least that long. It also continues if
+        a worker is ready, or if one is loading on a node without deaths. The latter has a time
+        limit, because an engine that crashes its nodes could otherwise get new nodes forever.
         """
         if node:
             self._strikes[node] += 1
@@ -209,7 +213,7 @@ class Scheduler:
         return enough and not hope and since >= self.policy.notice_seconds
 
     def fail_task(self, worker: str, task: Task) -> bool:
-        """Requeue a failed task for another worker. Return True if it is abandoned instead."""
+        """Requeue a failed task for another worker, and return whether it is abandoned instead."""
         self._release(worker, task)
         item = self._items.get(task)
         if item is None:
@@ -287,7 +291,7 @@ class Scheduler:
         return None
 
     def _start_copies(self, now: float, blocked: frozenset[str]) -> list[Assignment]:
-        """On idle workers, start copies of tasks that other workers would finish too late."""
+        """Start copies, on idle workers, of tasks that other workers would finish too late."""
         idle = [w for w in self._loads[0] if self._workers[w].node not in blocked]
         started = []
         for worker in sorted(idle, key=lambda name: (self._pace(name) or 0.0, name)):
@@ -298,10 +302,10 @@ class Scheduler:
         return started
 
     def _find_late(self, worker: str, pace: float, now: float) -> Task | None:
-        """Return a task that is worth copying to `worker`, or None.
+        """Return a task of which `worker` should run a copy, or None.
 
-        The result is a straggler or, if there is none, the task that is expected to end last,
-        provided that `worker` would finish it clearly sooner.
+        The result is a straggler. If there is none, it is the task that is expected to end last,
+        provided that `worker` would finish it clearly sooner. `pace` is the worker's.
         """
         while self._due and self._due[0][0] <= now:
             _, task, owner = heapq.heappop(self._due)
@@ -345,7 +349,7 @@ class Scheduler:
         return Assignment(worker, task, item.attempts)
 
     def _remove_outdated(self) -> None:
-        """Remove outdated entries from long heaps, so that `decide` never has to skip many."""
+        """Remove outdated entries from large heaps, so that `decide` never has to skip many."""
         most = 2 * self.policy.in_flight * len(self._workers) + _MIN_HEAP_SIZE
         for heap in (self._late, self._due):
             if len(heap) > most:
@@ -361,7 +365,7 @@ class Scheduler:
         return entry.pace or self._paces.get(entry.kind) or self._paces.get("")
 
     def _measure(self, worker: _Worker, cost: float, now: float) -> None:
-        # the worker's next task waited for this one, so its time starts now
+        # the worker's next task had to wait for this one, so measure its duration from now on
         pace = max(now - worker.since, 1e-9) / max(cost, 1e-9)
         worker.since = now
         worker.pace = pace if worker.pace is None else 0.7 * worker.pace + 0.3 * pace
@@ -381,7 +385,7 @@ class Scheduler:
         self._loads[len(self._workers[worker].running)][worker] = None
 
     def _requeue(self, task: Task, item: _Item, *, blame: bool) -> bool:
-        """Requeue a task unless a copy of it is running. Return True if it is abandoned instead."""
+        """Requeue a task unless a copy of it is running, and return whether it is abandoned."""
         item.failures += blame
         if item.on:
             return False  # a copy is still running

@@ -1,8 +1,8 @@
 """The actors of `--placement split`: CPU actors decode and encode, and a GPU actor infers.
 
 This suits clusters whose GPU nodes have few cores or no hardware encoder. Batches of uint8 or
-uint16 frames pass through Ray's object store, a few at a time. The two CPU actors belong to the GPU
-actor and end with it.
+uint16 frames pass through Ray's object store, a few at a time. The GPU actor owns its two CPU
+actors, which end with it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from pipeline.pixels import Pixels
 from pipeline.remote.cache import fetch_recordings
 from pipeline.schema.plan import Plan, SegmentRecord
 
-_AHEAD = 2  # batches decoded in advance, and frames waiting to be encoded
+_AHEAD = 2  # number of batches decoded in advance, and of frames queued for encoding
 
 
 class DecodeActor:
-    """A DecodeStage on a node with free cores."""
+    """A DecodeStage in an actor of its own, on any node with a free CPU."""
 
     def __init__(self, plan: Plan, borrow: bool) -> None:
         self._stage = DecodeStage(fetch_recordings(plan), borrow=borrow)
@@ -38,7 +38,7 @@ class DecodeActor:
         """Do nothing; an answer means that the actor has started."""
 
     def batches(self, task: SegmentTask) -> Generator[Batch | PipelineError]:
-        """Yield the batches of a segment. If one fails, yield the error and stop."""
+        """Yield the batches of a segment. If decoding fails, yield the error as the last item."""
         try:
             yield from self._stage.batches(task)
         except Exception as error:  # returned, because Ray wraps raised errors
@@ -46,7 +46,7 @@ class DecodeActor:
 
 
 class EncodeActor:
-    """An EncodeStage on a node with free cores."""
+    """An EncodeStage in an actor of its own, on any node with a free CPU."""
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._folder = local_run_folder(folder)
@@ -57,7 +57,7 @@ class EncodeActor:
         """Do nothing; an answer means that the actor has started."""
 
     def write(self, frame: Pixels, pts: int, segment: int) -> PipelineError | None:
-        """Encode one frame; after an error, skip the segment's other frames and return it."""
+        """Encode one frame, and return None; after an error, skip frames and return the error."""
         if self._failed is None:
             try:
                 self._stage.write(frame, pts, segment)
@@ -68,7 +68,7 @@ class EncodeActor:
     def finish(
         self, task: SegmentTask, concealed: tuple[int, ...]
     ) -> SegmentRecord | PipelineError:
-        """Commit the segment and return its record, or the error."""
+        """Commit the segment, and return its record or the first error."""
         if self._failed is not None:
             return self._failed
         try:
@@ -87,7 +87,7 @@ class EncodeActor:
 
 
 class RemoteDecode:
-    """A decoder for SegmentWorker that runs in a separate actor."""
+    """A decoder for SegmentWorker that decodes in a DecodeActor."""
 
     def __init__(self, plan: Plan, *, borrow: bool) -> None:
         self._actor = _start(DecodeActor, plan, borrow)
@@ -111,7 +111,7 @@ class RemoteDecode:
 
 
 class RemoteEncode:
-    """An encoder for SegmentWorker that runs in a separate actor."""
+    """An encoder for SegmentWorker that encodes in an EncodeActor."""
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._actor = _start(EncodeActor, plan, folder)
@@ -120,7 +120,7 @@ class RemoteEncode:
         self.position = StagePosition()
 
     def write(self, frame: Pixels, pts: int, segment: int) -> None:
-        """Send one frame to the actor, and wait while too many frames are queued."""
+        """Send one frame to the actor, and wait until few enough frames are queued there."""
         self.position.move_to(pts)
         self._waiting.append(self._actor.write.remote(frame, pts, segment))
         while len(self._waiting) > _AHEAD:
@@ -146,7 +146,10 @@ class RemoteEncode:
 
 
 def _start(kind: type, *arguments: object) -> Any:
-    """Start an actor and return it once it is placed. Raises StageError if that takes too long."""
+    """Start an actor of the class `kind`, and return it once it is ready.
+
+    Raises StageError if that takes too long.
+    """
     remote: Any = ray.remote(
         num_cpus=1, num_gpus=0, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
     )
@@ -155,8 +158,8 @@ def _start(kind: type, *arguments: object) -> Any:
         ray.get(actor.ready.remote(), timeout=PLACEMENT_TIMEOUT_SECONDS)
     except GetTimeoutError as error:
         raise StageError(
-            f"--placement split: found no free CPU for {kind.__name__} within "
-            f"{PLACEMENT_TIMEOUT_SECONDS:g} s, expected two per GPU; add CPU nodes, or use "
+            f"--placement split: no CPU was free for {kind.__name__} within "
+            f"{PLACEMENT_TIMEOUT_SECONDS:g} s, but two are needed per GPU; add CPU nodes, or use "
             "--placement fused"
         ) from error
     return actor
@@ -169,7 +172,7 @@ def _as_stage_error(error: Exception) -> PipelineError:
 
 
 def _get(ref: Any) -> Any:
-    """Return an actor's answer. Raises the answer if it is an error, or StageError on death."""
+    """Return an actor's answer; raise it if it is an error. Raises StageError if the actor died."""
     try:
         answer = ray.get(ref)
     except RayError as error:
