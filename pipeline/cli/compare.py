@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Side by side, with a moving divider (wipe), or A, B and their difference times 8.",
 )
-@click.option("--labels", metavar="A,B[,C]", help="Default: the names of the files.")
+@click.option("--labels", metavar="A,B[,C]", help="Labels; default: the names of the files.")
 @click.option(
     "--at", type=float, metavar="SECONDS", help="Picture: time of the frame; default: the first."
 )
@@ -49,7 +49,7 @@ def compare(
     """Show two or three recordings in one clip, frame by frame at the times of A.
 
     Smaller recordings are enlarged bicubically, so that an input can be compared with its result.
-    A video has the sound of A.
+    A video output gets the sound of A.
     """
     from pipeline.errors import count_items
     from pipeline.progress import make_reporter

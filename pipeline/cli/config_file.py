@@ -27,7 +27,7 @@ from pipeline.errors import InputError
 from pipeline.paths import describe_special, read_limited
 
 FILE_NAME = "pipeline.toml"
-VARIABLE_PREFIX = "PIPELINE"  # of the environment variables PIPELINE_<COMMAND>_<OPTION>
+VARIABLE_PREFIX = "PIPELINE"  # prefix of environment variables: PIPELINE_<COMMAND>_<OPTION>
 _MOST_BYTES = 16_000_000
 SHARED_TABLES = {"plan": "run"}  # command -> another command whose defaults it shares
 
@@ -56,7 +56,8 @@ class ConfigurationFile:
 class Configuration:
     """The default option values in a configuration file.
 
-    Raises InputError if the file is invalid, or if one of its tables is not named after a command.
+    The constructor raises InputError if the file is invalid, or if one of its tables is not named
+    after a command.
     """
 
     def __init__(self, file: ConfigurationFile, commands: list[str]) -> None:
@@ -77,8 +78,8 @@ class Configuration:
     ) -> Defaults:
         """Return a command's defaults by parameter name; `load` returns a command by its name.
 
-        Raises InputError if the file sets an option that the command does not have, gives it more
-        than a single value, or sets one that a file in the current folder must not set.
+        Raises InputError if the file sets an option that the command does not have, sets an option
+        to anything but a single value, or sets one that a file in the current folder must not set.
         """
         name = command.name or ""
         defaults = self._read_table(name, command)
@@ -91,15 +92,15 @@ class Configuration:
         return defaults
 
     def describe_use(self, defaults: Defaults) -> str | None:
-        """Return a note that lists the defaults, or None without any or if the file was chosen."""
+        """Return a note about `defaults`, or None if there are none or the user chose the file."""
         if self._is_chosen or not defaults:
             return None
         names = sorted(self._names[name] for name in defaults)
         return f"{self._path} in this folder sets {', '.join(names)}"
 
     def _read_table(self, name: str, command: click.Command) -> Defaults:
-        """Return the table for a command, with parameter names as keys."""
-        # keys are spelled as on the command line, because parameters such as --json's differ
+        """Return the defaults in the table `name` for a command, by parameter name."""
+        # keys in the file are spelled like options, whose parameters may have other names
         parameters = {
             flag.removeprefix("--").replace("-", "_"): parameter.name
             for parameter in command.params
@@ -135,9 +136,9 @@ class Configuration:
 def _is_dangerous(name: str, value: str) -> bool:
     """Return whether a file in the current folder must not set this option to this value."""
     if name == "adapt":
-        from pipeline.adaptation.request import names_file  # only here: few files set adapt
+        from pipeline.adaptation.request import names_file  # imported here: few files set adapt
 
-        return names_file(value)  # such a file contains weights, like a file for --model
+        return names_file(value)  # the file contains weights, as one for --model does
     return name in DANGEROUS
 
 
@@ -147,7 +148,7 @@ def read_tables(path: Path) -> dict[str, dict[str, Any]]:
     Raises InputError if the file cannot be read, or if it contains anything except tables.
     """
     if describe_special(str(path)) in ("device", "terminal"):
-        raise InputError(f"{path} is a device; expected a TOML file: check --config")
+        raise InputError(f"{path} is a device, but must be a TOML file; check --config")
     try:
         data = tomllib.loads(read_limited(path, _MOST_BYTES).decode())
     except OSError as error:
@@ -157,8 +158,8 @@ def read_tables(path: Path) -> dict[str, dict[str, Any]]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{path} is not valid TOML ({error}); expected lines such as crf = 18 under [run]: "
-            "correct that line"
+            f"{path} is not valid TOML ({error}); correct that line, for example to crf = 18 under "
+            "[run]"
         ) from error
 
     for name, table in data.items():
@@ -191,6 +192,6 @@ def find_configurations(path: str | None) -> list[ConfigurationFile]:
 
 def user_file() -> Path:
     """Return the path of the user's own file, which may not exist."""
-    import platformdirs  # only here, because importing it takes time
+    import platformdirs  # imported here, because that takes time
 
     return platformdirs.user_config_path(DISTRIBUTION) / FILE_NAME

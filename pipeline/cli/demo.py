@@ -35,7 +35,7 @@ def demo(folder: Path, force: bool, quiet: bool) -> None:
 
 
 def print_table(demonstration: Demonstration) -> None:
-    """Print a table with a row of measurements for each contender."""
+    """Print a table of measurements, with a row for each method that the demo compares."""
     from rich.console import Console
     from rich.table import Table
 

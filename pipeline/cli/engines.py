@@ -1,4 +1,4 @@
-"""`pipeline engines ...`: export, build, test, list and time engines on this machine."""
+"""`pipeline engines`: export the network, and build, test, list and time engines."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def engines() -> None:
     type=click.Choice(["2", "4", "8"]),
     default="4",
     show_default=True,
-    help="Enlargement.",
+    help="Factor of enlargement.",
 )
 @click.option(
     "--precision",
@@ -64,7 +64,7 @@ def engines() -> None:
     type=click.Choice(["uint8", "uint16"]),
     default="uint8",
     show_default=True,
-    help="Pixel type.",
+    help="Data type of the pixels.",
 )
 @click.option(
     "-o",
@@ -76,8 +76,8 @@ def engines() -> None:
 def export(model: str, scale: str, precision: Precision, pixels: PixelType, out: Path) -> None:
     """Export the network as ONNX files (opset 18, any size), and compare them with PyTorch.
 
-    The graphs take pixels and return pixels. `fast` has two: one that runs once per reference, and
-    one that runs for every frame.
+    The inputs and outputs of the graphs are pixels. `fast` has two graphs: one to run once per
+    reference, and one to run for every frame.
     """
     from pipeline.tools.engines import export_network
 
@@ -98,7 +98,7 @@ def export(model: str, scale: str, precision: Precision, pixels: PixelType, out:
     "-o", "--out", type=click.Path(path_type=Path), help="With --target: the output folder."
 )
 @click.option(
-    "--cluster", is_flag=True, help="Build on one node of each kind of GPU of a Ray cluster."
+    "--cluster", is_flag=True, help="Build on a Ray cluster: on one node for each kind of GPU."
 )
 @click.option("--address", metavar="ADDR", help="Address of the Ray cluster; default: RAY_ADDRESS.")
 @click.pass_context
@@ -111,7 +111,7 @@ def build(
     cluster: bool,
     address: str | None,
 ) -> None:
-    """Build, test and time engines as a first run would, and choose again the engine for `auto`.
+    """Build, test and time engines as a first run would, and choose the engine for `auto` again.
 
     The exit status is 1 if a build with --target, --cluster or --address fails, else 0.
     """

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import click
 
-# Heading -> commands. Commands that are in no group are listed under the last heading.
+# Heading -> commands. Commands in no group are listed under the last heading.
 GROUPS = {
     "Enhance": ("run", "plan", "ui", "submit", "status"),
     "Inspect": ("report", "compare", "look", "evaluate", "verify", "probe"),
@@ -50,7 +50,7 @@ EXAMPLES = {
 # Largest number of options that a help page shows without dividing them into sections.
 FEW_OPTIONS = 12
 
-# Parameters under "Output and logging" that are not settings of a run.
+# Parameters to list under "Output and logging" although they are not settings of a run.
 REPORTING = frozenset(
     {
         *("report", "stream", "as_json", "json_progress", "quiet", "verbose", "debug", "dry_run"),

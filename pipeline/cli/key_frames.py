@@ -36,7 +36,11 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Choose the best frame from each SECONDS-long part of every scene.",
 )
-@click.option("--at", metavar="TIMES", help="Take the frames at these times, such as 12.5,40.")
+@click.option(
+    "--at",
+    metavar="TIMES",
+    help="Take the frames at these times (seconds or h:mm:ss), such as 12.5,40.",
+)
 @click.option("--i-frames", is_flag=True, help="Take the video stream's own key frames.")
 @click.option(
     "--format",

@@ -1,6 +1,6 @@
 """Write log lines to stderr: JSON objects with PIPELINE_LOG=json, text with PIPELINE_LOG=text.
 
-A JSON object has keys for the run, segment, attempt and node of the event, as far as known.
+A JSON object also contains the run, segment, attempt and node of the event if they are known.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class JsonLines(logging.Formatter):
 def configure_logging(form: str | None = None) -> None:
     """Write the package's log lines to stderr in `form`, "json" or "text"; default: PIPELINE_LOG.
 
-    Do nothing if neither is set; raises InputError for any other form.
+    Do nothing if there is neither. Raises InputError for any other form.
     """
     form = form or os.environ.get("PIPELINE_LOG")
     if not form:

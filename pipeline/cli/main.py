@@ -68,7 +68,10 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command and add sections, examples, `--verbose` and `--debug` to it."""
+        """Import and return a command, with `--verbose`, `--debug`, help sections and examples.
+
+        The result is None if there is no such command.
+        """
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")
@@ -102,7 +105,7 @@ class LazyGroup(click.Group):
     def _find_defaults(self, ctx: click.Context, command: click.Command) -> Defaults:
         """Return the defaults from all configuration files.
 
-        Print a note about those from a file in the current folder that the user did not choose.
+        Print a note that lists those from a file in the current folder, unless the user chose it.
         """
         defaults: Defaults = {}
         for configuration in ctx.meta.get(CONFIG, ()):
@@ -134,7 +137,7 @@ class LazyGroup(click.Group):
         try:
             return super().main(*args, **kwargs)
         except OSError as error:
-            # the help could not be written; `invoke` reports the errors of all commands
+            # only printing help can raise this, because `invoke` reports the errors of commands
             if error.errno is None:
                 raise
             described = describe_os_error(error)
@@ -157,7 +160,7 @@ class LazyGroup(click.Group):
             with printable_usage_errors():
                 return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # click handles the exit of the program that reads stdout
+            raise  # the program that reads stdout has exited; click handles this
         except KeyboardInterrupt:
             error: PipelineError = Interrupted("interrupted; run the same command again")
         except PipelineError as raised:
@@ -178,7 +181,7 @@ class LazyGroup(click.Group):
 
 @contextmanager
 def printable_usage_errors() -> Iterator[None]:
-    """Make the messages of UsageErrors printable, because they quote arguments."""
+    """Remove control characters and URLs' secrets from UsageErrors, which quote arguments."""
     try:
         yield
     except click.UsageError as error:
@@ -214,7 +217,7 @@ def open_closed_streams() -> None:
 
 
 def discard_unwritten_lines() -> None:
-    """Discard text that stderr cannot take; otherwise, Python would exit with status 120."""
+    """Discard text that cannot be written to stderr; otherwise, Python exits with status 120."""
     try:
         sys.stderr.flush()
     except (OSError, ValueError):
@@ -224,7 +227,8 @@ def discard_unwritten_lines() -> None:
 def escape_unknown_characters() -> None:
     """Make standard output escape characters that its encoding lacks, as standard error does.
 
-    On Windows, files and pipes use the region's code page, which lacks most scripts.
+    On Windows, files and pipes use the region's code page, which lacks the characters of most
+    scripts.
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -277,11 +281,11 @@ def _find_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 
 
 def _exit_during_native_code(error: PipelineError) -> None:
-    """Exit the process at once if the interpreter's own shutdown could crash.
+    """Exit the process at once if a normal shutdown of the interpreter could crash.
 
-    It could while a stage is running native code, which cannot be stopped and would return to an
-    interpreter that is shutting down, and after an interrupt with Ray, which may cause segmentation
-    faults. All cleanup is done by then.
+    A stage may still be running native code, which cannot be stopped and would return to an
+    interpreter that is shutting down. After an interrupt, Ray may cause a segmentation fault. Call
+    this only after all cleanup.
     """
     running = any(thread.name.startswith("pipeline-") for thread in threading.enumerate())
     if running or (isinstance(error, Interrupted) and "ray" in sys.modules):
@@ -305,7 +309,7 @@ def _exit_during_native_code(error: PipelineError) -> None:
     expose_value=False,
     is_eager=True,
     callback=_find_config,
-    help="File of option defaults; default: PIPELINE_CONFIG, or ./pipeline.toml and your own.",
+    help="File of option defaults; default: PIPELINE_CONFIG, or ./pipeline.toml and your own file.",
 )
 @click.option(
     "--version",

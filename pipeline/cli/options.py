@@ -1,4 +1,4 @@
-"""Make click options from the options that the fields in `pipeline.schema.settings` declare.
+"""Make click options from the fields of the settings in `pipeline.schema.settings`.
 
 The settings, and thus pydantic, are imported only for commands that have such options.
 """
@@ -29,9 +29,9 @@ QUIET_OPTION = click.option(
     "-q", "--quiet", is_flag=True, help="Show no progress or notes on stderr."
 )
 
-_PIPED = "pipeline.piped"  # context key of the copies of recordings that came through a pipe
+_PIPED = "pipeline.piped"  # context key of the paths of copies of piped recordings
 
-# Option -> words that shell completion suggests; the option accepts others, too.
+# Option -> words that shell completion suggests; the option may accept other values, too.
 _SUGGESTED = {
     "codec": ("x264", "x265", "av1", "prores", "ffv1", "libvpx-vp9"),
     "engine": ENGINES,
@@ -54,13 +54,13 @@ class PathOrWord(click.Path):
         self._words = tuple(words)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text unchanged; the command checks the file."""
+        """Return the text unchanged, because the command itself checks the file."""
         return str(value)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return the words that begin with `incomplete`, plus files if no word does."""
+        """Return the words that begin with `incomplete`, plus files if none does or it is empty."""
         words = [word for word in self._words if word.startswith(incomplete)]
         files = [] if words and incomplete else super().shell_complete(ctx, param, incomplete)
         return [*map(CompletionItem, words), *files]
@@ -86,7 +86,7 @@ class RecordingType(PathOrWord):
 
 
 def name_recording(path: str) -> str:
-    """Return a recording's name in suggested commands: its path, or INPUT if it was a pipe."""
+    """Return what suggested commands call a recording: its path, or INPUT if it was piped."""
     return "INPUT" if path in click.get_current_context().meta.get(_PIPED, ()) else path
 
 
@@ -101,7 +101,7 @@ MANIFEST_OPTION = click.option(
 
 def list_given(values: dict[str, Any]) -> dict[str, Any]:
     """Return the options that are set; in a batch, they apply to all inputs."""
-    # `is not False`, because the 0 of --crf 0 equals False but must be kept
+    # `is not False`, because the value 0 of --crf 0 equals False but must be kept
     return {
         name: value for name, value in values.items() if value is not None and value is not False
     }
@@ -173,7 +173,7 @@ def grid_options(command: Command) -> Command:
 
 
 def settings_options(command: Command) -> Command:
-    """Add every option that a plan may depend on to a command."""
+    """Add to a command every option on which a plan may depend."""
     from pipeline.schema.options import list_options
     from pipeline.schema.settings import OPTION_GROUPS
 

@@ -1,4 +1,4 @@
-"""The commands for web pages: `pipeline report` writes one, and `pipeline ui` serves one."""
+"""The commands for web pages: `pipeline report` writes a page, and `pipeline ui` serves one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from pipeline.cli.options import FILE, QUIET_OPTION
 from pipeline.cli.words import print_address, print_text
 
-PORT = 8765  # on which `pipeline ui` serves its page
+PORT = 8765  # default port of `pipeline ui`
 
 
 @click.command()
@@ -86,9 +86,9 @@ def report(
 def ui(host: str, port: int, opens: bool, folder: Path | None, needs_token: bool) -> None:
     """Serve a web page for enhancing recordings without the command line.
 
-    Only this computer can open the page. With another --host, the page's address contains a token,
-    without which the page answers no request. Stop it with Ctrl-C: a run in progress keeps what is
-    done, and can be resumed on the page the next time.
+    By default, only this computer can open the page. With another --host, other computers can open
+    it, too, but only with the token in its address. Stop it with Ctrl-C: a run in progress keeps
+    its finished segments, and can be resumed on the page the next time.
     """
     from pipeline.interrupt import Interrupts
     from pipeline.runs.preview import find_page_folder

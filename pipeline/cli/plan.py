@@ -83,7 +83,8 @@ def print_plans(
 ) -> None:
     """Print the plans of many inputs; an input that cannot be planned does not stop the others.
 
-    Raises PipelineError after the last input if an input could not be planned.
+    Raises InputError if `save` is not a place for several plans, and PipelineError after the last
+    input if any input could not be planned.
     """
     from pipeline.runs.batch import read_shared_pipes
     from pipeline.runs.result import PlansResult

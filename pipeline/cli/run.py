@@ -40,7 +40,9 @@ _NOT_OF_STREAMS = (
 )
 @click.option("--dry-run", is_flag=True, help="Only show the plan, like `pipeline plan`.")
 @click.option(
-    "--preview", is_flag=True, help="Show the latest frame, before and after, in `pipeline ui`."
+    "--preview",
+    is_flag=True,
+    help="Show the latest frame, before and after enhancement, in `pipeline ui`.",
 )
 @click.option(
     "--stream",
@@ -176,7 +178,7 @@ def run(
 
         result = run_to(readable.output)
         if has_page:
-            progress.note(f"{page} was written earlier; --force writes it again")
+            progress.note(f"{page} is already up to date; pass --force to write it again")
         elif page is not None:
             _write_report(result, page, readable.ground_truth, readable, progress)
         if as_json:
@@ -194,7 +196,7 @@ def check_watch(
     *,
     dry_run: bool,
 ) -> None:
-    """Raise UsageError if another option excludes --watch, or needs it and it is missing."""
+    """Raise UsageError if --watch and --watch-until-idle cannot be used as they are set."""
     if watch is None and until_idle is not None:
         raise click.UsageError("--watch-until-idle needs --watch.")
     if until_idle is not None and not math.isfinite(until_idle):
@@ -218,7 +220,7 @@ def check_combination(
     streams: bool = False,
     command: str | None = None,
 ) -> None:
-    """Raise UsageError or InputError if options are mutually exclusive, without opening any file.
+    """Raise UsageError or InputError if options cannot be combined, without opening any file.
 
     `read` lists the recordings that the run reads.
     """
@@ -250,7 +252,7 @@ def check_combination(
 
 
 def _list_defaults(names: Sequence[str]) -> list[str]:
-    """Return the names of those options that are not set on the command line."""
+    """Return those of `names` whose options are not set on the command line."""
     context = click.get_current_context()
     given = click.core.ParameterSource.COMMANDLINE
     return [name for name in names if context.get_parameter_source(name) is not given]
@@ -289,12 +291,15 @@ def _find_parts() -> RunParts | None:
 
 
 def _add_preview(parts: RunParts, settings: ExecutionSettings, progress: Reporter) -> RunParts:
-    """Return parts that also write the latest frame for the page of `pipeline ui`."""
+    """Return parts that also write the latest frame for the page of `pipeline ui`.
+
+    For a run on Ray, which has no preview, return `parts` unchanged.
+    """
     from pipeline.execution.runners import choose_runner
     from pipeline.runs.preview import PreviewWriter, find_page_folder
 
     if choose_runner(settings.runner, settings.address)[0] == "ray":
-        progress.note("--preview shows no frames of runs on Ray")
+        progress.note("--preview cannot show the frames of a run on Ray")
         return parts
     return replace(parts, enhance=PreviewWriter(find_page_folder(), parts.enhance))
 
@@ -370,8 +375,8 @@ def _watch(
 def _print_batch(result: BatchResult, interrupted: Interrupted | None, *, as_json: bool) -> None:
     """Print the result of a batch.
 
-    Raises `interrupted` if it is not None, or PipelineError if an input or an --exec command
-    failed.
+    Then raise `interrupted` if it is not None. Raises PipelineError if an input or an --exec
+    command failed.
     """
     if as_json:
         print_json(result.model_dump_json())

@@ -13,14 +13,14 @@ from pipeline.errors import InputError
 @click.option(
     "--address",
     metavar="URL",
-    help="The cluster's dashboard; default: RAY_API_SERVER_ADDRESS or this machine's.",
+    help="URL of the cluster's dashboard; default: RAY_API_SERVER_ADDRESS, or this machine's.",
 )
 @click.option("--no-wait", is_flag=True, help="Print the job's name and return at once.")
 @click.option("--status", "job", metavar="JOB", help="Show the state of JOB.")
 @click.option("--follow", metavar="JOB", help="Follow JOB until it ends.")
 @click.option("--stop", metavar="JOB", help="Stop JOB; it can be resumed.")
 @click.option(
-    "--installed", is_flag=True, help="Upload no code: the package is installed on the cluster."
+    "--installed", is_flag=True, help="Upload no code, as the package is installed on the cluster."
 )
 @click.argument(
     "arguments",
@@ -73,7 +73,7 @@ def submit(
 def check_arguments(arguments: tuple[str, ...]) -> None:
     """Raise UsageError or InputError for arguments that `pipeline run` would reject.
 
-    What only the cluster can check, such as its files, is left to the job.
+    Checks that are possible only on the cluster, such as those of its files, are left to the job.
     """
     from pipeline.cli.options import make_settings
     from pipeline.cli.run import check_combination, run
@@ -108,7 +108,7 @@ def check_arguments(arguments: tuple[str, ...]) -> None:
 
 
 def _print_line(line: str) -> None:
-    # the one JSON object of --json is the run's result; everything else is progress
+    # the only line that is a JSON object is the result of --json; all others are progress
     if line.startswith("{"):
         print_json(line, end="")
     else:

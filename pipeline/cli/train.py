@@ -27,7 +27,7 @@ from pipeline.cli.words import print_json, print_text
     "overrides",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Override a line of the YAML file; may be repeated.",
+    help="Override a setting of CONFIG; may be repeated.",
 )
 @click.option(
     "--workers",
@@ -47,9 +47,9 @@ def train(
     address: str | None,
     quiet: bool,
 ) -> None:
-    """Train a network as CONFIG describes: a YAML file, or a shipped configuration (fast).
+    """Train a network as described by CONFIG: a YAML file, or a shipped configuration (fast).
 
-    Run the same command again to resume an interrupted run.
+    To resume an interrupted training, run the same command again.
     """
     from pipeline.tools.train import train_network
 
@@ -82,7 +82,7 @@ def train(
     help="Seconds to spend on training.",
 )
 @click.option("--model", type=FILE, metavar="NAME|FILE", help="Weights to start from.")
-@click.option("--scale", type=click.Choice(["auto", "2", "4", "8"]), help="Enlargement.")
+@click.option("--scale", type=click.Choice(["auto", "2", "4", "8"]), help="Factor of enlargement.")
 @click.option("--ref-offset", metavar="SECONDS|auto", help="Seconds to add to the times of REF.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @QUIET_OPTION

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 def print_text(
     text: object, *, err: bool = False, label: str = "", colour: str = "", end: str = "\n"
 ) -> None:
-    """Print text without control characters and secrets in URLs, after `label` in `colour`.
+    """Print text, without control characters and secrets in URLs, after `label` in `colour`.
 
-    The text goes to stdout or, with `err`, to stderr, where failures to write are ignored.
+    The text goes to stdout, or to stderr if `err` is set. Only errors of stderr are ignored.
     """
     start = click.style(make_printable(redact_text(label)), fg=colour) if label else ""
     line = start + make_printable(redact_text(str(text))) + end
@@ -45,8 +45,9 @@ def print_text(
 def _print_out(text: str) -> None:
     """Print text to stdout; raises OSError unless all of it was written.
 
-    This bypasses Python's buffer, which would fail again when the interpreter exits. Without the
-    buffer (PYTHONUNBUFFERED), Python drops what a full disk or a pipe does not take.
+    This bypasses Python's buffer, whose contents would cause a second error when the interpreter
+    exits. Without the buffer (PYTHONUNBUFFERED), Python drops what a full disk or a pipe does not
+    accept.
     """
     stream = sys.stdout
     if stream is None:
@@ -68,7 +69,7 @@ def _print_out(text: str) -> None:
 
 
 def print_address(text: str) -> None:
-    """Print the address of the page with its token, which `print_text` would remove."""
+    """Print the address of the page, including its token, which `print_text` would remove."""
     _print_out(make_printable(text) + "\n")
 
 
@@ -97,7 +98,7 @@ def describe_result(result: RunResult) -> str:
 
 
 def _describe_means(result: RunResult) -> str:
-    """Return the bicubic figures, and how many frames the means leave out, as text."""
+    """Return text about bicubic up-sampling's quality, and about frames left out of the means."""
     quality = result.quality
     if quality is None:
         return ""
@@ -160,9 +161,9 @@ def describe_cost(made: Plan, speed: Speed | None, disk: int) -> list[str]:
 
 
 def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
-    """Return a plan as a few lines of text, with the number of frames for each reason.
+    """Return a plan as a few lines of text, which count frames by the reason for their reference.
 
-    `cost` contains further lines about the running time and disk space.
+    `cost` contains further lines, about the running time and disk space.
     """
     from pipeline.schema.clip import LightField
 
@@ -227,7 +228,7 @@ def describe_plans(items: Sequence[PlanResult]) -> str:
 
 
 def _suggest_size(made: Plan) -> list[str]:
-    """Return a line that suggests the reference's size for the output, if possible and not used."""
+    """Return a line that suggests an output of the reference's size, or [] if it is not useful."""
     from pipeline.pairing.geometry import count_quarter_turns, swap_size
     from pipeline.schema.clip import LightField
     from pipeline.schema.frame_size import is_possible_size

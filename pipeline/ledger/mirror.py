@@ -1,11 +1,11 @@
 """The mirror: a run folder at a URL, so that a run can be resumed on another machine.
 
-    <folder of OUT>/.<name of OUT>.run/
-        plan.json                the plan to which the segments belong
-        adapted.safetensors      the weights, if they were adapted to the recording
-        00003-*.nut              a segment, uploaded in one piece
-        00003.json               the segment's record, uploaded last, which proves that it is done
-        publishing.json          the digest of the finished output, written before it is uploaded
+<folder of OUT>/.<name of OUT>.run/
+    plan.json                the plan to which the segments belong
+    adapted.safetensors      the weights, if they were adapted to the recording
+    00003-*.nut              a segment, uploaded in one piece
+    00003.json               the segment's record, uploaded last, which proves that it is done
+    publishing.json          the digest of the finished output, written before it is uploaded
 """
 
 from __future__ import annotations

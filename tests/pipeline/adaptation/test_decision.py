@@ -171,7 +171,7 @@ def test_two_passes_train_nothing() -> None:
     assert train_nothing(AdaptRequest("auto")) == AdaptRequest("off")
     file = AdaptRequest("file", file=Path("camera.safetensors"))
     assert train_nothing(file) == file
-    with pytest.raises(InputError, match="found --adapt 90 with --consistent"):
+    with pytest.raises(InputError, match="--adapt 90 cannot be combined with --consistent"):
         train_nothing(AdaptRequest("seconds", 90.0))
 
 
