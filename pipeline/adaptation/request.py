@@ -26,7 +26,7 @@ class AdaptRequest:
 
     kind: Literal["auto", "off", "seconds", "file"]
     seconds: float | None = None
-    """The training time; None unless `kind` is "seconds"."""
+    """The training time in seconds; None unless `kind` is "seconds"."""
     file: Path | None = None
     """The file of adapted weights; None unless `kind` is "file"."""
 

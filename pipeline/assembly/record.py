@@ -89,7 +89,7 @@ def make_record(
 ) -> RunRecord:
     """Return the record of a run that enhanced `frames` frames in `seconds` seconds.
 
-    `busy` has the busy seconds of each stage.
+    `busy` contains the busy seconds of each stage.
     """
     return RunRecord(
         command=command,

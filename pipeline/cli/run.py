@@ -291,10 +291,7 @@ def _find_parts() -> RunParts | None:
 
 
 def _add_preview(parts: RunParts, settings: ExecutionSettings, progress: Reporter) -> RunParts:
-    """Return parts that also write the latest frame for the page of `pipeline ui`.
-
-    For a run on Ray, which has no preview, return `parts` unchanged.
-    """
+    """Return parts that also write the latest frame for `pipeline ui`, except for runs on Ray."""
     from pipeline.execution.runners import choose_runner
     from pipeline.runs.preview import PreviewWriter, find_page_folder
 
@@ -373,11 +370,7 @@ def _watch(
 
 
 def _print_batch(result: BatchResult, interrupted: Interrupted | None, *, as_json: bool) -> None:
-    """Print the result of a batch.
-
-    Then raise `interrupted` if it is not None. Raises PipelineError if an input or an --exec
-    command failed.
-    """
+    """Print a batch's result; then raise `interrupted`, or PipelineError if anything failed."""
     if as_json:
         print_json(result.model_dump_json())
     else:

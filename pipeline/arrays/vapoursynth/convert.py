@@ -120,7 +120,7 @@ def read_numbers(frame: VideoFrame, name: str) -> list[int]:
 
 
 def write_numbers(template: VideoFrame, name: str, numbers: list[int]) -> VideoFrame:
-    """Return a copy of a frame with integers in a frame property; none leave the property out."""
+    """Return a copy of a frame whose property `name` lists `numbers`, or is missing without any."""
     frame = template.copy()
     if numbers:
         frame.props[name] = numbers
