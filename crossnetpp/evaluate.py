@@ -9,7 +9,8 @@ the time left.
 A method is [NAME=]METHOD[:OPTION[+OPTION]]. METHOD is bicubic, classical, classical-plain, fast,
 fast-recorded, paper, crossnet, adapted (short for fast:adapted) or a safetensors file. The option
 1ref gives the method only the nearest reference, bicubic-kernel hides the measured kernel from it,
-and adapted adapts its network to each recording. The groups bicubic, sensor, recorded and
+adapted adapts its network to each recording, and mixed mixes the network's results with those of
+optical flow. The groups bicubic, sensor, recorded and
 recorded28 are recordings of clips, with the key frames before and after each frame as references.
 
 The published networks take far longer than fast; --stride, --positions, --scenes, --groups and

@@ -65,7 +65,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("train", "evaluate", "api"),
         ("training", "evaluation"),
         ("data", "adaptation"),
-        ("losses", "checkpoint", "capture"),
+        ("losses", "checkpoint", "capture", "classical"),
         ("networks", "metrics", "vmaf", "landmarks", "machine", "printable"),
     ),
     "jobs": (

@@ -1,7 +1,8 @@
 """Parse the methods to compare from the command line: [NAME=]METHOD[:OPTION[+OPTION]].
 
-The option `adapted` adapts a network to each recording; the other options withhold something from
-the method. `adapted` alone is short for `fast:adapted`.
+The option `adapted` adapts a network to each recording, and `mixed` mixes its results with those of
+optical flow; the other options withhold something from the method. `adapted` alone is short for
+`fast:adapted`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from crossnetpp.evaluation.methods import (
     Method,
     TrainedNetwork,
 )
+from crossnetpp.evaluation.mixed import MixedMethod
 from crossnetpp.evaluation.scenes import EvaluationError, Material, Picture, Reference
 from crossnetpp.networks.presets import PRESETS
 from crossnetpp.networks.taps import Taps
@@ -36,6 +38,7 @@ DEFAULT_METHODS = "bicubic,classical,fast,crossnet,paper"
 ONE_REFERENCE = "1ref"
 BICUBIC_KERNEL = "bicubic-kernel"
 ADAPTED = "adapted"
+MIXED = "mixed"
 
 # Option -> what is added to the description of a method with this option in results.json
 LIMITS = {
@@ -98,7 +101,9 @@ def load_methods(words: list[str], device: torch.device) -> tuple[list[Method], 
                 "try another NAME="
             )
         method = _load_method(name, source, device, adapted=ADAPTED in options)
-        limits = options - {ADAPTED}
+        if MIXED in options:
+            method = MixedMethod(name, method)
+        limits = options - {ADAPTED, MIXED}
         methods.append(LimitedMethod(name, method, limits) if limits else method)
     return methods, skipped
 
@@ -124,7 +129,7 @@ def _parse_word(word: str) -> tuple[str, str, frozenset[str]]:
             f"file; try --methods {DEFAULT_METHODS}"
         )
     options = frozenset(text.split("+")) if text else frozenset()
-    known = (*LIMITS, *(() if source in CLASSICAL_METHODS else (ADAPTED,)))
+    known = (*LIMITS, *(() if source in CLASSICAL_METHODS else (ADAPTED, MIXED)))
     if unknown := sorted(options - set(known)):
         raise EvaluationError(
             f"found the option '{unknown[0]}' in '{word}', expected {' or '.join(known)}; "

@@ -107,7 +107,7 @@ class Classical:
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
         """Return `lr` with the detail of the references, and the mix of the warped references."""
         images = [as_image(reference.picture) for reference in references]
-        sr, warped = enhance_classical(as_image(lr), images, _weigh(references), taps)
+        sr, warped = enhance_classical(as_image(lr), images, weigh(references), taps)
         return Enhanced(as_picture(sr), as_picture(warped))
 
 
@@ -193,7 +193,7 @@ class TrainedNetwork:
         lr_planes = self._pad(lr, network.multiple // scale)
         if isinstance(network, CrossNetFast):
             prepared = [self._prepare(network, r.picture, scale, taps) for r in references]
-            weights = torch.from_numpy(_weigh(references))[None].to(self._device)
+            weights = torch.from_numpy(weigh(references))[None].to(self._device)
             output = network.enhance(lr_planes, *prepared, weights=weights)
         else:
             output = network(lr_planes, self._pad(references[0].picture, network.multiple))
@@ -225,7 +225,7 @@ def _compute_sha256(model: str) -> str:
     return hashlib.sha256(find_weights(model).read_bytes()).hexdigest()
 
 
-def _weigh(references: Sequence[Reference]) -> NDArray[np.float32]:
+def weigh(references: Sequence[Reference]) -> NDArray[np.float32]:
     """Return the prior weight of each reference."""
     return weigh_references([reference.distance for reference in references])
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crossnetpp.evaluation.optical_flow import Flow, estimate_flow, warp_image
+from crossnetpp.classical.optical_flow import Flow, estimate_flow, warp_image
 from crossnetpp.evaluation.scenes import Picture, as_image
 
 

@@ -24,8 +24,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from crossnetpp.classical.optical_flow import warp_image
 from crossnetpp.data.recorder import Encoder, encode_and_decode
-from crossnetpp.evaluation.optical_flow import warp_image
 from crossnetpp.evaluation.temporal import estimate_motion
 from crossnetpp.metrics import measure_quality
 from jobs.machine import write_result

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crossnetpp.evaluation.optical_flow import estimate_flow
+from crossnetpp.classical.optical_flow import estimate_flow
 from crossnetpp.evaluation.scenes import as_image
 
 Picture = NDArray[np.uint8]

@@ -11,6 +11,7 @@ from crossnetpp.networks.taps import Taps
 from deploy.protocol import Engine, Weights, run_engine
 from pipeline.errors import StageError
 from pipeline.execution.consistency import find_lr_error, keep_confirmed
+from pipeline.execution.flow_mix import mix_frame
 from pipeline.execution.fusion import fuse_results
 from pipeline.execution.guard import remove_ghosts, remove_noise
 from pipeline.execution.resize import fit_result
@@ -47,6 +48,10 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
         else:
             sr = _run_engine(engine, lr, group.refs, group.weights, kernel)
             frames |= zip(group.frames, sr, strict=True)
+        if plan.mixes_flow:
+            for number, i in enumerate(group.frames):
+                refs = [ref[number] for ref in group.refs]
+                frames[i] = mix_frame(frames[i], lr[number], refs, group.weights[number], kernel)
         if error is not None:
             frames |= {
                 i: keep_confirmed(frames[i], batch.lr[i], kernel, error) for i in group.frames

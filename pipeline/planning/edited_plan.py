@@ -116,6 +116,8 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
 
     changed: dict[str, object] = {name: given[name] for name in OVERRIDES if name in given}
     changed["planes"] = plan.planes and given.get("engine", plan.engine) == plan.engine
+    if given.get("effort", "auto") != "auto":
+        changed["mixes_flow"] = given["effort"] == "best"
     if "adapt" in given:
         changed["adaptation"] = None
     elif "model" in given and plan.adaptation is not None:

@@ -14,7 +14,12 @@ from pipeline.schema.plan import Plan
 
 
 def pin_plan(
-    plan: Plan, *, recut: bool = False, keep_capture: bool = False, is_written: bool = True
+    plan: Plan,
+    *,
+    recut: bool = False,
+    keep_capture: bool = False,
+    keep_effort: bool = False,
+    is_written: bool = True,
 ) -> Plan:
     """Return the plan with the weights and the engine's number of CPU threads fixed.
 
@@ -23,7 +28,8 @@ def pin_plan(
     `is_written`. All workers use the same number of threads, and a resumed run keeps that number,
     even on a machine with a different number of cores. With `keep_capture`, a resumed run also
     keeps the capture measured at its start, which may depend on the processor. With `recut`, it
-    keeps the segments cut at its start, which depend on the speed that was known then. Raises
+    keeps the segments cut at its start, which depend on the speed that was known then, and with
+    `keep_effort`, the choice whether to mix in optical flow, which depends on the device. Raises
     InputError if the weights cannot be found.
     """
     if plan.engine != "bicubic":
@@ -38,6 +44,8 @@ def pin_plan(
         kept = plan.model_copy(update={"segments": stored.segments}) if recut else plan
         if keep_capture and _is_measured(stored.capture):
             kept = kept.model_copy(update={"capture": stored.capture})
+        if keep_effort:
+            kept = kept.model_copy(update={"mixes_flow": stored.mixes_flow})
         # the adaptation is compared later, when it has been decided
         left = {"threads": 0, "adaptation": None, "planes": False}
         if stored.model_copy(update=left).digest() == kept.model_copy(update=left).digest():

@@ -15,6 +15,7 @@ from pipeline.pairing.views import plan_view_references
 from pipeline.paths import check_paths
 from pipeline.planning.capture import choose_capture
 from pipeline.planning.chroma import correct_chroma
+from pipeline.planning.effort import choose_effort
 from pipeline.planning.film_rate import set_film_rate
 from pipeline.planning.output_size import choose_size
 from pipeline.planning.segments import cut_segments, cut_views, limit_frames, shorten
@@ -77,6 +78,9 @@ def make_plan(
     model, model_note = settings.model, ""
     if settings.engine != "bicubic" and "model" not in settings.model_fields_set:
         model, model_note = choose_model(settings.model, capture.fits_db)
+    mixes, effort_note = False, ""
+    if not settings.trust_reference:
+        mixes, effort_note = choose_effort(settings, capture.fits_db)
 
     most = None
     if find_speed is not None and "segment" not in settings.model_fields_set:
@@ -96,6 +100,7 @@ def make_plan(
         height=target.size.height,
         engine=settings.engine,
         model=model,
+        mixes_flow=mixes,
         batch=settings.batch,
         encoding=target.encoding,
         on_error=settings.on_error,
@@ -108,7 +113,7 @@ def make_plan(
             *target.size.list_notes(sources.lr, settings.engine),
             *target.notes,
             *paired.notes,
-            *filter(None, (capture.note, chroma_note, model_note)),
+            *filter(None, (capture.note, chroma_note, model_note, effort_note)),
         ),
     )
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossnetpp.capture.moments import reduce_plane
+from crossnetpp.classical.optical_flow import warp_image
 from crossnetpp.data.degradation import degrade
-from crossnetpp.evaluation.optical_flow import warp_image
 from crossnetpp.evaluation.temporal import Motion, estimate_motion, measure_warping_error
 from crossnetpp.metrics import psnr
 from pipeline.pixels import Picture

@@ -191,6 +191,7 @@ def prepare_plan(request: RunRequest, runner: Runner) -> Plan:
         plan,
         recut=not local.plan and "segment" not in local.model_fields_set,
         keep_capture=not local.plan and local.capture == "auto",
+        keep_effort=not local.plan and local.effort == "auto",
     )
     shared = request.parts.shared_weights if settings.adapt_together else None
     plan = plan_adaptation(plan, adapt, from_file, request.progress, runner, shared)

@@ -130,6 +130,8 @@ class Plan(Model):
     """SHA-256 of the weights, set when a run starts; resuming requires the same weights."""
     adaptation: Adaptation | None = None
     """Adaptation of the weights to the recording; None means that the weights are not adapted."""
+    mixes_flow: bool = False
+    """Whether the network's frames are mixed with detail that optical flow borrows."""
     batch: int
     """Frames per call of the network."""
     encoding: Encoding
@@ -169,6 +171,8 @@ class Plan(Model):
             names.append("capture")  # to match plans that are older than this field
         if not self.planes:
             names.append("planes")  # likewise
+        if not self.mixes_flow:
+            names.append("mixes_flow")  # likewise
         left: dict[str, Any] = dict.fromkeys(names, True)
         # these fields of the adaptation do not affect the output
         trained = {"note", "took_seconds", "held_out_db"}

@@ -139,13 +139,11 @@ class InputSettings(GridSettings):
 
     input: FilePath
     start: Annotated[
-        Seconds | None,
-        Option("Begin at this time (seconds or h:mm:ss).", metavar="TIME"),
+        Seconds | None, Option("Begin at this time (seconds or h:mm:ss).", metavar="TIME")
     ] = None
     """Seconds on the input's clock, inclusive."""
     end: Annotated[
-        Seconds | None,
-        Option("End before this time (seconds or h:mm:ss).", metavar="TIME"),
+        Seconds | None, Option("End before this time (seconds or h:mm:ss).", metavar="TIME")
     ] = None
     """Seconds on the input's clock, exclusive."""
     on_error: Annotated[
@@ -312,6 +310,14 @@ class ExecutionSettings(Model):
             "NAME|FILE",
         ),
     ] = "fast"
+    effort: Annotated[
+        Literal["auto", "normal", "best"],
+        Option(
+            "Mix in optical flow's results, which helps if INPUT is nearly lossless (best), or not "
+            "(normal); auto (default) is best for such INPUT on a CPU.",
+            "Execution",
+        ),
+    ] = "auto"
     adapt: Annotated[
         FilePath,
         Option(
@@ -321,8 +327,7 @@ class ExecutionSettings(Model):
             "auto|off|SECONDS|FILE",
         ),
     ] = "auto"
-    """"auto" adapts with the engines auto and torch if there are at least four key frames and a
-    quarter of the run's estimated time is enough for the training."""
+    """"auto" needs the engine auto or torch, four key frames, and a run that takes long enough."""
     adapt_together: Annotated[
         bool,
         Option(
@@ -344,8 +349,7 @@ class ExecutionSettings(Model):
         Option("Maximum number of Ray actors; default: one per GPU or node.", "Execution", "N"),
     ] = None
     accelerator: Annotated[
-        str | None,
-        Option("Use only GPUs of this type, such as H100.", "Execution", "TYPE"),
+        str | None, Option("Use only GPUs of this type, such as H100.", "Execution", "TYPE")
     ] = None
     """A GPU type as in Ray's node labels."""
     batch: Annotated[
@@ -379,11 +383,7 @@ class RunSettings(
     """All settings of a run; None means that the program decides, or that there is no value."""
 
     plan: Annotated[
-        FilePath | None,
-        Option(
-            "Run this plan, which you may have edited.",
-            metavar="FILE",
-        ),
+        FilePath | None, Option("Run this plan, which you may have edited.", metavar="FILE")
     ] = None
 
 

@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crossnetpp.evaluation.scenes import Image, as_picture
-
+Image = NDArray[np.float32]  # H x W x 3, RGB in 0..1
 Flow = NDArray[np.float32]  # H x W x 2 pixels, channel 0 = x
 
 
@@ -34,4 +33,5 @@ def warp_image(image: Image, flow: Flow, interpolation: int = cv2.INTER_CUBIC) -
 
 
 def _to_grey(image: Image) -> NDArray[np.uint8]:
-    return np.asarray(cv2.cvtColor(as_picture(image), cv2.COLOR_RGB2GRAY), np.uint8)
+    levels = np.asarray(np.rint(image.clip(0, 1) * 255), np.uint8)
+    return np.asarray(cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY), np.uint8)

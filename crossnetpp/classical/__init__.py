@@ -1,0 +1,1 @@
+"""Detail borrowed by optical flow, without a network or training."""

@@ -1,0 +1,37 @@
+"""A network whose results are mixed with those of optical flow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crossnetpp.capture.variants import LEAST_FAITHFUL
+from crossnetpp.classical.mix import mix_with_flow
+from crossnetpp.evaluation.methods import Enhanced, Method, weigh
+from crossnetpp.evaluation.scenes import Material, Picture, Reference, as_image, as_picture
+from crossnetpp.networks.taps import Taps
+
+
+class MixedMethod:
+    """A method whose results are mixed with those of optical flow, as `--effort best` does."""
+
+    def __init__(self, name: str, method: Method) -> None:
+        self.name = name
+        what = f"{method.about.what}, mixed with optical flow for nearly lossless recordings"
+        self.about = method.about._replace(what=what)
+        self._method = method
+        self._is_mixed = False
+
+    def prepare(self, material: Material, taps: Taps | None) -> str:
+        """Prepare the method, and decide from the measured capture whether to mix."""
+        fits = material.capture.fits_db
+        self._is_mixed = fits is not None and fits >= LEAST_FAITHFUL
+        return self._method.prepare(material, taps)
+
+    def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
+        """Return the method's result, mixed with that of optical flow if `prepare` decided so."""
+        found = self._method.enhance(lr, references, taps)
+        if not self._is_mixed:
+            return found
+        images = [as_image(reference.picture) for reference in references]
+        mixed = mix_with_flow(as_image(found.sr), as_image(lr), images, weigh(references), taps)
+        return found._replace(sr=as_picture(mixed))

@@ -1,0 +1,31 @@
+"""Mix the network's frames with detail that optical flow borrows from the same references."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossnetpp.networks.taps import Taps
+from pipeline.pixels import Pixels, as_pixels
+
+
+def mix_frame(
+    sr: Pixels,
+    lr: Pixels,
+    refs: Sequence[Pixels],
+    weights: NDArray[np.float32],
+    kernel: Taps | None,
+) -> Pixels:
+    """Return an SR frame (H x W x 3) mixed with optical flow's result for each reference.
+
+    All frames are uint8 or uint16 RGB. `weights` are the references' prior weights. `kernel`
+    reduces SR to LR; None means bicubic.
+    """
+    from crossnetpp.classical.mix import mix_with_flow  # imports torch
+
+    top = np.float32(np.iinfo(sr.dtype).max)
+    images = [np.asarray(frame / top, np.float32) for frame in (sr, lr, *refs)]
+    mixed = mix_with_flow(images[0], images[1], images[2:], weights, kernel)
+    return as_pixels(np.rint(np.clip(mixed, 0, 1) * top).astype(sr.dtype))
