@@ -38,7 +38,7 @@ def mix_with_flow(
 
     for reference, share in zip(references, weights / weights.sum(), strict=True):
         borrowed = borrow_detail(lr, reference, taps)
-        weight = share * borrowed.confidence
+        weight = share * np.square(borrowed.confidence)
         weight *= _enlarge(weigh_result(lr, borrowed.sr, taps), scale)
         total += weight[..., None] * borrowed.sr
         weight_sum = weight_sum + weight

@@ -15,13 +15,17 @@ from pipeline.schema.plan import Plan
 # The segments and the output that is joined from them are on the disk at the same time.
 _COPIES = 2
 
+# The time that mixing with optical flow adds, as a share of the network's time on a CPU.
+_FLOW_SHARE = 0.3
+
 
 def estimate_seconds(plan: Plan, speed: Speed) -> float:
     """Return the seconds that an engine with this speed needs for the plan's frames.
 
     Decoding and encoding run in parallel with the engine; only slow encoders take longer than it.
     """
-    return speed.seconds(count_passes(plan.reference_map) * math.prod(plan.network_size))
+    pixels = count_passes(plan.reference_map) * math.prod(plan.network_size)
+    return speed.seconds(pixels * (1 + _FLOW_SHARE if plan.mixes_flow else 1))
 
 
 def estimate_disk(plan: Plan) -> int:

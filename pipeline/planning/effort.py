@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from crossnetpp.capture.variants import LEAST_FAITHFUL
 from pipeline.schema.settings import ExecutionSettings
 
 
-def choose_effort(settings: ExecutionSettings, fits_db: float | None) -> tuple[bool, str]:
+def uses_cpu() -> bool:
+    """Return whether the network would run on this machine's CPU."""
+    from deploy.device import choose_device  # imports torch
+
+    return choose_device().type == "cpu"
+
+
+def choose_effort(
+    settings: ExecutionSettings, fits_db: float | None, is_cpu: Callable[[], bool] = uses_cpu
+) -> tuple[bool, str]:
     """Return whether to mix the network's frames with optical flow's, and a note (may be empty).
 
     Mixing helps if the input is nearly lossless. `fits_db` is the PSNR, in dB, at which the
     measured capture reproduces the input, or None if nothing was measured. With `auto`, frames are
-    mixed if the network runs in this process, on the CPU: a GPU would have to wait.
+    mixed if the network runs in this process, on the CPU (`is_cpu`): a GPU would have to wait.
     """
     if settings.engine == "bicubic" or settings.effort == "normal":
         return False, ""
     if settings.effort == "auto":
         is_faithful = fits_db is not None and fits_db >= LEAST_FAITHFUL
-        if not is_faithful or settings.runner == "ray" or settings.address or not _runs_on_cpu():
+        if not is_faithful or settings.runner == "ray" or settings.address or not is_cpu():
             return False, ""
     elif fits_db is not None and fits_db < LEAST_FAITHFUL:
         return False, (
@@ -27,9 +38,3 @@ def choose_effort(settings: ExecutionSettings, fits_db: float | None) -> tuple[b
 
     why = "as requested" if fits_db is None else "because the input is nearly lossless"
     return True, f"the network's frames are mixed with those of optical flow, {why}"
-
-
-def _runs_on_cpu() -> bool:
-    from deploy.device import choose_device  # imports torch
-
-    return choose_device().type == "cpu"

@@ -1,0 +1,1 @@
+"""Tests of detail borrowed by optical flow."""

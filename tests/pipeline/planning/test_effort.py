@@ -1,0 +1,83 @@
+"""The decision whether the network's frames are mixed with those of optical flow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.speed import Speed
+from pipeline.planning.cost_estimate import estimate_seconds
+from pipeline.planning.edited_plan import load_plan
+from pipeline.planning.effort import choose_effort
+from pipeline.planning.plan import make_plan
+from pipeline.schema.plan_file import save_plan
+from pipeline.schema.settings import ExecutionSettings, RunSettings
+from pipeline.tools.degrade import degrade
+from tests.support import ROOT
+
+SAMPLE = ROOT / "pipeline" / "samples" / "monster.mp4"
+
+
+@pytest.mark.parametrize(
+    ("options", "fits_db", "is_cpu", "mixes"),
+    [
+        ({}, 52.0, True, True),
+        ({}, 40.0, True, False),  # a codec's noise hides which result is right
+        ({}, None, True, False),
+        ({}, 52.0, False, False),  # a GPU would have to wait
+        ({"runner": "ray"}, 52.0, True, False),
+        ({"address": "ray://host:10001"}, 52.0, True, False),
+        ({"engine": "bicubic"}, 52.0, True, False),
+        ({"effort": "normal"}, 52.0, True, False),
+        ({"effort": "best"}, 52.0, False, True),
+        ({"effort": "best", "runner": "ray"}, 52.0, True, True),
+        ({"effort": "best"}, None, True, True),
+        ({"effort": "best"}, 40.0, True, False),
+        ({"effort": "best", "engine": "bicubic"}, 52.0, True, False),
+    ],
+)
+def test_frames_are_mixed_where_it_helps(
+    options: dict[str, str], fits_db: float | None, is_cpu: bool, mixes: bool
+) -> None:
+    settings = ExecutionSettings.model_validate(options)
+    found, note = choose_effort(settings, fits_db, lambda: is_cpu)
+    assert found is mixes
+    refused = options.get("effort") == "best" and fits_db == 40
+    assert bool(note) is (mixes or refused)
+    assert ("no effect" in note) is refused
+
+
+@pytest.fixture(scope="module")
+def lr(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a quarter of the sample, without loss."""
+    path = tmp_path_factory.mktemp("effort") / "lr.mkv"
+    degrade(str(SAMPLE), path, scale=4)
+    return path
+
+
+def plan_run(lr: Path, **changes: object) -> RunSettings:
+    values = {"input": str(lr), "ref_stream": str(SAMPLE), "output": str(lr.with_name("out.mkv"))}
+    return RunSettings.model_validate(values | changes)
+
+
+def test_plans_record_the_effort_and_may_be_run_with_another(lr: Path, tmp_path: Path) -> None:
+    best = make_plan(plan_run(lr, effort="best"))
+    normal = make_plan(plan_run(lr, effort="normal"))
+    assert (best.mixes_flow, normal.mixes_flow) == (True, False)
+    assert any("optical flow, because the input is nearly lossless" in note for note in best.notes)
+    assert best.digest() != normal.digest()
+    assert '"mixes_flow":false' in normal.model_dump_json()
+
+    speed = Speed("torch", 1e6, 0.0)
+    assert estimate_seconds(best, speed) == pytest.approx(1.3 * estimate_seconds(normal, speed))
+
+    save_plan(best, tmp_path / "plan.json")
+    for effort, mixes in (("normal", False), ("best", True), ("auto", True)):
+        given = RunSettings(input=str(lr), effort=effort)
+        assert load_plan(tmp_path / "plan.json", given).mixes_flow is mixes
+
+
+def test_edits_of_key_frames_are_not_mixed_away(lr: Path) -> None:
+    plan = make_plan(plan_run(lr, effort="best", trust_reference=True))
+    assert not plan.mixes_flow
