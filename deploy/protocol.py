@@ -76,7 +76,7 @@ class Engine(Protocol):
         N x H x W x 3 with H = s h and W = s w for a scale s of 2, 4 or 8. `weights` (N x K) are the
         references' prior weights: 1 for the nearest, less for farther ones, 0 for missing ones;
         None means 1 for all. `kernel` is the kernel that reduced HR to LR; None means antialiased
-        bicubic reduction.
+        bicubic downscaling.
         """
         ...
 

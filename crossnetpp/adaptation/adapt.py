@@ -165,8 +165,9 @@ def check_key_frames(keys: Sequence[KeyFrame], side: int = SIDE) -> list[Example
             lr[1] * scale,
         ):
             raise ValueError(
-                f"found a key frame of {hr[1]}x{hr[0]} for an LR frame of {lr[1]}x{lr[0]}, "
-                "expected the same sizes throughout, and HR to be a whole multiple of LR"
+                f"found a key frame of {hr[1]}x{hr[0]} for an LR frame of {lr[1]}x{lr[0]}; all "
+                "key frames must have one size, and all LR frames the same size divided by a "
+                "whole number"
             )
     return examples
 

@@ -63,7 +63,7 @@ class Batch(NamedTuple):
 
 
 def find_turns(taps: Taps) -> list[Turn]:
-    """Return the turns that hardly change a reduction kernel, the first of which is the identity.
+    """Return the turns that hardly change a downscaling kernel, the first of which is the identity.
 
     With any other turn, the pictures would look reduced by a kernel that is not the camera's.
     """
@@ -110,9 +110,9 @@ class Crops:
         side: int,
         still_share: float,
     ) -> None:
-        """Draw crops of at most `side` x `side` HR pixels.
+        """Prepare to draw crops of at most `side` x `side` HR pixels.
 
-        In a share `still_share` of the batches, the first reference is the target itself, slightly
+        With probability `still_share`, the first reference is the target itself, slightly
         moved. From pairs of key frames alone, the network would learn to distrust references even
         for frames next to a key frame.
         """

@@ -1,1 +1,1 @@
-"""Measure how a camera made LR from HR: its reduction kernel, shift and colours."""
+"""Measure how a camera made LR from HR: its downscaling kernel, shift and colours."""

@@ -22,7 +22,7 @@ def estimate_chroma_shift(
     """Return how far (x, y), in LR pixels, chroma is sampled to the right of and below luma.
 
     Each pair is LR (h x w x 3) and HR (s h x s w x 3) RGB of one instant. `kernel` (4s x 4s) is the
-    reduction kernel of luma. The result is None if the pictures are too small, too grey or too
+    downscaling kernel of luma. The result is None if the pictures are too small, too grey or too
     noisy to measure the shift in both directions.
     """
     gram, cross = np.zeros((3, 3)), np.zeros(3)

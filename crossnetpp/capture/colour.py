@@ -2,7 +2,7 @@
 
 A different exposure, tone curve or range changes each channel by itself; a different YCbCr matrix,
 white balance or sensor mixes the channels. Curves and matrix are fitted to pictures of one instant,
-blurred so strongly that the reduction kernel hardly matters. A transform is kept only if it also
+blurred so strongly that the downscaling kernel hardly matters. A transform is kept only if it also
 explains pictures that were left out of its fit.
 """
 

@@ -1,9 +1,9 @@
 """Estimate the capture: how the LR pixels of a recording result from HR pixels.
 
-Wherever LR and HR of one instant are both known, every LR pixel gives an equation for the reduction
-kernel. Kernels from the simplest (bicubic, pixel means) to free ones are fitted by least squares,
-each to all parts of the pictures but one, and compared on the part left out. A more complex kernel
-is chosen only if it explains the left-out parts clearly better.
+Wherever LR and HR of one instant are both known, every LR pixel gives an equation for the
+downscaling kernel. Kernels from the simplest (bicubic, pixel means) to free ones are fitted by
+least squares, each to all parts of the pictures but one, and compared on the part left out. A more
+complex kernel is chosen only if it explains the left-out parts clearly better.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class CaptureEstimate:
 
     scale: int
     taps: Taps | None
-    """The reduction kernel; None if the bicubic kernel is used (see `reason`)."""
+    """The downscaling kernel; None if the bicubic kernel is used (see `reason`)."""
     shape: str
     """Shape of the kernel: "bicubic", "box" (pixel means), another parametric family, "separable"
     or "free"."""
@@ -101,12 +101,12 @@ class CaptureEstimate:
 
     @property
     def kernel(self) -> NDArray[np.float32]:
-        """The reduction kernel, 4s x 4s."""
+        """The downscaling kernel, 4s x 4s."""
         return join_taps(make_bicubic_taps(self.scale) if self.taps is None else self.taps)
 
 
 def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimate:
-    """Measure the reduction kernel, the colours and the chroma shift from pairs of pictures.
+    """Measure the downscaling kernel, the colours and the chroma shift from pairs of pictures.
 
     The two pictures of a pair should show one instant; pairs that differ, or between which
     something moved, are dropped. Raises ValueError if the sizes of a pair do not fit the scale.
@@ -195,8 +195,8 @@ def _observe(lr: Picture, hr: Picture, scale: int) -> _Observation:
 def find_shift(lr: Plane, reduced: Plane) -> tuple[float, float]:
     """Return how far (x, y), in pixels, `lr` is shifted left and up in relation to `reduced`.
 
-    Both planes are h x w. A reduction kernel with this centroid produces `lr`. The result is (0, 0)
-    if a side is shorter than 16 pixels.
+    Both planes are h x w. A downscaling kernel with this centroid produces `lr`. The result is
+    (0, 0) if a side is shorter than 16 pixels.
     """
     if min(lr.shape) < 16:
         return 0.0, 0.0

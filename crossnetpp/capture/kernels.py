@@ -1,4 +1,4 @@
-"""Reduction kernels: one-dimensional parametric families, and the shift and width of a kernel.
+"""Downscaling kernels: one-dimensional parametric families, and the shift and width of a kernel.
 
 A one-dimensional kernel has 4 x scale taps. Tap i of LR pixel x is at HR position
 scale * x + i - 3 * scale / 2. Positions are relative to the LR pixel's centre, and positions and
@@ -17,7 +17,7 @@ from crossnetpp.networks.taps import evaluate_keys
 
 Array = NDArray[np.float64]
 
-CUBIC_A = -0.5  # of Keys' cubic convolution, as in the antialiased bicubic reduction
+CUBIC_A = -0.5  # of Keys' cubic convolution, as in the antialiased bicubic downscaling
 
 # If a blur (optics, sensor or codec) has the response r at half of the LR Nyquist frequency, its
 # response at the Nyquist frequency is r^4 (a Gaussian) or less (pixel means, bicubic, Lanczos).

@@ -1,4 +1,4 @@
-"""Moments of picture pairs, from which the error of any reduction kernel is computed.
+"""Moments of picture pairs, from which the error of any downscaling kernel is computed.
 
 The squared error between LR luma and HR luma reduced by a kernel depends only on the products of
 the HR pixels under the kernel with each other and with the LR pixel. These are summed once for each

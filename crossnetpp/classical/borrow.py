@@ -37,7 +37,7 @@ def borrow_detail(lr: Image, reference: Image, taps: Taps | None = None) -> Borr
 
     The flow has two vectors per LR pixel along each axis. The warped reference is blurred on the LR
     pixel grid, so that it aliases like LR_up. `taps` is the kernel that reduced HR to LR; None
-    means antialiased bicubic reduction.
+    means antialiased bicubic downscaling.
     """
     scale = reference.shape[0] // lr.shape[0]
     lr_up = upsample(lr, scale)

@@ -27,9 +27,9 @@ def mix_with_flow(
     """Return a network's result `sr` mixed with one result of optical flow for each reference.
 
     `sr` and the references are H x W x 3, and `lr` is h x w x 3, all in 0..1. A result has more
-    weight where it explains `lr` better after reduction with `taps`; None means antialiased bicubic
-    reduction. `weights` are the references' prior weights. Where a reference does not match, its
-    result has no weight.
+    weight where it explains `lr` better after downscaling with `taps`; None means antialiased
+    bicubic downscaling. `weights` are the references' prior weights. Where a reference does not
+    match, its result has no weight.
     """
     scale = sr.shape[0] // lr.shape[0]
     weight = _enlarge(weigh_result(lr, sr, taps), scale)

@@ -176,8 +176,8 @@ class MosaicScene:
         width = image.shape[1] // self._cols
         if image.shape[:2] != (height * self._rows, width * self._cols):
             raise DataError(
-                f"found {self._path} of {image.shape[1]}x{image.shape[0]}, "
-                f"expected {self._rows} rows and {self._cols} columns of equal views"
+                f"{self._path} is {image.shape[1]}x{image.shape[0]}, which cannot be divided into "
+                f"{self._rows} rows and {self._cols} columns of views of equal size"
             )
         return image[row * height : (row + 1) * height, col * width : (col + 1) * width]
 

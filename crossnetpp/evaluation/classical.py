@@ -41,9 +41,9 @@ def enhance_classical(
     """Return `lr` (h x w x 3) enlarged, with the detail of `references` (H x W x 3), all in 0..1.
 
     Each reference gives a separate result, and the results are averaged. A result has less weight
-    where it differs from `lr` after reduction. `weights` are the prior weights of the references;
+    where it differs from `lr` after downscaling. `weights` are the prior weights of the references;
     None means 1. `taps` is the kernel that reduced HR to LR; None means antialiased bicubic
-    reduction.
+    downscaling.
     """
     results = [borrow_detail(lr, reference, taps) for reference in references]
     if len(results) == 1:

@@ -58,7 +58,7 @@ QUICK = Sampling(
 
 
 class DataFolder:
-    """Pictures and clips in a data folder; each clip is decoded only once."""
+    """Pictures and clips in a data folder; decoded clips are cached."""
 
     def __init__(self, folder: Path) -> None:
         """Use the data in `folder`. Raises EvaluationError if there is no such folder."""

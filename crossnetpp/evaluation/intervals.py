@@ -39,7 +39,7 @@ def make_lossless_case(
     distance: int = 0,
     shown: bool = False,
 ) -> Case:
-    """Return a case whose LR is `truth` after bicubic reduction."""
+    """Return a case whose LR is `truth` after bicubic downscaling."""
     lr = degrade(truth, material.scale)
     given = (Reference(reference, distance),)
     return Case(truth, lr, given, material, condition, frame, shown)

@@ -62,7 +62,7 @@ class Method(Protocol):
         """Prepare for the cases of a recording, and return a remark for the report (may be empty).
 
         `material` is what all these cases share. `taps` is the kernel that reduced HR to LR; None
-        means antialiased bicubic reduction.
+        means antialiased bicubic downscaling.
         """
         ...
 

@@ -1,7 +1,7 @@
-"""Realistic recordings: each capture of the recorder is a group of scenes.
+"""Realistic recordings: one group of scenes for each simulated camera in `CAPTURES`.
 
 Clips have a key frame every 15 frames (sintel: every 9), and both neighbouring key frames are the
-references of a frame. The reduction kernel is measured where LR and HR of one instant are known.
+references of a frame. The downscaling kernel is measured at instants that both LR and HR show.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from crossnetpp.evaluation.methods import MethodInfo
 from crossnetpp.evaluation.summary import Row
 from crossnetpp.machine import processor_name
 
-DEGRADATION = "antialiased bicubic reduction (a = -0.5), lossless, 8 bit"
+DEGRADATION = "antialiased bicubic downscaling (a = -0.5), lossless, 8 bit"
 BORDERS = (
     "Truth and reference are cropped at the bottom and right to a multiple of the scale. Networks "
     "get pictures padded by replication to their multiple, and the padding is cropped from their "
@@ -114,7 +114,7 @@ def iterate_case_records(results: list[SceneResult]) -> Iterator[dict[str, Any]]
 
 def describe_capture(capture: Capture) -> str:
     """Return a description of how LR and key frames are recorded."""
-    words = {"bicubic": "antialiased bicubic reduction (a = -0.5)", "area": "pixel means"}
+    words = {"bicubic": "antialiased bicubic downscaling (a = -0.5)", "area": "pixel means"}
     lr = words[capture.kernel]
     if capture.noise:
         lr += f", noise of sigma {capture.noise:g}"

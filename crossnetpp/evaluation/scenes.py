@@ -62,7 +62,7 @@ class Material:
 
     @property
     def taps(self) -> Taps | None:
-        """The reduction kernel as measured at the moments; None means antialiased bicubic."""
+        """The downscaling kernel as measured at the moments; None means antialiased bicubic."""
         return self.capture.taps
 
 

@@ -2,13 +2,13 @@
 
 Its parts are cheaper forms of the paper's parts. Stage 1 finds large motion from coarse to fine by
 correlating features of a shared encoder, and warps the reference. Stage 2 encodes the warped
-reference and finds the remaining motion. A Lucas-Kanade step with learned trust and a variational
-refinement with learned per-pixel weights then bring the flow to sub-pixel accuracy. All flows are
-joined, so the reference is resampled only once. For matching, LR_up is compared with the "unsharp"
+reference and finds the remaining motion. A Lucas-Kanade step and a variational refinement, both
+with learned per-pixel weights, then bring the flow to sub-pixel accuracy. All flows are combined,
+so the reference is resampled only once. For matching, LR_up is compared with the "unsharp"
 reference, which is blurred to the sharpness of LR_up. The reference minus its unsharp version is
 its detail, and
 
-    SR = LR_up + confidence * warped detail + correction * (unsharp - LR_up) + residual.
+    SR = LR_up + confidence * warped detail + correction * (warped unsharp - LR_up) + residual.
 
 Several references are aligned one by one, and weighed against each other before a single fusion.
 
@@ -98,7 +98,7 @@ class CrossNetFast(nn.Module):
         """Return what can be computed from the reference `ref` (N x 3 x H x W in 0..1) alone.
 
         H and W must be multiples of 32. `taps` is the kernel that reduced HR to LR, laid out as in
-        `taps.py`; None means antialiased bicubic reduction.
+        `taps.py`; None means antialiased bicubic downscaling.
         """
         unsharp = blur_like_lr(ref, scale, taps)
         return Prepared(ref, rgb_to_luma(ref), unsharp, self.encoder(unsharp), scale, taps)

@@ -48,7 +48,7 @@ def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
 def reduce_antialiased(image: Tensor, scale: int, taps: Tensor | None = None) -> Tensor:
     """Return `image` (N x C x H x W) downscaled by `scale` with the kernel `taps`.
 
-    `taps` is laid out as in `taps.py` (2 x 2 x 4s); None means antialiased bicubic reduction. At
+    `taps` is laid out as in `taps.py` (2 x 2 x 4s); None means antialiased bicubic downscaling. At
     the border, the taps inside the image are renormalised, as in image libraries; anything else
     would look like motion. If they sum to less than LEAST_INSIDE, the pixel becomes darker instead.
     The filter consists of two strided convolutions, which every export format supports.

@@ -1,4 +1,4 @@
-"""Reduction kernels: how a camera or a program computes an LR pixel from HR pixels.
+"""Downscaling kernels: how a camera or a program computes an LR pixel from HR pixels.
 
 A kernel is stored as `Taps`, a float32 array of shape 2 x 2 x 4s for the scale s. It is the sum of
 two terms, each of which is the outer product of weights along the rows and along the columns of the
@@ -39,7 +39,7 @@ def make_separable_taps(rows: NDArray[np.floating], columns: NDArray[np.floating
 
 @lru_cache
 def make_bicubic_taps(scale: int) -> Taps:
-    """Return the taps of antialiased bicubic reduction (Keys, a = -0.5)."""
+    """Return the taps of antialiased bicubic downscaling (Keys, a = -0.5)."""
     weights = evaluate_keys((np.arange(4 * scale) + 0.5) / scale - 2, a=-0.5)
     taps = make_separable_taps(weights, weights)
     return taps

@@ -75,7 +75,7 @@ def degrade_batch(
 ) -> tuple[Tensor, Tensor | None]:
     """Return the LR of `target` (N x 3 x H x W) at a scale drawn for `step`, and its taps.
 
-    The values are 8-bit levels scaled to 0..1. The taps are None for bicubic reduction, and also
+    The values are 8-bit levels scaled to 0..1. The taps are None for bicubic downscaling, and also
     for simulated recordings, because the network is not given their kernel.
     """
     # Samples use the seed (seed, number); the third element makes this a separate stream

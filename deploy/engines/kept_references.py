@@ -49,7 +49,7 @@ class KeptReferences(Generic[Computed]):
     ) -> Computed:
         """Return the result for a reference (H x W x 3), computing it unless it is cached.
 
-        The result also depends on the scale and on the reduction kernel.
+        The result also depends on the scale and on the downscaling kernel.
         """
         for i, kept in enumerate(self._kept):
             if kept.fits(pixels, scale, kernel):

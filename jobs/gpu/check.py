@@ -1,7 +1,7 @@
 """Measure this machine's GPU in at most 8 minutes, without network access.
 
     python -m jobs.gpu.check [--out FILE.json]          writes jobs/results/gpu_check.json
-    python -m jobs.gpu.check --device cpu --quick       everything except CUDA, in a minute or two
+    python -m jobs.gpu.check --device cpu --quick       a smoke test: `fast`, tiny frames, no CUDA
 
 Each case runs in a child process that prints one line per measurement. If a case crashes or runs
 out of time, the reason is recorded and the remaining cases still run.

@@ -89,8 +89,9 @@ def check_pairs(references: Iterable[Any]) -> list[tuple[Any, Any]]:
         if not is_time or (isinstance(when, Integral) and when < 0):
             found = f"{when!r} as the time of" if is_pair else f"{type(pair).__name__} as"
             raise InputError(
-                f"found {found} reference {number}, expected a pair of a frame number (0, 1, ...) "
-                "or a finite time in seconds (float), and a picture; try [(0, picture)]"
+                f"found {found} reference {number}, expected a pair (WHEN, PICTURE), where "
+                "WHEN is a frame number (0, 1, ...) or a finite time in seconds (float); try "
+                "[(0, picture)]"
             )
         pairs.append((when, pair[1]))
 

@@ -1,1 +1,1 @@
-"""The run folder: committed segments, a record that proves each of them, and durable writes."""
+"""The run folder: its segments, the records that they are complete, and durable writes."""

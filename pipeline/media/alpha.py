@@ -65,7 +65,7 @@ def choose_alpha_encoder(clip: VideoClip) -> str | None:
     """Return the default encoder for a recording with transparency.
 
     The result is None if the pixels are not square and the input is neither QuickTime nor MP4:
-    only ProRes in such a container preserves both the transparency and the pixel aspect ratio.
+    only ProRes in QuickTime or MP4 preserves both the transparency and the pixel aspect ratio.
     """
     if clip.sample_aspect_ratio != 1:
         return "prores_ks" if clip.container.startswith("mov") else None

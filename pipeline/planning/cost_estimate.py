@@ -22,7 +22,8 @@ _FLOW_SHARE = 0.3
 def estimate_seconds(plan: Plan, speed: Speed) -> float:
     """Return the seconds that an engine with this speed needs for the plan's frames.
 
-    Decoding and encoding run in parallel with the engine; only slow encoders take longer than it.
+    Decoding and encoding run in parallel with the engine and are not counted, so the estimate is
+    too low if the encoder is slower than the engine.
     """
     pixels = count_passes(plan.reference_map) * math.prod(plan.network_size)
     return speed.seconds(pixels * (1 + _FLOW_SHARE if plan.mixes_flow else 1))

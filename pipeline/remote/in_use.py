@@ -1,4 +1,4 @@
-"""Mark folders of the cache as used, for as long as this process lives.
+"""Mark cache folders as in use, until they are released or this process ends.
 
 A mark is a locked file in the folder, `used-by-<unique>`. The operating system releases the lock
 when the process ends, however it ends. A process ID would not be enough: in another container, the

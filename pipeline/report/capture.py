@@ -1,4 +1,4 @@
-"""Draw the reduction kernel of a run for its report."""
+"""Draw the downscaling kernel of a run for its report."""
 
 from __future__ import annotations
 

@@ -82,9 +82,9 @@ def measure_agreement(picture: Picture, moved: WarpedReference) -> float | None:
 
 
 def estimate_input_motion(bicubic_before: Picture, bicubic_now: Picture) -> Motion:
-    """Return the motion from one frame to the next, estimated from both frames' up-sampling.
+    """Return the motion from one frame to the next, estimated from both up-sampled frames.
 
-    It does not depend on any result, so all results are measured with the same motion.
+    The estimate does not depend on any result, so all results are measured with the same motion.
     """
     return estimate_motion(bicubic_before, bicubic_now)
 

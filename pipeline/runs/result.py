@@ -16,7 +16,7 @@ from pipeline.schema.plan import Plan
 
 
 class CaptureResult(Model):
-    """The reduction from HR to LR that was measured or set."""
+    """The downscaling from HR to LR that was measured or set."""
 
     kernel: tuple[tuple[float, ...], ...]
     """Weights that sum to 1, in rows; each side has 4 times as many weights as the scale."""
@@ -94,7 +94,7 @@ class RunResult(Model):
     references_per_frame: float
     """Mean number of references per frame, counting 0 for frames without any."""
     capture: CaptureResult | None = None
-    """The reduction from HR to LR; None for the bicubic kernel."""
+    """The downscaling from HR to LR; None for the bicubic kernel."""
     adapted: AdaptedResult | None = None
     """The adaptation of the weights; None without one."""
     notes: tuple[str, ...] = ()

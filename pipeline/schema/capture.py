@@ -11,7 +11,7 @@ from pipeline.schema.model import Model
 from pipeline.schema.texts import Word
 
 SUM_ERROR = 1e-3  # largest difference between a kernel's sum and 1
-MOST_WEIGHT = 100.0  # largest absolute value of a weight; no real reduction comes near it
+MOST_WEIGHT = 100.0  # largest absolute value of a weight; no real kernel comes near it
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Pair = tuple[Number, Number]
@@ -42,7 +42,7 @@ class ColourChange(Model):
 
 
 class Capture(Model):
-    """The reduction from HR to LR, measured from the recordings or chosen by the user."""
+    """The downscaling from HR to LR, measured from the recordings or chosen by the user."""
 
     source: Literal["measured", "sensor", "file", "bicubic"]
     scale: Literal[2, 4, 8]

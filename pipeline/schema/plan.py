@@ -113,7 +113,7 @@ class Plan(Model):
     input: Recording
     reference: ReferencePlan
     capture: Capture | None = None
-    """The reduction from HR to LR; None means the antialiased bicubic kernel and equal colours."""
+    """The downscaling from HR to LR; None means an antialiased bicubic kernel and equal colours."""
     output: PathText
     pictures: PicturePattern = ""
     """Name pattern, such as %06d.png, if `output` is a folder of numbered pictures; else ""."""

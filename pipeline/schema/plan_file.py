@@ -122,7 +122,7 @@ def read_plan(path: str | Path) -> Plan:
         problem = first["msg"].removeprefix("Value error, ")
         where = _name_field(first["loc"], text) if first["loc"] else "the file"
         raise InputError(
-            f"{path} is not a valid plan: {where}: {problem}; correct that field, or make a new "
+            f"{path} is not a valid plan: {where}: {problem}; correct it, or make a new "
             "plan with `pipeline plan ... --save FILE`"
         ) from error
 

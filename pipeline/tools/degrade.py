@@ -57,7 +57,7 @@ def degrade(
     """Write every N-th frame of `source` (N = `every`), reduced by `scale`, to `output`.
 
     By default, the output is encoded losslessly and without chroma subsampling, so that detail is
-    lost only in the reduction. Timestamps are unchanged. Raises InputError for invalid arguments.
+    lost only in the downscaling. Timestamps are unchanged. Raises InputError for invalid arguments.
     """
     clip = probe(source)
     width = clip.width // scale

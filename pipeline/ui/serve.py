@@ -50,8 +50,8 @@ def open_socket(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"cannot listen on {host}:{port} ({reason}); try another --port, or a --host of this "
-            "computer"
+            f"cannot listen on {host}:{port} ({reason}); try another --port, or set --host to an "
+            "address of this computer"
         ) from error
 
 

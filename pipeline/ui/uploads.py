@@ -68,7 +68,7 @@ def find_recording(folder: Path) -> Path:
 
 
 def add_sidecar(references: Path, key_frames: Path) -> None:
-    """Copy the key frames' sidecar to uploaded pictures whose names are those of key frames.
+    """Copy the key frames' sidecar into a folder of uploads if a picture has a key frame's name.
 
     The sidecar states which frames the pictures show. An uploaded sidecar is not replaced.
     """

@@ -1,4 +1,4 @@
-"""LR tensors as a camera would record them, with random reduction kernels."""
+"""LR tensors as a camera would record them, with random downscaling kernels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOT_NOISE = 0.02
 
 
 def draw_kernel(rng: np.random.Generator, scale: int) -> Taps:
-    """Return a random reduction kernel: bicubic, box, or a Gaussian that may be shifted."""
+    """Return a random downscaling kernel: bicubic, box, or a Gaussian that may be shifted."""
     kind = rng.random()
     if kind < 0.25:
         return make_bicubic_taps(scale)
@@ -49,8 +49,8 @@ def record_pictures(
 ) -> tuple[Tensor, Tensor]:
     """Return the LR (N x 3 x h x w in 0..1) of `target`, and the taps of its kernel.
 
-    The values are rounded to 8-bit levels. A share `recorded` of the calls adds noise and JPEG
-    compression; a share `chroma_subsampled` of the other calls subsamples chroma as 4:2:0.
+    The values are rounded to 8-bit levels. With probability `recorded`, noise and JPEG compression
+    are added; otherwise, with probability `chroma_subsampled`, chroma is subsampled to 4:2:0.
     """
     taps = torch.from_numpy(draw_kernel(rng, scale)).to(target.device)
     lr = reduce_antialiased(target, scale, taps)

@@ -44,7 +44,7 @@ class View(NamedTuple):
 
 
 def render_target(surfaces: list[Surface], shift: float, velocity: list[Tensor]) -> View:
-    """Return the target at the time `shift`, which is other than 0 only for motion blur.
+    """Return the target at time `shift`, which is nonzero only for motion blur.
 
     `velocity` contains each surface's homographies (N x 3 x 3) from time 0 to the first reference,
     at time 1. The motion is assumed to be linear in time. The surfaces are ordered from the

@@ -38,8 +38,8 @@ def trust_key_frames(lr: Recording, paired: Paired, scale: int, size: tuple[int,
     """
     if isinstance(lr, LightField):
         raise PairingError(
-            "--trust-reference does not apply to light fields, only to videos and series of "
-            "pictures; leave the option out"
+            "--trust-reference applies only to videos and image sequences, not to light fields; "
+            "leave the option out"
         )
     ref, choices = paired.reference, paired.choices
     instants = _list_instants(lr, ref, choices)

@@ -1,4 +1,4 @@
-"""Reduction kernels: their layout, and the reduction by them."""
+"""Downscaling kernels: their layout, and the reduction by them."""
 
 from __future__ import annotations
 
