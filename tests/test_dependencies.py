@@ -32,9 +32,9 @@ FREE = re.compile(
 BOUND = re.compile(r"\b(AGPL|GPL|LGPL|SSPL|Commons Clause)\b|non-?commercial", re.I)
 # Packages whose metadata names no licence; these are from their repositories.
 WITHOUT_METADATA = {"openexr": "BSD-3-Clause", "axe-playwright-python": "MIT"}
-# BSD-licensed bindings whose wheels contain libraries under the LGPL, as PyAV's contain FFmpeg:
+# Bindings under BSD or MIT whose wheels contain libraries under the LGPL, as PyAV's contain FFmpeg:
 # shared libraries that a user can replace, which is the LGPL's condition.
-LGPL_LIBRARIES = {"pi-heif"}
+LGPL_LIBRARIES = {"pi-heif", "rawpy"}
 # Packages of NVIDIA in the extra `rtx`, which is never bundled.
 PROPRIETARY = {"tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs"}
 

@@ -56,8 +56,8 @@ def find_folder_views(
 
 def _list_pictures(path: Path) -> list[Path]:
     """Return the pictures in a folder, except hidden ones, in the natural order of their names."""
-    files = [p for p in path.iterdir() if p.suffix.lower() in stills.SUFFIXES and p.is_file()]
-    files = [p for p in files if not p.name.startswith(".")]
+    files = [p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")]
+    files = [p for p in files if p.suffix.lower() in stills.DEVELOPED_SUFFIXES]
     return sorted(files, key=lambda p: stills.natural_key(p.name))
 
 

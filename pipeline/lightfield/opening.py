@@ -91,7 +91,7 @@ def _refuse_counted_views(path: Path, wanted: GridSettings) -> None:
     if not path.is_dir() or wanted.layout not in (None, "folder") or wanted.template:
         return
 
-    files = [file for file in path.iterdir() if file.suffix.lower() in stills.SUFFIXES]
+    files = [file for file in path.iterdir() if file.suffix.lower() in stills.DEVELOPED_SUFFIXES]
     template = guess_counter([file.stem for file in files])
     if template is None:
         return
@@ -115,7 +115,7 @@ def refuse_raw(path: Path) -> None:
     found = [path] if path.suffix.lower() in RAW else []
     if path.is_dir():
         found = [file for file in path.iterdir() if file.suffix.lower() in RAW]
-        if any(file.suffix.lower() in stills.SUFFIXES for file in path.iterdir()):
+        if any(file.suffix.lower() in stills.DEVELOPED_SUFFIXES for file in path.iterdir()):
             found = []
     if found:
         raise InputError(
@@ -153,11 +153,11 @@ def _read_file_grid(path: Path, wanted: GridSettings) -> Grid | None:
     suffix = path.suffix.lower()
     if suffix in HDF5_SUFFIXES:
         return grids.make_hdf5_grid(path, wanted)
-    if suffix not in stills.SUFFIXES | VIDEOS:
+    if suffix not in stills.DEVELOPED_SUFFIXES | VIDEOS:
         return None
 
     if wanted.layout is None and wanted.grid is None:
-        if _ESLF.fullmatch(path.stem) and suffix in stills.SUFFIXES:
+        if _ESLF.fullmatch(path.stem) and suffix in stills.DEVELOPED_SUFFIXES:
             wanted = wanted.model_copy(update={"layout": "lenslet", "grid": LYTRO})
         elif match := _QUILT.fullmatch(path.stem):
             packed = (int(match[2]), int(match[1]))

@@ -12,7 +12,7 @@ from pipeline.lightfield.packing import PACKED
 from pipeline.lightfield.sidecar import NAME as SIDECAR
 from pipeline.media.container import MEGAPIXELS_VARIABLE, read_pixel_limit
 from pipeline.media.join.capabilities import VIDEO_SUFFIXES
-from pipeline.media.pictures.stills import SUFFIXES
+from pipeline.media.pictures.stills import DEVELOPED_SUFFIXES
 from pipeline.schema.clip import Grid, LightField, View
 
 _LOSSLESS_SUFFIXES = frozenset({".png", ".ppm", ".tif", ".tiff", ".bmp"})
@@ -86,7 +86,7 @@ def check_target(clip: LightField, to: str | None, out: Path) -> None:
     to = to or grid.layout
     suffix = out.suffix.lower()
     if to in ("folder", "video") or (to in PACKED and not _is_one_file(grid, same)):
-        if suffix in SUFFIXES | VIDEO_SUFFIXES | hdf5.SUFFIXES:
+        if suffix in DEVELOPED_SUFFIXES | VIDEO_SUFFIXES | hdf5.SUFFIXES:
             raise InputError(
                 f"{out.name} is a file name, but the layout '{to}' needs a folder; "
                 f"try {out.with_suffix('').name}, or another --to"
@@ -121,8 +121,9 @@ def check_replaceable(folder: Path) -> None:
             f"--force would replace all of {folder}, which has no {SIDECAR} and so is not a "
             "light field that this program wrote; try another -o"
         )
+    written = DEVELOPED_SUFFIXES | VIDEO_SUFFIXES
     for file in files:
-        is_written = file.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES or file == folder / SIDECAR
+        is_written = file.suffix.lower() in written or file == folder / SIDECAR
         if file.is_symlink() or not is_written:
             raise InputError(
                 f"--force would replace all of {folder}, including {file.relative_to(folder)}, "

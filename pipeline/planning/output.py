@@ -12,7 +12,7 @@ from pipeline.errors import InputError, already_there, no_folder
 from pipeline.ledger.durable import is_empty_folder
 from pipeline.lightfield.targets import check_replaceable, name_target
 from pipeline.media.pictures.numbered import picture_name
-from pipeline.media.pictures.stills import SUFFIXES
+from pipeline.media.pictures.stills import DEVELOPED_SUFFIXES
 from pipeline.paths import check_not_read
 from pipeline.planning.pictures import check_folder
 from pipeline.progress import format_bytes
@@ -154,7 +154,7 @@ def check_pictures_only(folder: Path, also: frozenset[str] = frozenset()) -> Non
     for entry in sorted(folder.iterdir()):
         if entry.name in also:
             continue
-        if not entry.is_file() or entry.suffix.lower() not in SUFFIXES:
+        if not entry.is_file() or entry.suffix.lower() not in DEVELOPED_SUFFIXES:
             raise InputError(
                 f"the output would replace the folder {folder}, which contains {entry.name} "
                 "besides pictures; try another -o"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.media.join.capabilities import VIDEO_SUFFIXES
-from pipeline.media.pictures.stills import SUFFIXES
+from pipeline.media.pictures.stills import DEVELOPED_SUFFIXES, SUFFIXES
 from pipeline.planning.sources import Sources
 from pipeline.schema.clip import FrameIndex, LightField, Recording, Stills, VideoClip
 
@@ -79,7 +79,9 @@ def _list_unread_files(name: str, clip: Recording) -> list[str]:
         for entry in sorted(Path(clip.path).iterdir())
         if entry.is_file() and not entry.name.startswith(".")
     ]
-    unread = Counter(suffix for suffix in suffixes if suffix in UNREAD - SUFFIXES)
+    # raw photographs are read only if there are no other pictures
+    read = DEVELOPED_SUFFIXES if DEVELOPED_SUFFIXES.intersection(suffixes) else SUFFIXES
+    unread = Counter(suffix for suffix in suffixes if suffix in UNREAD - read)
     if not unread:
         return []
 

@@ -153,7 +153,7 @@ def save_contact_sheet(clip: LightField, file: Path) -> None:
 
     Raises InputError if the file exists, or does not have the suffix of a picture.
     """
-    if file.suffix.lower() not in stills.SUFFIXES:
+    if file.suffix.lower() not in stills.DEVELOPED_SUFFIXES:
         raise InputError(
             f"a contact sheet is a picture, but {file} does not have the suffix of one; try "
             "sheet.png"

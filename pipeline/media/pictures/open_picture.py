@@ -22,7 +22,7 @@ Image.MAX_IMAGE_PIXELS = None
 PILLOW_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
 
 # What Pillow raises, besides its own errors, for damaged or excessively large pictures.
-_DAMAGES = (ValueError, LookupError, EOFError, OverflowError, MemoryError, struct.error, zlib.error)
+DAMAGES = (ValueError, LookupError, EOFError, OverflowError, MemoryError, struct.error, zlib.error)
 
 _ORIENTATION = 0x0112
 _TRANSPOSED = (5, 6, 7, 8)
@@ -42,7 +42,7 @@ def open_picture(file: str | Path) -> Iterator[Image.Image]:
     try:
         with _open(file) as image:
             yield image
-    except _DAMAGES as error:
+    except DAMAGES as error:
         raise MediaError(
             f"{file} cannot be read as a picture ({first_line(error)}); expected an intact picture "
             "without large texts in its metadata; save it again"

@@ -7,6 +7,7 @@ import logging
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,15 +32,19 @@ from pipeline.media.pictures.open_picture import (
     open_picture,
     read_upright_size,
 )
+from pipeline.media.pictures.raw import SUFFIX as DNG
+from pipeline.media.pictures.raw import read_raw, read_raw_header
 from pipeline.media.pictures.transparent import TIFF, save_tiff
 from pipeline.paths import check_encodable
 from pipeline.pixels import Pixels, as_pixels
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = PILLOW_SUFFIXES | {
+# Suffixes of pictures except raw photographs, which no run writes, and no light field holds.
+DEVELOPED_SUFFIXES = PILLOW_SUFFIXES | {
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", EXR,
 }  # fmt: skip
+SUFFIXES = DEVELOPED_SUFFIXES | {DNG}
 
 _EXIF_IFD, _TAKEN, _TAKEN_SUBSEC = 0x8769, 0x9003, 0x9291
 
@@ -69,6 +74,7 @@ def _is_numbered(path: Path) -> bool:
 def list_pictures(path: str) -> list[Path]:
     """Return the pictures at a path, in a folder or matching a pattern, in natural order.
 
+    Cameras write raw photographs beside their JPEGs, so the former are left out among others.
     Raises MediaError if there are none, and InputError if a name is not UTF-8.
     """
     given = Path(path)
@@ -81,6 +87,8 @@ def list_pictures(path: str) -> list[Path]:
     else:
         found = [Path(p) for p in glob.glob(path) if Path(p).is_file()]  # noqa: PTH207 - absolute
     pictures = [p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+    developed = [p for p in pictures if p.suffix.lower() in DEVELOPED_SUFFIXES]
+    pictures = developed or pictures
     if not pictures:
         where = "in the folder" if given.is_dir() else "that match"
         count = f"{len(found)} file{'' if len(found) == 1 else 's'}"
@@ -112,23 +120,27 @@ def read_header(file: Path) -> tuple[int, int, int, float | None]:
         width, height = read_exr_size(file)
         check_size(width, height, str(file))
         return width, height, 16, None
+    if file.suffix.lower() == DNG:
+        width, height, exif = read_raw_header(file)
+        check_size(width, height, str(file))
+        return width, height, 16, _read_taken(exif)
     try:
         with open_picture(file) as image:
             check_size(*image.size, str(file))  # before Pillow decodes a PNG to find its EXIF
             width, height = read_upright_size(image)
             bits = _bits(file, image)
-            taken = image.getexif().get_ifd(_EXIF_IFD)
+            taken = _read_taken(image.getexif().get_ifd(_EXIF_IFD))
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise MediaError(
             f"{file} cannot be read as a picture; expected an intact PNG, TIFF, JPEG or HEIC; "
             "check that it opens in a viewer"
         ) from error
-    return width, height, bits, _exif_seconds(taken.get(_TAKEN), taken.get(_TAKEN_SUBSEC))
+    return width, height, bits, taken
 
 
 def count_pictures(file: str) -> int:
     """Return the number of pictures in a file, or 0 if there is only one."""
-    if Path(file).suffix.lower() == EXR:
+    if Path(file).suffix.lower() in (EXR, DNG):
         return 0
     with open_picture(file) as image:
         count = getattr(image, "n_frames", 1)
@@ -158,7 +170,9 @@ def _largest(file: Path) -> int | None:
     return int(words[3])
 
 
-def _exif_seconds(taken: object, fraction: object) -> float | None:
+def _read_taken(exif: dict[int, Any]) -> float | None:
+    """Return when a picture was taken, in seconds, or None if its EXIF tags lack the time."""
+    taken, fraction = exif.get(_TAKEN), exif.get(_TAKEN_SUBSEC)
     if not isinstance(taken, str):
         return None
     try:
@@ -185,10 +199,12 @@ def picture_times(files: list[Path], exif: list[float | None]) -> tuple[float, .
 def load_picture(file: str) -> Pixels:
     """Return an upright picture as uint8 or uint16 H x W x 3 RGB, without alpha.
 
-    Raises StageError if it cannot be read, or MediaError if an EXR picture cannot be read.
+    Raises StageError if it cannot be read, or MediaError if it is EXR or DNG and cannot be read.
     """
     if Path(file).suffix.lower() == EXR:
         return read_exr(Path(file))
+    if Path(file).suffix.lower() == DNG:
+        return read_raw(Path(file))
     try:
         if _multiplied(file):
             return make_contiguous(load_with_pillow(file, "RGBA")[..., :3])

@@ -26,14 +26,15 @@ from pipeline.media.pictures.open_picture import (
     open_picture,
     read_orientation,
 )
+from pipeline.media.pictures.raw import SUFFIX as DNG
 from pipeline.pixels import Pixels
 
 TIFF = frozenset({".tif", ".tiff"})
 
 
 def has_alpha(file: str) -> bool:
-    """Return whether a picture has transparency; False for EXR, whose alpha is dropped."""
-    if Path(file).suffix.lower() == EXR:
+    """Return whether a picture has transparency; False for EXR, whose alpha is dropped, and DNG."""
+    if Path(file).suffix.lower() in (EXR, DNG):
         return False
     with open_picture(file) as image:
         return image.has_transparency_data
