@@ -11,11 +11,12 @@ from pipeline.errors import InputError, PipelineError, StageError, VerificationE
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.durable import check_free, fsync_tree, publish_output, write_atomically
 from pipeline.ledger.ledger import Ledger
+from pipeline.ledger.plan_beside import plan_path, plan_url
 from pipeline.lightfield.sidecar import publish_sidecar
 from pipeline.media.join import remux, sequence, verify
 from pipeline.media.join.film import describe_output
 from pipeline.media.read.identity import UnchangedSources
-from pipeline.paths import join_url, redact_url
+from pipeline.paths import redact_url
 from pipeline.remote import transfer
 from pipeline.schema.clip import FrameIndex, LightField
 from pipeline.schema.frame_size import match_pixel_aspect
@@ -34,15 +35,10 @@ def promised_frames(plan: Plan) -> FrameIndex:
     )
 
 
-def plan_path(output: Path) -> Path:
-    """Return the path of the plan beside an output: `<output stem>.plan.json`."""
-    return output.with_name(f"{output.stem}.plan.json")
-
-
 def locate_plan(ledger: Ledger) -> str:
     """Return the path or URL of the plan beside the output of the ledger's run."""
     if url := ledger.plan.output_url:
-        return join_url(url.rpartition("/")[0], plan_path(ledger.output).name)
+        return plan_url(url)
     return str(plan_path(ledger.output))
 
 
@@ -121,27 +117,27 @@ def finish(
         fsync_tree(finished)
         recorded = plan.model_copy(update={"record": make_record()})
         if plan.output_url:
-            _upload(ledger, finished, recorded, force=force)
-            return locate_plan(ledger)
+            return _upload(ledger, finished, recorded, force=force)
 
-        staged_plan = plan_path(finished)
+        staged_plan = finished.with_suffix(".plan.json")
         write_atomically(staged_plan, plan_lines(recorded))
         ledger.announce_output(finished)
         with interrupts.defer():
             check_free(finished, output, force=force)
-            check_is_plan(plan_path(output), "-o")  # a file may have appeared during the run
-            staged_plan.replace(plan_path(output))
+            published_plan = plan_path(output)
+            check_is_plan(published_plan, "-o")  # a file may have appeared during the run
+            staged_plan.replace(published_plan)
             if isinstance(plan.input, LightField):
                 publish_sidecar(finished, output)
             publish_output(finished, output, ledger.folder.path, force=force)
             ledger.remove_run_folder()
-    return locate_plan(ledger)
+    return str(published_plan)
 
 
-def _upload(ledger: Ledger, finished: Path, plan: Plan, *, force: bool) -> None:
-    """Publish the plan and the output at the plan's URL, and delete the run folder.
+def _upload(ledger: Ledger, finished: Path, plan: Plan, *, force: bool) -> str:
+    """Publish the plan and the output at the plan's URL, and return the URL of the former.
 
-    An interrupted upload leaves no output there. Raises InputError if another output appeared there
+    The run folder is deleted. An interrupted upload leaves no output there. Raises InputError if another output appeared there
     during the run and `force` is False.
     """
     url = plan.output_url
@@ -151,9 +147,11 @@ def _upload(ledger: Ledger, finished: Path, plan: Plan, *, force: bool) -> None:
             "try --force to replace it"
         )
     ledger.announce_output(finished)
-    transfer.write_bytes(locate_plan(ledger), dump_plan(plan).encode())
+    published_plan = plan_url(url)
+    transfer.write_bytes(published_plan, dump_plan(plan).encode())
     transfer.upload_file(finished, url)
     ledger.remove_run_folder()
+    return published_plan
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError, already_there, no_folder
 from pipeline.ledger.durable import is_empty_folder
+from pipeline.ledger.plan_beside import plan_path
 from pipeline.lightfield.targets import check_replaceable, name_target
 from pipeline.media.pictures.numbered import picture_name
 from pipeline.media.pictures.stills import DEVELOPED_SUFFIXES
@@ -59,7 +60,7 @@ def check_output(
                 f"the output would replace the folder {output}, which contains the {name} {path}; "
                 "try another -o"
             )
-        if path and _resolve(_plan_beside(output)) == _resolve(path):
+        if path and _resolve(plan_path(output)) == _resolve(path):
             raise InputError(
                 f"the plan beside the output {output} would replace the {name} {path}; try another "
                 "-o"
@@ -68,7 +69,7 @@ def check_output(
     # the output may be a hard link to a recording (only the link is replaced), not to these files
     check_not_read(output, read)
     if not settings.force:
-        check_is_plan(_plan_beside(output), "-o")
+        check_is_plan(plan_path(output), "-o")
 
     # nothing else may be replaced without --force
     if output.is_dir() and isinstance(lr, VideoClip) and not pictures:
@@ -103,10 +104,6 @@ def name_unwritten_output(settings: InputSettings) -> str:
     return "frames" if Path(lr.path).is_dir() or len(lr.files) > 1 else "frames.png"
 
 
-def _plan_beside(output: Path) -> Path:
-    return output.with_name(f"{output.stem}.plan.json")
-
-
 def _resolve(path: str | Path) -> Path:
     """Return the path with all symbolic links followed, except a link that points to itself."""
     return Path(os.path.realpath(path))
@@ -114,7 +111,7 @@ def _resolve(path: str | Path) -> Path:
 
 def _check_name_length(output: Path, pictures: str = "") -> None:
     """Raise InputError if the name of the output, its run folder or its plan is too long."""
-    beside = [output.name, f".{output.name}.run", _plan_beside(output).name]
+    beside = [output.name, f".{output.name}.run", plan_path(output).name]
     if pictures:
         beside.append(picture_name(pictures, _MOST_PICTURES))
 

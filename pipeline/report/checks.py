@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.errors import InputError
+from pipeline.ledger.plan_beside import plan_path
 from pipeline.paths import check_new_file, check_not_read, is_url
 from pipeline.schema.plan_file import read_plan
 
@@ -37,7 +38,7 @@ def is_page_of(page: Path, output: str | None) -> bool:
     """
     if output is None or is_url(output) or not Path(output).is_file():
         return False
-    plan = Path(output).with_name(f"{Path(output).stem}.plan.json")
+    plan = plan_path(Path(output))
     if not page.is_file() or not plan.is_file():
         return False
     title = f"<title>{html.escape(Path(output).name)}: super-resolution report</title>"

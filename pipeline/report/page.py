@@ -15,6 +15,7 @@ from pipeline.adaptation.sentences import describe_adaptation
 from pipeline.assembly.record import package_versions
 from pipeline.errors import InputError
 from pipeline.ledger.durable import staging_folder, write_atomically
+from pipeline.ledger.plan_beside import plan_path
 from pipeline.media.pictures.numbered import check_comparable
 from pipeline.pairing.given import list_left_out
 from pipeline.pixels import Picture
@@ -98,7 +99,7 @@ def write_report(
     and the ground truth do not belong together, or if the page cannot be written.
     """
     check_comparable(output, "a report")
-    plan = read_plan(plan_file or output.with_name(f"{output.stem}.plan.json"))
+    plan = read_plan(plan_file or plan_path(output))
     with FinishedRun(plan, output, ground_truth, grid_settings) as finished:
         against_truth = measure_all_frames(finished, progress)
         rows = measure_rows(finished, against_truth, progress)

@@ -14,10 +14,11 @@ from pydantic import ValidationError
 from crossnetpp.capture.variants import RECORDED
 from pipeline.adaptation.decision import is_same_adaptation
 from pipeline.adaptation.request import AdaptRequest, names_file, take_request, use_adapted_file
-from pipeline.assembly.finish import find_differences, plan_path
+from pipeline.assembly.finish import find_differences
 from pipeline.assembly.record import format_command, read_command
 from pipeline.errors import InputError, PipelineError
-from pipeline.paths import is_url, join_url
+from pipeline.ledger.plan_beside import plan_path, plan_url
+from pipeline.paths import is_url
 from pipeline.planning.capture import NAMES, read_capture
 from pipeline.planning.edited_plan import load_plan
 from pipeline.planning.pinned import can_be_planes, pin_plan
@@ -90,14 +91,14 @@ def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
 def _read_local_plan(output: Path) -> Plan | None:
     """Return the plan beside an output; None if there is none, or if it is not the output's plan.
 
-    The plan may belong to another output with the same stem, or to an earlier file at this path.
+    The plan may belong to a deleted output with the same stem, or to an earlier file at this path.
     """
     plan = plan_path(output)
     if not plan.is_file():
         return None
 
     stored = read_plan(plan)
-    # the plans of out.mkv and out.mp4 have the same path
+    # the plan may be that of a deleted output, such as out.mkv beside out.mp4
     if Path(stored.output).name != output.name:
         return None
     # an output is older than its plan, unless it has been replaced
@@ -107,8 +108,7 @@ def _read_local_plan(output: Path) -> Plan | None:
 
 
 def _read_url_plan(url: str) -> Plan | None:
-    folder, _, name = url.rpartition("/")
-    content = transfer.read_bytes(join_url(folder, plan_path(Path(name)).name))
+    content = transfer.read_bytes(plan_url(url))
     try:
         return Plan.model_validate_json(content or b"")
     except ValidationError:

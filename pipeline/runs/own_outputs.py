@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.assembly.finish import plan_path
 from pipeline.errors import InputError
+from pipeline.ledger.plan_beside import plan_path
 from pipeline.paths import is_url
 from pipeline.schema.plan_file import read_plan
 
@@ -44,5 +44,5 @@ def _read_source(output: Path) -> str | None:
         stored = read_plan(plan)
     except InputError:
         return None
-    # the plans of out.mkv and out.mp4 have the same path
+    # the plan may be that of a deleted output, such as out.mkv beside out.mp4
     return os.path.realpath(stored.input.path) if Path(stored.output).name == output.name else None

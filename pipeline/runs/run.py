@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.adaptation.request import train_nothing, use_adapted_file
-from pipeline.assembly.finish import plan_path
 from pipeline.errors import InputError, Interrupted, OutputExistsError
 from pipeline.execution.runners import ExecutionReport, choose_runner, run_inline
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.durable import remove_path
+from pipeline.ledger.plan_beside import plan_path
 from pipeline.pairing.second_pass import first_pass_changes, first_pass_output, is_first_pass_of
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan

@@ -18,7 +18,7 @@ from pipeline.schema.plan import Plan, Segment
 _BEGINNING = re.compile(rb'\s*\{\s*"version"\s*:\s*1\s*,\s*"input"\s*:')
 _MOST_BEGINNING = 4096  # bytes; the beginning of a plan must fit, even if whitespace was added
 
-_MOST_BYTES = 1 << 30  # largest plan to read; 24 hours at 60 frames per second take 600 MB
+MOST_PLAN_BYTES = 1 << 30  # largest plan to read; 24 hours at 60 frames per second take 600 MB
 
 # A list of numbers in indented JSON, one per line, such as the weights of a kernel.
 _NUMBERS = re.compile(r"\[\n\s+(?:-?[0-9][0-9.e+-]*,?\s+)+\]")
@@ -108,7 +108,7 @@ def check_is_plan(path: Path, option: str) -> None:
 def read_plan(path: str | Path) -> Plan:
     """Return the plan stored in a file; raises InputError if the file is not a valid plan."""
     try:
-        text = read_limited(Path(path), _MOST_BYTES).decode()
+        text = read_limited(Path(path), MOST_PLAN_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"cannot read a plan from {path} ({getattr(error, 'strerror', 'not text')}); expected "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.assembly.finish import plan_path
 from pipeline.errors import InputError, count_items
+from pipeline.ledger.plan_beside import plan_path
 from pipeline.lightfield.opening import open_light_field
 from pipeline.measuring.clips import Evaluation, evaluate, measure_vmaf
 from pipeline.measuring.means import format_bicubic

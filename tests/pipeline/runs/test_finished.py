@@ -15,10 +15,10 @@ import pytest
 
 from deploy.protocol import Engine
 from jobs.stress.hostile.killing import program
-from pipeline.assembly.finish import plan_path
 from pipeline.assembly.record import format_command, read_command
 from pipeline.errors import OutputExistsError
 from pipeline.ledger.durable import content_digest
+from pipeline.ledger.plan_beside import plan_path
 from pipeline.planning.capture import make_sensor_capture
 from pipeline.planning.plan import make_plan
 from pipeline.runs.finished import find_finished_plan

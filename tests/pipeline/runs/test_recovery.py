@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from crossnetpp.data.degradation import degrade
-from pipeline.assembly.finish import finish, plan_path
+from pipeline.assembly.finish import finish
 from pipeline.errors import InputError, Interrupted, StageError
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.names import PUBLISHING
+from pipeline.ledger.plan_beside import plan_path
 from pipeline.ledger.run_folder import WrittenSegment, run_folder_of
 from pipeline.paths import sha256
 from pipeline.runs.parts import RunParts

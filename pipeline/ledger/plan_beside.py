@@ -1,0 +1,71 @@
+"""The name of the plan beside an output: that of `out.mkv` is `out.plan.json`.
+
+`out.mp4` in the same folder would have the same name. The output that is finished last then gets a
+longer one, `out.mp4.plan.json`, so that neither plan replaces the other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.ledger.names import PLAN
+from pipeline.paths import join_url, read_limited
+from pipeline.remote import transfer
+from pipeline.schema.plan_file import MOST_PLAN_BYTES
+
+# Return the content of a file in the output's folder, or None if it cannot be read.
+_Read = Callable[[str], bytes | None]
+# Return whether a file or folder is in the output's folder.
+_Exists = Callable[[str], bool]
+
+
+def plan_path(output: Path) -> Path:
+    """Return the path of the plan beside an output, where it is or would be written."""
+    folder = output.parent
+
+    def read(name: str) -> bytes | None:
+        try:
+            return read_limited(folder / name, MOST_PLAN_BYTES)
+        except OSError:
+            return None
+
+    return folder / _choose_name(output.name, read, lambda name: (folder / name).exists())
+
+
+def plan_url(output: str) -> str:
+    """Return the URL of the plan beside an output at a URL."""
+    folder, _, name = output.rpartition("/")
+
+    def read(name: str) -> bytes | None:
+        return transfer.read_bytes(join_url(folder, name))
+
+    def exists(name: str) -> bool:
+        return transfer.find_file(join_url(folder, name)) is not None
+
+    return join_url(folder, _choose_name(name, read, exists))
+
+
+def _choose_name(output: str, read: _Read, exists: _Exists) -> str:
+    """Return the plan's name: the longer one if it is in use, or if another output has the short.
+
+    An output counts until it is deleted; it also counts while a run is still making it.
+    """
+    stem = Path(output).stem
+    short, long = f"{stem}.plan.json", f"{output}.plan.json"
+    if _read_owner(read(long)) == output:
+        return long
+    owner = _read_owner(read(short))
+    if owner is None or owner == output or Path(owner).stem != stem:
+        return short
+    return long if exists(owner) or exists(f".{owner}.run/{PLAN}") else short
+
+
+def _read_owner(plan: bytes | None) -> str | None:
+    """Return the name of the output to which a stored plan belongs, or None if it states none."""
+    try:
+        stored = json.loads(plan or b"")
+        return Path(stored["output_url"] or stored["output"]).name
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
