@@ -137,8 +137,8 @@ def finish(
 def _upload(ledger: Ledger, finished: Path, plan: Plan, *, force: bool) -> str:
     """Publish the plan and the output at the plan's URL, and return the URL of the former.
 
-    The run folder is deleted. An interrupted upload leaves no output there. Raises InputError if another output appeared there
-    during the run and `force` is False.
+    The run folder is deleted. An interrupted upload leaves no output there. Raises InputError if
+    another output appeared there during the run and `force` is False.
     """
     url = plan.output_url
     if not force and transfer.find_file(url) is not None:

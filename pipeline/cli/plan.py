@@ -95,7 +95,9 @@ def print_plans(
             "pattern such as 'plans/{stem}.json'"
         )
     with read_shared_pipes(entries, progress.note) as readable:
-        items = [_plan_entry(entry, progress, save, show=not as_json) for entry in readable]
+        files = _name_files(readable, save)
+        pairs = zip(readable, files, strict=True)
+        items = [_plan_entry(entry, progress, file, show=not as_json) for entry, file in pairs]
 
     failed = sum(item.status == "failed" for item in items)
     if as_json:
@@ -108,8 +110,31 @@ def print_plans(
         )
 
 
+def _name_files(entries: tuple[Entry, ...], save: str | None) -> list[str | None]:
+    """Return the file for each input's plan; raises InputError if two would be the same.
+
+    `save` is a folder or a pattern; if it is None, so are the files.
+    """
+    if save is None:
+        return [None] * len(entries)
+    pattern = save if "{stem}" in save else str(Path(save) / "{stem}.plan.json")
+    names = [str(entry.given["input"]) for entry in entries]
+    files = [pattern.replace("{stem}", Path(name).stem) for name in names]
+    first: dict[str, str] = {}
+    for file, name in zip(files, names, strict=True):
+        if first.setdefault(file, name) != name:
+            raise InputError(
+                f"the plans of {first[file]} and {name} would both be saved as {file}; rename an "
+                "input, or plan the two with different --save"
+            )
+    return list(files)
+
+
 def _plan_entry(entry: Entry, progress: Reporter, save: str | None, *, show: bool) -> PlanResult:
-    """Return one input's plan, or the reason why it has none; print the plan if `show` is set."""
+    """Return one input's plan, or the reason why it has none.
+
+    The plan is written to the file `save` unless that is None, and printed if `show` is set.
+    """
     from pipeline.runs.conductor import RunRequest
     from pipeline.runs.dry_run import plan_dry_run
     from pipeline.runs.result import PlanResult
@@ -123,9 +148,7 @@ def _plan_entry(entry: Entry, progress: Reporter, save: str | None, *, show: boo
         request = RunRequest(entry.settings, progress)
         planned = plan_dry_run(request)
         if save is not None:
-            stem = Path(name).stem
-            pattern = save if "{stem}" in save else str(Path(save) / "{stem}.plan.json")
-            _save_plan(planned.plan, pattern.replace("{stem}", stem), request)
+            _save_plan(planned.plan, save, request)
     except Exception as error:
         return PlanResult(input=name, status="failed", error=str(as_pipeline_error(error)))
     if show:

@@ -126,6 +126,12 @@ def test_the_plans_of_many_inputs_are_saved_and_run(takes: Path, pair: tuple[Pat
     assert refused.exit_code == 2
     assert "--save plan.json is not a place for several plans" in refused.stderr
 
+    shutil.copy("takes/take_2.mkv", "take_2.mp4")
+    alike = plan_command("takes", "take_2.mp4", *rest, "--save", ".")
+    assert alike.exit_code == 2
+    assert "would both be saved as take_2.plan.json" in alike.stderr
+    assert not list(Path().glob("*.plan.json"))
+
     assert plan_command("takes", *rest, "--save", ".").exit_code == 0
     assert plan_command("takes", *rest, "--save", "my_{stem}.json").exit_code == 0
     for stem in ("take_2", "take_10"):
