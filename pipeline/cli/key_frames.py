@@ -43,6 +43,13 @@ if TYPE_CHECKING:
 )
 @click.option("--i-frames", is_flag=True, help="Take the video stream's own key frames.")
 @click.option(
+    "--add",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="RUN",
+    help="Take the frames (default: one) that the key frames of this finished run serve least. RUN "
+    "is its output.",
+)
+@click.option(
     "--format",
     "picture_format",
     type=click.Choice(["png", "tiff", "exr"]),
@@ -60,6 +67,7 @@ def keyframes(
     every: float | None,
     at: str | None,
     i_frames: bool,
+    add: Path | None,
     picture_format: Format,
     force: bool,
     quiet: bool,
@@ -76,7 +84,7 @@ def keyframes(
     written = write_key_frames(
         source,
         output,
-        Selection(count, every, at, i_frames),
+        Selection(count, every, at, i_frames, add),
         shown_source=name_recording(source),
         picture_format=picture_format,
         force=force,

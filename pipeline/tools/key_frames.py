@@ -42,6 +42,7 @@ from pipeline.schema.clip import Clip, LightField, Stills
 from pipeline.schema.model import Model
 from pipeline.schema.parsing import parse_seconds
 from pipeline.schema.settings import PairingSettings
+from pipeline.tools.weak_frames import WeakFrames, find_weak_frames
 
 Format = Literal["png", "tiff", "exr"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "tiff": ".tif", "exr": EXR}
@@ -51,7 +52,7 @@ MOST_PARTS = 2000  # largest number of key frames that --every and --i-frames ma
 
 @dataclass(frozen=True)
 class Selection:
-    """How key frames are selected; at most one of the fields is set."""
+    """How key frames are selected; at most one field is set, except that `add` may have a count."""
 
     count: int | None = None
     every: float | None = None
@@ -60,6 +61,8 @@ class Selection:
     """Times in seconds or h:mm:ss, separated by commas."""
     i_frames: bool = False
     """Whether to select the key frames of the video stream itself."""
+    add: Path | None = None
+    """A finished run, whose least served frames are taken."""
 
 
 class WrittenKeyFrame(Model):
@@ -87,6 +90,8 @@ class KeyFramesResult(Model):
     """Mean likeness (0 to 1) of all frames to their key frames; None if it was not measured."""
     next: str
     """The command that enhances the recording once these pictures have been enlarged."""
+    add_to: str | None = None
+    """The folder of a run's key frames to which these are to be added, if --add was given."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class _Chosen:
     numbers: Sequence[int]
     scenes: Sequence[tuple[int, int]] | None = None
     likeness: float | None = None
+    added: WeakFrames | None = None
 
 
 def write_key_frames(
@@ -143,6 +149,7 @@ def write_key_frames(
 
     scenes = chosen.scenes or [(0, len(seconds))]
     farthest = find_farthest(scenes, seconds, chosen.numbers)
+    added = chosen.added
     return KeyFramesResult(
         output=str(output),
         key_frames=tuple(
@@ -151,19 +158,23 @@ def write_key_frames(
         frames=len(seconds),
         scenes=None if chosen.scenes is None else len(chosen.scenes),
         likeness=chosen.likeness,
-        next=_write_command(
+        next=added.command
+        if added
+        else _write_command(
             shown_source or source, output, farthest if len(key_frames) > 1 else 0.0
         ),
+        add_to=added.folder if added else None,
     )
 
 
 def _check_selection(selection: Selection) -> None:
     """Raise InputError if several fields of the selection are set, or the interval is invalid."""
     given = {
-        "--count": selection.count is not None,
+        "--count": selection.count is not None and selection.add is None,
         "--every": selection.every is not None,
         "--at": selection.at is not None,
         "--i-frames": selection.i_frames,
+        "--add": selection.add is not None,
     }
     names = [name for name, is_given in given.items() if is_given]
     if len(names) > 1:
@@ -230,6 +241,9 @@ def _choose(
     selection: Selection,
     progress: Reporter,
 ) -> _Chosen:
+    if selection.add is not None:
+        weak = find_weak_frames(selection.add, clip, selection.count or 1, progress=progress)
+        return _Chosen([bisect_left(pts, each) for each in weak.pts], added=weak)
     if selection.at is not None:
         return _Chosen(sorted({_find_frame(seconds, at) for at in _parse_times(selection.at)}))
     if selection.i_frames:
@@ -373,8 +387,8 @@ def describe_key_frames(result: KeyFramesResult) -> str:
     lines.append("next: process these pictures with another program, and keep their names;")
     if result.key_frames[0].file.endswith(EXR):
         lines.append("  save them in this folder, EXR with display values from 0 to 1;")
-    lines += [
-        "  enlarge them all by the same factor, from 2 to 8; then run:",
-        f"  {result.next}",
-    ]
+    lines.append("  enlarge them all by the same factor, from 2 to 8; then run:")
+    if result.add_to is not None:
+        lines[-1] = f"  enlarge them like those in {result.add_to}, move them there, then run:"
+    lines.append(f"  {result.next}")
     return "\n".join(lines)

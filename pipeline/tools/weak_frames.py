@@ -1,0 +1,129 @@
+"""Find the frames of a finished run that its key frames serve least, for `keyframes --add`."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.ledger.plan_beside import plan_path
+from pipeline.media.pictures.numbered import check_comparable
+from pipeline.pairing.rules import spread_evenly
+from pipeline.progress import SILENT, Reporter
+from pipeline.report.checks import find_output
+from pipeline.report.rows import FinishedRun, FramePictures
+from pipeline.report.without_truth import measure_agreement, warp_reference
+from pipeline.schema.clip import Clip, Stills
+from pipeline.schema.plan import Plan
+from pipeline.schema.plan_file import read_plan
+
+MOST_FRAMES = 120  # frames that are compared with their references, which needs optical flow
+APART = 0.5  # seconds between two proposed frames of a scene
+
+
+@dataclass(frozen=True)
+class WeakFrames:
+    """The frames at which further key frames would help most."""
+
+    pts: tuple[int, ...]
+    folder: str
+    """The run's folder of key frames."""
+    command: str
+    """The command that repeats the run."""
+
+
+def find_weak_frames(
+    run: Path, clip: Clip, count: int, *, progress: Reporter = SILENT
+) -> WeakFrames:
+    """Return up to `count` frames of a finished run that its key frames serve least.
+
+    `run` is the output or the plan beside it, and `clip` the recording from which it was made. A
+    frame is served as well as the part that it shares with a reference is large, and the fine
+    detail there agrees with the reference. Raises InputError if the output was not made from the
+    clip, or its reference is not a folder of pictures.
+    """
+    output = find_output(run)
+    check_comparable(output, "--add")
+    plan = read_plan(plan_path(output) if run == output else run)
+    _check_run(plan, clip, output)
+
+    numbers = spread_evenly(len(plan.reference_map), MOST_FRAMES)
+    served = []
+    with (
+        FinishedRun(plan, output, None) as finished,
+        progress.step("comparing frames with their references", len(numbers)) as done,
+    ):
+        for number in numbers:
+            served.append(_measure_service(finished.read_pictures(number)))
+            done(len(served))
+
+    pts = [plan.reference_map[number].pts for number in numbers]
+    seconds = [clip.seconds(each) for each in pts]
+    scenes = [bisect_right(plan.cuts, each) for each in pts]
+    chosen = choose_weakest(served, seconds, scenes, count)
+    command = plan.record.command if plan.record else ""
+    return WeakFrames(
+        pts=tuple(pts[position] for position in chosen),
+        folder=plan.reference.clip.path,
+        command=command if "--force" in command.split() else f"{command} --force",
+    )
+
+
+def choose_weakest(
+    served: Sequence[float], seconds: Sequence[float], scenes: Sequence[int], count: int
+) -> list[int]:
+    """Return the positions of the least served frames, in order, at least APART s from each other.
+
+    Frames of different scenes may be closer. Of frames that are served alike, such as those without
+    a reference, the one nearest to the middle of its scene comes first.
+    """
+    spans: dict[int, list[float]] = {}
+    for scene, at in zip(scenes, seconds, strict=True):
+        spans.setdefault(scene, []).append(at)
+
+    def rank(position: int) -> tuple[float, float]:
+        span = spans[scenes[position]]
+        return served[position], abs(seconds[position] - (span[0] + span[-1]) / 2)
+
+    chosen: list[int] = []
+    for position in sorted(range(len(served)), key=rank):
+        if len(chosen) == count:
+            break
+        if all(
+            scenes[position] != scenes[other] or abs(seconds[position] - seconds[other]) >= APART
+            for other in chosen
+        ):
+            chosen.append(position)
+    return sorted(chosen)
+
+
+def _check_run(plan: Plan, clip: Clip, output: Path) -> None:
+    if plan.input.fingerprint != clip.fingerprint:
+        raise InputError(
+            f"{output} was not made from {clip.path} but from {plan.input.path}; pass the input of "
+            "that run"
+        )
+    reference = plan.reference.clip
+    if not isinstance(reference, Stills) or not Path(reference.path).is_dir():
+        raise InputError(
+            f"the reference {reference.path} of {output} is not a folder of pictures, so no key "
+            "frames can be added to it; choose key frames without --add"
+        )
+
+
+def _measure_service(pictures: FramePictures) -> float:
+    """Return how well references serve a frame: 0 without any, 1 if one serves all of it.
+
+    A frame without detail counts as served.
+    """
+    best = 0.0
+    for reference in (pictures.reference, pictures.second):
+        if reference is None:
+            continue
+        warped = warp_reference(reference, pictures.bicubic)
+        agreement = measure_agreement(pictures.result, warped)
+        share = float(warped.seen.mean())
+        best = max(best, share * (1.0 if agreement is None else max(agreement, 0.0)))
+    return best
