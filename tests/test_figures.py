@@ -207,3 +207,28 @@ def test_every_usual_attack_was_made_and_did_no_harm() -> None:
     for direction in directions:
         row = f"{direction['attempts']} | {direction['refused']} | {direction['harmless']} |"
         assert f"| {direction['direction']} | {row}" in page
+
+
+def test_the_page_of_good_and_bad_cases_quotes_them() -> None:
+    page = read_page("docs/can-and-cannot.md")
+    cases = {case["case"]: case for case in read_result("good_and_bad.json")["cases"]}
+    assert set(cases) == {picture.stem for picture in (ROOT / "docs/images/cases").iterdir()}
+    for name in ("texture", "text", "view", "unrelated"):
+        before, after = (f"{cases[name][method]:.1f}" for method in ("bicubic", "fast"))
+        assert f"PSNR rises from {before} to {after} dB" in page
+    assert all(f"(images/cases/{name}.jpg)" in page for name in cases)
+
+
+def test_the_page_quotes_the_generated_key_frames() -> None:
+    figures = read_result("generated_keys.json")["figures"]
+    ours, alone = figures["with"], figures["generated one by one"]
+    page = read_page("docs/key-frames.md")
+    assert (
+        f"agree with the result to {ours['agreement']:.1f} dB, and with frames that the network "
+        f"enlarged one by one only to {alone['agreement']:.1f} dB"
+    ) in page
+    assert (
+        f"changes by {ours['flicker']:.1f} levels of 255 on average (the original by "
+        f"{figures['original']['flicker']:.1f}), and frames enlarged one by one by "
+        f"{alone['flicker']:.1f}"
+    ) in page
