@@ -135,14 +135,18 @@ def measure_flicker(made: Clip, truth: Clip) -> float:
     return float(np.mean([np.abs(now - before).mean() for before, now in pairwise(errors)]))
 
 
-def measure_agreement(made: Clip, truth: Clip, every: int) -> float:
-    """Return the mean PSNR in dB against the nearest key frame, warped by the true flow."""
+def measure_agreement(made: Clip, truth: Clip, every: int, scene: Clip | None = None) -> float:
+    """Return the mean PSNR in dB against the nearest key frame, warped by the flow of `scene`.
+
+    By default, `scene` is the truth. If the key frames were generated, it is the original clip.
+    """
+    scene = scene or truth
     found = []
     for number in range(len(truth)):
         key = min(range(0, len(truth), every), key=lambda each: abs(each - number))
         if key == number:
             continue
-        motion = estimate_motion(truth[key], truth[number])
+        motion = estimate_motion(scene[key], scene[number])
         moved = warp_image(truth[key].astype(np.float32), motion.flow)
         error = np.square(moved - made[number])[motion.seen].mean(dtype=np.float64)
         found.append(-10 * np.log10(max(float(error), 1e-6) / 255**2))
