@@ -118,5 +118,5 @@ def test_without_rawpy_the_refusal_says_how_to_get_it(
 
 def test_a_folder_of_photographs_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.dng").write_bytes(b"a photograph")
-    with pytest.raises(InputError, match=r"contains a\.dng, expected only pictures"):
+    with pytest.raises(InputError, match=r"contains a\.dng besides pictures"):
         check_pictures_only(tmp_path)
