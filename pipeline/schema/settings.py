@@ -276,7 +276,7 @@ class EncoderSettings(Model):
         Option("x264, x265, av1, prores, ffv1, or any FFmpeg encoder.", "Encoder", "NAME"),
     ] = None
     quality: Annotated[
-        Quality | None, Option("Quality of the output, instead of --crf.", "Encoder")
+        Quality | None, Option("Quality in words instead of a number.", "Encoder")
     ] = None
     crf: Annotated[
         Finite | None,
