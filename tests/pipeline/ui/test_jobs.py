@@ -111,7 +111,8 @@ def test_a_job_fails_visibly_by_a_programming_error_and_the_next_one_runs(
         for job in jobs:
             page.wait_for(job, lambda found: found["is_planned"])
 
-        place, failed = f"pipeline.ui.work.{step}", []
+        place = f"pipeline.ui.work.{step}"
+        failed: list[bool] = []
         right = pkgutil.resolve_name(place)
 
         def fail_first(*given: Any, **more: Any) -> Any:
