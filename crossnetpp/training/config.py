@@ -214,7 +214,7 @@ class TrainingConfig(_Strict):
         return hashlib.sha256(decisive.encode()).hexdigest()[:16]
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """A loader of plain data that refuses long numbers.
 
     YAML's numbers to the base 60, such as 1:30:00, would take a time that is quadratic in their

@@ -229,7 +229,7 @@ def _plant_entries(engines: Path, victim: Path) -> None:
     (engines / "key").write_bytes(b"k" * 32)
     (engines / "key").chmod(0o600)
     for number, text in enumerate(("{}", "[" * 100_000, '{"hmac": 1}', "\xff", "")):
-        (engines / f"{number:032x}.json").write_text(text)
+        (engines / f"{number:032x}.json").write_text(text, encoding="utf-8")
     (engines / f"{9:032x}.json").symlink_to("/dev/zero")
     (engines / "choices.json").symlink_to(victim / "thesis.txt")
 

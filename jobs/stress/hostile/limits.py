@@ -114,7 +114,10 @@ def _attack_hard_link(bench: Bench) -> None:
         os.link(bench.victim / "thesis.txt", bench.folder / name)
         bench.attack(*command, *(["--force"] if command[0] != "plan" else []), status=(0, 2))
         (bench.folder / name).unlink()
-    bench.expect((bench.victim / "thesis.txt").read_text() == SECRET, "the victim's file changed")
+    bench.expect(
+        (bench.victim / "thesis.txt").read_text(encoding="utf-8") == SECRET,
+        "the victim's file changed",
+    )
 
 
 def _attack_linked_ledger(bench: Bench) -> None:
@@ -126,7 +129,10 @@ def _attack_linked_ledger(bench: Bench) -> None:
     for name in ("plan.json", "lock", "segments/00000.json", "segments/00000.nut"):
         os.link(bench.victim / "thesis.txt", folder / name)
     bench.attack(*RUN, status=(0, 2))
-    bench.expect((bench.victim / "thesis.txt").read_text() == SECRET, "the victim's file changed")
+    bench.expect(
+        (bench.victim / "thesis.txt").read_text(encoding="utf-8") == SECRET,
+        "the victim's file changed",
+    )
 
 
 @contextmanager
