@@ -124,12 +124,14 @@ class Registry:
             return None
         try:
             sidecar = json.loads(path.read_bytes())
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if not isinstance(sidecar, dict) or not isinstance(sidecar.get("hmac"), str):
             return None
 
-        is_signed = hmac.compare_digest(sidecar["hmac"], self._signature(sidecar))
+        # as bytes, because text with other characters than ASCII cannot be compared
+        found = sidecar["hmac"].encode(errors="replace")
+        is_signed = hmac.compare_digest(found, self._signature(sidecar).encode())
         return sidecar if is_signed and digest_key(sidecar["key"]) == digest else None
 
     def get(self, key: JsonObject) -> Entry | None:

@@ -18,6 +18,7 @@ CONFIG_FOLDER = Path(__file__).parents[1] / "configs"
 
 Scale = Literal[2, 4, 8]
 _MOST_VALUES = 100_000  # in a configuration
+_LONGEST_NUMBER = 50  # characters
 _MOST_BYTES = 16_000_000  # in a configuration
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -213,13 +214,31 @@ class TrainingConfig(_Strict):
         return hashlib.sha256(decisive.encode()).hexdigest()[:16]
 
 
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
+    """A loader of plain data that refuses long numbers.
+
+    YAML's numbers to the base 60, such as 1:30:00, would take a time that is quadratic in their
+    length, and Python refuses to print large ones.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Return the value of a node; raises ValueError for a long number."""
+        is_number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+        if is_number and len(node.value) > _LONGEST_NUMBER:
+            raise ValueError(
+                f"found a number of {len(node.value):,} characters, expected at most "
+                f"{_LONGEST_NUMBER}"
+            )
+        return super().construct_object(node, deep)
+
+
 def load_yaml(text: str) -> Any:
     """Return the plain data in a YAML text.
 
     Aliases (*name) may repeat values, but not so often that a short text fills the memory. Raises
     YAMLError, ValueError or RecursionError if the text contains anything else, or too much.
     """
-    content = yaml.safe_load(text)
+    content = yaml.load(text, _Loader)
     count = 0
     waiting = [content]
     while waiting:

@@ -170,6 +170,15 @@ class LazyGroup(click.Group):
                 raise
             error = describe_os_error(raised)
             error.__cause__ = raised
+        except EOFError as raised:
+            # click would only print "Aborted!"
+            if "marshal data" not in str(raised):
+                raise RuntimeError(f"data ended unexpectedly: {raised}") from raised
+            error = PipelineError(
+                "a compiled Python file is incomplete, as after a full disk; delete the folders "
+                f"__pycache__ below {Path(__file__).parents[2]}, then run the same command again"
+            )
+            error.__cause__ = raised
 
         if ctx.meta.get(DEBUG):
             print_text("".join(traceback.format_exception(error)), err=True)

@@ -13,6 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from deploy.names import ENGINES
+from pipeline.cli.words import print_text
 from pipeline.errors import PipelineError
 from pipeline.paths import describe_special
 
@@ -78,11 +79,16 @@ class RecordingType(PathOrWord):
         from pipeline.remote.pipes import read_pipes
 
         try:
-            copy = ctx.with_resource(read_pipes([path]))[path].as_posix()
+            copies = ctx.with_resource(read_pipes([path], on_wait=_print_note))
         except PipelineError as error:
             raise click.UsageError(str(error), ctx) from error
+        copy = copies[path].as_posix()
         ctx.meta.setdefault(_PIPED, set()).add(copy)
         return copy
+
+
+def _print_note(text: str) -> None:
+    print_text(f"note: {text}", err=True)
 
 
 def name_recording(path: str) -> str:

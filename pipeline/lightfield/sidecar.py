@@ -172,13 +172,20 @@ def read_sidecar(path: Path) -> Sidecar | None:
     try:
         return Sidecar.model_validate_json(read_limited(file, _MOST_BYTES))
     except (ValidationError, OSError) as error:
-        reason = (
-            str(error).splitlines()[1] if isinstance(error, ValidationError) else error.strerror
-        )
         raise InputError(
-            f"{file} is not a readable sidecar ({(reason or '').strip()}), expected a file "
-            "written by `pipeline convert` or `pipeline run`; correct or remove it"
+            f"{file} is not a readable sidecar ({_describe(error)}), expected a file written by "
+            "`pipeline convert` or `pipeline run`; correct or remove it"
         ) from error
+
+
+def _describe(error: ValidationError | OSError) -> str:
+    """Return what is wrong with a sidecar in one line, without quoting its content."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    first = error.errors(include_input=False, include_url=False)[0]
+    field = ".".join(map(str, first["loc"]))
+    problem = first["msg"].removeprefix("Value error, ")
+    return f"{field}: {problem}" if field else problem
 
 
 def complete_settings(path: Path, settings: GridSettings) -> GridSettings:

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import MediaError, first_line
 from pipeline.schema.parsing import read_number_variable
+from pipeline.schema.texts import is_word
 
 # What PyAV raises for files that it cannot use; its argument checks raise ValueError and OSError.
 MEDIA_ERRORS = (av.error.FFmpegError, ValueError, OSError)
@@ -118,11 +119,15 @@ def frame_pts(frame: VideoFrame) -> int | None:
 
 
 def codec_name(stream: Stream) -> str:
-    """Return the name of a stream's codec (`av1`) rather than of its decoder (`libdav1d`)."""
+    """Return the name of a stream's codec (`av1`) rather than of its decoder (`libdav1d`).
+
+    An attachment has the name of its file instead, if that is a single word, else "unknown".
+    """
     context = stream.codec_context
     if context is not None:
         return str(context.codec.canonical_name)
-    return str(getattr(stream, "name", None) or "unknown")
+    name = str(getattr(stream, "name", None) or "")
+    return name if name and is_word(name) else "unknown"
 
 
 def demux_packets(

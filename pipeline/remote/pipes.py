@@ -13,8 +13,9 @@ import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from pipeline.errors import InputError, no_default_output
 from pipeline.paths import describe_special, find_descriptor
@@ -31,6 +32,7 @@ Settings = TypeVar("Settings", bound=InputSettings)
 _READ = ("input", "ref_stream", "ground_truth")  # settings whose value is a recording
 _CHUNK = 1 << 20  # bytes
 _LEAST_FREE = 64 << 20  # bytes that a copy must leave free on the disk
+_PATIENCE_SECONDS = 3.0  # without data from a pipe until a note says so
 _HEAD = 16  # bytes at the beginning of a recording that identify its format
 
 # First bytes -> suffix, for readers that recognize recordings by their names.
@@ -72,11 +74,16 @@ def find_pipes(settings: InputSettings) -> dict[str, str]:
 
 @contextmanager
 def read_pipes(
-    paths: Collection[str], note: Callable[[str], None] | None = None
+    paths: Collection[str],
+    note: Callable[[str], None] | None = None,
+    *,
+    on_wait: Callable[[str], None] | None = None,
 ) -> Iterator[dict[str, Path]]:
     """Yield a map from each pipe, socket or `-` to a file; delete the copies after the block.
 
-    Raises InputError if one of them is a terminal, a device or empty, or cannot be copied.
+    `note` receives what is copied. `on_wait`, or else `note`, receives the pipes that stay empty
+    for a few seconds. Raises InputError if one of them is a terminal, a device or empty, or cannot
+    be copied.
     """
     if not paths:
         yield {}
@@ -92,7 +99,7 @@ def read_pipes(
 
     made: list[Path] = []
     try:
-        for path, file in _copy_together(waiting):
+        for path, file in _copy_together(waiting, on_wait or note or _ignore):
             copies[path] = file
             made.append(file)
         yield copies
@@ -122,17 +129,22 @@ def _refuse_endless(path: str) -> None:
         )
 
 
-def _copy_together(paths: Collection[str]) -> Iterator[tuple[str, Path]]:
+def _copy_together(
+    paths: Collection[str], on_wait: Callable[[str], None]
+) -> Iterator[tuple[str, Path]]:
     """Yield the path of each pipe with that of its copy, as soon as the copy is complete.
+
+    `on_wait` receives a note about each pipe that stays empty for a few seconds.
 
     All pipes are copied at the same time, because one program may write to several in turn.
     """
     folder = make_scratch_folder()
     results: queue.Queue[tuple[str, Path | BaseException]] = queue.Queue()
+    silent = set(paths)
 
     def copy(path: str, part: Path) -> None:
         try:
-            results.put((path, _copy_pipe(path, part)))
+            results.put((path, _copy_pipe(path, part, lambda: silent.discard(path))))
         except BaseException as error:
             results.put((path, error))
 
@@ -140,8 +152,17 @@ def _copy_together(paths: Collection[str]) -> Iterator[tuple[str, Path]]:
         for number, path in enumerate(paths):
             # a thread that waits for a writer must not keep the process alive
             threading.Thread(target=copy, args=(path, folder / str(number)), daemon=True).start()
-        for _ in paths:
-            path, result = results.get()
+        missing = len(paths)
+        patience: float | None = _PATIENCE_SECONDS
+        while missing:
+            try:
+                path, result = results.get(timeout=patience)
+            except queue.Empty:
+                patience = None
+                for path in sorted(silent):
+                    on_wait(f"waiting for data from {_name(path)}; Ctrl-C ends this command")
+                continue
+            missing -= 1
             if isinstance(result, BaseException):
                 raise result
             yield path, result
@@ -149,16 +170,22 @@ def _copy_together(paths: Collection[str]) -> Iterator[tuple[str, Path]]:
         remove_scratch_folder(folder)
 
 
-def _copy_pipe(path: str, part: Path) -> Path:
+def _ignore(_: str) -> None:
+    pass
+
+
+def _copy_pipe(path: str, part: Path, on_data: Callable[[], None]) -> Path:
     """Read a pipe to its end, and return its copy, with the suffix of its format if known.
 
-    Raises InputError if it cannot be read or is empty, or if the disk is full.
+    `on_data` is called as data arrives. Raises InputError if it cannot be read or is empty, or if
+    the disk is full.
     """
     digest = hashlib.sha256()
     head = b""
     try:
         with _open_pipe(path) as source, part.open("wb") as copy:
-            while chunk := source.read(_CHUNK):
+            while chunk := source.read1(_CHUNK):
+                on_data()
                 head = head or chunk[:_HEAD]
                 digest.update(chunk)
                 copy.write(chunk)
@@ -181,7 +208,7 @@ def _copy_pipe(path: str, part: Path) -> Path:
     return keep_file(part, digest.hexdigest(), _name_copy(path, head))
 
 
-def _open_pipe(path: str) -> BinaryIO:
+def _open_pipe(path: str) -> BufferedReader:
     """Open a pipe, a socket or standard input for reading."""
     descriptor = find_descriptor(path)
     if descriptor is not None:

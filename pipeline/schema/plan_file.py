@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -68,6 +71,14 @@ def _choice_line(line: bytes) -> str:
     return json.dumps(entry)
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for a program that reads it, in case it is a named pipe."""
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    if sys.platform != "win32":
+        os.set_blocking(handle, True)
+    return handle
+
+
 def save_plan(plan: Plan, path: str | Path) -> None:
     """Write the plan to a file.
 
@@ -75,9 +86,13 @@ def save_plan(plan: Plan, path: str | Path) -> None:
     """
     check_is_plan(Path(path), "--save")
     try:
-        with Path(path).open("w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", opener=_open_at_once) as file:
             file.writelines(plan_lines(plan))
     except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise InputError(
+                f"no program reads from {path}; start it first, or try another --save"
+            ) from error
         raise InputError(
             f"cannot write the plan to {path} ({error.strerror}); try another --save, in a folder "
             "that you can write to"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -154,13 +154,16 @@ def write_comparison(
 
     The suffix of `output` decides what is written: a video with the times and the sound of the
     first recording, a GIF, or a picture of the frame at `at` seconds (None means the first). Raises
-    PairingError if the recordings' times differ, and InputError if a GIF would be too long.
+    PairingError if the recordings' times differ, and InputError if a GIF would be too long or if
+    the first recording ends before `at`.
     """
     clips = [probe(path) for path in inputs]
     suffix = output.suffix.lower()
     first = clips[0]
     times = scan(first, distinct=False).pts
     total = len(times)
+    if at is not None:
+        _check_time(at, first, times)
     if suffix in PICTURES:
         # the number of frames that are read, because reading stops at the chosen frame
         total = 1 if at is None else sum(first.seconds(pts) <= at for pts in times)
@@ -182,6 +185,16 @@ def write_comparison(
             count = _write_video(frames, first, made)
         made.replace(output)
     return count
+
+
+def _check_time(at: float, clip: Clip, times: Sequence[int]) -> None:
+    """Raise InputError if the time `at` (seconds) is outside the recording or not a number."""
+    begin, end = clip.seconds(times[0]), clip.seconds(times[-1])
+    margin = 1 / float(clip.frame_rate or 25)
+    if not begin - margin <= at <= end + margin:
+        raise InputError(
+            f"--at {at:g} is outside {clip.path}, which has frames from {begin:.3f} to {end:.3f} s"
+        )
 
 
 def _divider_at(seconds: float) -> float:

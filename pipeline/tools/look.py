@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pipeline.schema.clip import LightField
 from pipeline.schema.settings import GridSettings
 
 MARGIN = 0.2  # fraction of the measured disparity range that is added at each of its ends
+MOST_DISPARITY = 10_000  # pixels per grid step; no view is as wide
 
 # names of the pictures
 CONTACT_SHEET = "contact_sheet.png"
@@ -137,15 +139,19 @@ def _name_refocused(alpha: float) -> str:
 def parse_disparities(text: str | None) -> tuple[float, ...]:
     """Return the disparities in text such as "-0.5,0,0.5", in pixels per grid step.
 
-    The result is empty if the text is empty or None. Raises InputError if a part is not a number.
+    The result is empty if the text is empty or None. Raises InputError if a part is not a number,
+    or one that no views can have.
     """
     try:
-        return tuple(float(part) for part in text.split(",")) if text else ()
-    except ValueError as error:
+        found = tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        found = (math.nan,)
+    if not all(abs(disparity) <= MOST_DISPARITY for disparity in found):  # NaN is in no range
         raise InputError(
             f"found --refocus {text}; expected disparities in pixels per grid step, separated by "
-            "commas, such as -0.5,0,0.5"
-        ) from error
+            f"commas and at most {MOST_DISPARITY}, such as -0.5,0,0.5"
+        )
+    return found
 
 
 def save_contact_sheet(clip: LightField, file: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from crossnetpp.printable import make_printable
 from deploy.child_process import child_environment
 from pipeline.ui.job import ChildMark
 
@@ -24,6 +27,7 @@ PATIENCE_SECONDS = 60.0  # how long a child may take to stop before it is killed
 _ERROR = ("error: ", "Error: ")
 _KEPT_LINES = 5
 _POLL_SECONDS = 0.05
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,14 +107,21 @@ class Child:
             text = line.strip()
             event = _parse_event(text)
             if event is not None:
-                if self._on_event is not None:
-                    self._on_event(event)
+                self._report(event)
                 continue
             for start in _ERROR:
                 if text.startswith(start):
                     self._error = text.removeprefix(start)
             if text:
                 self._lines = [*self._lines[1 - _KEPT_LINES :], text]
+
+    def _report(self, event: dict[str, Any]) -> None:
+        """Pass an event on; an error in its receiver must not keep the child's lines unread."""
+        try:
+            if self._on_event is not None:
+                self._on_event(event)
+        except Exception:
+            _LOG.error("an event was lost: %s", make_printable(traceback.format_exc()))
 
     def _describe_error(self, status: int) -> str:
         if status == 0:

@@ -102,6 +102,18 @@ class JobStore:
             self.change(job_id, **changes)
             return True
 
+    def keep_failure(self, job_id: str, error: str, **changes: Any) -> None:
+        """Change a job that failed, even if the disk is too full to store the change.
+
+        Raises InputError if there is no such job.
+        """
+        with self._lock:
+            known = self.find(job_id).model_dump()
+            job = Job.model_validate({**known, **changes, "error": " ".join(error.split())})
+            self._jobs[job_id] = job
+            with suppress(OSError):
+                self._write(job)
+
     def remove(self, job_id: str) -> None:
         """Delete a job and everything in its folder."""
         with self._lock:

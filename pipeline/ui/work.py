@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from pipeline.errors import InputError, PipelineError, describe_os_error
+from crossnetpp.printable import make_printable
+from pipeline.errors import InputError, PipelineError, as_pipeline_error, first_line
 from pipeline.ledger.durable import remove_path
 from pipeline.tools.status import read_status
 from pipeline.ui.child import PATIENCE_SECONDS, Child, Ended, end_orphan
@@ -29,6 +32,7 @@ from pipeline.ui.store import JobStore
 Preparation = Literal["plan", "key frames"]
 
 _MOST_NOTES = 50
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -163,34 +167,56 @@ class Work:
                 self._changed.wait_for(lambda: self._queue or self._is_closed)
                 if self._is_closed:
                     return
-                job_id = self._queue.pop(0)
-                child = self._begin(job_id)
-            if child is None:
-                continue
-            ended = child.wait()
+                job_id = self._queue[0]
+            with self._report_failure(job_id, state="failed", child=None):
+                self._run(job_id)
             with self._changed:
-                with suppress(InputError, OSError):
-                    self._finish(job_id, ended)
-                self._running = None
+                if self._running is not None:
+                    self._running[1].stop()  # it has ended, except after a failure
+                    self._running = None
                 self._changed.notify_all()
 
-    def _begin(self, job_id: str) -> Child | None:
-        """Start the run of a job and return its process, or None if it cannot be started."""
-        try:
-            job = self._store.find(job_id)
-            folder = self._store.folder_of(job_id)
-            child = Child(
-                make_run_command(job, folder, self._program),
-                folder.path,
-                variables=make_run_variables(folder),
-                on_event=partial(self._note_event, job_id),
-            )
-        except InputError:
-            return None  # the job was removed
-        except OSError as error:
-            self._store.change(job_id, state="failed", error=str(describe_os_error(error)))
-            return None
+    def _run(self, job_id: str) -> None:
+        """Run a job of the queue until it ends, and store how it ended."""
+        with self._changed:
+            if job_id not in self._queue:
+                return  # it was paused in the meantime
+            self._queue.remove(job_id)
+            child = self._begin(job_id)
+        ended = child.wait()
+        with self._changed:
+            self._finish(job_id, ended)
 
+    @contextmanager
+    def _report_failure(self, job_id: str, **changes: Any) -> Iterator[None]:
+        """Store an error in the block, with `changes`, as the error of a job, and log it.
+
+        A single job that fails for whatever reason must not end the work on all others.
+        """
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, PipelineError | OSError):
+                line = str(as_pipeline_error(error))
+            else:
+                _LOG.error("job %s: %s", job_id, make_printable(traceback.format_exc()))
+                line = (
+                    f"an unexpected error occurred ({type(error).__name__}: {first_line(error)}); "
+                    "report it with the traceback that `pipeline ui` printed"
+                )
+            with suppress(InputError):  # the job was removed
+                self._store.keep_failure(job_id, line, **changes)
+
+    def _begin(self, job_id: str) -> Child:
+        """Start the run of a job; raises InputError if the job was removed."""
+        job = self._store.find(job_id)
+        folder = self._store.folder_of(job_id)
+        child = Child(
+            make_run_command(job, folder, self._program),
+            folder.path,
+            variables=make_run_variables(folder),
+            on_event=partial(self._note_event, job_id),
+        )
         self._running = job_id, child
         self._is_pausing = False
         self._progress = {"frames": job.frames or None, "frames_done": job.frames_done}
@@ -257,13 +283,11 @@ class Work:
                 job_id = next(iter(self._wanted))
                 wanted = self._wanted.pop(job_id)
                 self._preparing = job_id, wanted.what, None
-            try:
-                with suppress(InputError, OSError):
-                    self._prepare(self._store.find(job_id), wanted)
-            finally:
-                with self._changed:
-                    self._preparing = None
-                    self._changed.notify_all()
+            with self._report_failure(job_id, is_planned=False):
+                self._prepare(self._store.find(job_id), wanted)
+            with self._changed:
+                self._preparing = None
+                self._changed.notify_all()
 
     def _prepare(self, job: Job, wanted: Wanted) -> None:
         step = self._make_plan if wanted.what == "plan" else self._write_key_frames

@@ -66,6 +66,12 @@ ALIASES = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     [
         "steps: 2020-99-99\n",
         f"steps: {'9' * 5000}\n",
+        f"steps: 1{':1' * 5000}\n",  # to the base 60
+        f"steps: 1{':1' * 1_000_000}\n",
+        f"rate: 1{':1' * 5000}.5\n",
+        f"1{':1' * 5000}: 5\n",
+        f"steps: 0x{'f' * 5000}\n",
+        f"rate: {'9' * 5000}.0\n",
         f"steps: {'[' * 3000}{']' * 3000}\n",
         "steps: &a [*a]\n",
         ALIASES,
@@ -84,7 +90,7 @@ def test_odd_yaml_is_refused_in_one_line(content: str | bytes, tmp_path: Path) -
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("value", ["2020-99-99", "9" * 5000, "[" * 3000])
+@pytest.mark.parametrize("value", ["2020-99-99", "9" * 5000, "1" + ":1" * 5000, "[" * 3000])
 def test_odd_settings_are_refused(value: str) -> None:
     with pytest.raises(ConfigError, match="found --set"):
         parse_setting(f"steps={value}")

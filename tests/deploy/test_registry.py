@@ -62,6 +62,16 @@ def test_a_plan_with_a_forged_sidecar_is_not_read(registry: Registry) -> None:
     assert [entry["state"] for entry in registry.entries()] == ["not ours or changed"]
 
 
+@pytest.mark.parametrize(
+    "text", ["", "[]", "[" * 100_000, '{"hmac": 1}', '{"hmac": "\u00e9"}', '{"hmac": "\\ud800"}']
+)
+def test_a_sidecar_of_nonsense_is_not_read(text: str, registry: Registry) -> None:
+    path = store(registry)
+    path.with_suffix(".json").write_text(text, encoding="utf-8")
+    assert registry.get(KEY) is None
+    assert [entry["state"] for entry in registry.entries()] == ["not ours or changed"]
+
+
 def test_a_sidecar_under_another_name_is_not_read(registry: Registry, tmp_path: Path) -> None:
     path = store(registry)
     other = {**KEY, "opset": 20}

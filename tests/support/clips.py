@@ -47,12 +47,14 @@ def make_video(
     colour: tuple[int, int, int, int] = (2, 0, 2, 2),
     extras: bool = False,
     cover: bool = False,
+    font: str = "font.ttf",
 ) -> Path:
     """Encode one picture at each of `pts` (default 0 to 39).
 
     `colour` is the matrix, range, primaries and transfer, as FFmpeg numbers them.
 
-    `extras` adds two audio tracks, a subtitle, two chapters and, in Matroska, an attachment.
+    `extras` adds two audio tracks, a subtitle, two chapters and, in Matroska, an attachment
+    named `font`.
     """
     pts = list(range(40)) if pts is None else pts
     scale = {}
@@ -84,7 +86,7 @@ def make_video(
                 [_chapter(1, 0, 800, "first"), _chapter(2, 800, 1600, "second")],
             )
             if path.suffix == ".mkv":
-                container.add_attachment("font.ttf", "font/ttf", bytes(range(256)) * 4)
+                container.add_attachment(font, "font/ttf", bytes(range(256)) * 4)
         for number, time in enumerate(pts):
             frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
             frame = frame.reformat(format=pix_fmt)

@@ -25,12 +25,15 @@ from crossnetpp.printable import make_printable
 from jobs.machine import RESULTS as RESULT_FOLDER
 from jobs.machine import write_result
 from jobs.stress.hostile import (
+    documents,
     endings,
     environment,
     folders,
     inputs,
+    limits,
     lists,
     modules,
+    parsers,
     pictures,
     plans,
     sidecars,
@@ -48,6 +51,7 @@ CASES: tuple[Case, ...] = (
     *folders.CASES,
     *plans.CASES,
     *sidecars.CASES,
+    *documents.CASES,
     *inputs.CASES,
     *endings.CASES,
     *weights.CASES,
@@ -55,7 +59,9 @@ CASES: tuple[Case, ...] = (
     *urls.CASES,
     *streams.CASES,
     *pictures.CASES,
+    *parsers.CASES,
     *environment.CASES,
+    *limits.CASES,
 )
 
 _OF_A_KIND = 3  # cases of each kind in a default pass

@@ -141,6 +141,7 @@ class Bench:
         status: tuple[int, ...] = (0, REFUSED),
         says: str = "",
         makes: tuple[str, ...] = _OUTPUTS,
+        races: tuple[str, ...] = (),
         program: tuple[str, ...] = PIPELINE,
         shell: str = 'exec "$@"',
         environment: Mapping[str, str | None] | None = None,
@@ -150,7 +151,8 @@ class Bench:
         """Run `pipeline ARGUMENTS`, judge what it did, and return the outcome.
 
         `status` lists the allowed exit statuses, `says` is text that the output must contain, and
-        `makes` are patterns for paths in the working folder that may change.
+        `makes` are patterns for paths in the working folder that may change, and `races` patterns
+        for those that the case itself changes while the command runs.
         """
         before = list_tree(self.root)
         outcome = self._run(
@@ -164,7 +166,7 @@ class Bench:
         self.attempts.append(attempt)
         attempt.faults += find_text_faults(outcome, terminal=terminal)
         attempt.faults += find_process_faults(outcome)
-        attempt.faults += self._find_changes(before, outcome, makes)
+        attempt.faults += self._find_changes(before, outcome, makes, races)
 
         if _WRONG_USE.search(outcome.text):
             self.expect(False, f"a wrong command line: {outcome.last_line}")
@@ -197,12 +199,14 @@ class Bench:
             terminal=terminal,
         )
 
-    def _find_changes(self, before: Listing, outcome: Outcome, makes: tuple[str, ...]) -> list[str]:
+    def _find_changes(
+        self, before: Listing, outcome: Outcome, makes: tuple[str, ...], races: tuple[str, ...]
+    ) -> list[str]:
         """Return a command's forbidden changes; a refused command must not write any output."""
         work = self.folder.relative_to(self.root).as_posix()
         if outcome.status == REFUSED:
             makes = tuple(pattern for pattern in makes if pattern.startswith((".", "cache")))
-        allowed = (*_CACHE, *(f"{work}/{pattern}" for pattern in makes))
+        allowed = (*_CACHE, *(f"{work}/{pattern}" for pattern in (*makes, *races)))
         after = list_tree(self.root)
         found = find_changes(before, after, allowed)
         ran = [path for path in after if Path(path).name == MARKER and path not in before]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,16 @@ from pipeline.pixels import Pixels
 # check_size rejects pictures that are too large; Pillow would first warn, then raise its own error
 Image.MAX_IMAGE_PIXELS = None
 
+# Pillow's warnings quote damaged metadata, and are no help to users
+warnings.filterwarnings("ignore", module="PIL")
+
 # Formats that OpenCV cannot read, or whose orientation it ignores.
 PILLOW_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
+
+# Pillow's names of the formats to read, whatever a file is called. Pillow has parsers for many
+# more, of which one starts another program (Ghostscript).
+_FORMATS = ("PNG", "JPEG", "BMP", "PPM", "GIF", "TIFF", "WEBP")
+_CONTAINER_FORMATS = ("AVIF", "HEIF")
 
 # What Pillow raises, besides its own errors, for damaged or excessively large pictures.
 DAMAGES = (ValueError, LookupError, EOFError, OverflowError, MemoryError, struct.error, zlib.error)
@@ -51,7 +60,7 @@ def open_picture(file: str | Path) -> Iterator[Image.Image]:
 
 def _open(file: str | Path) -> Image.Image:
     try:
-        return Image.open(file)
+        return Image.open(file, formats=_FORMATS)
     except UnidentifiedImageError:
         if not is_picture_container(Path(file)):
             raise
@@ -59,7 +68,8 @@ def _open(file: str | Path) -> Image.Image:
         import pi_heif
 
         pi_heif.register_heif_opener()
-        return Image.open(file)
+        known = [name for name in _CONTAINER_FORMATS if name in Image.OPEN]
+        return Image.open(file, formats=known)
 
 
 def is_picture_container(file: Path) -> bool:

@@ -12,6 +12,7 @@ import pytest
 import ray
 import yaml
 
+from deploy.registry import default_root
 from tests.support import ROOT
 
 JOBS = ROOT / "jobs" / "cluster"
@@ -33,6 +34,8 @@ CONTAINER = {
             "additionalProperties": {"additionalProperties": QUANTITY},
         },
         "volumeMounts": {"type": "array", "items": {"required": ["name", "mountPath"]}},
+        "command": {"type": "array", "items": {"type": "string"}},
+        "securityContext": {"properties": {"runAsUser": {"type": "integer"}}},
     },
     "additionalProperties": False,
 }
@@ -52,6 +55,7 @@ GROUP = {
                     "required": ["containers"],
                     "properties": {
                         "containers": {"type": "array", "minItems": 1, "items": CONTAINER},
+                        "initContainers": {"type": "array", "items": CONTAINER},
                         "nodeSelector": {"type": "object"},
                         "volumes": {"type": "array", "items": {"required": ["name"]}},
                     },
@@ -126,6 +130,43 @@ def test_groups_fit_together(path: Path) -> None:
         if "replicas" in group:
             assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+
+
+def read_variable(name: str, dockerfile: Path) -> str:
+    """Return the value of an environment variable that an image sets."""
+    found = re.search(rf"\b{name}=(\S+)", dockerfile.read_text())
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("path", KUBERAY, ids=lambda path: path.stem)
+def test_engines_stay_on_the_node_in_a_folder_of_the_containers_user(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (image,) = [file for file in DOCKER if file.stem == "gpu"]
+    (group,) = [
+        group["template"]["spec"]
+        for group in cluster_of(load(path))["workerGroupSpecs"]
+        if "ray.io/accelerator-type" in group["rayStartParams"].get("labels", "")
+    ]
+    (worker,) = group["containers"]
+    given = {variable["name"]: variable["value"] for variable in worker.get("env", [])}
+    cache = given.get("PIPELINE_CACHE") or read_variable("PIPELINE_CACHE", image)
+    monkeypatch.setenv("PIPELINE_CACHE", cache)
+
+    places = {mount["name"]: mount["mountPath"] for mount in worker["volumeMounts"]}
+    assert places["engines"] == str(default_root())
+    (volume,) = [volume for volume in group["volumes"] if volume["name"] == "engines"]
+    assert "hostPath" in volume
+
+    # the folders between a volume and a mount point inside it are created for root
+    (owner,) = group["initContainers"]
+    assert owner["volumeMounts"] == worker["volumeMounts"]
+    assert owner["securityContext"]["runAsUser"] == 0
+    *command, first, second = owner["command"]
+    assert command == ["install", "-d", "-o", "1000", "-m", "0700"]
+    assert [first, second] == [cache, places["engines"]]
+    assert "useradd --create-home --uid 1000 ray" in image.read_text()
 
 
 def test_the_jobs_entrypoint_is_a_run() -> None:

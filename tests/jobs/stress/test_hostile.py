@@ -87,6 +87,17 @@ def test_an_output_and_the_cache_are_no_harm(materials: Materials) -> None:
     assert (row["refused"], row["faults"]) == (1, [])
 
 
+def test_what_a_case_changes_itself_is_no_harm(materials: Materials) -> None:
+    def act(bench: Bench) -> None:
+        program = (sys.executable, "-c", "import sys; open('raced', 'w'); sys.exit(2)")
+        bench.attack(program=program, races=("raced",))
+        (bench.folder / "raced").unlink()
+        bench.attack(program=program)
+
+    row = run_case(Case("a", "b", "c", act), materials)
+    assert (row["refused"], row["broken"]) == (1, 1)
+
+
 def test_a_case_that_fails_itself_is_no_success(
     materials: Materials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

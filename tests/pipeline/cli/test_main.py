@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import subprocess
 import sys
@@ -255,6 +256,30 @@ def test_programming_errors_are_not_hidden(
     monkeypatch.setattr("pipeline.media.read.probe.probe", broken)
     result = invoke("probe", pair[0])
     assert isinstance(result.exception, TypeError)
+
+
+def test_an_end_of_data_is_no_abort_by_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise EOFError("no more packets")
+
+    monkeypatch.setattr("pipeline.cli.main.importlib.import_module", fail)
+    result = invoke("probe", "clip.mkv")
+    assert isinstance(result.exception, RuntimeError)
+    assert "Aborted" not in result.output
+
+
+def test_incomplete_bytecode_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EOFError) as found:
+        marshal.loads(marshal.dumps(compile("a = 1", "a", "exec"))[:20])
+
+    def fail(*_: object) -> None:
+        raise found.value
+
+    monkeypatch.setattr("pipeline.cli.main.importlib.import_module", fail)
+    result = invoke("probe", "clip.mkv")
+    assert result.exit_code == 1
+    assert "delete the folders __pycache__ below" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_message_of_several_lines_becomes_one(

@@ -70,6 +70,16 @@ def test_impossible_sidecars_are_refused(fields: dict[str, object], mosaic: Path
         open_light_field(mosaic)
 
 
+def test_what_is_wrong_with_a_sidecar_is_named_without_its_content(mosaic: Path) -> None:
+    change_sidecar(mosaic, rows=0)
+    with pytest.raises(InputError, match=r"sidecar \(rows: Input should be greater than"):
+        open_light_field(mosaic)
+    sidecar = mosaic.with_name(f"{mosaic.stem}.lightfield.json")
+    sidecar.write_bytes(sidecar.read_text().encode("utf-16"))
+    with pytest.raises(InputError, match=r"sidecar \(Invalid JSON: [^\[\n]*\), expected a file"):
+        open_light_field(mosaic)
+
+
 @pytest.mark.parametrize(
     "template",
     [

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +106,25 @@ def test_a_saved_plan_comes_back_the_same(plan_of: Callable[..., Plan], tmp_path
     assert load_plan(tmp_path / "plan.json") == plan
     lines = (tmp_path / "plan.json").read_text().splitlines()
     assert sum('"ref_pts"' in line for line in lines) == len(plan.reference_map)
+
+
+def test_a_plan_is_saved_to_a_pipe_that_a_program_reads(
+    plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    plan, pipe = plan_of(), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="no program reads from"):
+        save_plan(plan, pipe)
+
+    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True)
+    while True:
+        try:
+            save_plan(plan, pipe)
+            break
+        except InputError:  # the reader has not opened the pipe yet
+            time.sleep(0.01)
+    save_plan(plan, tmp_path / "plan.json")
+    assert reader.communicate()[0] == (tmp_path / "plan.json").read_text()
 
 
 def test_an_edited_map_is_honoured_and_marked(plan_of: Callable[..., Plan], tmp_path: Path) -> None:

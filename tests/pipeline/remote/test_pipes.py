@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -294,3 +296,50 @@ def test_ordinary_paths_are_not_special(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     paths = ("file", ".", "none", "%*?[x]", "s3://bucket/clip.mkv", "\0", "x" * 5000)
     assert [describe_special(str(tmp_path / path)) for path in paths] == [None] * len(paths)
+
+
+@pytest.mark.parametrize(
+    "command", ["run none --ref-stream hr.mkv -o out.mkv", "probe none", "degrade none -o out.mkv"]
+)
+def test_a_pipe_without_a_writer_is_named_and_the_wait_ends_with_ctrl_c(
+    command: str, pair: tuple[Path, Path], tmp_path: Path, cache: Path
+) -> None:
+    os.mkfifo(tmp_path / "none")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *command.split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    lines = iter(process.stderr.readline, "")
+    assert any("waiting for data from none; Ctrl-C ends this command" in line for line in lines)
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert (process.returncode, "interrupted" in rest) == (130, True)
+    assert list_copies(cache) == []
+    assert not (tmp_path / "out.mkv").exists()
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_only_an_empty_pipe_is_waited_for(
+    begins: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.remote.pipes._PATIENCE_SECONDS", 0.3)
+    pipe = tmp_path / "a.fifo"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with pipe.open("wb", buffering=0) as stream:
+            if begins:
+                stream.write(b"a")
+            time.sleep(1.5)
+            stream.write(b"b")
+
+    threading.Thread(target=write, daemon=True).start()
+    notes: list[str] = []
+    with read_pipes([str(pipe)], on_wait=notes.append) as copies:
+        assert copies[str(pipe)].read_bytes() == (b"ab" if begins else b"b")
+    assert notes == ([] if begins else [f"waiting for data from {pipe}; Ctrl-C ends this command"])

@@ -5,15 +5,18 @@ The runs are real, with a bicubic engine; some wait in the middle so that they c
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -93,6 +96,97 @@ def test_errors_are_the_one_line_messages_of_the_program(
         page.call("POST", f"/api/jobs/{job}/start")
         found = page.wait_for(job, lambda found: found["state"] == "failed")
         assert "expected auto, or a number from 1 to 8" in found["error"]
+
+
+@pytest.mark.parametrize("step", ["make_run_command", "_parse_result"])
+def test_a_job_fails_visibly_by_a_programming_error_and_the_next_one_runs(
+    step: str,
+    pair: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serve_page(tmp_path / "page") as page:
+        jobs = [page.create_job(*pair, **options_of(pair, tmp_path / f"{n}.mkv")) for n in "ab"]
+        for job in jobs:
+            page.wait_for(job, lambda found: found["is_planned"])
+
+        place = f"pipeline.ui.work.{step}"
+        failed: list[bool] = []
+        right = pkgutil.resolve_name(place)
+
+        def fail_first(*given: Any, **more: Any) -> Any:
+            if not failed:
+                failed.append(True)
+                raise ZeroDivisionError("a\x1bb\nsecond line")
+            return right(*given, **more)
+
+        monkeypatch.setattr(place, fail_first)
+        for job in jobs:
+            page.call("POST", f"/api/jobs/{job}/start")
+        found = page.wait_for(jobs[0], lambda found: found["state"] not in ("queued", "running"))
+        assert found["state"] == "failed"
+        assert "an unexpected error occurred (ZeroDivisionError: a" in found["error"]
+        assert "\n" not in found["error"]
+        assert page.wait_for(jobs[1], lambda found: found["state"] == "done")["error"] == ""
+        log = caplog.text
+        assert jobs[0] in log
+        assert "Traceback" in log
+        assert "\x1b" not in log
+
+        # the failed job can be started again
+        page.call("POST", f"/api/jobs/{jobs[0]}/start")
+        again = page.wait_for(jobs[0], lambda found: found["state"] not in ("queued", "running"))
+        # its first run may have finished although its end was not stored
+        assert again["state"] == "done" or "already exists" in again["error"]
+
+
+def test_a_plan_fails_visibly_by_a_programming_error_and_the_next_one_is_made(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a plan")
+
+    with serve_page(tmp_path / "page") as page:
+        with monkeypatch.context() as patch:
+            patch.setattr("pipeline.ui.work.make_plan_command", fail)
+            job = page.create_job(*pair)
+            found = page.wait_for(job, lambda found: found["error"])
+            assert "ZeroDivisionError: a plan" in found["error"]
+        page.call("POST", f"/api/jobs/{job}/options", {"segment": "0.4"})
+        page.wait_for(job, lambda found: found["is_planned"] and not found["error"])
+
+
+def test_an_event_that_cannot_be_stored_does_not_stop_a_run(
+    pair: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with serve_page(tmp_path / "page") as page:
+        monkeypatch.setattr("pipeline.ui.work.Work._note_event", fail)
+        job = page.create_job(*pair, **options_of(pair, tmp_path / "out.mkv"))
+        page.call("POST", f"/api/jobs/{job}/start")
+        page.wait_for(job, lambda found: found["state"] == "done")
+        assert "no space" in caplog.text
+
+
+def test_a_failure_is_shown_even_if_it_cannot_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = JobStore(tmp_path / "page")
+    job = store.create()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr("pipeline.ui.store.write_atomically", fail)
+    store.keep_failure(job.id, "a\nb", state="failed")
+    assert (store.find(job.id).state, store.find(job.id).error) == ("failed", "a b")
+    store.close()
 
 
 def test_uploads_key_frames_and_downloads(tmp_path: Path) -> None:

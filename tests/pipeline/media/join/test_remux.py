@@ -33,6 +33,7 @@ from tests.support.clips import (
     read_seconds,
     remake_video,
 )
+from tests.support.commands import invoke
 
 REAL = ["rotate-buck-bunny.mp4", "sar_2x1.mp4", "edts.mp4", "nasa_13013.mp4", "no_duration.webm"]
 
@@ -68,6 +69,24 @@ def test_ten_bits_stay_ten_bits(tmp_path: Path) -> None:
         assert container.streams.video[0].codec_context.codec_tag == "hvc1"
         assert next(container.decode(video=0)).format.name == "yuv420p10le"
     assert find_differences(probe(str(path)), out) == []
+
+
+@pytest.mark.parametrize(
+    "font", ["Open Sans.ttf", "Ελληνικά.otf", "../../evil.ttf", "\x1b]0;evil\x07", "a" * 5000, ""]
+)
+def test_attachments_may_have_any_name(tmp_path: Path, font: str) -> None:
+    path = make_video(tmp_path / "in.mkv", extras=True, font=font)
+    clip = probe(str(path))
+    (info,) = [info for info in clip.other_streams if info.type == "attachment"]
+    assert info.codec == "unknown"
+    out = remake_video(path, tmp_path)
+    with av.open(str(out)) as container:
+        (copy,) = [stream for stream in container.streams if stream.type == "attachment"]
+        assert copy.metadata.get("filename", "") == font
+    assert find_differences(clip, out) == []
+    shown = invoke("probe", path)
+    assert shown.exit_code == 0
+    assert "attachment unknown" in shown.output
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
