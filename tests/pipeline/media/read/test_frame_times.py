@@ -274,3 +274,20 @@ def test_uncompressed_gray_has_all_levels(tmp_path: Path, pix_fmt: str) -> None:
     top = 255 if pix_fmt == "gray" else 65535
     found = frame.rgb[0, :, 0].astype(float) / top * 255
     assert np.abs(found - np.arange(256)).max() <= 1
+
+
+@pytest.mark.parametrize(("codec", "name"), [("ffv1", "a.mkv"), ("magicyuv", "a.avi")])
+def test_lossless_gray_without_a_range_has_all_levels(
+    codec: str, name: str, tmp_path: Path
+) -> None:
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None], 64, axis=0)
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 256, 64, "gray"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(ramp, format="gray")))
+        container.mux(stream.encode(None))
+    clip, index = open_clip(path)
+    assert clip.colour.range == 0
+    (frame,) = read_frames(clip, expected=index.pts)
+    assert np.abs(frame.rgb[0, :, 0].astype(int) - np.arange(256)).max() <= 1
