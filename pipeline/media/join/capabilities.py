@@ -300,7 +300,12 @@ def _check_picture(clip: Clip, out: Path) -> None:
         )
     if not Path(clip.path).is_file() or not out.suffix:
         return
-    bits, alpha = _PICTURES.get(suffix, (0, False))
+    if suffix not in _PICTURES:
+        raise InputError(
+            f"pictures cannot be written as {out.suffix}; expected {', '.join(sorted(_PICTURES))}; "
+            f"try {out.with_suffix('.png').name}"
+        )
+    bits, alpha = _PICTURES[suffix]
     if clip.bit_depth > bits or (clip.alpha and not alpha):
         kind = f"{clip.bit_depth} bits{' and transparency' if clip.alpha else ''}"
         raise InputError(
