@@ -16,6 +16,10 @@ A message is one line that states what is wrong, what was expected, and one thin
 from __future__ import annotations
 
 import errno
+import re
+
+_ERROR_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
+_MEDIA_PATH = re.compile(r": 'file:.*?'(?: returned \d+)?(?=;|$)")
 
 # Advice in messages about an output that already exists.
 REPLACE_OUTPUT = "try another -o, or --force to replace it"
@@ -81,8 +85,12 @@ def count_items(count: int, noun: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type's name if the message is empty."""
-    return next(iter(_message_lines(error)), type(error).__name__)
+    """Return the first line of an error's message, or its type's name if the message is empty.
+
+    Error numbers, and the paths that PyAV adds to its messages, are left out.
+    """
+    line = next(iter(_message_lines(error)), type(error).__name__)
+    return _MEDIA_PATH.sub("", _ERROR_NUMBER.sub("", line))
 
 
 def last_line(error: BaseException) -> str:

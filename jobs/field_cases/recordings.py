@@ -1,4 +1,4 @@
-"""Cases B1 to B17: recordings from real cameras, recorders and editors."""
+"""Cases B1 to B20: recordings from real cameras, recorders and editors."""
 
 from __future__ import annotations
 
@@ -210,6 +210,30 @@ def _check_noisy_reference(bench: Bench) -> str:
     return found
 
 
+def _check_compressed_input(bench: Bench) -> str:
+    photograph = load_picture(str(DATA / "kodak_21.jpg"))
+    frames = [photograph[4 * n : 4 * n + 384, 8 * n : 8 * n + 512] for n in range(3)]
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(bench.folder / f"{number}.png")
+    bench.ffmpeg("-i", "%d.png", "-c:v", "ffv1", "ref.mkv")
+    small = ("-vf", "scale=128:96:flags=area", "-pix_fmt", "yuv420p", "-c:v", "libx264")
+    bench.ffmpeg("-i", "%d.png", *small, "-crf", "28", "lr.mkv")
+    options = ("--ref-stream", "ref.mkv", "--scale", "4", "-q", "--codec", "ffv1")
+    psnr = {}
+    for name, more in (
+        ("bicubic", ("--engine", "bicubic")),
+        ("torch", ("--engine", "torch")),
+        ("trusted", ("--engine", "torch", "--trust-reference")),
+    ):
+        expect_done(bench.pipeline("run", "lr.mkv", *options, *more, "-o", f"{name}.mkv"))
+        made = read_frames(probe(str(bench.folder / f"{name}.mkv")))
+        psnr[name] = min(cv2.PSNR(a.rgb, b) for a, b in zip(made, frames, strict=True))
+    gain = psnr["torch"] - psnr["bicubic"]
+    found = f"+{gain:.1f} dB over plain up-sampling, {psnr['trusted']:.0f} dB if it is trusted"
+    expect(gain >= 1 and psnr["trusted"] >= 40, found)
+    return found
+
+
 def _check_pictures_to_video(bench: Bench) -> str:
     (bench.folder / "lr").mkdir()
     bench.ffmpeg("-f", "lavfi", "-i", TEST_PATTERN, "-frames:v", "3", "lr/%03d.png")
@@ -235,12 +259,116 @@ def _check_joined(bench: Bench) -> str:
     return "refused by plan in one line"
 
 
+def _check_one_time(bench: Bench) -> str:
+    bench.make_reference()
+    source = ("-f", "lavfi", "-i", f"{TEST_PATTERN}:r=25:d=1", "-c:v", "libx264", "-bf", "0")
+    bench.ffmpeg(*source, "whole.mp4")
+    late = "setts=pts='if(eq(N,9),PTS+DURATION,PTS)':dts=DTS"
+    bench.ffmpeg("-i", "whole.mp4", "-c", "copy", "-bsf:v", late, "in.mp4")
+    command = ("ffmpeg -i INPUT -fps_mode cfr", "two frames at 0.400 s")
+    expect_refusal(bench.enhance("in.mp4", "out.mp4"), *command)
+    expect_refusal(bench.pipeline("degrade", "in.mp4", "--scale", "2", "-o", "lr.mp4"), *command)
+    bench.ffmpeg("-i", "in.mp4", "-fps_mode", "cfr", "-c:a", "copy", "again.mp4")
+    expect_done(bench.enhance("again.mp4", "out.mp4"))
+    return "refused at the start; the advice works"
+
+
+def _check_close_frames(bench: Bench) -> str:
+    bench.make_reference()
+    source = ("-f", "lavfi", "-i", f"{TEST_PATTERN}:r=2000", "-frames:v", "8", "-c:v", "libx264")
+    bench.ffmpeg(*source, "in.mp4")
+    expect_refusal(bench.enhance("in.mp4", "out.mkv"), "steps of 1 ms; try out.mp4")
+    expect_done(bench.enhance("in.mp4", "out.mp4"))
+    return "refused at the start; the advice works"
+
+
+def _check_fields_in_matroska(bench: Bench) -> str:
+    field_coded = str(DATA / "odd" / "field_coded.ts")
+    bench.ffmpeg("-v", "fatal", "-i", field_coded, "-c", "copy", "in.mkv")
+    count, first, last = _describe_times(bench.folder / "in.mkv")
+    expect(count == 7, f"{count} frames, expected 7")
+    expect(last - first == Fraction(1, 5), f"{float(last - first)} s from first to last")
+    return f"{count} frames"
+
+
+def _check_raw_rates(bench: Bench) -> str:
+    bench.make_reference()
+    quiet = ("-x265-params", "log-level=error")
+    source = ("-f", "lavfi", "-i", f"{TEST_PATTERN}:r=30:d=1")
+    for name, codec in (("a.h264", ("libx264",)), ("a.hevc", ("libx265", *quiet))):
+        bench.ffmpeg(*source, "-c:v", *codec, name)
+        expect_done(bench.enhance(name, f"{name}.mp4"))
+        count, _, last = _describe_times(bench.folder / f"{name}.mp4")
+        expect((count, last) == (30, Fraction(29, 30)), f"{name}: {count} frames to {last} s")
+    bench.ffmpeg(
+        *source,
+        "-c:v",
+        "libx265",
+        "-x265-params",
+        "vui-timing-info=0:log-level=error",
+        "no_rate.hevc",
+    )
+    done = bench.enhance("no_rate.hevc", "no_rate.mkv")
+    expect_done(done)
+    expect("does not state its frame rate" in done.text, "no note")
+    return "30 frames per second; if none are stated, a note"
+
+
+def _check_hints(bench: Bench) -> str:
+    photograph = Image.fromarray(load_picture(str(DATA / "tiled.heic")))
+    stills = bench.folder / "stills"
+    stills.mkdir()
+    shutil.copy(DATA / "tiled.heic", stills / "IMG_2.HEIC")
+    photograph.save(stills / "a.jpg", quality=95)
+    photograph.reduce(2).save(bench.folder / "in.png")
+    done = bench.enhance("in.png", "out.png", ref="stills")
+    expect_done(done)
+    expect("(2 pictures)" in done.text, "HEIC beside JPEG is not read")
+
+    (bench.folder / "lr").mkdir()
+    for number in range(4):
+        photograph.reduce(2).save(bench.folder / "lr" / f"{number:04}.png")
+    expect_done(bench.enhance("lr/%04d.png", "out", ref="stills/a.jpg"))
+    layout = ("--layout", "folder", "--grid", "2x2")
+    expect_refusal(bench.pipeline("probe", "lr", *layout), "--template")
+
+    bench.make_reference()
+    source = ("-f", "lavfi", "-i", f"{TEST_PATTERN}:d=1", "-c:v", "libx264")
+    bench.ffmpeg(*source, "x.ts")
+    bench.ffmpeg(*source, "-output_ts_offset", "200", "y.ts")
+    joined = b"".join((bench.folder / name).read_bytes() for name in ("x.ts", "y.ts"))
+    (bench.folder / "gap.ts").write_bytes(joined)
+    done = bench.enhance("gap.ts", "gap.mkv")
+    expect_done(done)
+    expect("has no frames for 199.0 s" in done.text, "no note about the gap")
+    return "read, found, hinted and noted"
+
+
+def _check_offset(bench: Bench) -> str:
+    # noise in bursts, as the sound of both cameras; the second one starts half a second later
+    tone = "aevalsrc=random(0)*lt(mod(t*t*3\\,1.7)\\,0.6):s=16000:d=14"
+    scene = ("-f", "lavfi", "-i", "testsrc2=s=640x360:r=10:d=14", "-f", "lavfi", "-i", tone)
+    bench.ffmpeg(*scene, "-c:v", "libx264", "-c:a", "pcm_s16le", "whole.mkv")
+    bench.ffmpeg("-i", "whole.mkv", "-vf", "scale=320:180", "-c:a", "copy", "lr.mkv")
+    bench.ffmpeg("-i", "whole.mkv", "-ss", "0.5", "-c:a", "pcm_s16le", "ref.mkv")
+    options = ("--ref-offset", "auto", "--end", "1")
+    done = bench.enhance("lr.mkv", "out.mkv", *options, ref="ref.mkv")
+    expect_done(done)
+    plan = json.loads((bench.folder / "out.plan.json").read_text(encoding="utf-8"))
+    offset = float(plan["reference"]["offset"])
+    expect("sound" in " ".join(plan["notes"]), "the sound is not compared")
+    expect(abs(abs(offset) - 0.5) < 0.06, f"an offset of {offset} s")
+    return "half a second, by sound"
+
+
 CASES = (
     Case("B1", "AVCHD, two packets a frame", "all frames, interlaced", _check_field_coded),
+    Case("B1b", "AVCHD in Matroska", "7 frames", _check_fields_in_matroska),
     Case("B2", "EXIF in frames", "read", _check_exif),
     Case("B3", "HEIC from a phone, in tiles", "the whole picture", _check_heic),
     Case("B4", ".ts with times from milliseconds", "the same times", _check_derived_duration),
     Case("B5", "raw .h264 and .hevc", "25 frames at its rate", _check_raw_streams),
+    Case("B5b", "raw streams of other rates", "their rate, or a note", _check_raw_rates),
     Case("B6", "begins between key frames", "from the first frame, a note", _check_beginning),
     Case("B7", "HEVC .ts that begins with CRA and RASL", "50 frames", _check_open_group),
     Case(
@@ -252,6 +380,16 @@ CASES = (
     Case("B12", "TIFF of orientation 6", "upright", _check_orientation),
     Case("B13", "8-bit gray raw AVI", "full range", _check_gray),
     Case("B14", "a noisy reference", "never worse", _check_noisy_reference),
+    Case(
+        "B15",
+        "compressed LR, true key frames",
+        "a gain; the same if trusted",
+        _check_compressed_input,
+    ),
     Case("B16", "pictures in, video out", "a video or a refusal", _check_pictures_to_video),
     Case("B17", "joined .ts, overlapping times", "refused by plan", _check_joined),
+    Case("B18", "two frames at one time", "advice that fits", _check_one_time),
+    Case("B18b", "2000 frames per second to .mkv", "advice that fits", _check_close_frames),
+    Case("B19", "mixed stills, patterns, gaps, grids", "a note or a hint", _check_hints),
+    Case("B20", "an offset by sound, of a part", "sound first", _check_offset),
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,10 @@ def engines() -> None:
     default=Path(),
     help="Output folder; default: the current one.",
 )
-def export(model: str, scale: str, precision: Precision, pixels: PixelType, out: Path) -> None:
+@QUIET_OPTION
+def export(
+    model: str, scale: str, precision: Precision, pixels: PixelType, out: Path, quiet: bool
+) -> None:
     """Export the network as ONNX files (opset 18, any size), and compare them with PyTorch.
 
     The inputs and outputs of the graphs are pixels. `fast` has two graphs: one to run once per
@@ -81,7 +85,8 @@ def export(model: str, scale: str, precision: Precision, pixels: PixelType, out:
     """
     from pipeline.tools.engines import export_network
 
-    _print_outcomes(export_network(model, out, int(scale), precision, pixels))
+    outcomes = export_network(model, out, int(scale), precision, pixels)
+    _print_outcomes(outcomes, "exporting", quiet=quiet)
 
 
 @engines.command()
@@ -101,6 +106,7 @@ def export(model: str, scale: str, precision: Precision, pixels: PixelType, out:
     "--cluster", is_flag=True, help="Build on a Ray cluster: on one node for each kind of GPU."
 )
 @click.option("--address", metavar="ADDR", help="Address of the Ray cluster; default: RAY_ADDRESS.")
+@QUIET_OPTION
 @click.pass_context
 def build(
     context: click.Context,
@@ -110,34 +116,44 @@ def build(
     out: Path | None,
     cluster: bool,
     address: str | None,
+    quiet: bool,
 ) -> None:
     """Build, test and time engines as a first run would, and choose the engine for `auto` again.
 
     The exit status is 1 if a build with --target, --cluster or --address fails, else 0.
     """
+    from pipeline.progress import make_reporter
+
     if targets is not None:
         from pipeline.tools.engines import cross_build
 
-        outcomes = cross_build(model, targets.split(","), out, _print_phase)
-        context.exit(0 if _print_outcomes(outcomes) else 1)
+        note = make_reporter(quiet=quiet).note
+        outcomes = cross_build(model, targets.split(","), out, partial(_note_phase, note))
+        context.exit(0 if _print_outcomes(outcomes, "building", quiet=quiet) else 1)
     if cluster or address:
         from pipeline.tools.engines import build_on_every_kind
 
-        context.exit(0 if _print_outcomes(build_on_every_kind(model, address)) else 1)
+        outcomes = build_on_every_kind(model, address)
+        context.exit(0 if _print_outcomes(outcomes, "building", quiet=quiet) else 1)
 
     from pipeline.tools.engines import choose_again, open_registry, retest_engines
 
     registry = open_registry()
     tested = names or NETWORK_ENGINES
-    _print_outcomes(retest_engines(model, tested, registry, optional=not names))
-    _print_outcomes([choose_again(model, registry, _print_note)])
+    outcomes = retest_engines(model, tested, registry, optional=not names)
+    _print_outcomes(outcomes, "testing engines", quiet=quiet)
+    progress = make_reporter(quiet=quiet)
+    with progress.step("timing engines"):
+        chosen = choose_again(model, registry, progress.note)
+    print_text(chosen.text)
 
 
 @engines.command()
 @_MODEL_OPTION
 @_ENGINE_OPTION
+@QUIET_OPTION
 @click.pass_context
-def verify(context: click.Context, model: str, names: tuple[str, ...]) -> None:
+def verify(context: click.Context, model: str, names: tuple[str, ...], quiet: bool) -> None:
     """Test engines against PyTorch again; those that pass leave quarantine.
 
     The exit status is 1 if an engine fails, else 0.
@@ -146,7 +162,7 @@ def verify(context: click.Context, model: str, names: tuple[str, ...]) -> None:
 
     tested = names or NETWORK_ENGINES
     outcomes = retest_engines(model, tested, open_registry(), optional=not names)
-    context.exit(0 if _print_outcomes(outcomes) else 1)
+    context.exit(0 if _print_outcomes(outcomes, "testing engines", quiet=quiet) else 1)
 
 
 @engines.command("list")
@@ -212,19 +228,25 @@ def bench(
         print_text(format_timings(rows))
 
 
-def _print_outcomes(outcomes: Iterable[Outcome]) -> bool:
-    """Print each outcome as soon as it is known, and return whether all were successful."""
+def _print_outcomes(outcomes: Iterator[Outcome], step: str, *, quiet: bool) -> bool:
+    """Print each outcome as soon as it is known, and return whether all were successful.
+
+    Unless `quiet`, the name of the step is shown on stderr while the next outcome is awaited.
+    """
+    from pipeline.progress import make_reporter
+
+    progress = make_reporter(quiet=quiet)
     succeeded = True
-    for outcome in outcomes:
+    while True:
+        # a step for each, because nothing is printed while the step is shown
+        with progress.step(step):
+            outcome = next(outcomes, None)
+        if outcome is None:
+            return succeeded
         print_text(outcome.text)
         succeeded = succeeded and not outcome.failed
-    return succeeded
 
 
-def _print_phase(phase: str, done: int, _total: int) -> None:
+def _note_phase(note: Callable[[str], None], phase: str, done: int, _total: int) -> None:
     if done == 0:
-        _print_note(f"TensorRT: {phase}")
-
-
-def _print_note(text: str) -> None:
-    print_text(text, err=True)
+        note(f"TensorRT: {phase}")

@@ -248,7 +248,7 @@ def describe_clip(clip: Clip) -> str:
     """Return a description of a recording: format, size, rate, colour and other streams."""
     from pipeline.schema.clip import VideoClip
 
-    rate = f"{float(clip.frame_rate):.3f} fps" if clip.frame_rate else "no constant rate"
+    rate = f"{float(clip.frame_rate):.3f} fps" if clip.frame_rate else "unknown frame rate"
     guessed = " (guessed)" if clip.colour.guessed else ""
     lines = [
         clip.path,

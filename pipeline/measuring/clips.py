@@ -112,13 +112,22 @@ def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
     truth_time = _clock(truth, result)
 
     partners = read_frames(truth)
-    partner = next(partners, None)
+    partner, following = next(partners, None), next(partners, None)
+    before: Fraction | None = None
     for number, frame in enumerate(read_frames(result)):
         at = result_time(frame)
-        while partner is not None and truth_time(partner) < at - TOLERANCE:
-            partner = next(partners, None)
 
-        if partner is None or truth_time(partner) > at + TOLERANCE:
+        # the nearest frame; of two at one time, the second belongs to the second of the result
+        while partner is not None and following is not None:
+            farther = abs(truth_time(following) - at) - abs(truth_time(partner) - at)
+            if farther > 0 or (farther == 0 and at != before):
+                break
+            partner, following = following, next(partners, None)
+            if farther == 0:
+                break
+        before = at
+
+        if partner is None or abs(truth_time(partner) - at) > TOLERANCE:
             raise PairingError(
                 f"{ground_truth} has no frame at {float(at):.3f} s; expected one for every "
                 f"frame of {sr}; pass an original with the same timestamps"

@@ -42,7 +42,10 @@ _LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (
 # to gbrp first. bitexact costs nothing and gives the same bits on every processor of a cluster.
 _FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 # Codecs that store grey levels without a tag for their range.
-_FULL_GRAY = frozenset({"rawvideo", "png", "tiff", "bmp", "pgm", "huffyuv", "ffvhuff", "utvideo"})
+_FULL_GRAY = frozenset({
+    "rawvideo", "png", "tiff", "bmp", "pgm", "huffyuv", "ffvhuff", "utvideo", "ffv1", "magicyuv",
+    "jpeg2000", "jpegls",
+})  # fmt: skip
 _TICK = Fraction(1, 25)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ MEDIA_ERRORS = (av.error.FFmpegError, ValueError, OSError)
 
 # Demuxing also raises IndexError, for a packet of a stream that the header did not declare.
 DEMUX_ERRORS = (*MEDIA_ERRORS, IndexError)
+
+_MOST_BOXES = 1000  # of an MP4 file, among which its index is searched
 
 # Formats that contain all of their data, unlike playlists and image lists, which name other files.
 _DEMUXERS = (
@@ -53,10 +56,32 @@ def open_input(path: str) -> InputContainer:
         # metadata in old files is often not UTF-8, which must not prevent decoding
         return av.open(f"file:{path}", options=_SAFE, metadata_errors="surrogateescape")
     except MEDIA_ERRORS as error:
+        if _lacks_index(file):
+            raise MediaError(
+                f"{path} lacks its index (moov), expected one in an MP4 or MOV file; the recording "
+                "or the copy was cut off: copy the file again, or repair it with a program such as "
+                "untrunc"
+            ) from error
         raise MediaError(
             f"{path} cannot be opened as a video ({first_line(error)}); "
             "expected a video or picture file; check that another program can open it"
         ) from error
+
+
+def _lacks_index(file: Path) -> bool:
+    """Return whether a file begins as MP4 or MOV does, but has no index among its boxes."""
+    if not file.is_file():
+        return False
+    kinds: list[bytes] = []
+    with file.open("rb") as stream:
+        size = 8
+        while size >= 8 and len(kinds) < _MOST_BOXES and len(head := stream.read(16)) >= 8:
+            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if size == 1:
+                size = int.from_bytes(head[8:16], "big")
+            kinds.append(kind)
+            stream.seek(size - len(head), os.SEEK_CUR)
+    return kinds[:1] == [b"ftyp"] and not {b"moov", b"meta"} & set(kinds)
 
 
 @contextmanager

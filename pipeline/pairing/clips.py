@@ -197,7 +197,7 @@ def _look_at_both(
         lr_look = replace(lr_look, cuts=())  # pictures without times are on neither side of a cut
 
     if source is None and isinstance(ref, Stills) and len(ref.files) > 1:
-        source = "their names contain no times; matched by content"
+        source = "their names give no usable times; matched by content"
     if source is not None and isinstance(ref, Stills):
         source += describe_unused_sidecar(lr, ref, sidecar)
     return _Seen(ref, lr_look, ref_look, lr_whole, heard, source or "")

@@ -9,7 +9,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.media.join.capabilities import check_container
+from pipeline.media.join.capabilities import check_container, check_times
 from pipeline.media.write.encoder import check_encoder
 from pipeline.pairing.views import check_view_choice
 from pipeline.planning.output import check_output, check_room
@@ -81,6 +81,7 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     check_output(output, settings, sources.lr, sources.ref, plan.pictures, [str(path), plan.model])
     if not isinstance(sources.lr, LightField) and not plan.pictures:
         check_container(sources.lr, output, plan.encoding)
+        check_times(sources.lr, [choice.pts for choice in plan.reference_map], output)
     check_room(output, sources.lr, len(plan.reference_map) * plan.width * plan.height)
     return plan
 

@@ -58,7 +58,7 @@ def make_plan(
         frames = select_frames(sources.lr, settings)
 
     target = choose_target(
-        *(settings, settings, size, sources, len(frames.pts), settings.model),
+        *(settings, settings, size, sources, frames, settings.model),
         is_written=is_written,
     )
 

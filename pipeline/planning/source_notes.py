@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.media.join.capabilities import VIDEO_SUFFIXES
 from pipeline.media.pictures.stills import DEVELOPED_SUFFIXES, SUFFIXES
+from pipeline.media.read.probe import is_rate_assumed
 from pipeline.planning.sources import Sources
 from pipeline.schema.clip import FrameIndex, LightField, Recording, Stills, VideoClip
 
@@ -45,6 +46,11 @@ def list_source_notes(sources: Sources, frames: FrameIndex) -> list[str]:
             notes.append(
                 f"{name}: its colour is not tagged; {clip.colour.used_matrix} "
                 f"{clip.colour.used_range} is assumed from its size"
+            )
+        if isinstance(clip, VideoClip) and is_rate_assumed(clip):
+            notes.append(
+                f"{name}: it does not state its frame rate; 25 frames per second are assumed; for "
+                "another rate, convert it first with ffmpeg -framerate RATE -i IN -c copy OUT.mp4"
             )
         notes += _list_unread_files(name, clip)
     return notes

@@ -15,6 +15,7 @@ from pipeline.lightfield.targets import (
 from pipeline.media.join import sequence
 from pipeline.media.join.capabilities import (
     check_container,
+    check_times,
     colour_notes,
     container_notes,
     default_output_path,
@@ -25,7 +26,7 @@ from pipeline.planning.output import check_output, check_room
 from pipeline.planning.output_size import OutputSize, align_size
 from pipeline.planning.pictures import intermediate_format, wanted_pictures
 from pipeline.planning.sources import Sources
-from pipeline.schema.clip import LightField, Recording, Stills, VideoClip
+from pipeline.schema.clip import FrameIndex, LightField, Recording, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.frame_size import match_pixel_aspect
 from pipeline.schema.settings import EncoderSettings, OutputSettings
@@ -49,12 +50,12 @@ def choose_target(
     encoder: EncoderSettings,
     size: OutputSize,
     sources: Sources,
-    frames: int,
+    frames: FrameIndex,
     model: str | None = None,
     *,
     is_written: bool = True,
 ) -> Target:
-    """Choose and check the encoder and the path of an output with `frames` frames.
+    """Choose and check the encoder and the path of an output that consists of `frames`.
 
     If not `is_written`, the path is not checked and there are no notes. `model` is the name of a
     network, or the path of its weights file, which the output must not replace. Raises InputError
@@ -86,7 +87,7 @@ def choose_target(
     if not is_written:
         return Target(path, pattern, size, encoding, ())
     check_output(path, output, lr, sources.ref, pattern, [model])
-    check_room(path, stored if pattern else lr, frames * size.width * size.height)
+    check_room(path, stored if pattern else lr, len(frames.pts) * size.width * size.height)
 
     # what the output cannot hold
     notes: list[str] = []
@@ -99,6 +100,7 @@ def choose_target(
             notes += sequence.sequence_notes(lr, pattern, encoding)
         else:
             check_container(lr, path, encoding)
+            check_times(lr, frames.pts, path)
             notes += container_notes(lr, path, encoding)
 
     return Target(path, pattern, size, encoding, tuple(notes))

@@ -71,19 +71,26 @@ def match_truth(plan: Plan, result: Recording, times: Sequence[int], truth: Reco
     if isinstance(truth, LightField):
         return _match_views(plan, truth)
 
-    known = scan(truth).pts
+    known = scan(truth, distinct=False).pts
     seconds = [truth.seconds(pts) for pts in known]
     paired = []
     for pts in times:
         at = result.seconds(pts)
-        near = bisect_left(seconds, at - TOLERANCE)
-        if near == len(seconds) or seconds[near] > at + TOLERANCE:
+        near = _find_nearest(seconds, at)
+        if abs(seconds[near] - at) > TOLERANCE:
             raise PairingError(
                 f"{truth.path} has no frame at {at:.3f} s, but the output has one; pass the "
                 "original with the same timestamps"
             )
         paired.append(known[near])
     return paired
+
+
+def _find_nearest(ordered: Sequence[float], value: float) -> int:
+    """Return the index of the number in `ordered` that is nearest to `value`."""
+    after = min(bisect_left(ordered, value), len(ordered) - 1)
+    before = max(after - 1, 0)
+    return before if abs(ordered[before] - value) < abs(ordered[after] - value) else after
 
 
 def _match_views(plan: Plan, other: LightField) -> list[int]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.errors import InputError, PairingError, count_items
 from pipeline.ledger.durable import staging_folder
-from pipeline.media.join.capabilities import check_container
+from pipeline.media.join.capabilities import check_container, check_times
 from pipeline.media.join.remux import join_segments
 from pipeline.media.pictures.label import draw_text
 from pipeline.media.read.frames import Frame, read_frames
@@ -160,10 +160,17 @@ def write_comparison(
     clips = [probe(path) for path in inputs]
     suffix = output.suffix.lower()
     first = clips[0]
-    times = scan(first, distinct=False).pts
+    times = scan(first, distinct=suffix in VIDEOS).pts
     total = len(times)
     if at is not None:
         _check_time(at, first, times)
+    if suffix in VIDEOS:
+        check_times(first, times, output)
+    if suffix == ".gif" and total > MOST_GIF_FRAMES:
+        raise InputError(
+            f"a GIF can have at most {MOST_GIF_FRAMES} frames, but the recordings have {total}; "
+            "try an .mp4"
+        )
     if suffix in PICTURES:
         # the number of frames that are read, because reading stops at the chosen frame
         total = 1 if at is None else sum(first.seconds(pts) <= at for pts in times)
@@ -222,15 +229,10 @@ def _write_picture(
 def _write_gif(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int:
     from PIL import Image
 
-    pictures: list[Image.Image] = []
-    for _, picture in frames:
-        if len(pictures) == MOST_GIF_FRAMES:
-            raise InputError(
-                f"a GIF can have at most {MOST_GIF_FRAMES} frames, but the recordings have more; "
-                "try an .mp4"
-            )
-        pictures.append(Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE))
-
+    quantized = (
+        Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE) for _, picture in frames
+    )
+    pictures = list(quantized)
     pause = max(20, round(1000 / float(clip.frame_rate or 25)))
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=pause, loop=0)
     return len(pictures)

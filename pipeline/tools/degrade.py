@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 from pipeline.ledger.durable import publish_output, staging_folder
 from pipeline.lightfield import sidecar
 from pipeline.media.colour import describe_colour
-from pipeline.media.join.capabilities import check_container
+from pipeline.media.join.capabilities import check_container, check_times
 from pipeline.media.join.remux import join_segments
 from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe, scan
@@ -68,12 +68,13 @@ def degrade(
     encoding = _choose_encoding(clip, codec, crf, pix_fmt, width, height)
     check_encoder(encoding, width, height)
     check_container(clip, output, encoding)
+    pts = scan(clip).pts[::every]
+    check_times(clip, pts, output)
 
     with staging_folder(output) as work:
         segment = work / "00000.nut"
         frames = 0
-        total = len(scan(clip, distinct=False).pts)
-        step = progress.step("reducing", -(-total // every))
+        step = progress.step("reducing", len(pts))
         with step as count, SegmentWriter(str(segment), clip, encoding, width, height) as writer:
             for frame in _select_every(read_frames(clip), every):
                 writer.write(_reduce(frame, scale, kernel), frame.pts)

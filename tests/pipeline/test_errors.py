@@ -20,6 +20,20 @@ def test_the_first_line_of_an_error_is_its_first_line_with_words() -> None:
     assert first_line(ValueError("")) == "ValueError"
 
 
+def test_numbers_and_paths_of_libraries_are_left_out() -> None:
+    lines = {
+        "[Errno 1094995529] Invalid data found when processing input: 'file:a: b.txt'": (
+            "Invalid data found when processing input"
+        ),
+        "Invalid argument: 'file:/a/n.h263' returned 22": "Invalid argument",
+        "[Errno 5] Input/output error: 'file:a.mkv'; last error log: [mov] no moov": (
+            "Input/output error; last error log: [mov] no moov"
+        ),
+        "[Errno 2] No such file or directory: 'a.mkv'": "No such file or directory: 'a.mkv'",
+    }
+    assert {line: first_line(ValueError(line)) for line in lines} == lines
+
+
 def test_the_last_line_of_an_error_is_its_last_line_with_words() -> None:
     assert last_line(ValueError("Traceback of the worker\nKeyError: 3")) == "KeyError: 3"
     assert last_line(ValueError("\n  no codec  \n \n")) == "no codec"

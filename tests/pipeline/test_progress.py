@@ -29,7 +29,7 @@ from pipeline.schema.settings import RunSettings
 from pipeline.tools.compare import write_comparison
 from pipeline.tools.convert import convert_light_field
 from pipeline.tools.degrade import degrade
-from pipeline.tools.engines import time_engines
+from pipeline.tools.engines import Outcome, time_engines
 from pipeline.tools.look import LookOptions, write_pictures
 from pipeline.tools.train import show_training, train_network
 from pipeline.tools.verify import verify_output
@@ -241,6 +241,31 @@ def test_long_work_is_counted(
     assert shown.steps == steps
 
 
+def test_probing_is_shown(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Recorder()
+    monkeypatch.setattr("pipeline.progress.make_reporter", lambda *, quiet: shown)
+    assert invoke("probe", pair[0]).exit_code == 0
+    assert list(shown.steps) == [f"opening {pair[0]}"]
+
+
+def test_testing_engines_is_shown_until_each_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Recorder()
+    open_steps = []
+
+    def retest(*_: object, **__: object) -> Iterator[Outcome]:
+        for name in ("torch", "onnx"):
+            open_steps.append(shown.open)
+            yield Outcome(f"{name} is the baseline")
+
+    monkeypatch.setattr("pipeline.tools.engines.retest_engines", retest)
+    monkeypatch.setattr("pipeline.progress.make_reporter", lambda *, quiet: shown)
+    done = invoke("engines", "verify")
+    assert (done.exit_code, done.stdout.count("is the baseline")) == (0, 2)
+    assert open_steps == [1, 1]
+    assert list(shown.steps) == ["testing engines"]
+    assert shown.open == 0
+
+
 def test_training_is_counted_from_its_first_step() -> None:
     shown = Recorder()
     with show_training(shown, 50) as show:
@@ -276,6 +301,10 @@ def test_training_writes_nothing_when_it_is_quiet(
         "plan",
         "run",
         "engines bench",
+        "engines build",
+        "engines export",
+        "engines verify",
+        "probe",
         "convert",
         "look",
         "verify",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 from av.codec.codec import Codec
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
@@ -46,6 +48,12 @@ VIDEO_SUFFIXES = frozenset({
     ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogg", ".ogv", ".qt", ".rm", ".rmvb",
     ".ts", ".vob", ".webm", ".wmv", ".y4m", ".yuv",
 })  # fmt: skip
+# Muxer -> the step of its times in seconds; other muxers store the input's times exactly.
+_TICKS = {
+    "matroska": Fraction(1, 1000),
+    "webm": Fraction(1, 1000),
+    "mpegts": Fraction(1, 90000),
+}
 # Subsampling -> chroma samples per pixel.
 _CHROMA = {"4:4:4": Fraction(1), "4:2:2": Fraction(1, 2), "4:2:0": Fraction(1, 4)}
 # Encoder -> its codec, for the codecs that common players support.
@@ -110,15 +118,33 @@ def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
         )
 
 
+def check_times(clip: Clip, pts: Sequence[int], out_path: Path) -> None:
+    """Raise InputError if the output's container would round two frames to the same time.
+
+    `pts` are the times of the output's frames, in ticks of the clip and in ascending order.
+    """
+    tick = None if isinstance(clip, Stills) else _TICKS.get(choose_muxer(clip, out_path))
+    if tick is None or clip.time_base >= tick:
+        return
+    # rounded in the same way as the muxer does: halves away from zero, and no time is negative
+    step = clip.time_base / tick
+    rounded = (np.asarray(pts) * (2 * step.numerator) + step.denominator) // (2 * step.denominator)
+    same = np.flatnonzero(np.diff(rounded) == 0)
+    if len(same):
+        first, second = (clip.seconds(pts[same[0] + more]) for more in (0, 1))
+        raise InputError(
+            f"found frames at {first:.6f} s and {second:.6f} s, but {out_path.suffix} stores times "
+            f"in steps of {float(tick) * 1000:g} ms; try {out_path.with_suffix('.mp4').name}"
+        )
+
+
 @sandboxed
 def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]:
     """Return notes on what the encoder and the output's container lose or round."""
     if isinstance(clip, Stills):
         return [*_alpha_notes(clip, encoding), *still_notes(clip, out_path)]
     muxer = choose_muxer(clip, out_path)
-    tick = Fraction(1, 1000) if muxer in MATROSKA_MUXERS else None
-    if muxer == "mpegts":
-        tick = Fraction(1, 90000)
+    tick = _TICKS.get(muxer)
     notes = picture_notes(clip, encoding)
     if tick is not None and (clip.time_base / tick).denominator != 1:
         notes.append(
@@ -274,7 +300,12 @@ def _check_picture(clip: Clip, out: Path) -> None:
         )
     if not Path(clip.path).is_file() or not out.suffix:
         return
-    bits, alpha = _PICTURES.get(suffix, (0, False))
+    if suffix not in _PICTURES:
+        raise InputError(
+            f"pictures cannot be written as {out.suffix}; expected {', '.join(sorted(_PICTURES))}; "
+            f"try {out.with_suffix('.png').name}"
+        )
+    bits, alpha = _PICTURES[suffix]
     if clip.bit_depth > bits or (clip.alpha and not alpha):
         kind = f"{clip.bit_depth} bits{' and transparency' if clip.alpha else ''}"
         raise InputError(

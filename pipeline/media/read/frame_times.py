@@ -229,33 +229,47 @@ def _merge(clip: VideoClip, packets: _Times, frames: _Times) -> FrameIndex:
     pts = _column(packets.pts)
     missing = ~np.isin(pts, _column(frames.pts))
     before = pts < min(frames.pts)
-    lost = missing & ~before & ~_find_second_fields(packets, frames, missing)
+    frame_duration = _find_frame_duration(frames)
+    second = _find_second_fields(packets, frame_duration, missing)
+    lost = missing & ~before & ~second
     if clip.codec == "mpeg4":
         lost &= _column(packets.sizes) > _NOT_CODED_BYTES
 
     shown = _Times(frames.pts[:], frames.durations[:], frames.keys)
     shown.pts.extend(pts[lost].tolist())
     shown.durations.extend(_column(packets.durations)[lost].tolist())
-    return _make_index(clip, shown, packets, undecodable=int((missing & before).sum()))
+    ends = replace(packets, durations=_end_with_frames(packets, frame_duration, second))
+    return _make_index(clip, shown, ends, undecodable=int((missing & before).sum()))
 
 
-def _find_second_fields(packets: _Times, frames: _Times, missing: Flags) -> Flags:
+def _find_frame_duration(frames: _Times) -> float:
+    """Return the usual duration of a frame in ticks; infinite for a single frame."""
+    steps = np.diff(np.sort(_column(frames.pts)))
+    return float(np.median(steps)) if len(steps) else float("inf")
+
+
+def _find_second_fields(packets: _Times, frame_duration: float, missing: Flags) -> Flags:
     """Return a mask of the packets with just the second field of the previous packet's frame.
 
     `missing` is the mask of the packets at whose times no frame was decoded.
     """
     pts, durations = _column(packets.pts), _column(packets.durations)
-    steps = np.diff(np.sort(_column(frames.pts)))
-    frame_duration = float(np.median(steps)) if len(steps) else float("inf")
+    steps = pts[1:] - pts[:-1]
+    # half a frame may be half a tick off; in Matroska, the duration of a field is that of a frame
+    after_field = (np.abs(steps - durations[:-1]) <= 1) & (durations[:-1] < 0.75 * frame_duration)
+    after_half = np.abs(steps - frame_duration / 2) <= 1
 
     second = np.zeros(len(pts), np.bool_)
-    second[1:] = (
-        missing[1:]
-        & ~missing[:-1]
-        & (np.abs(pts[1:] - pts[:-1] - durations[:-1]) <= 1)  # half a frame may be half a tick off
-        & (durations[:-1] < 0.75 * frame_duration)
-    )
+    second[1:] = missing[1:] & ~missing[:-1] & (after_field | after_half)
     return second
+
+
+def _end_with_frames(packets: _Times, frame_duration: float, second: Flags) -> array[int]:
+    """Return the durations of the packets, so that second fields end when their frames do."""
+    durations, pts = _column(packets.durations).copy(), _column(packets.pts)
+    late = np.flatnonzero(second & (durations > 0.75 * frame_duration))
+    durations[late] -= pts[late] - pts[late - 1]
+    return array("q", durations.tobytes())
 
 
 def _make_index(

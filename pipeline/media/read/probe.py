@@ -5,6 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+from av.video.stream import VideoStream
+
 from pipeline.errors import MediaError
 from pipeline.media.alpha import has_alpha, stored_pix_fmt
 from pipeline.media.chroma import find_chroma_location
@@ -27,6 +29,8 @@ from pipeline.paths import refuse_special
 from pipeline.schema.clip import Clip, FrameIndex, Stills, StreamInfo, VideoClip
 
 _DEFAULT_RATE = Fraction(25)
+# Formats without a frame rate of their own; the video in them may state one.
+_WITHOUT_RATE = UNTIMED_FORMATS | {"obu"}
 
 
 def probe(path: str, *, sandbox: bool = False) -> Clip:
@@ -110,7 +114,7 @@ def probe_video(path: str) -> VideoClip:
         check_size(context.width, context.height, path)
         frame = decode_first_frame(container, stream, path)
         pix_fmt = stored_pix_fmt(stream, context.pix_fmt or frame.format.name)
-        frame_rate = stream.average_rate or stream.guessed_rate
+        frame_rate = _find_frame_rate(stream, container.format.name)
         time_base = stream.time_base
         is_untimed = container.format.name in UNTIMED_FORMATS
         if is_untimed:
@@ -159,6 +163,21 @@ def probe_video(path: str) -> VideoClip:
             size_bytes=Path(path).stat().st_size,
             fingerprint=fingerprint([Path(path)]),
         )
+
+
+def _find_frame_rate(stream: VideoStream, container: str) -> Fraction | None:
+    """Return the frames per second of a stream, or None if it does not state them."""
+    if container in _WITHOUT_RATE and not stream.codec_context.framerate:
+        return None  # the demuxer assumes 25
+    # average_rate is what these demuxers assume, whatever the stream states
+    if container in _WITHOUT_RATE or container == "dv":
+        return stream.guessed_rate
+    return stream.average_rate or stream.guessed_rate
+
+
+def is_rate_assumed(clip: VideoClip) -> bool:
+    """Return whether the times of a video follow from an assumed frame rate of 25 per second."""
+    return clip.frame_rate is None and clip.container in _WITHOUT_RATE
 
 
 @sandboxed

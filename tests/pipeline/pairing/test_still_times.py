@@ -124,7 +124,7 @@ def test_names_that_the_pictures_refute_are_ignored(
 ) -> None:
     pictures = {f"{name(n, key)}.png": shown[key] for n, key in enumerate(KEYS)}
     plan = plan_of(tmp_path, lr, write_pictures(tmp_path / "ref", pictures))
-    assert find_source(plan) == "their names contain no times; matched by content"
+    assert find_source(plan) == "their names give no usable times; matched by content"
     assert plan.reference.select == "content"
     assert plan.cuts == ()
     places = [sorted(pictures).index(f"{name(n, key)}.png") for n, key in enumerate(KEYS)]

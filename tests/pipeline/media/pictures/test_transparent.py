@@ -206,3 +206,12 @@ def test_stills_that_were_renumbered_are_verified(tmp_path: Path) -> None:
     (tmp_path / "out/002.tif").unlink()
     verified = CliRunner().invoke(main, ["verify", str(folder), str(tmp_path / "out")])
     assert "it has 2 pictures, expected 3" in verified.output
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".avif", ".jp2"])
+def test_a_format_that_cannot_be_written_is_refused_beforehand(suffix: str, tmp_path: Path) -> None:
+    source = tmp_path / "in.png"
+    stills.save_picture(source, rgba(deep=False)[..., :3].copy())
+    output = run(source, tmp_path / f"out{suffix}", status=2)
+    assert f"pictures cannot be written as {suffix}; expected .bmp, .jpeg, .jpg, .png, " in output
+    assert "; try out.png" in output

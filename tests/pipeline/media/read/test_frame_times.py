@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from pipeline.errors import MediaError
 from pipeline.media.hdr import has_unknown_side_data, read_side_data
 from pipeline.media.join.verify import find_differences
 from pipeline.media.read.frames import FrameReader, read_frames
-from pipeline.media.read.probe import probe, scan
+from pipeline.media.read.probe import is_rate_assumed, probe, scan
+from pipeline.planning.plan import make_plan
 from pipeline.schema.clip import Clip, FrameIndex, VideoClip
 from tests.support import DATA
 from tests.support.clips import CLOSED, OPEN, make_video, picture, read_seconds
+from tests.support.programs import needs
+from tests.support.recordings import settings_for, texture
 
 H265_OPEN = {
     "x265-params": "open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=3:pools=1:log-level=none"
@@ -46,6 +50,23 @@ def cut_packets(source: Path, target: Path, first: int) -> Path:
     return target
 
 
+def copy_with_ffmpeg(source: Path, target: Path) -> None:
+    command = ["ffmpeg", "-v", "fatal", "-i", str(source), "-c", "copy", str(target)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+def encode_raw(
+    path: Path, frames: list[np.ndarray], codec: str, rate: Fraction, options: dict[str, str]
+) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
 def test_two_fields_are_one_frame() -> None:
     clip, index = open_clip(DATA / "odd" / "field_coded.ts")
     assert [float(pts * clip.time_base) for pts in index.pts] == pytest.approx(
@@ -53,6 +74,20 @@ def test_two_fields_are_one_frame() -> None:
     )
     assert index.end_pts - index.pts[0] == pytest.approx(7 * 3003, abs=1)
     assert clip.interlaced
+    assert read_pts(clip, index) == list(index.pts)
+
+
+@needs("ffmpeg")
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".flv", ".avi", ".h264"])
+def test_two_fields_are_one_frame_in_every_container(suffix: str, tmp_path: Path) -> None:
+    # in Matroska, ffmpeg stores the duration of a frame for each field
+    path = tmp_path / f"fields{suffix}"
+    copy_with_ffmpeg(DATA / "odd" / "field_coded.ts", path)
+    clip, index = open_clip(path)
+    times = [float((pts - index.pts[0]) * clip.time_base) for pts in index.pts]
+    assert times == pytest.approx([number / 29.97 for number in range(7)], abs=1e-3)
+    duration = float((index.end_pts - index.pts[0]) * clip.time_base)
+    assert duration == pytest.approx(7 / 29.97, abs=2e-3)
     assert read_pts(clip, index) == list(index.pts)
 
 
@@ -104,6 +139,47 @@ def test_frames_of_a_raw_stream_are_numbered(
         off = [np.abs(shown - picture(near)).mean() for near in (pts - 1, pts, pts + 1)]
         assert off[1] == min(off)
     reader.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.h264", "libx264"), ("a.hevc", "libx265"), ("a.m2v", "mpeg2video")]
+)
+@pytest.mark.parametrize("rate", [Fraction(30), Fraction(24000, 1001)])
+def test_a_raw_stream_has_the_rate_that_it_states(
+    tmp_path: Path, name: str, codec: str, rate: Fraction
+) -> None:
+    path = tmp_path / name
+    frames = [texture(number, 64, 96) for number in range(3)]
+    encode_raw(path, frames, codec, rate, {"x265-params": "log-level=none"})
+    clip, index = open_clip(path)
+    assert (clip.frame_rate, clip.time_base, index.end_pts) == (rate, 1 / rate, 3)
+    assert not is_rate_assumed(clip)
+
+
+def test_a_rate_that_no_stream_states_is_assumed_with_a_note(tmp_path: Path) -> None:
+    path = tmp_path / "a.hevc"
+    frames = [texture(number, 64, 96) for number in range(3)]
+    options = {"x265-params": "vui-timing-info=0:log-level=none"}
+    encode_raw(path, frames, "libx265", Fraction(30), options)
+    clip, _ = open_clip(path)
+    assert (clip.frame_rate, clip.time_base) == (None, Fraction(1, 25))
+    assert is_rate_assumed(clip)
+    reference = tmp_path / "ref.png"
+    Image.fromarray(texture(0, 128, 192)).save(reference)
+    notes = make_plan(settings_for((path, reference), tmp_path / "out.mkv")).notes
+    assert sum("does not state its frame rate; 25 frames" in note for note in notes) == 1
+
+
+def test_a_camcorders_tape_has_the_rate_of_its_frames(tmp_path: Path) -> None:
+    path = tmp_path / "tape.dv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("dvvideo", rate=Fraction(30000, 1001))
+        stream.width, stream.height, stream.pix_fmt = 720, 480, "yuv411p"
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(texture(number, 480, 720), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert probe(str(path)).frame_rate == Fraction(30000, 1001)
 
 
 def test_a_lost_frame_in_the_middle_stays_expected(tmp_path: Path) -> None:
@@ -198,3 +274,20 @@ def test_uncompressed_gray_has_all_levels(tmp_path: Path, pix_fmt: str) -> None:
     top = 255 if pix_fmt == "gray" else 65535
     found = frame.rgb[0, :, 0].astype(float) / top * 255
     assert np.abs(found - np.arange(256)).max() <= 1
+
+
+@pytest.mark.parametrize(("codec", "name"), [("ffv1", "a.mkv"), ("magicyuv", "a.avi")])
+def test_lossless_gray_without_a_range_has_all_levels(
+    codec: str, name: str, tmp_path: Path
+) -> None:
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None], 64, axis=0)
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 256, 64, "gray"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(ramp, format="gray")))
+        container.mux(stream.encode(None))
+    clip, index = open_clip(path)
+    assert clip.colour.range == 0
+    (frame,) = read_frames(clip, expected=index.pts)
+    assert np.abs(frame.rgb[0, :, 0].astype(int) - np.arange(256)).max() <= 1

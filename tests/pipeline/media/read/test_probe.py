@@ -188,3 +188,21 @@ def test_two_frames_at_one_time_are_refused(tmp_path: Path) -> None:
         scan(probe(str(path)))
     # a reference needs only one of them
     assert list(scan(probe(str(path)), distinct=False).pts) == [40, 80, 120]
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.9])
+def test_a_recording_without_its_index_is_named_as_cut_off(kept: float, tmp_path: Path) -> None:
+    whole = (DATA / "big_buck_bunny_720p.mp4").read_bytes()
+    at = whole.index(b"moov") - 4
+    length = int.from_bytes(whole[at : at + 4], "big")
+    # cameras write the index last
+    data = whole[:at] + whole[at + length :]
+    path = tmp_path / "a.mp4"
+    path.write_bytes(data[: round(len(data) * kept)])
+    with pytest.raises(MediaError, match=r"lacks its index \(moov\), .* repair it"):
+        probe(str(path))
+
+    path.write_bytes(whole[at : at + length])
+    with pytest.raises(MediaError) as caught:
+        probe(str(path))
+    assert "moov" not in str(caught.value)
