@@ -122,7 +122,7 @@ def refuse_special(path: str | Path) -> None:
     kind = describe_special(str(path))
     if kind not in (None, "file"):
         raise InputError(
-            f"{path} is a {kind}, but only a file or a folder can be used here; save the data to a "
+            f"{path} is a {kind}, expected a file or a folder; save the data to a "
             "file first, and pass that file"
         )
 

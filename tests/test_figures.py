@@ -200,10 +200,10 @@ def test_every_usual_attack_was_made_and_did_no_harm() -> None:
     assert total["broken"] == 0
     page = read_page("docs/security.md")
     assert (
-        f"gave {total['attempts']:,} commands what a stranger could make, in {total['cases']} "
-        in page
+        f"ran {total['attempts']:,} commands on files, folders and other things that a stranger "
+        f"could make, in {total['cases']} cases" in page
     )
-    assert f"{total['refused']} were refused, {total['harmless']} ended without harm" in page
+    assert f"{total['refused']} were refused, and {total['harmless']} ended without harm" in page
     for direction in directions:
         row = f"{direction['attempts']} | {direction['refused']} | {direction['harmless']} |"
         assert f"| {direction['direction']} | {row}" in page

@@ -196,8 +196,8 @@ def _copy_pipe(path: str, part: Path, on_data: Callable[[], None]) -> Path:
                     )
     except OSError as error:
         raise InputError(
-            f"{_name(path)} cannot be copied to {part.parent.parent} ({error.strerror}); save the "
-            "recording to a file first, and pass that file"
+            f"{_name(path)} cannot be copied to {part.parent.parent} ({error.strerror}), expected "
+            "a recording; save it to a file first, and pass that file"
         ) from error
 
     if not head:
