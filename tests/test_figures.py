@@ -181,6 +181,19 @@ def test_the_page_quotes_the_recordings() -> None:
     assert f"on flower ({flower} with the bicubic kernel)" in page
 
 
+def test_the_page_quotes_the_mix_with_optical_flow() -> None:
+    page = read_page("docs/quality.md")
+    captures = {"sensor": "pixel means", "bicubic": "bicubic"}
+    for scene in read_result("mixed/results.json")["scenes"]:
+        if scene["scene"] == "motorcycle":
+            continue  # a single reference and no measured kernel: nothing is mixed
+        gains = [scene["methods"][name]["gain"] for name in ("classical", "fast", "fast:mixed")]
+        cells = " | ".join(f"{gain:+.2f}" for gain in gains)
+        assert f"| {captures[scene['group']]} | {scene['scene']} | {cells} |" in page
+        assert gains[2] > gains[0]
+        assert gains[2] > gains[1] - 0.01
+
+
 def test_every_case_was_recorded_and_came_out_right() -> None:
     cases = read_result("field_cases.json")["cases"]
     assert [case["case"] for case in cases] == [case.number for case in CASES]

@@ -217,7 +217,7 @@ def _check_compressed_input(bench: Bench) -> str:
         Image.fromarray(frame).save(bench.folder / f"{number}.png")
     bench.ffmpeg("-i", "%d.png", "-c:v", "ffv1", "ref.mkv")
     small = ("-vf", "scale=128:96:flags=area", "-pix_fmt", "yuv420p", "-c:v", "libx264")
-    bench.ffmpeg("-i", "%d.png", *small, "-crf", "28", "lr.mkv")
+    bench.ffmpeg("-i", "%d.png", *small, "-crf", "34", "lr.mkv")
     options = ("--ref-stream", "ref.mkv", "--scale", "4", "-q", "--codec", "ffv1")
     psnr = {}
     for name, more in (
@@ -229,8 +229,8 @@ def _check_compressed_input(bench: Bench) -> str:
         made = read_frames(probe(str(bench.folder / f"{name}.mkv")))
         psnr[name] = min(cv2.PSNR(a.rgb, b) for a, b in zip(made, frames, strict=True))
     gain = psnr["torch"] - psnr["bicubic"]
-    found = f"+{gain:.1f} dB over plain up-sampling, {psnr['trusted']:.0f} dB if it is trusted"
-    expect(gain >= 1 and psnr["trusted"] >= 40, found)
+    found = f"{psnr['torch']:.1f} dB (plain up-sampling: {psnr['bicubic']:.1f} dB)"
+    expect(gain >= 6 and psnr["torch"] >= 34 and psnr["trusted"] >= 40, found)
     return found
 
 
@@ -383,7 +383,7 @@ CASES = (
     Case(
         "B15",
         "compressed LR, true key frames",
-        "a gain; the same if trusted",
+        "given instants look like their key frames",
         _check_compressed_input,
     ),
     Case("B16", "pictures in, video out", "a video or a refusal", _check_pictures_to_video),

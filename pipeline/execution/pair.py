@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from crossnetpp.networks.priors import weigh_references
 from pipeline.execution.fusion import STEP_DECADES
 from pipeline.execution.resize import resize_picture
+from pipeline.execution.restore import restore_frame
 from pipeline.execution.task import Batch, ReferenceGroup, SegmentTask
 from pipeline.media.alpha import Plane
-from pipeline.pairing.capture import ReferenceFitter
+from pipeline.pairing.capture import ReferenceFitter, make_taps
+from pipeline.pairing.choose_views import SAME_INSTANT
 from pipeline.pairing.edits.frames import EditedFrames
 from pipeline.pairing.noise import Noise, find_excess_noise, find_step, measure_noise
 from pipeline.pixels import Pixels, as_pixels, match_depth
@@ -97,14 +99,14 @@ class FramePairer:
             return PairedFrame(pts, lr)
         numbers = choice.references
         self._read_references(numbers)
-        return PairedFrame(
-            pts,
-            lr,
-            [self._fit_reference(number, lr) for number in numbers],
-            _weigh_choice(choice, plan.reference.select, interval),
-            # in a trusted key frame, grain and texture are intended, and not noise
-            noise=None if self._trusted else self._find_noise(numbers, lr),
-        )
+        references = [self._fit_reference(number, lr) for number in numbers]
+        # in a trusted key frame, grain and texture are intended, and not noise
+        noise = None if self._trusted else self._find_noise(numbers, lr)
+        if plan.restores_from_db is not None and noise is None and _is_same_instant(choice):
+            kernel = make_taps(plan.capture)
+            lr = restore_frame(lr, references[0], kernel, plan.restores_from_db)
+        weights = _weigh_choice(choice, plan.reference.select, interval)
+        return PairedFrame(pts, lr, references, weights, noise=noise)
 
     def _find_given(self, choice: ReferenceChoice, lr: Pixels) -> Pixels | None:
         """Return the picture that becomes a frame's output unchanged, or None if there is none.
@@ -153,6 +155,12 @@ class FramePairer:
             step = find_step(self._plan.reference.affine, len(reference), height)
             self._noise[ref_pts] = measure_noise(reference, step)
         return self._noise[ref_pts]
+
+
+def _is_same_instant(choice: ReferenceChoice) -> bool:
+    """Return whether a frame of a clip and its first reference show the same instant."""
+    seconds = choice.seconds
+    return choice.views is None and seconds is not None and abs(seconds) < SAME_INSTANT
 
 
 def _weigh_choice(choice: ReferenceChoice, select: str, interval: float) -> NDArray[np.float32]:

@@ -1,10 +1,11 @@
-"""Decide whether the network's frames are mixed with those of optical flow (`--effort`)."""
+"""Decide what a run does besides running the network, depending on how lossless the input is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from crossnetpp.capture.variants import LEAST_FAITHFUL
+from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.settings import ExecutionSettings
 
 
@@ -38,3 +39,17 @@ def choose_effort(
 
     why = "as requested" if fits_db is None else "because the input is nearly lossless"
     return True, f"the network's frames are mixed with those of optical flow, {why}"
+
+
+def find_restoring_fit(
+    settings: ExecutionSettings, fits_db: float | None, lr: Recording, *, trusts: bool
+) -> float | None:
+    """Return the fit in dB if the input is to be restored at the instants of key frames.
+
+    The result is None if the input is nearly lossless or a light field, if nothing was measured, or
+    if the plan `trusts` key frames, which are then output unchanged.
+    """
+    if settings.engine == "bicubic" or isinstance(lr, LightField) or trusts:
+        return None
+    is_compressed = fits_db is not None and fits_db < LEAST_FAITHFUL
+    return round(fits_db, 2) if is_compressed and fits_db is not None else None

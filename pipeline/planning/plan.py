@@ -15,7 +15,7 @@ from pipeline.pairing.views import plan_view_references
 from pipeline.paths import check_paths
 from pipeline.planning.capture import choose_capture
 from pipeline.planning.chroma import correct_chroma
-from pipeline.planning.effort import choose_effort
+from pipeline.planning.effort import choose_effort, find_restoring_fit
 from pipeline.planning.film_rate import set_film_rate
 from pipeline.planning.output_size import choose_size
 from pipeline.planning.segments import cut_segments, cut_views, limit_frames, shorten
@@ -100,6 +100,9 @@ def make_plan(
         height=target.size.height,
         engine=settings.engine,
         model=model,
+        restores_from_db=find_restoring_fit(
+            settings, capture.fits_db, sources.lr, trusts=settings.trust_reference
+        ),
         mixes_flow=mixes,
         batch=settings.batch,
         encoding=target.encoding,

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.schema.adaptation import Adaptation
-from pipeline.schema.capture import Capture
+from pipeline.schema.capture import Capture, Number
 from pipeline.schema.clip import Recording
 from pipeline.schema.encoding import Encoding, Threads
 from pipeline.schema.model import Model
@@ -130,6 +130,9 @@ class Plan(Model):
     """SHA-256 of the weights, set when a run starts; resuming requires the same weights."""
     adaptation: Adaptation | None = None
     """Adaptation of the weights to the recording; None means that the weights are not adapted."""
+    restores_from_db: Number | None = None
+    """PSNR in dB at which downscaled key frames match the input if it is compressed or noisy; the
+    input is then restored at their instants. None if it is nearly lossless, or was not measured."""
     mixes_flow: bool = False
     """Whether the network's frames are mixed with detail that optical flow borrows."""
     batch: int
@@ -173,6 +176,8 @@ class Plan(Model):
             names.append("planes")  # likewise
         if not self.mixes_flow:
             names.append("mixes_flow")  # likewise
+        if self.restores_from_db is None:
+            names.append("restores_from_db")  # likewise
         left: dict[str, Any] = dict.fromkeys(names, True)
         # these fields of the adaptation do not affect the output
         trained = {"note", "took_seconds", "held_out_db"}
