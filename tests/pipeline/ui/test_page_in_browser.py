@@ -5,16 +5,22 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
+import zipfile
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
+import cv2
 import pytest
+from PIL import Image
 
 from pipeline.media.read.probe import probe
 from tests.support.browsing import find_obstacles, needs_chromium, start_chromium, sync_api
 from tests.support.commands import invoke
 from tests.support.gated_command import name_gate
 from tests.support.page import PATIENCE_SECONDS, Page, serve_page
+from tests.support.scenes import flowers, save_picture
 
 pytestmark = needs_chromium
 
@@ -181,3 +187,34 @@ def test_a_message_and_a_run_on_the_command_line_appear(
     assert re.fullmatch(r"lr\.mkv, on the command line, 0\.\d\d s", place)
     stored = json.loads(next(Path(folder).glob("previews/*/preview.json")).read_text())
     assert (stored["input"], stored["width"]) == (str(pair[0]), 128)
+
+
+def test_a_light_field_is_dropped_as_a_zip(
+    server: Page, page: sync_api.Page, gate: Path, tmp_path: Path
+) -> None:
+    gate.touch()
+    places = [(row, col) for row in range(2) for col in range(3)]
+    for row, col in places:
+        small = cv2.resize(flowers(row, col), None, fx=0.5, fy=0.5)
+        save_picture(tmp_path / "lr" / f"view_{row:02}_{col:02}.png", small)
+    sharp = save_picture(tmp_path / "sharp.png", flowers(0, 1))
+    archive = Path(shutil.make_archive(str(tmp_path / "field"), "zip", tmp_path / "lr"))
+
+    page.locator("#new").click()
+    page.locator("#more summary").click()
+    page.get_by_label("Engine").fill("bicubic")
+    page.get_by_label("Ref view").fill("0,1")
+    page.get_by_label("Ref view").press("Tab")
+    drop(page, "input", archive)
+    drop(page, "reference", sharp)
+    page.locator("#start:enabled").click()
+    page.locator("#download").wait_for()
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    download.value.save_as(tmp_path / "out.zip")
+
+    with zipfile.ZipFile(tmp_path / "out.zip") as made:
+        views = {Path(name).name: made.read(name) for name in made.namelist()}
+    for row, col in places:
+        with Image.open(BytesIO(views[f"view_{row:02}_{col:02}.png"])) as view:
+            assert view.size == (64, 48)
