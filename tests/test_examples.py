@@ -40,12 +40,12 @@ def test_they_are_numbered_and_listed() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_runs_and_makes_what_it_names(name: str, tmp_path: Path) -> None:
-    said = run(name, tmp_path)
-    last = said.strip().splitlines()[-1]
+    output = run(name, tmp_path)
+    last = output.strip().splitlines()[-1]
     named = re.search(r"look at (\S+?)(?:: .*)?$", last)
     assert named, last
     assert Path(named[1]).stat().st_size > 1000
-    figures = [float(dB) for dB in re.findall(r"([\d.]+) dB", said)]
+    figures = [float(dB) for dB in re.findall(r"([\d.]+) dB", output)]
     if name.startswith(("03", "07")):  # bicubic, then with references
         assert figures[1] > figures[0] + 1
     if name.startswith("06"):  # bicubic is at about 25 dB

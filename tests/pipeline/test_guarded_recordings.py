@@ -66,10 +66,10 @@ def test_a_run_with_the_sandbox_decodes_nothing_itself(
 ) -> None:
     path = light_field(tmp_path, kind)
     picture = scenes.save_picture(tmp_path / "hr" / "photo.png", scenes.flowers(0, 1))
-    told = ["run", str(path), "--ref-stream", str(picture), "--ref-view", "0,1", "-q"]
-    told += ["--engine", "bicubic", "--codec", "ffv1"]
+    options = ["run", str(path), "--ref-stream", str(picture), "--ref-view", "0,1", "-q"]
+    options += ["--engine", "bicubic", "--codec", "ffv1"]
     suffix = {"lenslet.png": ".png", "old.mat": ".mat"}.get(kind, "")
-    plain = CliRunner().invoke(main, [*told, "-o", str(tmp_path / f"plain{suffix}")])
+    plain = CliRunner().invoke(main, [*options, "-o", str(tmp_path / f"plain{suffix}")])
     assert plain.exit_code == 0, plain.output
 
     def of_the_input(given: object) -> bool:
@@ -89,7 +89,7 @@ def test_a_run_with_the_sandbox_decodes_nothing_itself(
     forbid(hdf5, "open_file")
     forbid(probe, "open_container")
     forbid(decoder, "open_input")
-    guarded_run = [*told, "--sandbox", "on", "-o", str(tmp_path / f"safe{suffix}")]
+    guarded_run = [*options, "--sandbox", "on", "-o", str(tmp_path / f"safe{suffix}")]
     done = CliRunner().invoke(main, guarded_run)
     assert done.exit_code == 0, (done.output, done.exception)
     first, second = read_views(tmp_path / f"plain{suffix}"), read_views(tmp_path / f"safe{suffix}")

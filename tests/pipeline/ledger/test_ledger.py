@@ -101,12 +101,12 @@ def test_only_a_valid_record_means_done(tmp_path: Path) -> None:
 
 def test_a_record_that_lies_about_its_frames_is_refused(tmp_path: Path) -> None:
     plan = plan_for(tmp_path / "out.mkv")
-    for lie in ({"frames": 9}, {"first_pts": -1}, {"last_pts": 10}, {"file": "../plan.json"}):
+    for forgery in ({"frames": 9}, {"first_pts": -1}, {"last_pts": 10}, {"file": "../plan.json"}):
         with Ledger(plan) as ledger:
             commit(ledger.folder, 0)
             commit(ledger.folder, 1)
             record = ledger.folder.record_path(0)
-            record.write_text(json.dumps(json.loads(record.read_text()) | lie))
+            record.write_text(json.dumps(json.loads(record.read_text()) | forgery))
         with Ledger(plan) as ledger:
             assert ledger.pending_segments() == [0, 2]
 

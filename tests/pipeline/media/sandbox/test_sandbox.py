@@ -239,8 +239,13 @@ def test_a_child_that_lies_does_not_choose_other_files(
     assert honest.files == (str(folder / "kodak_21.jpg"),)
     video = probe(str(EDITED), sandbox=True)
     for clip in (honest, video):
-        lie = clip.model_dump(mode="json") | {"files": ["/etc/passwd"], "url": "http://10.0.0.1/"}
-        monkeypatch.setattr(Child, "answer", lambda *_, lie=lie: ({"result": lie}, None))
+        forgery = clip.model_dump(mode="json") | {
+            "files": ["/etc/passwd"],
+            "url": "http://10.0.0.1/",
+        }
+        monkeypatch.setattr(
+            Child, "answer", lambda *_, forgery=forgery: ({"result": forgery}, None)
+        )
         with pytest.raises(MediaError, match="list another file, /etc/passwd"):
             probe(clip.path, sandbox=True)
     honest_lie = video.model_dump(mode="json") | {"url": "http://10.0.0.1/"}
