@@ -26,13 +26,15 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from deploy.child_process import child_environment
 from jobs.machine import describe_machine
 from jobs.media.cut import cut_beginnings
 
 SAMPLES = Path(__file__).parents[2] / "tests" / "data"
-SECONDS_PER_INPUT = 60.0
+CPU_SECONDS_PER_INPUT = 60.0  # a machine that does much else does not count as a hang
+SECONDS_PER_INPUT = 600.0  # for a child process that waits for something
 MEMORY_BYTES = 4 << 30  # address space of the child process
 FRAMES = 5  # most frames to decode per input
 SCRATCH = "fuzz-"  # prefix of the temporary folders
@@ -185,7 +187,7 @@ class Child:
         assert process.stdout is not None
         process.stdin.write(json.dumps(str(path)) + "\n")
         process.stdin.flush()
-        ready, _, _ = select.select([process.stdout], [], [], SECONDS_PER_INPUT)
+        ready = _wait_for_output(process)
         line = process.stdout.readline() if ready else ""
         if line:
             return str(json.loads(line))
@@ -199,6 +201,20 @@ class Child:
         if process is not None:
             process.kill()
             process.communicate()
+
+
+def _wait_for_output(process: subprocess.Popen[str]) -> bool:
+    """Return whether a process writes something or ends before it uses up its time."""
+    used = psutil.Process(process.pid)
+    start = sum(used.cpu_times()[:2])
+    end = time.monotonic() + SECONDS_PER_INPUT
+    while time.monotonic() < end:
+        ready, _, _ = select.select([process.stdout], [], [], 1.0)
+        if ready:
+            return True
+        if sum(used.cpu_times()[:2]) - start > CPU_SECONDS_PER_INPUT:
+            break
+    return False
 
 
 def trace_command(trace: Path) -> list[str]:
