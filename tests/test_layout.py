@@ -64,8 +64,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "crossnetpp": (
         ("train", "evaluate", "api"),
         ("training", "evaluation"),
-        ("data", "adaptation"),
-        ("losses", "checkpoint", "capture", "classical"),
+        ("data", "adaptation", "classical"),
+        ("losses", "checkpoint", "capture"),
         ("networks", "metrics", "vmaf", "landmarks", "machine", "printable"),
     ),
     "jobs": (

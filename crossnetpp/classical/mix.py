@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from crossnetpp.capture.moments import LUMA
 from crossnetpp.classical.borrow import borrow_detail, weigh_result
 from crossnetpp.classical.optical_flow import Image
 from crossnetpp.networks.taps import Taps
@@ -23,13 +24,16 @@ def mix_with_flow(
     references: Sequence[Image],
     weights: NDArray[np.float32],
     taps: Taps | None = None,
+    *,
+    luma_only: bool = False,
 ) -> Image:
     """Return a network's result `sr` mixed with one result of optical flow for each reference.
 
     `sr` and the references are H x W x 3, and `lr` is h x w x 3, all in 0..1. A result has more
     weight where it explains `lr` better after downscaling with `taps`; None means antialiased
     bicubic downscaling. `weights` are the references' prior weights. Where a reference does not
-    match, its result has no weight.
+    match, its result has no weight. With `luma_only`, the colour of `sr` is kept: in optical flow's
+    result, it would be as blurred as the subsampled chroma of `lr`.
     """
     scale = sr.shape[0] // lr.shape[0]
     weight = _enlarge(weigh_result(lr, sr, taps), scale)
@@ -42,7 +46,8 @@ def mix_with_flow(
         weight *= _enlarge(weigh_result(lr, borrowed.sr, taps), scale)
         total += weight[..., None] * borrowed.sr
         weight_sum = weight_sum + weight
-    return np.asarray(total / weight_sum[..., None], np.float32)
+    mixed = np.asarray(total / weight_sum[..., None], np.float32)
+    return np.asarray(sr + ((mixed - sr) @ LUMA)[..., None], np.float32) if luma_only else mixed
 
 
 def _enlarge(plane: Image, scale: int) -> Image:

@@ -17,15 +17,17 @@ def mix_frame(
     refs: Sequence[Pixels],
     weights: NDArray[np.float32],
     kernel: Taps | None,
+    *,
+    luma_only: bool,
 ) -> Pixels:
     """Return an SR frame (H x W x 3) mixed with optical flow's result for each reference.
 
     All frames are uint8 or uint16 RGB. `weights` are the references' prior weights. `kernel`
-    reduces SR to LR; None means bicubic.
+    reduces SR to LR; None means bicubic. With `luma_only`, the colour of `sr` is kept.
     """
     from crossnetpp.classical.mix import mix_with_flow  # imports torch
 
     top = np.float32(np.iinfo(sr.dtype).max)
     images = [np.asarray(frame / top, np.float32) for frame in (sr, lr, *refs)]
-    mixed = mix_with_flow(images[0], images[1], images[2:], weights, kernel)
+    mixed = mix_with_flow(images[0], images[1], images[2:], weights, kernel, luma_only=luma_only)
     return as_pixels(np.rint(np.clip(mixed, 0, 1) * top).astype(sr.dtype))

@@ -51,7 +51,10 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
         if plan.mixes_flow:
             for number, i in enumerate(group.frames):
                 refs = [ref[number] for ref in group.refs]
-                frames[i] = mix_frame(frames[i], lr[number], refs, group.weights[number], kernel)
+                frames[i] = mix_frame(
+                    *(frames[i], lr[number], refs, group.weights[number], kernel),
+                    luma_only=plan.input.colour.chroma != "",  # i.e. if it is subsampled
+                )
         if error is not None:
             frames |= {
                 i: keep_confirmed(frames[i], batch.lr[i], kernel, error) for i in group.frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from crossnetpp.capture.variants import LEAST_FAITHFUL
@@ -16,6 +17,13 @@ def uses_cpu() -> bool:
     return choose_device().type == "cpu"
 
 
+def _is_elsewhere(settings: ExecutionSettings) -> bool:
+    """Return whether an existing Ray cluster runs the network."""
+    if settings.runner == "inline":
+        return False
+    return bool(settings.address or os.environ.get("RAY_ADDRESS"))
+
+
 def choose_effort(
     settings: ExecutionSettings, fits_db: float | None, is_cpu: Callable[[], bool] = uses_cpu
 ) -> tuple[bool, str]:
@@ -23,13 +31,14 @@ def choose_effort(
 
     Mixing helps if the input is nearly lossless. `fits_db` is the PSNR, in dB, at which the
     measured capture reproduces the input, or None if nothing was measured. With `auto`, frames are
-    mixed if the network runs in this process, on the CPU (`is_cpu`): a GPU would have to wait.
+    mixed unless this machine has a GPU (`is_cpu` returns False) or Ray's cluster is elsewhere: GPUs
+    would have to wait.
     """
     if settings.engine == "bicubic" or settings.effort == "normal":
         return False, ""
     if settings.effort == "auto":
         is_faithful = fits_db is not None and fits_db >= LEAST_FAITHFUL
-        if not is_faithful or settings.runner == "ray" or settings.address or not is_cpu():
+        if not is_faithful or _is_elsewhere(settings) or not is_cpu():
             return False, ""
     elif fits_db is not None and fits_db < LEAST_FAITHFUL:
         return False, (

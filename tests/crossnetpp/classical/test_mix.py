@@ -74,6 +74,18 @@ def test_a_result_that_is_wrong_in_a_part_is_corrected_there(truth: Image, moved
     assert psnr(mixed, truth) > max(psnr(wrong, truth), psnr(flow, truth))
 
 
+def test_luma_alone_is_mixed_if_chroma_is_subsampled(truth: Image, moved: Image) -> None:
+    lr = average(truth)
+    blurred = np.asarray(cv2.GaussianBlur(truth, (0, 0), 2), np.float32)
+    both = mix_with_flow(blurred, lr, [moved], ONE, TAPS)
+    luma = mix_with_flow(blurred, lr, [moved], ONE, TAPS, luma_only=True)
+
+    ycc = [cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb) for image in (blurred, both, luma)]
+    assert np.abs(ycc[2][..., 0] - ycc[1][..., 0]).max() < 1e-3
+    assert np.abs(ycc[2][..., 1:] - ycc[0][..., 1:]).max() < 1e-3
+    assert np.abs(ycc[1][..., 1:] - ycc[0][..., 1:]).max() > 0.01
+
+
 def test_independent_errors_average_out(truth: Image, moved: Image) -> None:
     lr = average(truth)
     flow = borrow_detail(lr, moved, TAPS).sr

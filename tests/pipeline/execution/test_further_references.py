@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crossnetpp.classical.mix import mix_with_flow
 from deploy.load import load_engine
 from deploy.protocol import Pixels
 from pipeline.execution.consistency import find_lr_error, keep_confirmed
@@ -18,6 +19,7 @@ from pipeline.execution.task import Batch, ReferenceGroup, plan_header, tasks_fo
 from pipeline.ledger.ledger import Ledger
 from pipeline.media.read.frames import FrameReader
 from pipeline.pairing.capture import make_taps
+from pipeline.pixels import as_pixels
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan
 from pipeline.progress import SilentReporter
@@ -104,7 +106,9 @@ def test_references_by_content_weigh_the_same(plan: Plan) -> None:
     assert (group.weights == 1).all()
 
 
-def test_the_network_mixes_the_references_of_a_clip(plan: Plan) -> None:
+@pytest.mark.parametrize("mixes_flow", [False, True])
+def test_the_network_mixes_the_references_of_a_clip(plan: Plan, mixes_flow: bool) -> None:
+    plan = plan.model_copy(update={"mixes_flow": mixes_flow})
     engine = load_engine("torch", threads=1)
     batch = decode(plan)[0]
     alone, both = batch.groups
@@ -115,7 +119,19 @@ def test_the_network_mixes_the_references_of_a_clip(plan: Plan) -> None:
         lr = batch.lr[group.frames]
         weights = group.weights[:, :count]
         sr = engine.enhance(lr, *group.refs[:count], weights=weights, kernel=kernel)
-        return [guard(each, small) for each, small in zip(sr, lr, strict=True)]
+        mixed = [mix(group, number, each, count) for number, each in enumerate(sr)]
+        return [guard(each, small) for each, small in zip(mixed, lr, strict=True)]
+
+    def mix(group: ReferenceGroup, number: int, sr: Pixels, count: int) -> Pixels:
+        if not mixes_flow:
+            return sr
+        refs = [ref[number] / np.float32(255) for ref in group.refs[:count]]
+        lr = batch.lr[group.frames[number]] / np.float32(255)
+        weights = group.weights[number, :count]
+        small = sr / np.float32(255)
+        # the clip is 4:2:0
+        image = mix_with_flow(small, lr, refs, weights, kernel, luma_only=True)
+        return as_pixels(np.rint(image.clip(0, 1) * 255).astype(np.uint8))
 
     def guard(sr: Pixels, lr: Pixels) -> Pixels:
         error = find_lr_error(plan)

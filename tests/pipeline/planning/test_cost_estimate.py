@@ -41,12 +41,13 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("recorded")
 def test_the_time_comes_from_the_recorded_speed(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    text = plan(pair, tmp_path / "out.mkv")
+    quick = ("--effort", "normal")
+    text = plan(pair, tmp_path / "out.mkv", *quick)
     # 20 frames at 0.5 frames per second, and 2 s
     assert "about 0:42 with torch" in text
     assert "0.5 frames per second" in text
 
-    made = json.loads(plan(pair, tmp_path / "out.mkv", "--json"))
+    made = json.loads(plan(pair, tmp_path / "out.mkv", "--json", *quick))
     assert made["expected_seconds"] == 42.0
     parsed = Plan.model_validate(made)
     assert parsed.digest() == parsed.model_copy(update={"expected_seconds": None}).digest()

@@ -305,19 +305,22 @@ def test_a_pipe_without_a_writer_is_named_and_the_wait_ends_with_ctrl_c(
     command: str, pair: tuple[Path, Path], tmp_path: Path, cache: Path
 ) -> None:
     os.mkfifo(tmp_path / "none")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *command.split()],
+    # a shell starts programs in the background with SIGINT ignored, and children inherit that
+    listen = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"import signal; {listen}; from pipeline.cli.main import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *command.split()],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stderr is not None
-    lines = iter(process.stderr.readline, "")
-    assert any("waiting for data from none; Ctrl-C ends this command" in line for line in lines)
-    process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=60)
+    ) as process:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        assert any("waiting for data from none; Ctrl-C ends this command" in line for line in lines)
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=60)
     assert (process.returncode, "interrupted" in rest) == (130, True)
     assert list_copies(cache) == []
     assert not (tmp_path / "out.mkv").exists()

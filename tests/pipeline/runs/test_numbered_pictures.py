@@ -281,7 +281,7 @@ def test_force_replaces_pictures_and_nothing_else(pair: tuple[Path, Path], tmp_p
     before = content_digest(folder)
     done = run(pair, folder / "%06d.png", "--force")
     assert done.exit_code == 2
-    assert "found notes.txt in" in done.stderr
+    assert "contains notes.txt" in done.stderr
     assert content_digest(folder) == before
 
 
