@@ -42,8 +42,8 @@ def choose_effort(
             return False, ""
     elif fits_db is not None and fits_db < LEAST_FAITHFUL:
         return False, (
-            "--effort best: no effect, because the input is compressed or noisy (reduced key "
-            f"frames match it to only {fits_db:.1f} dB)"
+            "--effort best: no effect, because the input is compressed or noisy (downscaled "
+            f"key frames match it to only {fits_db:.1f} dB)"
         )
 
     why = "as requested" if fits_db is None else "because the input is nearly lossless"
