@@ -110,7 +110,10 @@ def test_the_page_quotes_the_hour() -> None:
     page = read_page("docs/performance.md")
     assert hour["frames"] == 90_000
     assert not any(clip["times_off"] or clip["numbers_off"] for clip in (short, hour))
-    peaks = f"peaks at {hour['peak_mb']} MB, and that of six minutes at {short['peak_mb']} MB"
+    peaks = (
+        f"peaks at {hour['peak_mb']} MB for a clip of an hour (90,000 frames), and at "
+        f"{short['peak_mb']} MB for one of six minutes"
+    )
     assert peaks in page
     copies = f"{hour['ffmpeg_copy_peak_mb']} and {short['ffmpeg_copy_peak_mb']} MB"
     assert f"`ffmpeg -c copy` needs {copies}" in page

@@ -73,7 +73,7 @@ class Stage1(nn.Module):
     def forward(self, lr: tuple[Tensor, ...], ref: tuple[Tensor, ...]) -> Tensor:
         """Return the flow between two images, given the features of both.
 
-        The flow is N x 2 x H/8 x W/8, in pixels of that size.
+        The flow is N x 2 x H/8 x W/8, in pixels at that resolution.
         """
         zero = torch.zeros_like(lr[3][:, :2])
         flow = self.head32(lr[3], ref[3], zero)
@@ -97,7 +97,7 @@ class Stage2(nn.Module):
     def forward(
         self, encoder: Encoder, lr: tuple[Tensor, ...], warped: Tensor, flow8: Tensor
     ) -> Tensor:
-        """Return the joined flow of both stages, N x 2 x H/2 x W/2 in pixels of that size.
+        """Return the total flow of both stages, N x 2 x H/2 x W/2 in pixels at that resolution.
 
         `lr` is the features of LR_up, `flow8` is the flow of stage 1, and `warped` is the unsharp
         reference warped by `flow8`.
@@ -122,7 +122,7 @@ class Refinement(nn.Module):
         init_near_zero(self.trust)
 
     def forward(self, f4: Tensor, target: Tensor, warped: Tensor) -> Tensor:
-        """Return the correction to add to the flow, N x 2 x H/2 x W/2 in pixels of that size.
+        """Return the correction to add to the flow, N x 2 x H/2 x W/2 in pixels at that resolution.
 
         `f4` is the features of LR_up at 1/4 size. `target` (from LR) and `warped` (from the warped
         reference) are equally sharp luma, N x 1 x H/2 x W/2.

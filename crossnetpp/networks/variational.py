@@ -142,11 +142,11 @@ class Solver(Protocol):
     """The arithmetic of a variational step: derivatives, and operations of the linear solver."""
 
     def differentiate_x(self, image: Tensor) -> Tensor:
-        """Return the central difference in x of `image` (N x 1 x H x W), with a repeated border."""
+        """Return the central difference in x of `image` (N x 1 x H x W), replicating borders."""
         ...
 
     def differentiate_y(self, image: Tensor) -> Tensor:
-        """Return the central difference in y of `image` (N x 1 x H x W), with a repeated border."""
+        """Return the central difference in y of `image` (N x 1 x H x W), replicating borders."""
         ...
 
     def couple(self, diffusion: Diffusion) -> Coupling:
@@ -249,8 +249,8 @@ def solve_variational_step(
     """Return the increment (N x 2 x H x W) of `flow` that aligns `warped` with `target`.
 
     `target` and `warped`, which was warped by `flow`, are luma (N x 1 x H x W in 0..1). `flow` is
-    N x 2 x H x W in pixels of that size. Gradients flow to `weights` and, through the smoothness
-    term, to `flow`. All solvers give the same result up to rounding.
+    N x 2 x H x W in pixels at that resolution. Gradients flow to `weights` and, through the
+    smoothness term, to `flow`. All solvers give the same result up to rounding.
     """
     brightness, gradients = _linearise(255 * target, 255 * warped, solver)
     brightness_system = _make_normal_equations((brightness,))

@@ -37,7 +37,7 @@ _MOTIONS = ((0.01, 3.3, -2.6), (-0.02, -9.4, 5.2))
 
 
 class Int8Convolution(nn.Module):
-    """A convolution with 8-bit weights and inputs, and float32 outputs."""
+    """A convolution that quantises its weights and activations to 8 bits, and returns float32."""
 
     def __init__(self, convolution: nn.Conv2d, largest: Tensor) -> None:
         """Quantise `convolution`; `largest` is the typical peak magnitude of each input channel."""

@@ -21,13 +21,13 @@ class UnexpectedError(AssertionError):
 
 @dataclass(frozen=True)
 class Case:
-    """A situation, its right result, and a check of that result."""
+    """A situation, its expected result, and a check of that result."""
 
     number: str
     """A permanent number, such as A5 or B4; those that start with B are about recordings."""
     situation: str
     right: str
-    """Description of the right result."""
+    """Description of the expected result."""
     check: Callable[[Bench], str]
     """Runs the case and describes its result. Raises UnexpectedError if the result is wrong."""
 

@@ -33,7 +33,7 @@ def _try(attempt: Callable[[], None], /, **known: Any) -> None:
 
 
 def measure_ceilings(case: Case) -> None:
-    """Print the GPU's properties, and the device's matrix product and copy rates."""
+    """Print the device's matrix multiplication throughput, copy bandwidth and properties."""
     import torch
 
     device = case["device"]

@@ -37,7 +37,7 @@ COLOURS = np.array(
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """The coding of pictures: pixel format, size, matrix (a key of _LUMA) and range."""
+    """The format of pictures: pixel format, size, matrix (a key of _LUMA) and range."""
 
     pix_fmt: str
     width: int

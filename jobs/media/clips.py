@@ -32,7 +32,7 @@ _FLAGS = {
 
 
 def picture_format(case: Case) -> bars.PictureFormat:
-    """Return the coding of the case's pictures."""
+    """Return the format of the case's pictures."""
     matrix = case.colour.split()[0]
     if matrix in ("pq", "hlg"):
         matrix = "bt2020"

@@ -37,7 +37,7 @@ class AdaptRequest:
 
 
 class AdaptedSettings(NamedTuple, Generic[Settings]):
-    """Settings, and what their `adapt` requests; a file of adapted weights has become the model."""
+    """Settings and their parsed `adapt`; if that is a file of weights, the file is the model."""
 
     settings: Settings
     request: AdaptRequest

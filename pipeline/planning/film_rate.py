@@ -31,8 +31,8 @@ def set_film_rate(sources: Sources, output: OutputSettings) -> Sources:
     if not is_film:
         if output.fps is not None:
             raise InputError(
-                f"--fps {output.fps:g} does not apply, because only pictures that become a video "
-                "need a frame rate, and other outputs have the times of the input; leave it out"
+                f"--fps {output.fps:g} does not apply: only a video made from pictures needs a "
+                "frame rate, and other outputs keep the times of the input; leave --fps out"
             )
         return sources
 

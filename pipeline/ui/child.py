@@ -116,7 +116,7 @@ class Child:
                 self._lines = [*self._lines[1 - _KEPT_LINES :], text]
 
     def _report(self, event: dict[str, Any]) -> None:
-        """Pass an event on; an error in its receiver must not keep the child's lines unread."""
+        """Pass an event on; an error in its receiver must not stop the reading of lines."""
         try:
             if self._on_event is not None:
                 self._on_event(event)

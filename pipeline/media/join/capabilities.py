@@ -114,7 +114,7 @@ def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
         raise InputError(
             f"{encoding.codec} in {out_path.suffix} cannot store the pixel aspect ratio "
             f"{clip.sample_aspect_ratio}; expected one of the encoders "
-            f"{', '.join(sorted(_STORE_ASPECT))}, or prores in .mov or .mp4; try --codec libx264"
+            f"{', '.join(sorted(_STORE_ASPECT))}, or prores in .mov; try --codec libx264"
         )
 
 
