@@ -9,6 +9,15 @@ from numpy.typing import NDArray
 
 from crossnetpp.networks.taps import Taps
 from pipeline.pixels import Pixels, as_pixels
+from pipeline.schema.clip import Recording
+
+# Suffixes of pictures whose chroma is usually subsampled.
+_SUBSAMPLED = ("jpg", "jpeg", "webp", "heic", "heif", "hif", "avif")
+
+
+def has_coarse_chroma(lr: Recording) -> bool:
+    """Return whether a recording's chroma is subsampled, or usually is in its format."""
+    return lr.colour.chroma != "" or lr.codec in _SUBSAMPLED
 
 
 def mix_frame(

@@ -11,7 +11,7 @@ from crossnetpp.networks.taps import Taps
 from deploy.protocol import Engine, Weights, run_engine
 from pipeline.errors import StageError
 from pipeline.execution.consistency import find_lr_error, keep_confirmed
-from pipeline.execution.flow_mix import mix_frame
+from pipeline.execution.flow_mix import has_coarse_chroma, mix_frame
 from pipeline.execution.fusion import fuse_results
 from pipeline.execution.guard import remove_ghosts, remove_noise
 from pipeline.execution.resize import fit_result
@@ -53,7 +53,7 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
                 refs = [ref[number] for ref in group.refs]
                 frames[i] = mix_frame(
                     *(frames[i], lr[number], refs, group.weights[number], kernel),
-                    luma_only=plan.input.colour.chroma != "",  # i.e. if it is subsampled
+                    luma_only=has_coarse_chroma(plan.input),
                 )
         if error is not None:
             frames |= {

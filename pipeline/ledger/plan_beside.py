@@ -7,6 +7,7 @@ longer one, `out.mp4.plan.json`, so that neither plan replaces the other.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from pipeline.ledger.names import PLAN
 from pipeline.paths import join_url, read_limited
 from pipeline.remote import transfer
 from pipeline.schema.plan_file import MOST_PLAN_BYTES
+
+# A plan's output or its URL. Only these are read, because a plan has a line for every frame. Within
+# a text, the quotes would be escaped.
+_OUTPUT = re.compile(rb'(?<!\\)"(output|output_url)": ?("(?:[^"\\]|\\.)*")')
 
 # Return the content of a file in the output's folder, or None if it cannot be read.
 _Read = Callable[[str], bytes | None]
@@ -27,7 +32,9 @@ def plan_path(output: Path) -> Path:
 
     def read(name: str) -> bytes | None:
         try:
-            return read_limited(folder / name, MOST_PLAN_BYTES)
+            # a pipe would wait for a writer
+            is_file = (folder / name).is_file()
+            return read_limited(folder / name, MOST_PLAN_BYTES) if is_file else None
         except OSError:
             return None
 
@@ -54,6 +61,8 @@ def _choose_name(output: str, read: _Read, exists: _Exists) -> str:
     """
     stem = Path(output).stem
     short, long = f"{stem}.plan.json", f"{output}.plan.json"
+    if long == short:  # a folder
+        long = f"{output}.folder.plan.json"
     if _read_owner(read(long)) == output:
         return long
     owner = _read_owner(read(short))
@@ -64,8 +73,9 @@ def _choose_name(output: str, read: _Read, exists: _Exists) -> str:
 
 def _read_owner(plan: bytes | None) -> str | None:
     """Return the name of the output to which a stored plan belongs, or None if it states none."""
+    found = {match[1]: match[2] for match in _OUTPUT.finditer(plan or b"")}
     try:
-        stored = json.loads(plan or b"")
-        return Path(stored["output_url"] or stored["output"]).name
-    except (ValueError, LookupError, TypeError, RecursionError):
+        names = [json.loads(found.get(field, b'""')) for field in (b"output_url", b"output")]
+    except ValueError:
         return None
+    return next((Path(name).name for name in names if name), None)

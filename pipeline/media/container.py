@@ -74,13 +74,16 @@ def _lacks_index(file: Path) -> bool:
         return False
     kinds: list[bytes] = []
     with file.open("rb") as stream:
-        size = 8
-        while size >= 8 and len(kinds) < _MOST_BOXES and len(head := stream.read(16)) >= 8:
-            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        end = stream.seek(0, os.SEEK_END)
+        start, size = 0, 8
+        while size >= 8 and start < end and len(kinds) < _MOST_BOXES:
+            stream.seek(start)
+            head = stream.read(16)
+            size = int.from_bytes(head[:4], "big")
             if size == 1:
                 size = int.from_bytes(head[8:16], "big")
-            kinds.append(kind)
-            stream.seek(size - len(head), os.SEEK_CUR)
+            kinds.append(head[4:8])
+            start += size
     return kinds[:1] == [b"ftyp"] and not {b"moov", b"meta"} & set(kinds)
 
 

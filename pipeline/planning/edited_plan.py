@@ -12,6 +12,7 @@ from pipeline.errors import InputError
 from pipeline.media.join.capabilities import check_container, check_times
 from pipeline.media.write.encoder import check_encoder
 from pipeline.pairing.views import check_view_choice
+from pipeline.planning.effort import can_mix
 from pipeline.planning.output import check_output, check_room
 from pipeline.planning.output_size import align_size, choose_size
 from pipeline.planning.pictures import replace_output
@@ -46,15 +47,18 @@ UNCOMPARED = (
 EDITED_SECONDS = 1e-4
 
 
-def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
+def load_plan(
+    path: str | Path, settings: RunSettings | None = None, *, is_written: bool = True
+) -> Plan:
     """Load a stored plan, which may have been edited, and check it against its files.
 
     The input in `settings` must be the plan's. Settings may change the output, engine, model,
     adaptation, batch size and treatment of corrupt frames. Other settings are rejected if they
     contradict the plan, and ignored with a note if they cannot be compared with it. Entries of the
     reference map whose references were edited are marked "edited". Without `settings`, the output
-    is not checked. Raises InputError if the plan is invalid, if its files have changed, or if the
-    output cannot be written.
+    is not checked, and without `is_written`, neither are the times that its container can store.
+    Raises InputError if the plan is invalid, if its files have changed, or if the output cannot be
+    written.
     """
     plan = read_plan(path).model_copy(update={"record": None})
 
@@ -81,7 +85,8 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     check_output(output, settings, sources.lr, sources.ref, plan.pictures, [str(path), plan.model])
     if not isinstance(sources.lr, LightField) and not plan.pictures:
         check_container(sources.lr, output, plan.encoding)
-        check_times(sources.lr, [choice.pts for choice in plan.reference_map], output)
+        if is_written:
+            check_times(sources.lr, [choice.pts for choice in plan.reference_map], output)
     check_room(output, sources.lr, len(plan.reference_map) * plan.width * plan.height)
     return plan
 
@@ -117,8 +122,12 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
 
     changed: dict[str, object] = {name: given[name] for name in OVERRIDES if name in given}
     changed["planes"] = plan.planes and given.get("engine", plan.engine) == plan.engine
+    engine = str(given.get("engine", plan.engine))
+    changed["mixes_flow"] = plan.mixes_flow and engine != "bicubic"
     if given.get("effort", "auto") != "auto":
-        changed["mixes_flow"] = given["effort"] == "best"
+        changed["mixes_flow"] = given["effort"] == "best" and can_mix(plan, engine)
+    if plan.mixes_flow and not changed["mixes_flow"]:
+        notes = (*notes, "the network's frames are not mixed with those of optical flow")
     if "adapt" in given:
         changed["adaptation"] = None
     elif "model" in given and plan.adaptation is not None:

@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 from crossnetpp.capture.variants import LEAST_FAITHFUL
 from pipeline.schema.clip import LightField, Recording
+from pipeline.schema.plan import Plan
 from pipeline.schema.settings import ExecutionSettings
+
+MOST_PIXELS = 16_000_000  # of a frame that is mixed with `auto`; each takes about 160 bytes
 
 
 def uses_cpu() -> bool:
@@ -25,20 +28,24 @@ def _is_elsewhere(settings: ExecutionSettings) -> bool:
 
 
 def choose_effort(
-    settings: ExecutionSettings, fits_db: float | None, is_cpu: Callable[[], bool] = uses_cpu
+    settings: ExecutionSettings,
+    fits_db: float | None,
+    pixels: int,
+    is_cpu: Callable[[], bool] = uses_cpu,
 ) -> tuple[bool, str]:
     """Return whether to mix the network's frames with optical flow's, and a note (may be empty).
 
     Mixing helps if the input is nearly lossless. `fits_db` is the PSNR, in dB, at which the
     measured capture reproduces the input, or None if nothing was measured. With `auto`, frames are
-    mixed unless this machine has a GPU (`is_cpu` returns False) or Ray's cluster is elsewhere: GPUs
-    would have to wait.
+    mixed unless their `pixels` would need much memory, this machine has a GPU (`is_cpu` returns
+    False) or Ray's cluster is elsewhere: GPUs would have to wait.
     """
     if settings.engine == "bicubic" or settings.effort == "normal":
         return False, ""
     if settings.effort == "auto":
         is_faithful = fits_db is not None and fits_db >= LEAST_FAITHFUL
-        if not is_faithful or _is_elsewhere(settings) or not is_cpu():
+        is_large = pixels > MOST_PIXELS
+        if not is_faithful or is_large or _is_elsewhere(settings) or not is_cpu():
             return False, ""
     elif fits_db is not None and fits_db < LEAST_FAITHFUL:
         return False, (
@@ -48,6 +55,15 @@ def choose_effort(
 
     why = "as requested" if fits_db is None else "because the input is nearly lossless"
     return True, f"the network's frames are mixed with those of optical flow, {why}"
+
+
+def can_mix(plan: Plan, engine: str) -> bool:
+    """Return whether `engine` may mix a stored plan's frames with those of optical flow."""
+    fits = None if plan.capture is None else plan.capture.fits_db
+    is_compressed = plan.restores_from_db is not None or (
+        fits is not None and fits < LEAST_FAITHFUL
+    )
+    return engine != "bicubic" and plan.reference.trusted is None and not is_compressed
 
 
 def find_restoring_fit(

@@ -50,6 +50,7 @@ def check_output(
     taken += [("input's file", file) for file in lr.files]
     taken += [("reference's file", file) for file in ref.files]
     place = _resolve(output)
+    beside = _resolve(plan_path(output))
     for name, path in taken:
         if path and place == _resolve(path):
             raise InputError(
@@ -60,7 +61,7 @@ def check_output(
                 f"the output would replace the folder {output}, which contains the {name} {path}; "
                 "try another -o"
             )
-        if path and _resolve(plan_path(output)) == _resolve(path):
+        if path and beside == _resolve(path):
             raise InputError(
                 f"the plan beside the output {output} would replace the {name} {path}; try another "
                 "-o"

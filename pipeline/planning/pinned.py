@@ -44,6 +44,8 @@ def pin_plan(
         kept = plan.model_copy(update={"segments": stored.segments}) if recut else plan
         if keep_capture and _is_measured(stored.capture):
             kept = kept.model_copy(update={"capture": stored.capture})
+        if keep_capture and None not in (stored.restores_from_db, plan.restores_from_db):
+            kept = kept.model_copy(update={"restores_from_db": stored.restores_from_db})
         if keep_effort:
             kept = kept.model_copy(update={"mixes_flow": stored.mixes_flow})
         # the adaptation is compared later, when it has been decided

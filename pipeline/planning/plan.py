@@ -80,7 +80,7 @@ def make_plan(
         model, model_note = choose_model(settings.model, capture.fits_db)
     mixes, effort_note = False, ""
     if not settings.trust_reference:
-        mixes, effort_note = choose_effort(settings, capture.fits_db)
+        mixes, effort_note = choose_effort(settings, capture.fits_db, grid[0] * grid[1])
 
     most = None
     if find_speed is not None and "segment" not in settings.model_fields_set:

@@ -177,7 +177,7 @@ def prepare_plan(request: RunRequest, runner: Runner) -> Plan:
     local, adapt, from_file = use_adapted_file(local)
 
     if local.plan:
-        plan = load_plan(local.plan, local)
+        plan = load_plan(local.plan, local, is_written=request.is_written)
     else:
         # this device's speed says nothing about a cluster's
         speeds = find_speed if runner == "inline" else None

@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.ledger.plan_beside import plan_path
 from pipeline.media.pictures.numbered import check_comparable
+from pipeline.pairing.given import list_given_frames
 from pipeline.pairing.rules import spread_evenly
 from pipeline.progress import SILENT, Reporter
 from pipeline.report.checks import find_output
@@ -49,7 +50,11 @@ def find_weak_frames(
     plan = read_plan(plan_path(output) if run == output else run)
     _check_run(plan, clip, output)
 
-    numbers = spread_evenly(len(plan.reference_map), MOST_FRAMES)
+    shown = list_given_frames(plan)  # by key frames
+    others = [number for number in range(len(plan.reference_map)) if number not in shown]
+    if not others:
+        raise InputError(f"every frame of {output} has a key frame already, so none can be added")
+    numbers = [others[position] for position in spread_evenly(len(others), MOST_FRAMES)]
     served = []
     with (
         FinishedRun(plan, output, None) as finished,

@@ -257,7 +257,7 @@ def _find_second_fields(packets: _Times, frame_duration: float, missing: Flags) 
     steps = pts[1:] - pts[:-1]
     # half a frame may be half a tick off; in Matroska, the duration of a field is that of a frame
     after_field = (np.abs(steps - durations[:-1]) <= 1) & (durations[:-1] < 0.75 * frame_duration)
-    after_half = np.abs(steps - frame_duration / 2) <= 1
+    after_half = (np.abs(steps - frame_duration / 2) <= 1) & (steps < 0.75 * frame_duration)
 
     second = np.zeros(len(pts), np.bool_)
     second[1:] = missing[1:] & ~missing[:-1] & (after_field | after_half)

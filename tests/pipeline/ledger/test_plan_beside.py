@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,25 @@ def test_plans_at_urls_do_not_replace_each_other(
     enhance(pair, f"file://{folder}/out.mkv", "--crf", "20")
     enhance(pair, f"file://{folder}/out.mp4", "--crf", "30")
     assert {name: (folder / name).read_bytes() for name in names} == before
+
+
+def test_a_folder_does_not_take_the_plan_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "frames.mkv").touch()
+    (tmp_path / "frames.plan.json").write_text('{"output": "frames.mkv", "output_url": ""}')
+    assert plan_path(tmp_path / "frames").name == "frames.folder.plan.json"
+    assert plan_path(tmp_path / "frames.mkv").name == "frames.plan.json"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out.plan.json")
+    assert plan_path(tmp_path / "out.mkv").name == "out.plan.json"
+
+
+def test_the_owner_is_not_found_within_a_text(tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").touch()
+    note = json.dumps('"output": "other.mkv"')
+    (tmp_path / "out.plan.json").write_text(
+        f'{{"input": {note}, "output": "a/out.mp4", "output_url": "", "notes": [{note}]}}'
+    )
+    assert plan_path(tmp_path / "out.mkv").name == "out.mkv.plan.json"
+    assert plan_path(tmp_path / "out.mp4").name == "out.plan.json"

@@ -41,7 +41,7 @@ def test_frames_are_mixed_where_it_helps(
     options: dict[str, str], fits_db: float | None, is_cpu: bool, mixes: bool
 ) -> None:
     settings = ExecutionSettings.model_validate(options)
-    found, note = choose_effort(settings, fits_db, lambda: is_cpu)
+    found, note = choose_effort(settings, fits_db, 1920 * 1080, lambda: is_cpu)
     assert found is mixes
     refused = options.get("effort") == "best" and fits_db == 40
     assert bool(note) is (mixes or refused)
@@ -81,3 +81,22 @@ def test_plans_record_the_effort_and_may_be_run_with_another(lr: Path, tmp_path:
 def test_edits_of_key_frames_are_not_mixed_away(lr: Path) -> None:
     plan = make_plan(plan_run(lr, effort="best", trust_reference=True))
     assert not plan.mixes_flow
+
+
+def test_large_frames_are_mixed_only_on_request() -> None:
+    large = 33_000_000
+    assert not choose_effort(ExecutionSettings(), 52.0, large, lambda: True)[0]
+    assert choose_effort(ExecutionSettings(effort="best"), 52.0, large, lambda: True)[0]
+
+
+def test_a_stored_plan_is_not_mixed_where_a_new_one_would_not_be(lr: Path, tmp_path: Path) -> None:
+    best = make_plan(plan_run(lr, effort="best"))
+    compressed = best.model_copy(update={"mixes_flow": False, "restores_from_db": 35.0})
+    save_plan(compressed, tmp_path / "compressed.json")
+    given = RunSettings(input=str(lr), effort="best")
+    assert not load_plan(tmp_path / "compressed.json", given).mixes_flow
+
+    save_plan(best, tmp_path / "best.json")
+    plain = load_plan(tmp_path / "best.json", RunSettings(input=str(lr), engine="bicubic"))
+    assert not plain.mixes_flow
+    assert plain.notes[-1] == "the network's frames are not mixed with those of optical flow"

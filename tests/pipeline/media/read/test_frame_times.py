@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import subprocess
+from array import array
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 from pipeline.errors import MediaError
 from pipeline.media.hdr import has_unknown_side_data, read_side_data
 from pipeline.media.join.verify import find_differences
+from pipeline.media.read import frame_times
 from pipeline.media.read.frames import FrameReader, read_frames
 from pipeline.media.read.probe import is_rate_assumed, probe, scan
 from pipeline.planning.plan import make_plan
@@ -291,3 +293,21 @@ def test_lossless_gray_without_a_range_has_all_levels(
     assert clip.colour.range == 0
     (frame,) = read_frames(clip, expected=index.pts)
     assert np.abs(frame.rgb[0, :, 0].astype(int) - np.arange(256)).max() <= 1
+
+
+@pytest.mark.parametrize("ticks", [1, 2, 3, 512])
+def test_a_damaged_frame_is_no_second_field(ticks: int) -> None:
+    """However few ticks a frame has: a field is half of it."""
+    packets = frame_times._Times(
+        array("q", [ticks * n for n in range(6)]), array("q", [ticks] * 6), array("b", [1] * 6)
+    )
+    missing = np.array([False, False, True, False, False, False])
+    assert not frame_times._find_second_fields(packets, float(ticks), missing).any()
+
+    fields = frame_times._Times(
+        array("q", [4 * n + 2 * m for n in range(3) for m in (0, 1)]),
+        array("q", [2] * 6),
+        array("b", [1] * 6),
+    )
+    second = np.array([False, True] * 3)
+    assert np.array_equal(frame_times._find_second_fields(fields, 4.0, second), second)

@@ -206,3 +206,11 @@ def test_a_recording_without_its_index_is_named_as_cut_off(kept: float, tmp_path
     with pytest.raises(MediaError) as caught:
         probe(str(path))
     assert "moov" not in str(caught.value)
+
+
+@pytest.mark.parametrize("head", [b"\x00\x00\x00\x01\x67", b"\x00\x00\x00\x01ftyp" + b"\xff" * 8])
+def test_boxes_of_an_absurd_size_are_no_error_of_the_program(head: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(head + bytes(40))
+    with pytest.raises(MediaError):
+        probe(str(path))
