@@ -9,7 +9,7 @@ by subtracting its moments.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 Plane: TypeAlias = NDArray[np.float32]
 Picture: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+AnyPicture = TypeVar("AnyPicture", bound=Picture)
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 NO_TERM = 1e-6  # fraction of a kernel's strongest term; weaker terms are rounding errors
@@ -103,6 +104,14 @@ def reduce_plane(plane: Plane, kernel: NDArray[np.floating]) -> Plane:
         low = cv2.filter2D(low, -1, across, anchor=(before, 0), borderType=border)
         reduced += low[:, : width * scale : scale]
     return reduced
+
+
+def reduce_picture(picture: AnyPicture, kernel: NDArray[np.floating]) -> AnyPicture:
+    """Return a picture (H x W x 3) reduced by a kernel (4s x 4s), rounded to its data type."""
+    planes = [reduce_plane(picture[..., c].astype(np.float32), kernel) for c in range(3)]
+    top = np.iinfo(picture.dtype).max
+    reduced = np.rint(np.stack(planes, axis=-1)).clip(0, top).astype(picture.dtype)
+    return cast("AnyPicture", reduced)
 
 
 def find_usable(lr: Picture, lr_luma: Plane, reduced: Plane) -> tuple[NDArray[np.bool_], float]:

@@ -10,7 +10,7 @@ from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import ExecutionSettings
 
-MOST_PIXELS = 16_000_000  # of a frame that is mixed with `auto`; each takes about 160 bytes
+MOST_PIXELS = 9_000_000  # of a frame that is mixed with `auto` (4K); each takes 200 to 250 bytes
 
 
 def uses_cpu() -> bool:
@@ -76,5 +76,6 @@ def find_restoring_fit(
     """
     if settings.engine == "bicubic" or isinstance(lr, LightField) or trusts:
         return None
-    is_compressed = fits_db is not None and fits_db < LEAST_FAITHFUL
-    return round(fits_db, 2) if is_compressed and fits_db is not None else None
+    if fits_db is None or fits_db >= LEAST_FAITHFUL:
+        return None
+    return round(fits_db, 2)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crossnetpp.capture.moments import reduce_plane
+from crossnetpp.capture.moments import reduce_picture
 from crossnetpp.classical.optical_flow import warp_image
 from crossnetpp.data.degradation import degrade
 from crossnetpp.evaluation.temporal import Motion, estimate_motion, measure_warping_error
@@ -30,13 +30,8 @@ def measure_consistency(
     kernel of `degrade`. A low value means that the result shows something that the input does not.
     A high value proves little, because a blurred result can reach it, too.
     """
-    again = degrade(result, scale) if kernel is None else _reduce(result, kernel)
+    again = degrade(result, scale) if kernel is None else reduce_picture(result, kernel)
     return psnr(_unit(again), _unit(lr))
-
-
-def _reduce(picture: Picture, kernel: NDArray[np.float64]) -> Picture:
-    planes = [reduce_plane(picture[..., c].astype(np.float32), kernel) for c in range(3)]
-    return np.asarray(np.stack(planes, axis=-1).round().clip(0, 255), np.uint8)
 
 
 def measure_borrowing(result: Picture, bicubic: Picture) -> NDArray[np.float32]:

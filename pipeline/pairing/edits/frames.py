@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossnetpp.capture.grade import Grade, Planes, estimate_grade
-from crossnetpp.capture.moments import reduce_plane
+from crossnetpp.capture.moments import reduce_picture
 from crossnetpp.networks.taps import join_taps, make_bicubic_taps
 from pipeline.errors import MediaError, StageError
 from pipeline.pairing.capture import make_taps
@@ -57,9 +57,7 @@ def reduce_key(
     `size` is the height and width of the network's frames, which `affine` maps to the picture.
     """
     fitted, mask = fit_to_grid(match_depth(picture, lr), *size, affine)
-    top = np.iinfo(lr.dtype).max
-    planes = [reduce_plane(fitted[..., c].astype(np.float32), kernel) for c in range(3)]
-    shown = np.rint(np.stack(planes, axis=-1)).clip(0, top).astype(lr.dtype)
+    shown = reduce_picture(fitted, kernel)
 
     seen = np.ones(lr.shape[:2], np.float32)
     if mask is not None:
