@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crossnetpp.networks.kernels import is_traced
+
 
 def pad_planes(planes: Tensor, multiple: int) -> Tensor:
     """Return `planes` (N x C x H x W) with H and W padded to multiples of `multiple`.
@@ -33,12 +35,20 @@ def repeat_border(planes: Tensor, left: int, right: int, top: int, bottom: int) 
     return planes
 
 
+# float32 pixels of a row of a block -> a type of the same size, which is copied much faster
+_ROW_TYPES = {2: torch.float64, 4: torch.complex128}
+
+
 def split_into_blocks(image: Tensor, size: int) -> Tensor:
     """Return `F.pixel_unshuffle(image, size)` in channels-last order, with a single copy."""
     batch, channels, height, width = image.shape
     rows = height // size
     cols = width // size
-    blocks = image.reshape(batch, channels, rows, size, cols, size).permute(0, 2, 4, 1, 3, 5)
+    if _can_copy_rows_whole(image, size):
+        blocks = image.view(_ROW_TYPES[size]).view(batch, channels, rows, size, cols)
+        blocks = blocks.permute(0, 2, 4, 1, 3).contiguous().view(image.dtype)
+    else:
+        blocks = image.reshape(batch, channels, rows, size, cols, size).permute(0, 2, 4, 1, 3, 5)
     return blocks.reshape(batch, rows, cols, -1).permute(0, 3, 1, 2)
 
 
@@ -48,6 +58,24 @@ def merge_blocks(blocks: Tensor, size: int) -> Tensor:
     PyTorch's own function copies it twice.
     """
     batch, channels, rows, cols = blocks.shape
-    parts = blocks.permute(0, 2, 3, 1).reshape(batch, rows, cols, -1, size, size)
-    image = parts.permute(0, 3, 1, 4, 2, 5)
-    return image.reshape(batch, channels // size**2, rows * size, cols * size)
+    shape = (batch, channels // size**2, rows * size, cols * size)
+    last = blocks.permute(0, 2, 3, 1)
+    if _can_copy_rows_whole(last, size):
+        parts = last.view(_ROW_TYPES[size]).view(batch, rows, cols, -1, size)
+        return parts.permute(0, 3, 1, 4, 2).contiguous().view(blocks.dtype).view(shape)
+    parts = last.reshape(batch, rows, cols, -1, size, size)
+    return parts.permute(0, 3, 1, 4, 2, 5).reshape(shape)
+
+
+def _can_copy_rows_whole(image: Tensor, size: int) -> bool:
+    """Return whether each `size` values along the last dimension can be copied as one element."""
+    return (
+        not is_traced()
+        and size in _ROW_TYPES
+        and image.device.type == "cpu"
+        and image.dtype == torch.float32
+        and image.is_contiguous()
+        and image.storage_offset() % size == 0
+        # reinterpreted tensors have no gradients
+        and not image.requires_grad
+    )

@@ -48,23 +48,22 @@ def correlate_features(left: Tensor, right: Tensor, radius: int) -> Tensor:
     count = (batch * tall - reach) * blocks
     rows = rows.view(-1, BLOCK, channels)[:count]
     strides = (BLOCK * channels, 1, channels)
-    products = torch.stack(
-        [
-            torch.bmm(
-                rows, padded.as_strided((count, channels, window), strides, dy * pitch * channels)
-            )
-            for dy in range(reach)
-        ]
-    )
+    products = left.new_empty(reach, count, BLOCK, window)
+    for dy, product in enumerate(products):
+        moved = padded.as_strided((count, channels, window), strides, dy * pitch * channels)
+        torch.bmm(rows, moved, out=product)
 
     # Pixel i of a block needs columns i..i + 2 radius of its window: a diagonal band
     size = BLOCK * window
-    band = products.as_strided(
-        (reach, count, BLOCK, reach), (count * size, size, window + 1, 1)
-    ).reshape(reach, -1, pitch, reach)
+    shape = (height, blocks, BLOCK, reach, reach)
+    band_strides = (blocks * size, size, window + 1, count * size, 1)
     cosines = left.new_empty(batch, height, width, reach, reach)
     for n, picture in enumerate(cosines):
-        picture.copy_(band[:, n * tall : n * tall + height, :width].permute(1, 2, 0, 3))
+        band = products.as_strided(shape, band_strides, n * tall * blocks * size)
+        whole = width // BLOCK
+        inside = picture[:, : whole * BLOCK].unflatten(1, (whole, BLOCK))
+        inside.copy_(band[:, :whole])
+        picture[:, whole * BLOCK :].copy_(band[:, whole, : width % BLOCK])
     return cosines.mul_(COSINE_GAIN).flatten(3).permute(0, 3, 1, 2)
 
 

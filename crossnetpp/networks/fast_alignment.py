@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from crossnetpp.networks.blocks import merge_blocks, repeat_border, split_into_blocks
 from crossnetpp.networks.correlation import correlate_features, normalise_features
-from crossnetpp.networks.layers import init_near_zero, make_conv
+from crossnetpp.networks.layers import ConcatenatingSequential, init_near_zero, make_conv
 from crossnetpp.networks.lucas_kanade import solve_lucas_kanade
 from crossnetpp.networks.variational import TermWeights
 from crossnetpp.networks.warp import upscale_flow, warp
@@ -46,7 +46,7 @@ class FlowHead(nn.Module):
     def __init__(self, radius: int, features: int, width: int) -> None:
         super().__init__()
         self.radius = radius
-        self.body = nn.Sequential(
+        self.body = ConcatenatingSequential(
             make_conv((2 * radius + 1) ** 2 + features + 2, width),
             make_conv(width, width),
             make_conv(width, width // 2),
@@ -57,7 +57,7 @@ class FlowHead(nn.Module):
     def forward(self, lr: Tensor, ref: Tensor, flow: Tensor) -> Tensor:
         """Return the refined flow; `lr` and `ref` are features, `ref` already warped by `flow`."""
         cost = correlate_features(normalise_features(lr), normalise_features(ref), self.radius)
-        update: Tensor = self.flow(self.body(torch.cat((cost, lr, 0.1 * flow), dim=1)))
+        update: Tensor = self.flow(self.body(cost, lr, 0.1 * flow))
         return flow + update
 
 
@@ -115,7 +115,7 @@ class Refinement(nn.Module):
     def __init__(self, windows: tuple[int, ...], width: int = 32) -> None:
         super().__init__()
         self.windows = windows
-        self.body = nn.Sequential(
+        self.body = ConcatenatingSequential(
             make_conv(4 * (1 + 3 * len(windows)) + 40, width), make_conv(width, width)
         )
         self.trust = nn.Conv2d(width, 4 * len(windows), 3, padding=1)
@@ -132,7 +132,7 @@ class Refinement(nn.Module):
             steps, evidence = solve_lucas_kanade(target, warped, self.windows)
             inputs = torch.cat((4 * (warped - target), steps, 0.2 * evidence + 1), dim=1)
             inputs = split_into_blocks(inputs, 2)
-        trust = merge_blocks(self.trust(self.body(torch.cat((inputs, f4), dim=1))), 2)
+        trust = merge_blocks(self.trust(self.body(inputs, f4)), 2)
 
         # The softmax includes a zero step; the flow moves by the weighted mean of all steps
         share = torch.softmax(F.pad(trust, (0, 0, 0, 0, 0, 1)), dim=1)[:, :-1]
@@ -148,7 +148,7 @@ class Balance(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.body = nn.Sequential(make_conv(40 + 6, width), make_conv(width, width))
+        self.body = ConcatenatingSequential(make_conv(40 + 6, width), make_conv(width, width))
         self.leave = nn.Conv2d(width, 3, 3, padding=1)
         init_near_zero(self.leave)
 
@@ -170,7 +170,7 @@ class Balance(nn.Module):
         images = 8 * torch.cat((seen[:, :2], around[:, :1]), dim=1)
         factors = torch.full_like(images[:, :1], factor - 1)
 
-        logarithms = self.leave(self.body(torch.cat((f4, images, motion, factors), dim=1))).float()
+        logarithms = self.leave(self.body(f4, images, motion, factors)).float()
         if factor > 1:
             logarithms = F.interpolate(
                 logarithms, scale_factor=float(factor), mode="bilinear", align_corners=False

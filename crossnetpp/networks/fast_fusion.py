@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crossnetpp.networks.blocks import merge_blocks, repeat_border, split_into_blocks
-from crossnetpp.networks.layers import init_near_zero, make_conv
+from crossnetpp.networks.layers import ConcatenatingSequential, init_near_zero, make_conv
 from crossnetpp.networks.lucas_kanade import rgb_to_luma
 
 
@@ -59,7 +59,7 @@ class Fusion(nn.Module):
     def __init__(self, width: int, blocks: int, *, chroma: bool = False) -> None:
         """Build `blocks` residual blocks; with `chroma`, the maps separate luma from chroma."""
         super().__init__()
-        self.enter = make_conv(3 * 48, width)
+        self.enter = ConcatenatingSequential(*make_conv(3 * 48, width))
         self.blocks = nn.ModuleList(
             nn.Sequential(make_conv(width, width), nn.Conv2d(width, width, 3, padding=1))
             for _ in range(blocks)
@@ -73,10 +73,11 @@ class Fusion(nn.Module):
         `difference` is the unsharp version of the warped reference minus LR_up, and `detail` is the
         detail of the warped reference.
         """
-        images = torch.cat((lr_up - 0.5, 4 * difference, 4 * detail), dim=1)
-        features = self.enter(split_into_blocks(images, 4))
+        images = (lr_up - 0.5, 4 * difference, 4 * detail)
+        features = self.enter(*(split_into_blocks(each, 4) for each in images))
         for block in self.blocks:
-            features = features + block(features)
+            # In place, because large new tensors cost more time than the addition
+            features = block(features).add_(features)
         out = merge_blocks(self.leave(features), 4)
         confidence, residual, correction = out[:, :1], out[:, 1:4], out[:, 4:5]
         if out.shape[1] > 5:
@@ -107,11 +108,13 @@ class Votes(nn.Module):
     def __init__(self, width: int) -> None:
         """Build the correcting network with `width` channels, or none if `width` is 0."""
         super().__init__()
-        self.body: nn.Sequential | None = None
+        self.body: ConcatenatingSequential | None = None
         if width:
             leave = nn.Conv2d(width, 1, 3, padding=1)
             init_near_zero(leave)
-            self.body = nn.Sequential(make_conv(12 + 40, width), make_conv(width, width), leave)
+            self.body = ConcatenatingSequential(
+                make_conv(12 + 40, width), make_conv(width, width), leave
+            )
 
     def forward(
         self, f4: Tensor, candidates: list[Candidate], weights: Tensor | None, scale: int
@@ -140,7 +143,7 @@ class Votes(nn.Module):
         size = F.avg_pool2d(candidate.difference.abs(), 4)
         detail = F.avg_pool2d(candidate.detail.abs(), 4)
         seen = torch.cat((difference, size, detail, _average_around(size, reach)), dim=1)
-        correction: Tensor = self.body(torch.cat((8 * seen, f4), dim=1))
+        correction: Tensor = self.body(8 * seen, f4)
         return vote + correction
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 SLOPE = 0.1  # negative slope of leaky ReLU
 
@@ -28,3 +29,15 @@ def init_near_zero(layer: nn.Conv2d) -> None:
     nn.init.normal_(layer.weight, std=1e-3)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
+
+
+class ConcatenatingSequential(nn.Sequential):
+    """Layers that receive several inputs, and concatenate them along the channels.
+
+    Layers in a lower precision thus convert each input before copying it, which halves the bytes.
+    """
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the output of the layers for `inputs` (each N x C x H x W)."""
+        outputs: Tensor = super().forward(torch.cat(inputs, dim=1))  # type: ignore[no-untyped-call]
+        return outputs

@@ -65,7 +65,7 @@ class TorchEngine:
         on_gpu = self.device.type == "cuda"
         network = load_model_network(model)
         precision = precision or ("fp16" if on_gpu else "fp32")
-        if precision == "fp16":
+        if precision in ("fp16", "bf16"):
             # coordinates, warps and sums stay float32
             lower_network(network, precision)
         elif on_gpu:
@@ -249,7 +249,7 @@ class TorchEngine:
 
 def _planes(frames: Tensor, multiple: int, largest: int) -> Tensor:
     """Return N x H x W x 3 `frames` in 0..largest as padded float32 N x 3 x H x W in 0..1."""
-    planes = frames.permute(0, 3, 1, 2).float().mul_(1 / largest)
+    planes = frames.permute(0, 3, 1, 2).contiguous().float().mul_(1 / largest)
     return pad_planes(planes, multiple)
 
 
