@@ -24,7 +24,7 @@ from deploy.machine import device_facts
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import JsonObject, Registry
 
-MEASUREMENT_VERSION = 2  # increase when a change to an engine makes stored speeds wrong
+MEASUREMENT_VERSION = 3  # increase when a change to an engine makes stored speeds wrong
 SPEED_MARGIN = 1.05  # factor by which an engine must beat PyTorch; a smaller lead may be chance
 FRAMES = 2  # frames per measured call
 SCALE = 4

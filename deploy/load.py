@@ -27,6 +27,9 @@ __all__ = [
     "load_engine",
 ]
 
+# These need no compilation; the first ones are usually faster where the processor supports them.
+PYTORCH_ENGINES = ("bf16", "int8", "torch")
+
 
 def _ignore(_: str) -> None:
     pass
@@ -47,8 +50,8 @@ def load_engine(
     `threads` limits the number of CPU threads. `notify` receives a line of text before the engines
     are measured. For `auto`, the result is the engine that would be the first to finish `pixels`
     output pixels, or the fastest if `pixels` is None; if `remeasure` is True, all engines are
-    measured again. With adapted weights, `auto` is `int8` or `torch`. A named engine that fails its
-    self-test is quarantined and replaced by PyTorch in float32; `info.reason` states why.
+    measured again. With adapted weights, `auto` is `bf16`, `int8` or `torch`. A named engine that
+    fails its self-test is quarantined and replaced by PyTorch in float32; `info.reason` states why.
 
     If the registry cannot be used, `auto` and `torch` are PyTorch in float32.
 
@@ -88,13 +91,14 @@ def load_engine(
         return TilingEngine(load_or_fall_back(name, model, threads, registry))
 
     def load(each: str, reason: str = "requested") -> Engine:
-        # torch and int8 fall back to the baseline, so that `auto` always finds an engine
-        make = load_or_fall_back if each in ("torch", "int8") else load_tested_engine
+        # PyTorch's engines fall back to the baseline, so that `auto` always finds an engine
+        make = load_or_fall_back if each in PYTORCH_ENGINES else load_tested_engine
         return make(each, model, threads, registry, reason=reason)
 
     if is_adapted(model):
         why = "auto: compiling another engine for these adapted weights would take minutes"
-        return TilingEngine(load("int8" if "int8" in list_candidates() else "torch", why))
+        usable = [name for name in PYTORCH_ENGINES if name in list_candidates()]
+        return TilingEngine(load(usable[0], why))
 
     candidates = list_candidates()
     choice = choose_engine(
@@ -114,12 +118,14 @@ def list_candidates() -> tuple[str, ...]:
     """Return the names of the engines that `auto` compares on this device."""
     import torch
 
+    from deploy.engines.bf16_engine import is_bf16_fast
     from deploy.engines.int8 import is_int8_fast
 
     if torch.cuda.is_available():
         return ("tensorrt", "torch")
+    bf16 = ("bf16",) if is_bf16_fast() else ()
     int8 = ("int8",) if is_int8_fast() else ()
-    return ("torch", *int8, "onnx", "openvino")
+    return ("torch", *bf16, *int8, "onnx", "openvino")
 
 
 def create_engine(
@@ -140,6 +146,11 @@ def create_engine(
         from deploy.engines.tensorrt_engine import TensorrtEngine
 
         return TensorrtEngine(model, threads=threads, reason=reason)
+
+    if name == "bf16":
+        from deploy.engines.bf16_engine import Bf16Engine
+
+        return Bf16Engine(model, threads=threads, reason=reason)
 
     if name == "int8":
         from deploy.engines.int8_engine import Int8Engine

@@ -44,7 +44,7 @@ class EngineInfo:
     model: str
     """The name of a preset, or the path of a file of weights."""
     precision: str
-    """fp32, fp16, int8 or integer."""
+    """fp32, fp16, bf16, int8 or integer."""
     multiple: int
     """The engine pads the output's height and width to multiples of this."""
     bytes_per_pixel: int

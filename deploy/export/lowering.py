@@ -1,7 +1,7 @@
 """Rewrite a network into layers that engines run fast.
 
 Deconvolutions become convolutions with pixel shuffles, which compute the same. Convolutions may run
-in float16, while all coordinates, warps and sums between them stay in float32.
+in 16 bits, while all coordinates, warps and sums between them stay in float32.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from crossnetpp.networks.layers import MOST_COORDINATE_CHANNELS
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "bf16"]
 
-# layers that may run in float16
+_HALF_TYPES: dict[Precision, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+# layers that may run in 16 bits
 HALF_PRECISION_LAYERS = (nn.Conv2d, nn.LeakyReLU, nn.ReLU, nn.SELU, nn.PixelShuffle)
 
 
@@ -60,16 +62,17 @@ def is_repackable(layer: nn.Module) -> bool:
 
 
 class HalfPrecision(nn.Module):
-    """Runs layers in float16, with inputs and outputs of another dtype, usually float32."""
+    """Runs layers in 16 bits, with inputs and outputs of another dtype, usually float32."""
 
-    def __init__(self, layers: nn.Module) -> None:
+    def __init__(self, layers: nn.Module, dtype: torch.dtype = torch.float16) -> None:
         super().__init__()
-        self.layers = layers.half()
+        self.layers = layers.to(dtype)
+        self.dtype = dtype
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the output of the layers, with the dtype of `inputs`."""
-        outputs: Tensor = self.layers(inputs.half())
-        return outputs.to(inputs.dtype)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the output of the layers, with the dtype of the first input."""
+        outputs: Tensor = self.layers(*(each.to(self.dtype) for each in inputs))
+        return outputs.to(inputs[0].dtype)
 
 
 def _can_run_in_half(module: nn.Module) -> bool:
@@ -83,26 +86,27 @@ def _can_run_in_half(module: nn.Module) -> bool:
     )
 
 
-def _replace_layers(module: nn.Module, *, half: bool) -> None:
+def _replace_layers(module: nn.Module, *, half: torch.dtype | None) -> None:
+    """Replace deconvolutions and, if `half` is given, layers that can run in that dtype."""
     for name, child in module.named_children():
         if is_repackable(child):
             assert isinstance(child, nn.ConvTranspose2d)
             child = RepackedDeconv(child)
             setattr(module, name, child)
         elif not isinstance(child, nn.Conv2d):
-            _replace_layers(child, half=False)
+            _replace_layers(child, half=None)
 
-        if half and _can_run_in_half(child):
-            setattr(module, name, HalfPrecision(child))
-        elif half:
-            _replace_layers(child, half=True)
+        if half is not None and _can_run_in_half(child):
+            setattr(module, name, HalfPrecision(child, half))
+        elif half is not None:
+            _replace_layers(child, half=half)
 
 
 def lower_network(network: nn.Module, precision: Precision = "fp32") -> nn.Module:
     """Rewrite `network` in place for export or compilation, and return it.
 
-    With fp16, convolutions and activations run in float16, in chains that are as long as possible.
-    Those that compute flows or images stay in float32.
+    With fp16 or bf16, convolutions and activations run in 16 bits, in chains that are as long as
+    possible. Those that compute flows or images stay in float32.
     """
-    _replace_layers(network, half=precision == "fp16")
+    _replace_layers(network, half=_HALF_TYPES.get(precision))
     return network

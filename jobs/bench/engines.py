@@ -20,7 +20,7 @@ from deploy.protocol import Engine, EngineError
 from deploy.registry import Registry
 from jobs.machine import write_result
 
-NAMES = ("torch", "int8", "onnx", "openvino")
+NAMES = ("torch", "bf16", "int8", "onnx", "openvino")
 GFLOP = 15.7  # billions of operations per 512x320 frame of `fast`, checked by a test
 
 

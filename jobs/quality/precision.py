@@ -1,4 +1,4 @@
-"""Compare the quality and the CPU time of 8-bit and float32 convolutions.
+"""Compare the quality and the CPU time of float32 convolutions, bfloat16 and 8-bit ones.
 
     python -m jobs.quality.precision [CLIP ...] [--frames 46]
 
@@ -21,6 +21,7 @@ import numpy as np
 
 from crossnetpp.metrics import measure_quality
 from crossnetpp.networks.taps import make_box_taps
+from deploy.engines.bf16_engine import Bf16Engine
 from deploy.engines.int8_engine import Int8Engine
 from deploy.engines.torch_engine import TorchEngine
 from jobs.machine import write_result
@@ -33,7 +34,7 @@ SCALE = 4
 KEY_FRAME_EVERY = 15
 FRAME_EVERY = 5
 NOISE = 1.0  # standard deviation in 8-bit levels
-ENGINES = {"fp32": TorchEngine, "int8": Int8Engine}
+ENGINES = {"fp32": TorchEngine, "bf16": Bf16Engine, "int8": Int8Engine}
 
 
 def read_clip(path: Path, most: int) -> list[Pixels]:
@@ -80,14 +81,21 @@ def measure_clip(path: Path, most: int) -> dict[str, Any]:
         )
         for name, each in results.items()
     }
-    levels = np.abs(np.array(results["int8"], np.int16) - np.array(results["fp32"], np.int16))
+    exact = np.array(results.pop("fp32"), np.int16)
     return {
         "frames": len(numbers),
         "psnr": {name: round(float(values.mean()), 3) for name, values in psnr.items()},
-        "mean_loss_db": round(float((psnr["fp32"] - psnr["int8"]).mean()), 4),
-        "largest_loss_db": round(float((psnr["fp32"] - psnr["int8"]).max()), 4),
-        "within_a_level": round(float((levels <= 1).mean()), 6),
         "cpu_seconds_per_frame": {name: round(value, 3) for name, value in seconds.items()},
+        **{
+            name: {
+                "mean_loss_db": round(float((psnr["fp32"] - psnr[name]).mean()), 4),
+                "largest_loss_db": round(float((psnr["fp32"] - psnr[name]).max()), 4),
+                "within_a_level": round(
+                    float((np.abs(np.array(frames, np.int16) - exact) <= 1).mean()), 6
+                ),
+            }
+            for name, frames in results.items()
+        },
     }
 
 

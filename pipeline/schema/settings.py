@@ -297,7 +297,7 @@ class ExecutionSettings(Model):
     engine: Annotated[
         str,
         Option(
-            "auto (default), tensorrt, torch, int8, onnx, openvino or bicubic.",
+            "auto (default), tensorrt, torch, bf16, int8, onnx, openvino or bicubic.",
             "Execution",
             "NAME",
         ),

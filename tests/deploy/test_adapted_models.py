@@ -11,6 +11,7 @@ import torch
 from crossnetpp.checkpoint import AdaptedFacts, save_weights
 from crossnetpp.networks.build import build_network
 from deploy.adapted_models import KEPT, limit_adapted_models
+from deploy.engines.bf16_engine import is_bf16_fast
 from deploy.engines.int8 import is_int8_fast
 from deploy.export.stored import weights_sha256
 from deploy.load import load_engine
@@ -34,11 +35,12 @@ def test_auto_compiles_nothing_for_adapted_weights(tmp_path: Path, registry: Reg
     lines: list[str] = []
     model = save_adapted(tmp_path / "adapted.safetensors")
     engine = load_engine("auto", model=model, registry=registry, notify=lines.append)
-    assert engine.info.name == ("int8" if is_int8_fast() else "torch")
+    fast = ("bf16",) * is_bf16_fast() + ("int8",) * is_int8_fast()
+    assert engine.info.name == (*fast, "torch")[0]
     assert engine.info.reason.startswith("auto: compiling another engine for these")
     assert "\n" not in engine.info.reason
     assert lines == []
-    # 8-bit convolutions are tested, and nothing else is stored
+    # convolutions in lower precision are tested, and nothing else is stored
     assert {entry["key"]["kind"] for entry in registry.entries()} <= {"selftest"}
 
 

@@ -1,0 +1,35 @@
+"""The engine that runs the network's convolutions in bfloat16, in PyTorch on a CPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from deploy.engines.torch_engine import TorchEngine
+
+# Processor features that multiply bfloat16 at least twice as fast as float32
+_FAST_FEATURES = ("avx512_bf16", "amx_bf16")
+
+
+class Bf16Engine(TorchEngine):
+    """Run the network in eager PyTorch on the CPU, with bfloat16 convolutions.
+
+    Coordinates, images and sums stay float32.
+    """
+
+    def __init__(
+        self, model: str = "fast", *, threads: int | None = None, reason: str = "requested"
+    ) -> None:
+        cpu = torch.device("cpu")
+        super().__init__(model, threads=threads, reason=reason, precision="bf16", device=cpu)
+        self.info = replace(self.info, name="bf16")
+
+
+def is_bf16_fast() -> bool:
+    """Return whether this processor computes bfloat16 convolutions faster than float32 ones."""
+    get_capabilities = getattr(torch.cpu, "get_capabilities", None)
+    if get_capabilities is None:  # an older PyTorch
+        return False
+    capabilities = get_capabilities()
+    return any(capabilities.get(feature) for feature in _FAST_FEATURES)
