@@ -24,8 +24,8 @@ Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-# Options that add a part to a network, which the weights to start from may lack
-ADDED_PARTS = {"votes", "chroma"}
+# Options that may differ from those of the weights to start from: parts to add or to leave out
+CHANGEABLE = {"votes", "chroma", "stages", "blocks", "settlings"}
 
 
 class ConfigError(Exception):
@@ -131,7 +131,8 @@ class TrainingConfig(_Strict):
 
     preset: str = "fast"
     network: dict[str, Any] = {}
-    """Options that override the preset's options; with `start`, only those that add parts."""
+    """Options that override the preset's options; with `start`, only those that add parts or leave
+    parts out (`votes`, `chroma`, `stages`, `blocks`, `settlings`)."""
     start: str | None = None
     """Weights to start from (a preset or a file), which also determine the network's options."""
     freeze: tuple[str, ...] = ()
@@ -184,11 +185,11 @@ class TrainingConfig(_Strict):
 
     @model_validator(mode="after")
     def _check_start(self) -> TrainingConfig:
-        fixed = sorted(set(self.network) - ADDED_PARTS)
+        fixed = sorted(set(self.network) - CHANGEABLE)
         if self.start and fixed:
             raise ValueError(
                 f"found {', '.join(fixed)} in `network` together with `start`, whose weights "
-                f"determine the network, expected only {' or '.join(sorted(ADDED_PARTS))} in "
+                f"determine the network, expected only {', '.join(sorted(CHANGEABLE))} in "
                 "`network`; remove the other options or `start`"
             )
         if self.preset not in PRESETS:

@@ -15,7 +15,8 @@ def build_start(config: TrainingConfig) -> Network:
     """Return the network with which a run begins.
 
     Its weights are random unless `config.start` is set. Where the weights to start from have no
-    votes, the votes are random; where they have no chroma maps, the luma maps are copied. Raises
+    votes, the votes are random; where they have no chroma maps, the luma maps are copied; where
+    they have too many blocks in the fusion, the first ones and the last one are kept. Raises
     ConfigError if the weights cannot be used.
     """
     if not config.start:
@@ -48,12 +49,21 @@ def build_start(config: TrainingConfig) -> Network:
 
 
 def _copy_weights(source: CrossNetFast, target: CrossNetFast) -> None:
-    """Copy all weights of `source` to `target`, which may have additional parts.
+    """Copy the weights of `source` to `target`, which may have more or fewer parts.
 
     Raises RuntimeError if the shapes differ in a part that both have.
     """
-    same = {k: v for k, v in source.state_dict().items() if not k.startswith("fusion.")}
-    target.load_state_dict(target.state_dict() | same)
+    if 0 < len(target.fusion.blocks) < len(source.fusion.blocks):
+        # the blocks between the first and the last ones change the features least
+        del source.fusion.blocks[len(target.fusion.blocks) - 1 : -1]
+
+    expected = target.state_dict()
+    same = {
+        name: weights
+        for name, weights in source.state_dict().items()
+        if name in expected and not name.startswith("fusion.")
+    }
+    target.load_state_dict(expected | same)
     if target.config.chroma and not source.config.chroma:
         target.fusion.copy_without_chroma(source.fusion)
     else:
