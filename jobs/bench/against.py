@@ -3,15 +3,17 @@
     python -m jobs.bench.against [COMMIT] [--turns 3] [--only CASE]
 
 The commit is checked out into a temporary worktree, and both versions run in this environment. Each
-case runs on a short and on a long clip. The seconds per frame are the extra seconds divided by the
-extra frames, so start-up does not count. CPU time is measured as well, because it depends less on
-the other load of the machine. The PSNR of both outputs shows what any extra speed costs in quality.
+case runs on a short and on a long recording: clips of 15 and 60 frames, and light fields of 3x9 and
+9x9 views. The seconds per frame are the extra seconds divided by the extra frames, so start-up does
+not count. CPU time is measured as well, because it depends less on the other load of the machine.
+The PSNR of both outputs shows what any extra speed costs in quality.
 The figures are written to jobs/results/bench_against.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -23,12 +25,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
+import numpy as np
+
 from jobs.bench.pipeline import ROOT, SAMPLE, time_command, write_lr_and_key_frames
 from jobs.machine import RESULTS, write_result
 
 BASELINE = "8909375"  # before the network and the code around it were made faster
 RATE = 30  # frames per second of the bundled clip
 KEY_FRAME_EVERY = 15
+PHOTOGRAPH = ROOT / "tests" / "data" / "kodak_21.jpg"
+COLUMNS = 9  # of the light fields
+SIDE = 512  # of a view, in pixels
+SCALE = 4
+PARALLAX = 2  # pixels between neighbouring views
 
 
 class Case(NamedTuple):
@@ -39,18 +49,21 @@ class Case(NamedTuple):
     """Options that the older version does not support."""
     frames: tuple[int, int] = (15, 60)
     """The number of frames in the short run and in the long run."""
+    is_light_field: bool = False
 
 
-# the mix with optical flow costs time for quality that the older version lacks
+# The mix with optical flow costs time for quality that the older version lacks
 NETWORK_ALONE = ("--effort", "normal")
 
-# adaptation is off, because it takes as long as the user allows, whatever the engine's speed
+# Adaptation is off, because it takes as long as the user allows, whatever the engine's speed.
 CASES = {
+    "effort fast": Case((), ("--effort", "fast", "--adapt", "off")),
     "fast": Case(("--engine", "torch"), (*NETWORK_ALONE, "--adapt", "off")),
     "fast, one reference": Case(
         ("--engine", "torch"), (*NETWORK_ALONE, "--adapt", "off", "--ref-count", "1")
     ),
     "bicubic": Case(("--engine", "bicubic"), ("--adapt", "off")),
+    "light field": Case((), ("--adapt", "off"), frames=(27, 81), is_light_field=True),
 }
 
 
@@ -86,23 +99,24 @@ def check_out(commit: str) -> Iterator[Path]:
 
 def compare(trees: dict[str, Path], case: Case, folder: Path, turns: int) -> dict[str, Any]:
     """Return a case's figures: each version's seconds per frame and PSNR, and the speed ratios."""
-    lr, ref = write_lr_and_key_frames(folder)
+    write = write_light_fields if case.is_light_field else write_clips
+    recordings = write(folder, case.frames)
     turned: dict[str, list[Seconds]] = {name: [] for name in trees}
     psnr: dict[str, float] = {}
-    for _ in range(turns):
+    # In an additional first turn, which does not count, `--engine auto` measures the engines
+    for turn in range(turns + 1):
         for name, tree in trees.items():
-            out = folder / f"{name}.mp4"
+            out = folder / (name if case.is_light_field else f"{name}.mp4")
             more = case.options + (case.new_options if name == "new" else ())
-            command = ["run", str(lr), "--ref-stream", str(ref), "-o", str(out), "--force"]
-            command += ["--runner", "inline", "--quiet", *more]
-            short = time_run(tree, [*command, "--end", f"{case.frames[0] / RATE:g}"])
-            long = time_run(tree, [*command, "--end", f"{case.frames[1] / RATE:g}"])
+            more += ("-o", str(out), "--force", "--runner", "inline", "--quiet")
+            short, long = (time_run(tree, ["run", *each, *more]) for each in recordings)
 
             extra = case.frames[1] - case.frames[0]
-            turned[name].append(
-                Seconds((long.wall - short.wall) / extra, (long.cpu - short.cpu) / extra)
-            )
-            psnr[name] = measure_psnr(out, case.frames[1])
+            if turn > 0:
+                turned[name].append(
+                    Seconds((long.wall - short.wall) / extra, (long.cpu - short.cpu) / extra)
+                )
+            psnr[name] = measure_psnr(out, case)
 
     result = summarise(turned)
     for name, value in psnr.items():
@@ -110,11 +124,63 @@ def compare(trees: dict[str, Path], case: Case, folder: Path, turns: int) -> dic
     return result
 
 
-def measure_psnr(output: Path, frames: int) -> float:
-    """Return the mean PSNR (dB, RGB) of an output's frames, excluding the key frames."""
-    from pipeline.measuring.clips import evaluate
+def write_clips(folder: Path, frames: tuple[int, int]) -> list[list[str]]:
+    """Write the bundled clip, and return the arguments for runs of its first frames."""
+    lr, ref = write_lr_and_key_frames(folder)
+    return [[str(lr), "--ref-stream", str(ref), "--end", f"{count / RATE:g}"] for count in frames]
 
-    return evaluate(output, SAMPLE, skip=frozenset(range(0, frames, KEY_FRAME_EVERY))).psnr
+
+def write_light_fields(folder: Path, frames: tuple[int, int]) -> list[list[str]]:
+    """Write light fields with the given numbers of views, and return the arguments for their runs.
+
+    The views are parts of a photograph, each displaced by PARALLAX from its neighbours. The HR view
+    is the first one.
+    """
+    runs = []
+    for count in frames:
+        views = folder / f"{count}_views"
+        views.mkdir()
+        for row, column in itertools.product(range(count // COLUMNS), range(COLUMNS)):
+            small = cv2.resize(
+                read_view(row, column), (SIDE // SCALE, SIDE // SCALE), interpolation=cv2.INTER_AREA
+            )
+            cv2.imwrite(str(views / name_view(row, column)), small)
+        ref = folder / f"{count}_hr.png"
+        cv2.imwrite(str(ref), read_view(0, 0))
+        runs.append([str(views), "--ref-stream", str(ref), "--ref-view", "0,0"])
+    return runs
+
+
+def name_view(row: int, column: int) -> str:
+    """Return the file name of a view."""
+    return f"view_{row:02}_{column:02}.png"
+
+
+def read_view(row: int, column: int) -> np.ndarray:
+    """Return a view of the light field, uint8 SIDE x SIDE x 3 BGR."""
+    photograph = cv2.imread(str(PHOTOGRAPH))
+    assert photograph is not None
+    # the photograph is not high enough for vertical parallax
+    large = cv2.resize(photograph, None, fx=1.25, fy=1.25, interpolation=cv2.INTER_CUBIC)
+    top, left = PARALLAX * row, PARALLAX * column
+    return large[top : top + SIDE, left : left + SIDE]
+
+
+def measure_psnr(output: Path, case: Case) -> float:
+    """Return the mean PSNR (dB, RGB) of an output, excluding key frames and given views."""
+    if not case.is_light_field:
+        from pipeline.measuring.clips import evaluate
+
+        key_frames = frozenset(range(0, case.frames[1], KEY_FRAME_EVERY))
+        return evaluate(output, SAMPLE, skip=key_frames).psnr
+
+    values = []
+    for row, column in itertools.product(range(case.frames[1] // COLUMNS), range(COLUMNS)):
+        view = cv2.imread(str(output / name_view(row, column)))
+        assert view is not None
+        if (row, column) != (0, 0):
+            values.append(cv2.PSNR(view, read_view(row, column)))
+    return statistics.fmean(values)
 
 
 def summarise(turned: dict[str, list[Seconds]]) -> dict[str, Any]:
@@ -154,7 +220,7 @@ def main() -> None:
     if result.get("against") != chosen.commit:
         result = {}
     result.pop("machine", None)
-    result |= {"against": chosen.commit, "size": "180x120 to 720x480"}
+    result |= {"against": chosen.commit, "size": "180x120 to 720x480, views 128x128 to 512x512"}
 
     with check_out(chosen.commit) as old:
         for name in chosen.only or CASES:
