@@ -197,6 +197,44 @@ def test_the_page_quotes_the_mix_with_optical_flow() -> None:
         assert gains[2] > gains[1] - 0.01
 
 
+def test_the_page_quotes_the_accuracy_of_the_motion() -> None:
+    page = read_page("docs/quality.md")
+    result = read_result("flow.json")
+    scenes = [scene["scene"] for scene in result["scenes"]]
+    median = {(r["scene"], r["scale"], r["method"]): r["median"] for r in result["figures"]}
+    far_off = {(r["scene"], r["scale"], r["method"]): r["above_3"] for r in result["figures"]}
+    methods = ("dis", "fast:stage1", "fast:stage2", "fast:no-stage2", "fast", "fast-recorded")
+    for scene in scenes:
+        cells = (f"{median[scene, 4, m]:.2f} px, {far_off[scene, 4, m]:.1f} %" for m in methods)
+        assert f"| {scene} | {' | '.join(cells)} |" in page
+
+    *others, widest = scenes
+    lowered = [1 - median[s, 4, "fast"] / median[s, 4, "fast:stage2"] for s in scenes]
+    quoted = f"lowers the median error by {min(lowered):.0%} to {max(lowered):.0%}"
+    assert quoted.replace("% to", " to").replace("%", " %") in page
+    with_stage2, without = (
+        {scene: far_off[scene, 4, method] for scene in scenes}
+        for method in ("fast", "fast:no-stage2")
+    )
+    assert f"rises from {with_stage2[widest]:.1f} to {without[widest]:.1f} % in" in page
+    assert f"falls from {with_stage2['cones']:.1f} to {without['cones']:.1f} % on cones" in page
+    changes = [abs(without[s] - with_stage2[s]) for s in others if s != "cones"]
+    assert f"changes by at most {max(changes):.1f} percentage points elsewhere" in page
+
+    assert all(far_off[scene, 2, "dis"] < far_off[scene, 2, "fast"] for scene in scenes)
+    assert all(far_off[scene, 8, "dis"] > far_off[scene, 8, "fast"] for scene in scenes)
+    small, large = (
+        [f"{far_off['motorcycle', scale, method]:.1f}" for method in ("dis", "fast")]
+        for scale in (2, 8)
+    )
+    assert f"in every scene ({small[0]} against {small[1]} % on motorcycle)" in page
+    assert f"in every scene ({large[1]} against {large[0]} %)" in page
+    assert (
+        f"have {far_off[widest, 4, 'old']:.1f} % of errors above 3 pixels in the band from 32 px, "
+        f"and {far_off['motorcycle', 4, 'old']:.1f} % on motorcycle" in page
+    )
+
+
 def test_every_case_was_recorded_and_came_out_right() -> None:
     cases = read_result("field_cases.json")["cases"]
     assert [case["case"] for case in cases] == [case.number for case in CASES]

@@ -1,0 +1,269 @@
+"""Measure how accurate the optical flow is that the networks find between LR and reference.
+
+    python -m jobs.quality.flow --data DATA [--models fast fast-recorded ...] [--old FILE]
+
+DATA contains `stereo` and `photos/kodak_2[1-4].jpg`. The stereo pairs motorcycle and cones have
+measured disparities, and scenes rendered from the photographs have exact flow. LR is the target
+downscaled by 2, 4 and 8 (antialiased bicubic, lossless). The figures are end-point errors in HR
+pixels over all pixels whose flow is known and leads to a visible point of the reference.
+
+A model is a preset, a variant or a safetensors file. The flow of stage 1 is measured for every
+model. For the first model, two further flows show what its parts achieve: that of both searches
+(`:stage2`), without the sub-pixel refinement that follows, and that of the same weights without the
+second search (`:no-stage2`), with the refinement. `dis` is the classical method's flow.
+
+The figures are written to jobs/results/flow.json, and a table is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from crossnetpp.checkpoint import WeightsError, find_weights, load_network
+from crossnetpp.classical.borrow import blur, upsample
+from crossnetpp.classical.optical_flow import Flow, estimate_flow
+from crossnetpp.data.degradation import degrade
+from crossnetpp.data.sample import DataError
+from crossnetpp.evaluation.markdown import render_table
+from crossnetpp.evaluation.scenes import Picture, as_image
+from crossnetpp.networks.blocks import pad_planes
+from crossnetpp.networks.fast import CrossNetFast
+from crossnetpp.networks.presets import PRESETS, VARIANTS
+from crossnetpp.printable import make_printable
+from jobs.machine import write_result
+from jobs.quality.flow_scenes import SEED, FlowScene, load_scenes
+
+SCALES = (2, 4, 8)
+LIMITS = (1, 3)  # pixels; a pixel with a larger error is an outlier
+
+Errors = NDArray[np.float32]  # end-point errors in pixels
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to find flow."""
+
+    names: tuple[str, ...]
+    """Names of the flows."""
+    find_flows: Callable[[Picture, Picture], tuple[Flow, ...]]
+    """Function that maps LR (h x w x 3) and a reference (H x W x 3) to flows, H x W x 2 each."""
+
+
+def find_dis_flow(lr: Picture, reference: Picture) -> tuple[Flow, ...]:
+    """Return the flow that the classical method finds."""
+    scale = reference.shape[0] // lr.shape[0]
+    lr_up = upsample(as_image(lr), scale)
+    unsharp = blur(as_image(reference), scale, None)
+    return (estimate_flow(lr_up, unsharp, finest=scale.bit_length() - 2),)
+
+
+class NetworkFlow:
+    """The flows of a network: the final one, and that of stage 1."""
+
+    def __init__(self, network: CrossNetFast) -> None:
+        self._network = network
+
+    @torch.inference_mode()
+    def __call__(self, lr: Picture, reference: Picture) -> tuple[Flow, ...]:
+        """Return the final flow and the flow of stage 1, without padding."""
+        height, width = reference.shape[:2]
+        multiple = self._network.multiple
+        planes = pad_planes(_to_planes(lr), multiple * lr.shape[0] // height)
+        output = self._network(planes, pad_planes(_to_planes(reference), multiple))
+        return tuple(
+            flow[0, :, :height, :width].permute(1, 2, 0).numpy()
+            for flow in (output.flow, output.flow_stage1)
+        )
+
+
+def _to_planes(picture: Picture) -> Tensor:
+    """Return a picture (uint8 H x W x 3) as a float32 tensor, 1 x 3 x H x W in 0..1."""
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].float().div(255)
+
+
+def name_models(models: Sequence[str], old: Path | None = None) -> dict[str, str]:
+    """Return each model by its name: that of a file is its stem, and that of `old` is "old".
+
+    Raises WeightsError if two models have the same name.
+    """
+    named: dict[str, str] = {}
+    for model in models:
+        name = model if model in PRESETS or model in VARIANTS else Path(model).stem
+        if name in named or name in ("dis", "old"):
+            raise WeightsError(
+                f"found another flow named {name} beside the model {model}, expected a name for "
+                "each model; try a file with another name"
+            )
+        named[name] = model
+    return named if old is None else {**named, "old": str(old)}
+
+
+def load_methods(named: dict[str, str]) -> list[Method]:
+    """Return the classical method, and methods for each model (name -> model).
+
+    Raises WeightsError if a model cannot be loaded or is not a form of `fast`.
+    """
+    methods = [Method(("dis",), find_dis_flow)]
+    for number, (name, model) in enumerate(named.items()):
+        methods.append(Method((name, f"{name}:stage1"), NetworkFlow(load_fast(model))))
+        if number == 0:
+            methods += load_parts(name, model)
+    return methods
+
+
+def load_parts(name: str, model: str) -> list[Method]:
+    """Return methods that use only some parts of a network with two stages."""
+    searches, single = load_fast(model), load_fast(model)
+    if searches.stage2 is None:
+        return []
+    searches.refinements = searches.settlings = 0
+    single.stage2 = None
+    return [
+        Method((f"{name}:stage2",), take_first(NetworkFlow(searches))),
+        Method((f"{name}:no-stage2",), take_first(NetworkFlow(single))),
+    ]
+
+
+def take_first(
+    find_flows: Callable[[Picture, Picture], tuple[Flow, ...]],
+) -> Callable[[Picture, Picture], tuple[Flow, ...]]:
+    """Return a function that returns only the first of the flows that `find_flows` finds."""
+    return lambda lr, reference: find_flows(lr, reference)[:1]
+
+
+def load_fast(model: str) -> CrossNetFast:
+    """Return the network of `model`. Raises WeightsError if it is not a form of `fast`."""
+    network = load_network(model)
+    if not isinstance(network, CrossNetFast):
+        raise WeightsError(
+            f"found the published network in {model}, expected a form of fast; try --models fast"
+        )
+    return network
+
+
+def measure_errors(flow: Flow, truth: Flow) -> Errors:
+    """Return the end-point errors of `flow` where `truth` (both H x W x 2) is not NaN."""
+    known = np.isfinite(truth).all(axis=-1)
+    return np.asarray(np.linalg.norm(flow[known] - truth[known], axis=-1), np.float32)
+
+
+def summarise_errors(errors: Errors) -> dict[str, float]:
+    """Return the mean and the median in pixels, and the shares of outliers in percent."""
+    return {
+        "mean": round(float(errors.mean(dtype=np.float64)), 3),
+        "median": round(float(np.median(errors)), 3),
+        **{f"above_{limit}": round(100 * float((errors > limit).mean()), 2) for limit in LIMITS},
+    }
+
+
+def measure_scene(
+    scene: FlowScene, methods: Iterable[Method], scales: Sequence[int] = SCALES
+) -> Iterator[dict[str, Any]]:
+    """Yield the figures of all pixels of a scene's pairs, for each scale and each flow."""
+    for scale in scales:
+        errors: dict[str, list[Errors]] = {}
+        for pair in scene.pairs:
+            lr = degrade(pair.target, scale)
+            for method in methods:
+                flows = method.find_flows(lr, pair.reference)
+                for name, flow in zip(method.names, flows, strict=True):
+                    errors.setdefault(name, []).append(measure_errors(flow, pair.flow))
+        for name, each in errors.items():
+            figures = summarise_errors(np.concatenate(each))
+            yield {"scene": scene.name, "scale": scale, "method": name, **figures}
+
+
+def describe_scene(scene: FlowScene) -> dict[str, Any]:
+    """Return a scene's number of pairs, of measured pixels, and its mean motion in pixels."""
+    known = [pair.flow[np.isfinite(pair.flow).all(axis=-1)] for pair in scene.pairs]
+    motion = np.linalg.norm(np.concatenate(known), axis=-1)
+    return {
+        "scene": scene.name,
+        "pairs": len(scene.pairs),
+        "pixels": len(motion),
+        "mean_motion": round(float(motion.mean(dtype=np.float64)), 1),
+    }
+
+
+def render_figures(rows: Iterable[dict[str, Any]]) -> str:
+    """Return the figures as a Markdown table."""
+    head = ["scene", "scale", "flow", "mean", "median"]
+    head += [f"above {limit} px" for limit in LIMITS]
+    return render_table(
+        head,
+        (
+            [
+                row["scene"],
+                f"x{row['scale']}",
+                row["method"],
+                f"{row['mean']:.2f}",
+                f"{row['median']:.2f}",
+                *(f"{row[f'above_{limit}']:.1f} %" for limit in LIMITS),
+            ]
+            for row in rows
+        ),
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure all flows, and return the exit status: 0, or 2 after an error."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.quality.flow",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder that contains the data")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=["fast", "fast-recorded"],
+        metavar="MODEL",
+        help="models to measure (default: fast fast-recorded)",
+    )
+    parser.add_argument("--old", type=Path, metavar="FILE", help="safetensors file of old weights")
+    arguments = parser.parse_args(argv)
+
+    # DIS depends on the number of threads; and OpenCV warns about unknown tags of TIFF files
+    cv2.setNumThreads(1)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    try:
+        named = name_models(arguments.models, arguments.old)
+        methods = load_methods(named)
+        scenes = load_scenes(arguments.data)
+    except (DataError, WeightsError) as error:
+        sys.stderr.write(f"{make_printable(str(error))}\n")
+        return 2
+
+    rows: list[dict[str, Any]] = []
+    for scene in scenes:
+        sys.stderr.write(f"{scene.name}\n")
+        rows += measure_scene(scene, methods)
+    sys.stdout.write(f"{render_figures(rows)}\n")
+    settings = {
+        "seed": SEED,
+        "weights": {name: _compute_sha256(model) for name, model in named.items()},
+        "scenes": [describe_scene(scene) for scene in scenes],
+    }
+    write_result("flow", {**settings, "figures": rows})
+    return 0
+
+
+def _compute_sha256(model: str) -> str:
+    """Return the SHA-256 of a model's weights file."""
+    return hashlib.sha256(find_weights(model).read_bytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
