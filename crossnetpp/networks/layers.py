@@ -39,5 +39,6 @@ class ConcatenatingSequential(nn.Sequential):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the output of the layers for `inputs` (each N x C x H x W)."""
-        outputs: Tensor = super().forward(torch.cat(inputs, dim=1))  # type: ignore[no-untyped-call]
+        joined = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]
+        outputs: Tensor = super().forward(joined)  # type: ignore[no-untyped-call]
         return outputs

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from crossnetpp.networks.kernels import is_traced
 from crossnetpp.networks.layers import MOST_COORDINATE_CHANNELS
 
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -71,8 +72,12 @@ class HalfPrecision(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the output of the layers, with the dtype of the first input."""
+        dtype = inputs[0].dtype
+        if is_traced():
+            # engines cast as they like, and onnxruntime would compute a concatenation in float16
+            inputs = (torch.cat(inputs, dim=1),) if len(inputs) > 1 else inputs
         outputs: Tensor = self.layers(*(each.to(self.dtype) for each in inputs))
-        return outputs.to(inputs[0].dtype)
+        return outputs.to(dtype)
 
 
 def _can_run_in_half(module: nn.Module) -> bool:

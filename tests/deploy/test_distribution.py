@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy.distribution import describe_install
+from deploy.load import PYTORCH_ENGINES
 from tests.support import ROOT
 
 OPTIONAL = (
@@ -113,7 +114,7 @@ print(engine.info.name, sr.shape, engine.info.reason)
         tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(("torch (1, 64, 64, 3) ", "int8 (1, 64, 64, 3) "))
+    assert done.stdout.startswith(tuple(f"{name} (1, 64, 64, 3) " for name in PYTORCH_ENGINES))
     assert "onnx not usable" in done.stdout
 
 
