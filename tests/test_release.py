@@ -37,6 +37,8 @@ BUILD_FILES = ("pyproject.toml", "VERSION", "README.md", "LICENSE", "MANIFEST.in
 DATA = {
     "crossnetpp/weights/fast.safetensors",
     "crossnetpp/weights/fast-recorded.safetensors",
+    "crossnetpp/weights/fast-quick.safetensors",
+    "crossnetpp/weights/fast-recorded-quick.safetensors",
     "crossnetpp/weights/SOURCES.md",
     "crossnetpp/configs/fast.yaml",
     "deploy/selftest.png",

@@ -25,7 +25,10 @@ LEAST_FAITHFUL = 46.0
 WIDEST = 1.7
 LIGHTLY_COMPRESSED = 36.0
 
-RECORDED = {"fast": "fast-recorded"}  # weights -> variant for compressed or noisy recordings
+# weights -> variant for compressed or noisy recordings
+RECORDED = {"fast": "fast-recorded", "fast-quick": "fast-recorded-quick"}
+
+QUICK = {name: f"{name}-quick" for name in ("fast", "fast-recorded")}  # weights -> quicker variant
 
 
 def choose_weights(model: str, fits_db: float | None) -> str:

@@ -76,7 +76,7 @@ PRESETS: dict[str, Config] = {
 
 
 # Other shipped weights -> the preset of their network
-VARIANTS = {"fast-recorded": "fast"}
+VARIANTS = {"fast-recorded": "fast", "fast-quick": "fast", "fast-recorded-quick": "fast"}
 
 
 def make_config(preset: str, options: Mapping[str, Any] | None = None) -> Config:

@@ -64,6 +64,9 @@ CASES = {
     ),
     "bicubic": Case(("--engine", "bicubic"), ("--adapt", "off")),
     "light field": Case((), ("--adapt", "off"), frames=(27, 81), is_light_field=True),
+    "light field, effort fast": Case(
+        (), ("--effort", "fast", "--adapt", "off"), frames=(27, 81), is_light_field=True
+    ),
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import chain, pairwise
 from pathlib import Path
 
+from crossnetpp.capture.variants import QUICK
 from pipeline.errors import InputError
 from pipeline.media.join.capabilities import check_container, check_times
 from pipeline.media.write.encoder import check_encoder
@@ -126,11 +127,13 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
     changed["mixes_flow"] = plan.mixes_flow and engine != "bicubic"
     if given.get("effort", "auto") != "auto":
         changed["mixes_flow"] = given["effort"] == "best" and can_mix(plan, engine)
+    if given.get("effort") == "fast" and "model" not in given and plan.model in QUICK:
+        changed["model"] = QUICK[plan.model]
     if plan.mixes_flow and not changed["mixes_flow"]:
         notes = (*notes, "the network's frames are not mixed with those of optical flow")
     if "adapt" in given:
         changed["adaptation"] = None
-    elif "model" in given and plan.adaptation is not None:
+    elif "model" in changed and plan.adaptation is not None:
         changed["adaptation"] = plan.adaptation.without_decision()
     return changed | {"notes": tuple(dict.fromkeys((*plan.notes, *notes)))}
 

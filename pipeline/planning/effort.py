@@ -1,14 +1,17 @@
-"""Decide what a run does besides running the network, depending on how lossless the input is."""
+"""Decide how much work a run does per frame: which network, how many references, and what else."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import TypeVar
 
-from crossnetpp.capture.variants import LEAST_FAITHFUL
+from crossnetpp.capture.variants import LEAST_FAITHFUL, QUICK
 from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.plan import Plan
-from pipeline.schema.settings import ExecutionSettings
+from pipeline.schema.settings import ExecutionSettings, PairingSettings
+
+Pairing = TypeVar("Pairing", bound=PairingSettings)
 
 MOST_PIXELS = 9_000_000  # of a frame that is mixed with `auto` (4K); each takes 200 to 250 bytes
 
@@ -27,6 +30,23 @@ def _is_elsewhere(settings: ExecutionSettings) -> bool:
     return bool(settings.address or os.environ.get("RAY_ADDRESS"))
 
 
+def find_base_model(settings: ExecutionSettings) -> str:
+    """Return the weights, or the shipped weights among whose variants the plan chooses."""
+    if settings.effort != "fast" or "model" in settings.model_fields_set:
+        return settings.model
+    return QUICK.get(settings.model, settings.model)
+
+
+def limit_references(pairing: Pairing, effort: str) -> Pairing:
+    """Return the settings with one reference per frame if `effort` is "fast" and no number is set.
+
+    A second reference adds more than half to the network's time.
+    """
+    if effort != "fast" or pairing.ref_count is not None:
+        return pairing
+    return pairing.model_copy(update={"ref_count": 1})
+
+
 def choose_effort(
     settings: ExecutionSettings,
     fits_db: float | None,
@@ -40,7 +60,7 @@ def choose_effort(
     mixed unless their `pixels` would need much memory, this machine has a GPU (`is_cpu` returns
     False) or Ray's cluster is elsewhere: GPUs would have to wait.
     """
-    if settings.engine == "bicubic" or settings.effort == "normal":
+    if settings.engine == "bicubic" or settings.effort in ("fast", "normal"):
         return False, ""
     if settings.effort == "auto":
         is_faithful = fits_db is not None and fits_db >= LEAST_FAITHFUL

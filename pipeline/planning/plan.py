@@ -15,7 +15,12 @@ from pipeline.pairing.views import plan_view_references
 from pipeline.paths import check_paths
 from pipeline.planning.capture import choose_capture
 from pipeline.planning.chroma import correct_chroma
-from pipeline.planning.effort import choose_effort, find_restoring_fit
+from pipeline.planning.effort import (
+    choose_effort,
+    find_base_model,
+    find_restoring_fit,
+    limit_references,
+)
 from pipeline.planning.film_rate import set_film_rate
 from pipeline.planning.output_size import choose_size
 from pipeline.planning.segments import cut_segments, cut_views, limit_frames, shorten
@@ -64,7 +69,8 @@ def make_plan(
 
     # the references are paired with the network's frames, which may be larger than the output's
     grid = sources.lr.height * size.scale, sources.lr.width * size.scale
-    paired = pair_sources(sources, frames, settings, grid, settings.to, progress)
+    pairing = limit_references(settings, settings.effort)
+    paired = pair_sources(sources, frames, pairing, grid, settings.to, progress)
     if settings.trust_reference:
         with progress.step("comparing the key frames with the input"):
             paired = trust_key_frames(sources.lr, paired, size.scale, grid)
@@ -75,9 +81,9 @@ def make_plan(
     if chroma_note:
         sources = replace(sources, lr=corrected)
         capture = choose_capture(settings.capture, sources.lr, *rest)  # with the right chroma
-    model, model_note = settings.model, ""
+    model, model_note = find_base_model(settings), ""
     if settings.engine != "bicubic" and "model" not in settings.model_fields_set:
-        model, model_note = choose_model(settings.model, capture.fits_db)
+        model, model_note = choose_model(model, capture.fits_db)
     mixes, effort_note = False, ""
     if not settings.trust_reference:
         mixes, effort_note = choose_effort(settings, capture.fits_db, grid[0] * grid[1])

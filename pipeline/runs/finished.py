@@ -21,6 +21,7 @@ from pipeline.ledger.plan_beside import plan_path, plan_url
 from pipeline.paths import is_url
 from pipeline.planning.capture import NAMES, read_capture
 from pipeline.planning.edited_plan import load_plan
+from pipeline.planning.effort import find_base_model
 from pipeline.planning.pinned import can_be_planes, pin_plan
 from pipeline.planning.sources import reopen_sources
 from pipeline.planning.weights import choose_model
@@ -125,15 +126,16 @@ def _find_model(stored: Plan, settings: ExecutionSettings, capture: str) -> str 
 
     # no weights are set, so the program chooses; it also chose for the stored plan unless its
     # command has --model
+    base = find_base_model(settings)
     assert stored.record is not None
     if "model" not in read_command(stored.record.command):
-        is_variant = RECORDED.get(settings.model) == stored.model
-        return stored.model if is_variant else settings.model
+        is_variant = RECORDED.get(base) == stored.model
+        return stored.model if is_variant else base
     if stored.capture is None and capture == "auto":
         return None  # the fit on which the choice depends is not stored
     # the fit in a capture from a file is that of another recording, so the choice ignores it
     fitted = stored.capture if capture == "auto" else None
-    return choose_model(settings.model, fitted.fits_db if fitted else None)[0]
+    return choose_model(base, fitted.fits_db if fitted else None)[0]
 
 
 def _match_edited_plan(stored: Plan, planned: Plan, adapt: AdaptRequest) -> Plan | None:

@@ -44,7 +44,7 @@ class RunOptions(TypedDict, total=False):
     audio: Literal["copy", "none"]
     engine: str
     model: str | PathLike[str]
-    effort: Literal["auto", "normal", "best"]
+    effort: Literal["auto", "fast", "normal", "best"]
     adapt: str | PathLike[str]
     adapt_together: bool
     runner: Literal["auto", "inline", "ray"]

@@ -311,10 +311,10 @@ class ExecutionSettings(Model):
         ),
     ] = "fast"
     effort: Annotated[
-        Literal["auto", "normal", "best"],
+        Literal["auto", "fast", "normal", "best"],
         Option(
-            "Mix in optical flow's results, which helps if INPUT is nearly lossless (best), or not "
-            "(normal); auto (default) is best for such INPUT on a CPU.",
+            "A smaller network (fast), the usual one (normal), or also optical flow (best), which "
+            "helps if INPUT is nearly lossless; auto (default) is best for it on a CPU, or normal.",
             "Execution",
         ),
     ] = "auto"

@@ -196,8 +196,8 @@ def test_options_of_the_network_are_trained_and_saved(tmp_path: Path) -> None:
     network = load_network(str(out))
     assert isinstance(network, CrossNetFast)
     assert network.stage2 is None
-    with pytest.raises(ValueError, match=r"found stages in `network`.*expected only chroma or vot"):
-        make_config(start="fast", network={"stages": 1})
+    with pytest.raises(ValueError, match=r"found width in `network`.*expected only blocks, chroma"):
+        make_config(start="fast", network={"width": 48})
 
 
 def test_frozen_parts_do_not_change(tmp_path: Path) -> None:
@@ -269,12 +269,20 @@ def test_shipped_configurations_load_and_can_be_overridden() -> None:
         load_config("warp9")
 
 
-def test_the_shipped_recipe_of_recorded_weights_is_that_of_their_log() -> None:
-    config = load_config("fast_recorded")
-    log = (WEIGHTS_FOLDER / "fast-recorded.log").read_text()
+@pytest.mark.parametrize(
+    ("model", "start"),
+    [
+        ("fast-recorded", "fast"),
+        ("fast-quick", "fast"),
+        ("fast-recorded-quick", "fast-recorded"),
+    ],
+)
+def test_the_shipped_recipes_are_those_of_the_logs(model: str, start: str) -> None:
+    config = load_config(model.replace("-", "_"))
+    log = (WEIGHTS_FOLDER / f"{model}.log").read_text()
     lines = [json.loads(line) for line in log.splitlines()]
     rates = {line["step"]: line["rate"] for line in lines if "rate" in line}
-    assert config.start == "fast"
+    assert config.start == start
     assert max(rates) == config.steps
     expected = {step: learning_rate(config, step - 1) for step in rates}
     assert rates == pytest.approx(expected)
@@ -316,6 +324,19 @@ def test_parts_that_weights_lack_are_added_to_them(tmp_path: Path) -> None:
     assert after["fusion.leave.bias"].shape == (16 * 7,)
     assert torch.equal(after["fusion.leave.bias"][:80], before["fusion.leave.bias"])
     assert any(name.startswith("votes.body") for name in after)
+
+
+def test_parts_can_be_left_out_of_weights(tmp_path: Path) -> None:
+    changes = {"stages": 1, "blocks": 2, "settlings": 1}
+    run = make_trainer(tmp_path / "weights.safetensors", start="fast", network=changes)
+    before = load_network("fast").state_dict()
+    after = run.network.state_dict()
+    assert not any(name.startswith("stage2") for name in after)
+    kept = {"fusion.blocks.0": "fusion.blocks.0", "fusion.blocks.1": "fusion.blocks.3"}
+    for new, old in kept.items():
+        assert torch.equal(after[f"{new}.1.weight"], before[f"{old}.1.weight"])
+    assert "fusion.blocks.2.1.weight" not in after
+    assert torch.equal(after["stage1.head8.flow.weight"], before["stage1.head8.flow.weight"])
 
 
 def test_two_hdf5_files_in_one_source_are_refused(tmp_path: Path) -> None:

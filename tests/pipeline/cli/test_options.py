@@ -54,7 +54,7 @@ OPTIONS: dict[str, tuple[str, object]] = {
     "audio": ("copy|none", None),
     "engine": ("text", None),
     "model": ("text", None),
-    "effort": ("auto|normal|best", None),
+    "effort": ("auto|fast|normal|best", None),
     "adapt": ("text", None),
     "runner": ("auto|inline|ray", None),
     "address": ("text", None),
