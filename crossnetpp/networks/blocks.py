@@ -35,8 +35,8 @@ def repeat_border(planes: Tensor, left: int, right: int, top: int, bottom: int) 
     return planes
 
 
-# float32 pixels of a row of a block -> a type of the same size, which is copied much faster
-_ROW_TYPES = {2: torch.float64, 4: torch.complex128}
+# bytes of a row of a block -> a type of the same size, which is copied much faster than its pixels
+_ROW_TYPES = {4: torch.float32, 8: torch.float64, 16: torch.complex128}
 
 
 def split_into_blocks(image: Tensor, size: int) -> Tensor:
@@ -45,7 +45,8 @@ def split_into_blocks(image: Tensor, size: int) -> Tensor:
     rows = height // size
     cols = width // size
     if _can_copy_rows_whole(image, size):
-        blocks = image.view(_ROW_TYPES[size]).view(batch, channels, rows, size, cols)
+        wide = _ROW_TYPES[size * image.itemsize]
+        blocks = image.view(wide).view(batch, channels, rows, size, cols)
         blocks = blocks.permute(0, 2, 4, 1, 3).contiguous().view(image.dtype)
     else:
         blocks = image.reshape(batch, channels, rows, size, cols, size).permute(0, 2, 4, 1, 3, 5)
@@ -61,7 +62,8 @@ def merge_blocks(blocks: Tensor, size: int) -> Tensor:
     shape = (batch, channels // size**2, rows * size, cols * size)
     last = blocks.permute(0, 2, 3, 1)
     if _can_copy_rows_whole(last, size):
-        parts = last.view(_ROW_TYPES[size]).view(batch, rows, cols, -1, size)
+        wide = _ROW_TYPES[size * blocks.itemsize]
+        parts = last.view(wide).view(batch, rows, cols, -1, size)
         return parts.permute(0, 3, 1, 4, 2).contiguous().view(blocks.dtype).view(shape)
     parts = last.reshape(batch, rows, cols, -1, size, size)
     return parts.permute(0, 3, 1, 4, 2, 5).reshape(shape)
@@ -71,9 +73,8 @@ def _can_copy_rows_whole(image: Tensor, size: int) -> bool:
     """Return whether each `size` values along the last dimension can be copied as one element."""
     return (
         not is_traced()
-        and size in _ROW_TYPES
+        and size * image.itemsize in _ROW_TYPES
         and image.device.type == "cpu"
-        and image.dtype == torch.float32
         and image.is_contiguous()
         and image.storage_offset() % size == 0
         # reinterpreted tensors have no gradients

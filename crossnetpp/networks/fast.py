@@ -110,6 +110,22 @@ class CrossNetFast(nn.Module):
         pictures are compared: 1 for the nearest reference, less for farther ones, 0 for a missing
         one. None means 1 for all.
         """
+        found = self._enhance(lr, prepared, weights)
+        first = found.first
+        flow1 = upscale_flow(first.flow8, 8)
+        warped1 = warp(prepared[0].unsharp, flow1) if first.warped1 is None else first.warped1
+        return FastOutput(
+            found.sr, found.lr_up, found.warped, warped1, flow1, first.flow, found.confidence
+        )
+
+    def compute_sr(self, lr: Tensor, *prepared: Prepared, weights: Tensor | None = None) -> Tensor:
+        """Return only the field `sr` of what `enhance` returns, which takes less time."""
+        return self._enhance(lr, prepared, weights).sr
+
+    def _enhance(
+        self, lr: Tensor, prepared: tuple[Prepared, ...], weights: Tensor | None
+    ) -> _Enhanced:
+        """Return the enhanced frames, and how the first references were aligned."""
         scale = prepared[0].scale
         lr_up = upsample_bicubic(lr, scale)
         f_lr = self.encoder(lr_up)
@@ -124,10 +140,7 @@ class CrossNetFast(nn.Module):
 
         maps = self.fusion(lr_up, chosen.difference, chosen.detail)
         sr = maps.apply(lr_up, chosen)
-        first = aligned[0]
-        return FastOutput(
-            sr, lr_up, chosen.warped, first.warped1, first.flow1, first.flow, maps.confidence[:, :1]
-        )
+        return _Enhanced(sr, lr_up, chosen.warped, maps.confidence[:, :1], aligned[0])
 
     def _align(
         self, lr_luma: Tensor, lr_up: Tensor, f_lr: tuple[Tensor, ...], prepared: Prepared
@@ -137,11 +150,11 @@ class CrossNetFast(nn.Module):
 
         # Large motion, then residual motion
         flow8 = self.stage1(f_lr, f_ref)
-        flow1 = upscale_flow(flow8, 8)
-        warped1 = warp(unsharp, flow1)
+        warped1 = None
         if self.stage2 is None:
             flow2 = upscale_flow(flow8, 4)
         else:
+            warped1 = warp(unsharp, upscale_flow(flow8, 8))
             flow2 = self.stage2(self.encoder, f_lr, warped1, flow8)
 
         # Sub-pixel refinement
@@ -157,7 +170,7 @@ class CrossNetFast(nn.Module):
         warped = warp(ref, flow, mode="bicubic")
         warped_unsharp = blur_like_lr(warped, scale, taps)
         candidate = Candidate(warped - warped_unsharp, warped_unsharp - lr_up, warped)
-        return _Aligned(candidate, warped1, flow1, flow)
+        return _Aligned(candidate, flow8, warped1, flow)
 
     def _refine_variationally(
         self, f4: Tensor, lr_luma: Tensor, flow2: Tensor, prepared: Prepared
@@ -209,10 +222,23 @@ class _Aligned(NamedTuple):
     """A reference aligned with a frame, and the flows that align it."""
 
     candidate: Candidate
-    warped1: Tensor
-    """Unsharp reference warped by the flow of stage 1."""
-    flow1: Tensor
+    flow8: Tensor
+    """Flow of stage 1, N x 2 x H/8 x W/8 in pixels at that resolution."""
+    warped1: Tensor | None
+    """Unsharp reference warped by the flow of stage 1; None without a second stage."""
     flow: Tensor
+    """Final flow, N x 2 x H x W pixels."""
+
+
+class _Enhanced(NamedTuple):
+    """Enhanced frames; the first four fields are those of FastOutput."""
+
+    sr: Tensor
+    lr_up: Tensor
+    warped: Tensor
+    confidence: Tensor
+    first: _Aligned
+    """The frames' first references, aligned."""
 
 
 def _simulate_lr(ref_luma: Tensor, flow: Tensor, scale: int, taps: Tensor | None) -> Tensor:

@@ -5,14 +5,21 @@ A number at the end of a name is a divisor of the output size: `flow8`, for exam
 
 from __future__ import annotations
 
+import cv2
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crossnetpp.networks.blocks import merge_blocks, repeat_border, split_into_blocks
 from crossnetpp.networks.correlation import correlate_features, normalise_features
-from crossnetpp.networks.layers import ConcatenatingSequential, init_near_zero, make_conv
+from crossnetpp.networks.layers import (
+    ConcatenatingSequential,
+    find_dtype,
+    init_near_zero,
+    make_conv,
+)
 from crossnetpp.networks.lucas_kanade import solve_lucas_kanade
+from crossnetpp.networks.opencv import can_enlarge, enlarge
 from crossnetpp.networks.variational import TermWeights
 from crossnetpp.networks.warp import upscale_flow, warp
 
@@ -29,7 +36,8 @@ class Encoder(nn.Module):
 
     def encode_fine(self, image: Tensor) -> Tensor:
         """Return features at 1/4 size (N x 40 x H/4 x W/4) of an N x 3 x H x W image."""
-        features: Tensor = self.level4(split_into_blocks(image - 0.5, 4))
+        image = (image - 0.5).to(find_dtype(self.level4))
+        features: Tensor = self.level4(split_into_blocks(image, 4))
         return features
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -171,7 +179,9 @@ class Balance(nn.Module):
         factors = torch.full_like(images[:, :1], factor - 1)
 
         logarithms = self.leave(self.body(f4, images, motion, factors)).float()
-        if factor > 1:
+        if factor > 1 and can_enlarge(logarithms):
+            logarithms = enlarge(logarithms, factor, cv2.INTER_LINEAR)
+        elif factor > 1:
             logarithms = F.interpolate(
                 logarithms, scale_factor=float(factor), mode="bilinear", align_corners=False
             )

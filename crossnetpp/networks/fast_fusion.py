@@ -9,7 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crossnetpp.networks.blocks import merge_blocks, repeat_border, split_into_blocks
-from crossnetpp.networks.layers import ConcatenatingSequential, init_near_zero, make_conv
+from crossnetpp.networks.layers import (
+    ConcatenatingSequential,
+    find_dtype,
+    init_near_zero,
+    make_conv,
+)
 from crossnetpp.networks.lucas_kanade import rgb_to_luma
 
 
@@ -40,17 +45,21 @@ class FusionMaps(NamedTuple):
 
     def apply(self, lr_up: Tensor, candidate: Candidate) -> Tensor:
         """Return `lr_up` plus what the maps borrow from `candidate`, plus the residual."""
-        sr = lr_up + _take_share(self.confidence, candidate.detail)
-        sr = sr + _take_share(self.correction, candidate.difference)
+        sr = _add_share(lr_up, self.confidence, candidate.detail)
+        sr = _add_share(sr, self.correction, candidate.difference)
         return sr + self.residual
 
 
-def _take_share(share: Tensor, image: Tensor) -> Tensor:
-    """Return an RGB image times `share` (N x C x H x W; C is 1, or 2 for luma and chroma)."""
+def _add_share(to: Tensor, share: Tensor, image: Tensor) -> Tensor:
+    """Return `to` plus an RGB image times `share` (N x C x H x W).
+
+    C is 1, or 2 for luma and chroma.
+    """
     if share.shape[1] == 1:
-        return share * image
+        return torch.addcmul(to, share, image)
     luma = rgb_to_luma(image)
-    return share[:, :1] * luma + share[:, 1:] * (image - luma)
+    to = torch.addcmul(to, share[:, :1], luma)
+    return torch.addcmul(to, share[:, 1:], image - luma)
 
 
 class Fusion(nn.Module):
@@ -73,8 +82,9 @@ class Fusion(nn.Module):
         `difference` is the unsharp version of the warped reference minus LR_up, and `detail` is the
         detail of the warped reference.
         """
+        dtype = find_dtype(self.enter)
         images = (lr_up - 0.5, 4 * difference, 4 * detail)
-        features = self.enter(*(split_into_blocks(each, 4) for each in images))
+        features = self.enter(*(split_into_blocks(each.to(dtype), 4) for each in images))
         for block in self.blocks:
             # In place, because large new tensors cost more time than the addition
             features = block(features).add_(features)

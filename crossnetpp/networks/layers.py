@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from crossnetpp.networks.kernels import is_traced
+
 SLOPE = 0.1  # negative slope of leaky ReLU
 
 # Convolutions with at most this many output channels compute flows and images, for which 16 bits
@@ -19,6 +21,15 @@ def make_conv(inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1) ->
         nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2),
         nn.LeakyReLU(SLOPE, inplace=True),
     )
+
+
+def find_dtype(layers: nn.Module) -> torch.dtype:
+    """Return the data type in which `layers` compute, or float32 in exported graphs.
+
+    Inputs that are converted to it early are copied faster.
+    """
+    weight = next(layers.parameters(), None)
+    return torch.float32 if weight is None or is_traced() else weight.dtype
 
 
 def init_near_zero(layer: nn.Conv2d) -> None:

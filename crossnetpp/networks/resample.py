@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
 from crossnetpp.networks.blocks import repeat_border
 from crossnetpp.networks.kernels import Kernel, constant_like
+from crossnetpp.networks.opencv import can_enlarge, enlarge
 from crossnetpp.networks.taps import evaluate_keys, make_bicubic_taps
 
 # A pixel is divided by the sum of its taps inside the image, but at least by this value. At the
@@ -31,8 +33,12 @@ def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
     """Return `lr` (N x C x h x w) upsampled bicubically (a = -0.75) by `scale`.
 
     Two convolutions compute all phases in x and in y, and a pixel shuffle interleaves the phases.
-    The result equals that of `F.interpolate`, but exported graphs need no resize operation.
+    The result equals that of `F.interpolate`, but exported graphs need no resize operation. OpenCV
+    computes it on a CPU without gradients.
     """
+    if can_enlarge(lr):
+        return enlarge(lr, scale, cv2.INTER_CUBIC)
+
     batch, channels, height, width = lr.shape
     taps = constant_like(_make_upsampling_taps(scale), lr)
     planes = repeat_border(lr.reshape(batch * channels, 1, height, width), 2, 2, 2, 2)

@@ -6,11 +6,13 @@ pixel in a normalised grid that is 1920 pixels wide.
 
 from __future__ import annotations
 
+import cv2
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from crossnetpp.networks.kernels import is_traced
+from crossnetpp.networks.opencv import can_enlarge, enlarge
 
 
 def warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
@@ -32,7 +34,17 @@ def make_grid(flow: Tensor) -> Tensor:
     x, y = _make_positions(flow)
     step_x = 2.0 / (width - 1)
     step_y = 2.0 / (height - 1)
-    return torch.stack(((x + flow[:, 0]) * step_x - 1, (y + flow[:, 1]) * step_y - 1), dim=-1)
+    x = x * step_x - 1
+    y = y * step_y - 1
+    if torch.is_grad_enabled() and flow.requires_grad:
+        columns = torch.add(x, flow[:, 0], alpha=step_x)
+        return torch.stack((columns, torch.add(y, flow[:, 1], alpha=step_y)), dim=-1)
+
+    # Written in place, because operations with gradients would copy everything once more
+    grid = flow.new_empty(len(flow), height, width, 2)
+    torch.add(x, flow[:, 0], alpha=step_x, out=grid[..., 0])
+    torch.add(y, flow[:, 1], alpha=step_y, out=grid[..., 1])
+    return grid
 
 
 def make_traced_grid(flow: Tensor) -> Tensor:
@@ -60,6 +72,9 @@ def upscale_flow(flow: Tensor, factor: int) -> Tensor:
 
     Both flows are in pixels of their own grids.
     """
+    if can_enlarge(flow):
+        return enlarge(flow, factor, cv2.INTER_LINEAR).mul_(factor)
+
     # Contiguous, because interpolating two channels in channels-last order takes longer
     return factor * F.interpolate(
         flow.contiguous(), scale_factor=float(factor), mode="bilinear", align_corners=False

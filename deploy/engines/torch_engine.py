@@ -239,7 +239,7 @@ class TorchEngine:
         planes = _planes(lr, network.multiple // scale, largest)
         if isinstance(network, CrossNetFast):
             prepared = [each for each in references if isinstance(each, Prepared)]
-            sr = network.enhance(planes, *prepared, weights=weights).sr
+            sr = network.compute_sr(planes, *prepared, weights=weights)
         else:
             sr = network(planes, *references).sr
         sr = sr[..., : shape[1], : shape[2]].clamp_(0, 1).mul_(largest).round_()

@@ -63,7 +63,7 @@ def is_repackable(layer: nn.Module) -> bool:
 
 
 class HalfPrecision(nn.Module):
-    """Runs layers in 16 bits, with inputs and outputs of another dtype, usually float32."""
+    """Runs layers in 16 bits, with inputs of any dtype and outputs in float32."""
 
     def __init__(self, layers: nn.Module, dtype: torch.dtype = torch.float16) -> None:
         super().__init__()
@@ -71,13 +71,12 @@ class HalfPrecision(nn.Module):
         self.dtype = dtype
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Return the output of the layers, with the dtype of the first input."""
-        dtype = inputs[0].dtype
+        """Return the output of the layers in float32."""
         if is_traced():
             # engines cast as they like, and onnxruntime would compute a concatenation in float16
             inputs = (torch.cat(inputs, dim=1),) if len(inputs) > 1 else inputs
         outputs: Tensor = self.layers(*(each.to(self.dtype) for each in inputs))
-        return outputs.to(dtype)
+        return outputs.float()
 
 
 def _can_run_in_half(module: nn.Module) -> bool:

@@ -93,7 +93,7 @@ def run(
     reference, output and any option) form a batch. -o is then a folder or contains {stem}, and REF
     may contain {stem}, too. Inputs that fail are listed in a file for --manifest.
     """
-    from pipeline.execution.allocator import keep_freed_memory
+    from pipeline.execution.allocator import speed_up_allocation
     from pipeline.progress import make_reporter
     from pipeline.remote.pipes import read_piped_settings
     from pipeline.report.checks import check_page_path, is_page_of
@@ -133,7 +133,7 @@ def run(
         has_page = not values["force"] and is_page_of(page, settings.output)
         check_page_path(page, force=values["force"] or has_page, read=[*inputs, *read])
 
-    keep_freed_memory()
+    speed_up_allocation()
     progress = JsonReporter() if json_progress else make_reporter(quiet=quiet)
     if several and dry_run:
         entries = make_entries(inputs, manifest, list_given(values))

@@ -14,7 +14,7 @@ import ray
 from crossnetpp.networks.taps import Taps
 from deploy.protocol import Engine, EngineError, EngineInfo, Weights, run_engine
 from pipeline.errors import InputError, PipelineError, StageError
-from pipeline.execution.allocator import keep_freed_memory
+from pipeline.execution.allocator import speed_up_allocation
 from pipeline.execution.cluster.metrics import ActorMetrics
 from pipeline.execution.task import SegmentTask, plan_header
 from pipeline.execution.worker import SegmentWorker
@@ -100,7 +100,7 @@ class SegmentActor:
     """
 
     def __init__(self) -> None:
-        keep_freed_memory()
+        speed_up_allocation()
         self._engines: dict[tuple[str, str, str, int], Engine] = {}
         self._workers: dict[str, SegmentWorker] = {}
         self._engine_infos: dict[str, EngineInfo] = {}

@@ -12,9 +12,9 @@ import pytest
 CHURN = """
 import resource, sys
 import numpy as np
-from pipeline.execution.allocator import keep_freed_memory
+from pipeline.execution.allocator import speed_up_allocation
 if sys.argv[1] == "keep":
-    assert keep_freed_memory()
+    assert speed_up_allocation()
 def churn():
     for megabytes in (8, 24, 8, 30) * 20:
         blocks = [np.ones(megabytes << 17) for _ in range(3)]
