@@ -7,11 +7,11 @@ receives results.md, results.json, cases.jsonl and a contact sheet per scene. A 
 the time left.
 
 A method is [NAME=]METHOD[:OPTION[+OPTION]]. METHOD is bicubic, classical, classical-plain, fast,
-fast-recorded, paper, crossnet, adapted (short for fast:adapted) or a safetensors file. The option
-1ref gives the method only the nearest reference, bicubic-kernel hides the measured kernel from it,
-adapted adapts its network to each recording, and mixed mixes the network's results with those of
-optical flow. The groups bicubic, sensor, recorded and
-recorded28 are recordings of clips, with the key frames before and after each frame as references.
+fast-recorded, fast-quick, fast-recorded-quick, paper, crossnet, adapted (short for fast:adapted) or
+a safetensors file. The option 1ref gives the method only the nearest reference, bicubic-kernel
+hides the measured kernel from it, adapted adapts its network to each recording, and mixed mixes the
+network's results with those of optical flow. The groups bicubic, sensor, recorded and recorded28
+are recordings of clips, with the key frames before and after each frame as references.
 
 The published networks take far longer than fast; --stride, --positions, --scenes, --groups and
 --device cuda shorten the evaluation.

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 
-from crossnetpp.capture.variants import RECORDED
 from crossnetpp.checkpoint import WeightsError, find_weights
 from crossnetpp.evaluation.adapted import AdaptedNetwork
 from crossnetpp.evaluation.methods import (
@@ -25,14 +24,14 @@ from crossnetpp.evaluation.methods import (
 )
 from crossnetpp.evaluation.mixed import MixedMethod
 from crossnetpp.evaluation.scenes import EvaluationError, Material, Picture, Reference
-from crossnetpp.networks.presets import PRESETS
+from crossnetpp.networks.presets import PRESETS, VARIANTS
 from crossnetpp.networks.taps import Taps
 
 CLASSICAL_METHODS: dict[str, type[Classical] | type[ClassicalPlain]] = {
     "classical": Classical,
     "classical-plain": ClassicalPlain,
 }
-NETWORKS = tuple(dict.fromkeys((*PRESETS, "crossnet", *RECORDED.values())))
+NETWORKS = tuple(dict.fromkeys((*PRESETS, *VARIANTS)))
 DEFAULT_METHODS = "bicubic,classical,fast,crossnet,paper"
 
 ONE_REFERENCE = "1ref"

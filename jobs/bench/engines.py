@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
 from typing import Any
 
 from deploy.choice import measure_fps
@@ -21,21 +20,6 @@ from deploy.registry import Registry
 from jobs.machine import write_result
 
 NAMES = ("torch", "bf16", "int8", "onnx", "openvino")
-GFLOP = 15.7  # billions of operations per 512x320 frame of `fast`, checked by a test
-
-
-def measure_matrix_rate() -> float:
-    """Return the GFLOP/s of a 2048 x 2048 float32 matrix product on all cores, the best of five."""
-    import torch
-
-    left = torch.rand(2048, 2048)
-    right = torch.rand(2048, 2048)
-    best = 0.0
-    for _ in range(5):
-        start = time.perf_counter()
-        torch.mm(left, right)
-        best = max(best, 2 * 2048**3 / (time.perf_counter() - start) / 1e9)
-    return round(best, 1)
 
 
 def compare_engines(
@@ -77,16 +61,12 @@ def main() -> None:
 
     registry = Registry()
     engines = load_engines(registry)
-    rate = measure_matrix_rate()
     small = compare_engines(engines, 320, 512, turns)
     chosen = load_engine("auto", registry=registry)
-    fps = small["frames_per_second"]
 
     result = {
-        "matrix_gflops": rate,
         "320x512": small,
         "480x720": compare_engines(engines, 480, 720, max(3, turns // 2)),
-        "share_of_matrix_rate": {k: round(v * GFLOP / rate, 2) for k, v in fps.items()},
         "auto": {"engine": chosen.info.name, "reason": chosen.info.reason},
         "psnr_against_torch": {
             entry["key"]["engine"]: entry["facts"]["psnr"]
