@@ -102,6 +102,18 @@ def test_the_notes_on_performance_round_their_files() -> None:
         assert 0.75 < networks[f"fast, {precision}"]["convolution_gflops"] / possible < 0.9
 
 
+def test_the_page_of_engines_quotes_the_losses_of_precision() -> None:
+    page = read_page("docs/engines.md")
+    clips = read_result("precision.json")["clips"].values()
+    losses = [max(clip[name]["mean_loss_db"] for clip in clips) for name in ("bf16", "int8")]
+    assert f"at most {losses[0]:.3f} dB with `bf16` and {losses[1]:.3f} dB with `int8`" in page
+    for name, share in (("bf16", "99.96 %"), ("int8", "99.99 %")):
+        least = min(clip[name]["within_a_level"] for clip in clips)
+        assert f"{int(10000 * least) / 100:.2f} %" == share
+        assert share in page
+    assert len(clips) == 5
+
+
 def test_the_drawing_shows_the_profile() -> None:
     drawing = (ROOT / "docs" / "images" / "profile.svg").read_text(encoding="utf-8")
     assert drawing == draw_bars(read_result("profile.json")["networks"])
