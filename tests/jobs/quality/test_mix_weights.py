@@ -45,6 +45,18 @@ def test_a_share_is_between_both(trained: tuple[CrossNetFast, Path]) -> None:
     assert all(torch.allclose(whole[k], after[k], atol=1e-3) for k in after)
 
 
+def test_only_one_part_can_be_mixed(trained: tuple[CrossNetFast, Path]) -> None:
+    network, path = trained
+    after = network.state_dict()
+    before = load_network("fast").state_dict()
+    mixed = mix_weights("fast_recorded", path, 0.0, "stage1").state_dict()
+    for name, weights in mixed.items():
+        source = before if name.startswith("stage1.") else after
+        assert torch.allclose(weights, source[name], atol=1e-3)
+    with pytest.raises(SystemExit, match="found the part stage9, expected one of encoder, stage1"):
+        mix_weights("fast_recorded", path, 0.5, "stage9")
+
+
 def test_weights_to_mix_with_are_required(trained: tuple[CrossNetFast, Path]) -> None:
     with pytest.raises(SystemExit, match="ablation has no `start`, which names"):
         mix_weights("ablation", trained[1], 0.5)
