@@ -249,6 +249,20 @@ def test_the_page_quotes_the_accuracy_of_the_motion() -> None:
     )
 
 
+def test_the_page_quotes_the_efforts() -> None:
+    page = read_page("docs/quality.md")
+    captures = {"sensor": "pixel means", "recorded": "recorded"}
+    methods = ("fast", "fast:1ref", "fast-quick:1ref")
+    means = dict.fromkeys(methods, 0.0)
+    for scene in read_result("effort/results.json")["scenes"]:
+        gains = [scene["methods"][name]["gain"] for name in methods]
+        cells = " | ".join(f"{gain:+.2f}" for gain in gains)
+        assert f"| {captures[scene['group']]} | {scene['scene']} | {cells} |" in page
+        if scene["group"] == "recorded":
+            means = {name: means[name] + gain for name, gain in zip(methods, gains, strict=True)}
+    assert abs(means["fast-quick:1ref"] - means["fast:1ref"]) < 0.5
+
+
 def test_every_case_was_recorded_and_came_out_right() -> None:
     cases = read_result("field_cases.json")["cases"]
     assert [case["case"] for case in cases] == [case.number for case in CASES]
