@@ -89,7 +89,9 @@ class Enhancer:
 
 
 def load(model: str = "fast", *, device: str | torch.device | None = None) -> Enhancer:
-    """Return an Enhancer for `model`: `fast`, `fast-recorded`, or the path of a safetensors file.
+    """Return an Enhancer for `model`: a name, or the path of a safetensors file.
+
+    The names are `fast`, `fast-recorded`, `fast-quick` and `fast-recorded-quick`.
 
     `device` defaults to CUDA if it is available, else to the CPU. Raises WeightsError if the
     weights are missing or cannot be used.

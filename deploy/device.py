@@ -18,3 +18,15 @@ def choose_device() -> torch.device:
 def choose_baseline_device() -> torch.device:
     """Return the device for the self-test baseline: an NVIDIA GPU, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_processor_feature(*names: str) -> bool:
+    """Return whether the processor has one of the features, named as in PyTorch.
+
+    The result is False if PyTorch cannot tell, as older versions cannot.
+    """
+    get_capabilities = getattr(torch.cpu, "get_capabilities", None)
+    if get_capabilities is None:
+        return False
+    capabilities = get_capabilities()
+    return any(capabilities.get(name) for name in names)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from deploy.device import has_processor_feature
 from deploy.engines.torch_engine import TorchEngine
 
 # Processor features that multiply bfloat16 at least twice as fast as float32
@@ -28,8 +29,4 @@ class Bf16Engine(TorchEngine):
 
 def is_bf16_fast() -> bool:
     """Return whether this processor computes bfloat16 convolutions faster than float32 ones."""
-    get_capabilities = getattr(torch.cpu, "get_capabilities", None)
-    if get_capabilities is None:  # an older PyTorch
-        return False
-    capabilities = get_capabilities()
-    return any(capabilities.get(feature) for feature in _FAST_FEATURES)
+    return has_processor_feature(*_FAST_FEATURES)

@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 
 from crossnetpp.networks.fast import CrossNetFast
 from crossnetpp.networks.layers import MOST_COORDINATE_CHANNELS
+from deploy.device import has_processor_feature
 from deploy.photograph import load_photograph, move_photograph
 from deploy.protocol import Pixels
 
@@ -29,6 +30,9 @@ _LEVELS = 255
 _SMALLEST = 1e-12  # avoids divisions by zero
 # Limit of a channel's factor relative to the median factor; unused channels would exceed it.
 _MOST_UNEVEN = 16.0
+
+# Processor features: 8-bit dot products
+_DOT_PRODUCTS = ("avx512_vnni", "avx_vnni")
 
 _PARTS = ("fusion.", "refinement.", "votes.")
 _CROP = (128, 192)  # height and width of the part of the photograph used for calibration
@@ -175,16 +179,7 @@ def is_int8_fast() -> bool:
 
     The result is also False if PyTorch lacks the operations, which are undocumented.
     """
-    return _has_dot_products() and is_int8_usable()
-
-
-def _has_dot_products() -> bool:
-    """Return whether the processor has 8-bit dot-product instructions (VNNI)."""
-    get_capabilities = getattr(torch.cpu, "get_capabilities", None)
-    if get_capabilities is None:  # an older PyTorch
-        return False
-    capabilities = get_capabilities()
-    return bool(capabilities.get("avx512_vnni") or capabilities.get("avx_vnni"))
+    return has_processor_feature(*_DOT_PRODUCTS) and is_int8_usable()
 
 
 def is_int8_usable() -> bool:

@@ -22,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,12 +162,16 @@ def name_view(row: int, column: int) -> str:
 
 def read_view(row: int, column: int) -> np.ndarray:
     """Return a view of the light field, uint8 SIDE x SIDE x 3 BGR."""
+    top, left = PARALLAX * row, PARALLAX * column
+    return read_large_photograph()[top : top + SIDE, left : left + SIDE]
+
+
+@cache
+def read_large_photograph() -> np.ndarray:
+    """Return the photograph enlarged, because it is not high enough for vertical parallax."""
     photograph = cv2.imread(str(PHOTOGRAPH))
     assert photograph is not None
-    # the photograph is not high enough for vertical parallax
-    large = cv2.resize(photograph, None, fx=1.25, fy=1.25, interpolation=cv2.INTER_CUBIC)
-    top, left = PARALLAX * row, PARALLAX * column
-    return large[top : top + SIDE, left : left + SIDE]
+    return cv2.resize(photograph, None, fx=1.25, fy=1.25, interpolation=cv2.INTER_CUBIC)
 
 
 def measure_psnr(output: Path, case: Case) -> float:

@@ -34,7 +34,7 @@ def read_result(name: str) -> Any:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def describe_machine(result: Any) -> str:
+def name_processor(result: Any) -> str:
     """Return the processor (or GPU) on which the figures of a result file were measured."""
     for case in result.get("results", ()):
         for line in case.get("lines", ()):
@@ -201,9 +201,10 @@ def make_table() -> str:
     rows = [*list_comparisons(), *list_runs(), *list_engines(), *list_many_workers()]
     lines = []
     for row in rows:
-        machine = describe_machine(read_result(row.file))
-        cells = (row.measurement, row.result, row.spread, row.target, f"`{row.file}.json`", machine)
-        lines.append(f"| {' | '.join(cells)} |\n".replace("|  |", "| |").replace("|  |", "| |"))
+        processor = name_processor(read_result(row.file))
+        file = f"`{row.file}.json`"
+        cells = (row.measurement, row.result, row.spread, row.target, file, processor)
+        lines.append("".join(f"| {cell} " if cell else "| " for cell in cells) + "|\n")
     return HEAD + "".join(lines)
 
 

@@ -18,7 +18,6 @@ The figures are written to jobs/results/flow.json, and a table is printed.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crossnetpp.checkpoint import WeightsError, find_weights, load_network
+from crossnetpp.checkpoint import WeightsError, load_network
 from crossnetpp.classical.borrow import blur, upsample
 from crossnetpp.classical.optical_flow import Flow, estimate_flow
 from crossnetpp.data.degradation import degrade
@@ -42,6 +41,7 @@ from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.fast import CrossNetFast
 from crossnetpp.networks.presets import PRESETS, VARIANTS
 from crossnetpp.printable import make_printable
+from deploy.export.stored import weights_sha256
 from jobs.machine import write_result
 from jobs.quality.flow_scenes import SEED, FlowScene, load_scenes
 
@@ -253,16 +253,11 @@ def main(argv: list[str] | None = None) -> int:
     sys.stdout.write(f"{render_figures(rows)}\n")
     settings = {
         "seed": SEED,
-        "weights": {name: _compute_sha256(model) for name, model in named.items()},
+        "weights": {name: weights_sha256(model) for name, model in named.items()},
         "scenes": [describe_scene(scene) for scene in scenes],
     }
     write_result("flow", {**settings, "figures": rows})
     return 0
-
-
-def _compute_sha256(model: str) -> str:
-    """Return the SHA-256 of a model's weights file."""
-    return hashlib.sha256(find_weights(model).read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

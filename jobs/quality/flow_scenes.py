@@ -46,7 +46,9 @@ class FlowPair:
     target: Picture
     reference: Picture
     flow: Flow
-    """reference(x + flow(x)) = target(x); NaN where it is unknown, or leads to no visible point."""
+    """The reference at x + flow(x) shows what the target shows at x.
+
+    The flow is NaN where it is unknown, and where it leads to no visible point."""
 
 
 @dataclass(frozen=True, eq=False)

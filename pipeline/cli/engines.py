@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deploy.names import NETWORK_ENGINES
-from pipeline.cli.options import JSON_OPTION, QUIET_OPTION, PathOrWord
+from pipeline.cli.options import JSON_OPTION, MODELS, QUIET_OPTION, PathOrWord
 from pipeline.cli.words import print_json, print_text
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ _MODEL_OPTION = click.option(
     "--model",
     default="fast",
     show_default=True,
-    type=PathOrWord(("fast", "fast-recorded", "paper")),
-    help="fast, fast-recorded, paper, or a weights file.",
+    type=PathOrWord(MODELS),
+    help=f"{', '.join(MODELS)}, or a weights file.",
 )
 _ENGINE_OPTION = click.option(
     "--engine",

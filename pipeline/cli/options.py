@@ -32,11 +32,14 @@ QUIET_OPTION = click.option(
 
 _PIPED = "pipeline.piped"  # context key of the paths of copies of piped recordings
 
+# Names of weights, besides those of files.
+MODELS = ("fast", "fast-recorded", "fast-quick", "fast-recorded-quick", "paper")
+
 # Option -> words that shell completion suggests; the option may accept other values, too.
 _SUGGESTED = {
     "codec": ("x264", "x265", "av1", "prores", "ffv1", "libvpx-vp9"),
     "engine": ENGINES,
-    "model": ("fast", "fast-recorded", "paper"),
+    "model": MODELS,
     "pix_fmt": ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"),
     "preset": ("ultrafast", "veryfast", "fast", "medium", "slow", "veryslow"),
     "ref_offset": ("auto",),

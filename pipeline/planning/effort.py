@@ -38,10 +38,7 @@ def find_base_model(settings: ExecutionSettings) -> str:
 
 
 def limit_references(pairing: Pairing, effort: str) -> Pairing:
-    """Return the settings with one reference per frame if `effort` is "fast" and no number is set.
-
-    A second reference adds more than half to the network's time.
-    """
+    """Return the settings with one reference per frame if `effort` is "fast" and none are set."""
     if effort != "fast" or pairing.ref_count is not None:
         return pairing
     return pairing.model_copy(update={"ref_count": 1})

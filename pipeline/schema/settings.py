@@ -314,7 +314,7 @@ class ExecutionSettings(Model):
         Literal["auto", "fast", "normal", "best"],
         Option(
             "A smaller network (fast), the usual one (normal), or also optical flow (best), which "
-            "helps if INPUT is nearly lossless; auto (default) is best for it on a CPU, or normal.",
+            "helps if INPUT is nearly lossless; auto (default): best on a CPU, else normal.",
             "Execution",
         ),
     ] = "auto"

@@ -97,8 +97,8 @@ def test_rendered_pairs_have_the_motion_of_their_band() -> None:
 
             # The reference shows at the ends of the flow what the target shows
             rows, cols = np.indices(known.shape, np.float32)
-            at = np.nan_to_num(pair.flow) + np.stack((cols, rows), axis=-1)
-            warped = cv2.remap(pair.reference, at, None, cv2.INTER_LINEAR)  # type: ignore[call-overload]
+            x, y = np.moveaxis(np.nan_to_num(pair.flow) + np.stack((cols, rows), axis=-1), -1, 0)
+            warped = cv2.remap(pair.reference, x, y, cv2.INTER_LINEAR)
             difference = np.abs(warped.astype(int) - pair.target)[known]
             unmoved = np.abs(pair.reference.astype(int) - pair.target)[known]
             assert difference.mean() < 8

@@ -6,6 +6,7 @@ import click
 import pytest
 from click.shell_completion import CompletionItem, ShellComplete
 
+from crossnetpp.networks.presets import VARIANTS
 from pipeline.cli.main import COMMANDS, main
 
 
@@ -54,7 +55,7 @@ def test_files_are_completed(line: str) -> None:
         ("run --quality s", ["small"]),
         ("run --ref-offset ", ["auto"]),
         ("run --pix-fmt yuv444", ["yuv444p", "yuv444p10le"]),
-        ("run --model f", ["fast", "fast-recorded"]),
+        ("run --model f", ["fast", *VARIANTS]),
         ("run --runner r", ["ray"]),
         ("compare --mode w", ["wipe"]),
         ("convert --to q", ["quilt"]),

@@ -22,22 +22,6 @@ SAMPLE = ROOT / "pipeline" / "samples" / "monster.mp4"
 
 
 @pytest.fixture(scope="module")
-def faithful(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a quarter of the sample, without loss."""
-    path = tmp_path_factory.mktemp("faithful") / "lr.mkv"
-    degrade(str(SAMPLE), path, scale=4)
-    return path
-
-
-@pytest.fixture(scope="module")
-def compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the same as a phone compresses it."""
-    path = tmp_path_factory.mktemp("compressed") / "lr.mp4"
-    degrade(str(SAMPLE), path, scale=4, codec="libx264", crf=28, pix_fmt="yuv420p")
-    return path
-
-
-@pytest.fixture(scope="module")
 def key_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return every 15th frame of the sample."""
     path = tmp_path_factory.mktemp("key_frames") / "ref.mkv"

@@ -4,31 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from pipeline.planning.plan import make_plan
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
-from pipeline.tools.degrade import degrade
 from tests.support import ROOT
 
 SAMPLE = ROOT / "pipeline" / "samples" / "monster.mp4"
-
-
-@pytest.fixture(scope="module")
-def faithful(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a quarter of the sample, without loss."""
-    path = tmp_path_factory.mktemp("faithful") / "lr.mkv"
-    degrade(str(SAMPLE), path, scale=4)
-    return path
-
-
-@pytest.fixture(scope="module")
-def compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the same as a phone compresses it."""
-    path = tmp_path_factory.mktemp("compressed") / "lr.mp4"
-    degrade(str(SAMPLE), path, scale=4, codec="libx264", crf=28, pix_fmt="yuv420p")
-    return path
 
 
 def plan_run(lr: Path, **changes: object) -> Plan:
