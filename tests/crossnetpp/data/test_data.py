@@ -205,6 +205,26 @@ def test_faults_have_their_stated_strength(photographs: Photographs) -> None:
     assert 1 / 40 < min(areas) < 0.1 < 0.2 < max(areas) <= 1 / 4
 
 
+def test_a_sharpened_reference_overshoots_at_edges_and_is_noisy() -> None:
+    grey = np.full((160, 160, 3), 100, np.uint8)
+    edge = np.full((160, 160, 3), 50, np.uint8)
+    edge[:, 80:] = 150
+    noises, overshoots = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        noises.append(
+            faults.sharpen_reference(rng, Pair(grey, grey), Pair(grey, grey)).reference.std()
+        )
+        rng = np.random.default_rng(seed)
+        sharp = faults.sharpen_reference(rng, Pair(edge, edge), Pair(edge, edge)).reference
+        overshoots.append(sharp[:, 80:84].mean((0, 2)).max() - 150)
+    assert 0 <= min(noises) < 1
+    assert 7 < max(noises) < 8.2
+    # a step of 100 levels minus its blur is at most 50, times 0.4 to 1.8
+    assert 5 < min(overshoots) < 25
+    assert 60 < max(overshoots) < 90
+
+
 def test_a_displaced_reference_is_shifted_by_64_pixels(photographs: Photographs) -> None:
     pair, other = draw_pairs(photographs)
     assert pair.flow is not None
