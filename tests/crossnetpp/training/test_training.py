@@ -275,6 +275,7 @@ def test_shipped_configurations_load_and_can_be_overridden() -> None:
         ("fast-recorded", "fast"),
         ("fast-quick", "fast"),
         ("fast-recorded-quick", "fast-recorded"),
+        ("fast-recorded-quick-settle", "mixed.safetensors"),
     ],
 )
 def test_the_shipped_recipes_are_those_of_the_logs(model: str, start: str) -> None:
