@@ -18,9 +18,9 @@ class ArrivingFrames:
     """Chooses the references of each frame as soon as no later frame can change the choice.
 
     A scene cut between a frame and a later reference excludes that reference. A choice is therefore
-    delayed until every cut is known up to the last of the next `ref_count` references in reach (or
-    up to the next one if `ref_count` is None). To find a cut, the cut finder needs a few more
-    frames.
+    delayed until all cuts up to the last of the next `ref_count` references in reach are known (or
+    up to the next one if `ref_count` is None). The cut finder recognises a cut only after it has
+    seen a few more frames.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ArrivingFrames:
         return self._choose_up_to(certain)
 
     def finish(self) -> list[ReferenceChoice]:
-        """Return the choices for the remaining frames, once the last frame has been added."""
+        """Return the choices for the remaining frames. Call it after adding the last frame."""
         self._cuts[:] = map(self._at, self._finder.cuts())
         return self._choose_up_to(self._arrived)
 

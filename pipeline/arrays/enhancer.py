@@ -38,10 +38,10 @@ from pipeline.schema.settings import ExecutionSettings, PairingSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Output pixels that the engine `auto` assumes for an iterator of unknown length: roughly an hour of
-# 4K video.
+# Number of output pixels for which the engine "auto" is chosen if the length of the video is
+# unknown: roughly an hour of 4K.
 LONG_VIDEO = 10**12
-# A placeholder, because a batch must belong to the task of a segment. No segment is committed.
+# A placeholder, because every batch must belong to a segment's task. No segment is committed here.
 _TASK = SegmentTask(Segment(index=0, start_pts=0, end_pts=0, frames=0), ReferenceMap())
 
 
@@ -49,13 +49,13 @@ class Enhancer:
     """Enhances frames with detail from references, and reuses its engine between calls.
 
     Frames and references are NumPy arrays (H x W x 3 RGB) or PyTorch tensors (3 x H x W or
-    H x W x 3 RGB) on any device, in uint8, uint16 or floating point from 0 to 1. The result has the
-    form of the frame: array or tensor, layout, data type and device. References may have another
-    form than frames. Engines process 8-bit or 16-bit pixels in the CPU's memory, so floating-point
-    frames are rounded to 16 bits.
+    H x W x 3 RGB) on any device, in uint8, uint16 or floating point from 0 to 1. The result is of
+    the same form as the frame: array or tensor, layout, data type and device. References may differ
+    from frames in form. Engines process 8-bit or 16-bit pixels in the CPU's memory, so
+    floating-point pictures are rounded to 16 bits.
 
-    A reference must show what its frame shows, in the same proportions. With scale="auto", it must
-    be at least 1.3 times as large as the frame.
+    A reference must show the same field of view as its frame, in the same proportions. With
+    scale="auto", it must be at least 1.3 times as large as the frame.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Enhancer:
 
     @property
     def engine(self) -> EngineInfo | None:
-        """The engine in use, and why it was chosen; None before the first frame."""
+        """The engine in use, with the reason for choosing it; None before the first frame."""
         return None if self._engine is None else self._engine.info
 
     def video(
@@ -118,14 +118,14 @@ class Enhancer:
         number of frames per second. It defaults to 25, but is required if a reference has a time in
         seconds.
 
-        As in a run, a frame borrows from the nearest reference within `max_ref_distance` seconds
-        and, by default, also from the nearest one on the other side in time, if the gain is worth
-        the work. It never borrows across a scene cut. To find the cuts, `video` reads frames ahead,
-        up to the next references in reach and a few frames beyond them.
+        As in a run, a frame borrows from the nearest reference within `max_ref_distance` seconds.
+        By default, it also borrows from a reference on the opposite side in time, if the gain is
+        worth the extra work. It never borrows across a scene cut. To find the cuts, `video` reads
+        ahead, up to the next references in reach and a few frames beyond them.
 
         Raises InputError (or PairingError) if references, frames or the engine cannot be used, and
-        StageError if the engine fails. The references' forms and times are checked immediately, and
-        everything else while the frames are enhanced.
+        StageError if the engine fails. The references' forms and times are checked immediately;
+        everything else is checked while the frames are enhanced.
         """
         pairs = check_pairs(references)
         exact = parse_rate(rate, pairs)
@@ -143,10 +143,11 @@ class Enhancer:
     ) -> Picture:
         """Return one enhanced frame, which borrows from one or several references.
 
-        `distances` are those of the references from the frame, in frames: nearer references weigh
-        more, as in `video`. Without distances, all references have the same weight. The first
-        reference determines the size of the result unless the options do. `total` is the number of
-        frames that you will enhance in this way; the engine "auto" chooses by it.
+        `distances` states how many frames away each reference is: nearer references have more
+        weight, as in `video`. Without it, all references have the same weight. The size of the
+        result depends on the first reference, unless `scale` or `size` determines it. `total` is
+        the number of frames that you will enhance in this way; with engine="auto", the choice of
+        the engine depends on it.
 
         Raises InputError (or PairingError) if the frame, the references or the engine cannot be
         used, and StageError if the engine fails.
@@ -176,10 +177,10 @@ class Enhancer:
     def find_size(
         self, frame: Picture, references: Sequence[NDArray[Any] | Tensor] | NDArray[Any] | Tensor
     ) -> tuple[int, int]:
-        """Return the height and width of what the method `frame` would return for these pictures.
+        """Return the height and width of the result of `Enhancer.frame` for these pictures.
 
-        Only the pictures' sizes matter. Raises InputError (or PairingError) if a frame and
-        references of these sizes cannot be used.
+        Only the pictures' sizes matter. Raises InputError (or PairingError) if pictures of these
+        forms and sizes cannot be used.
         """
         given = _list_pictures(references)
         plan = self._plan(read_pixels(frame, "the frame"), given.sizes(), Fraction(1))
@@ -256,7 +257,7 @@ class _VideoCall:
             )
 
     def add(self, pixels: Pixels, form: Form) -> Iterator[Any]:
-        """Add the next frame, and yield the enhanced frames of full batches."""
+        """Add the next frame, and yield the enhanced frames of the batches that are now full."""
         # copy the pixels, because video readers often reuse one array for all frames
         self._waiting.append((pixels.copy(), form))
         yield from self._pair(self._arriving.add(pixels))
@@ -267,7 +268,7 @@ class _VideoCall:
         yield from self._enhance_batch()
 
     def _pair(self, choices: Iterable[ReferenceChoice]) -> Iterator[Any]:
-        """Pair the next waiting frames with their choices, and yield the frames of full batches."""
+        """Pair waiting frames with the chosen references, and yield the enhanced full batches."""
         for choice in choices:
             pixels, form = self._waiting.popleft()
             self._paired.append(self._pairer.pair(choice, pixels, self._interval))
@@ -287,7 +288,7 @@ class _VideoCall:
 def _list_pictures(
     references: Sequence[NDArray[Any] | Tensor] | NDArray[Any] | Tensor,
 ) -> GivenReferences:
-    """Return one reference or several as GivenReferences; raises InputError if there are none."""
+    """Return one or several references as GivenReferences; raises InputError if there are none."""
     single = isinstance(references, np.ndarray) or is_tensor(references)
     pictures = [references] if single else list(references)
     return order_references(check_pairs((0, picture) for picture in pictures), Fraction(1))

@@ -22,7 +22,7 @@ EXPECTED = (
     "floating point from 0 to 1"
 )
 _DEEPEST = 65535  # floating-point pictures are converted to 16 bits
-# Values beyond these limits are not overshoot: the picture's range is not 0 to 1.
+# Floating-point values may overshoot 0..1 a little. Values beyond these limits have another range.
 _LEAST, _MOST = -1.0, 2.0
 
 
@@ -57,15 +57,15 @@ class Form:
 
 def is_tensor(picture: object) -> TypeGuard[Tensor]:
     """Return whether `picture` is a PyTorch tensor, without importing PyTorch."""
-    torch = sys.modules.get("torch")  # no tensor exists before a program has imported it
+    torch = sys.modules.get("torch")  # there are no tensors before PyTorch is imported
     return torch is not None and isinstance(picture, torch.Tensor)
 
 
 def find_form(picture: object, name: str) -> tuple[Form, tuple[int, int]]:
     """Return the form of a picture, and its height and width.
 
-    `name` names the picture in error messages. Raises InputError if its type, shape or data type is
-    not supported.
+    `name` is the picture's name in error messages. Raises InputError if the picture's type, shape
+    or data type is not supported.
     """
     if is_tensor(picture):
         shape = tuple(picture.shape)
@@ -82,7 +82,7 @@ def find_form(picture: object, name: str) -> tuple[Form, tuple[int, int]]:
         form = Form(picture.dtype, None, is_planar=False)
     else:
         raise InputError(
-            f"found {type(picture).__name__} as {name}, expected {EXPECTED}; convert it, for "
+            f"{name} is of type {type(picture).__name__}, expected {EXPECTED}; convert it, for "
             "example with numpy.asarray"
         )
 
@@ -93,8 +93,7 @@ def find_form(picture: object, name: str) -> tuple[Form, tuple[int, int]]:
         kind = "an array" if form.device is None else "a tensor"
         size = " x ".join(map(str, shape)) or "a single number"
         raise InputError(
-            f"found {kind} of {size} ({picture.dtype}) as {name}, expected {EXPECTED}; "
-            f"{_advise(shape)}"
+            f"{name} is {kind} of {size} ({picture.dtype}), expected {EXPECTED}; {_advise(shape)}"
         )
     return form, (shape[1], shape[2]) if form.is_planar else (shape[0], shape[1])
 
@@ -112,9 +111,9 @@ def _advise(shape: tuple[int, ...]) -> str:
 def read_pixels(picture: object, name: str) -> Pixels:
     """Return a picture as uint8 or uint16 pixels (H x W x 3), which may share its memory.
 
-    Floating-point values are clipped to 0..1 and rounded to 16 bits. `name` names the picture in
-    error messages. Raises InputError if its form is not supported, or its values are far outside
-    0..1.
+    Floating-point values are clipped to 0..1 and rounded to 16 bits. `name` is the picture's name
+    in error messages. Raises InputError if the picture's form is not supported, or if it has
+    floating-point values far outside 0..1.
     """
     form, _ = find_form(picture, name)
     if is_tensor(picture):
@@ -139,7 +138,7 @@ def _round_to_16_bits(array: NDArray[Any], name: str) -> Pixels:
     # `not (... and ...)` also catches NaN, for which every comparison is false
     if not (least >= _LEAST and most <= _MOST):
         raise InputError(
-            f"found values from {least:g} to {most:g} in {name}, expected floating-point values "
-            "from 0 to 1; divide by the largest possible value, or convert to uint8"
+            f"{name} has values from {least:g} to {most:g}, but floating-point values must be from "
+            "0 to 1; divide them by the largest possible value, or convert them to uint8"
         )
     return as_pixels(np.rint(np.clip(values, 0, 1) * _DEEPEST).astype(np.uint16))

@@ -37,7 +37,7 @@ class GivenReferences:
     """The references' times; the pts of a reference is its position in `pictures`."""
     pictures: list[Any]
     names: list[str]
-    """What error messages call each picture."""
+    """The name of each picture in error messages."""
 
     def get(self, pts: int) -> Pixels:
         """Return the picture at position `pts` as uint8 or uint16, H x W x 3 RGB."""
@@ -52,34 +52,34 @@ class GivenReferences:
 
 
 def parse_rate(rate: float | Fraction | None, references: Iterable[Any]) -> Fraction:
-    """Return the frame rate (frames per second) as a fraction, by default USUAL_RATE.
+    """Return the frame rate in frames per second: `rate`, or USUAL_RATE if that is None.
 
-    Raises InputError if `rate` is not a number from LEAST_RATE to MOST_RATE, or if it is None
-    although a reference has a time in seconds.
+    `references` are pairs of a time and a picture. Raises InputError if `rate` is not a number from
+    LEAST_RATE to MOST_RATE, or if it is None although a reference has a time in seconds.
     """
     if rate is None:
         timed = [pair[0] for pair in references if not isinstance(pair[0], Integral)]
         if timed:
             raise InputError(
-                f"found a reference at {timed[0]} seconds, but no frame rate; pass the frames per "
-                "second, as in rate=25, or give frame numbers as integers"
+                f"a reference is at {timed[0]} seconds, but the frame rate is unknown; pass it in "
+                "frames per second, as in rate=25, or pass integer frame numbers instead of times"
             )
         return USUAL_RATE
 
     is_number = isinstance(rate, Real) and not isinstance(rate, bool)
     if not is_number or not LEAST_RATE <= rate <= MOST_RATE:
         raise InputError(
-            f"found {rate!r} as the rate, expected {LEAST_RATE:g} to {MOST_RATE:g} frames per "
-            "second; try rate=25"
+            f"the rate is {rate!r}, expected {LEAST_RATE:g} to {MOST_RATE:g} frames per second; "
+            "try rate=25"
         )
     return Fraction(rate).limit_denominator(_LARGEST_DIVISOR)
 
 
 def check_pairs(references: Iterable[Any]) -> list[tuple[Any, Any]]:
-    """Return the references as a list of pairs: a frame number or a time in seconds, and a picture.
+    """Return the references as a list of pairs of a time and a picture.
 
-    The pictures are not checked. Raises InputError if there are no references, or if one is not
-    such a pair.
+    A time is a frame number or in seconds. The pictures are not checked. Raises InputError if there
+    are no references, or if one is not such a pair.
     """
     pairs = []
     for number, pair in enumerate(references):
@@ -87,9 +87,9 @@ def check_pairs(references: Iterable[Any]) -> list[tuple[Any, Any]]:
         when = pair[0] if is_pair else None
         is_time = isinstance(when, Real) and not isinstance(when, bool) and math.isfinite(when)
         if not is_time or (isinstance(when, Integral) and when < 0):
-            found = f"{when!r} as the time of" if is_pair else f"{type(pair).__name__} as"
+            found = f"has the time {when!r}" if is_pair else f"is of type {type(pair).__name__}"
             raise InputError(
-                f"found {found} reference {number}, expected a pair (WHEN, PICTURE), where "
+                f"reference {number} {found}, expected a pair (WHEN, PICTURE), where "
                 "WHEN is a frame number (0, 1, ...) or a finite time in seconds (float); try "
                 "[(0, picture)]"
             )
@@ -97,8 +97,8 @@ def check_pairs(references: Iterable[Any]) -> list[tuple[Any, Any]]:
 
     if not pairs:
         raise InputError(
-            "found no references, expected at least one; pass a sharp picture of what the frame "
-            "shows, or for a video, pairs of a time and a picture, as in [(0, picture)]"
+            "there are no references, expected at least one; pass a sharp picture of what the "
+            "frame shows or, for a video, pairs of a time and a picture, as in [(0, picture)]"
         )
     return pairs
 
@@ -117,7 +117,8 @@ def order_references(pairs: list[tuple[Any, Any]], rate: Fraction) -> GivenRefer
 def _find_seconds(when: Any, rate: Fraction) -> float:
     """Return the time in seconds for `when`, which is a frame number or a time in seconds.
 
-    A time that could be a frame's time, rounded to three decimals, becomes exactly the frame's.
+    A time in seconds may be a frame's time rounded to milliseconds. If so, the exact time is
+    returned.
     """
     if isinstance(when, Integral):
         return float(int(when) / rate)
@@ -126,16 +127,17 @@ def _find_seconds(when: Any, rate: Fraction) -> float:
 
 
 def check_overlap(times: References, end: float, reach: float) -> None:
-    """Raise PairingError if every reference is more than `reach` seconds away from all frames.
+    """Raise PairingError if all references are too early, or all are too late, for the frames.
 
-    The first frame is at 0 seconds, and the last one at `end` seconds.
+    The first frame is at 0 seconds, and the last one at `end` seconds. A reference can be used up
+    to `reach` seconds away.
     """
     first, last = times.seconds[0], times.seconds[-1]
     if last < -reach or first > end + reach:
         raise PairingError(
-            f"the references are from {first:g} to {last:g} s and the frames from 0 to {end:g} s, "
-            f"so no reference is within {reach:g} s of a frame; count frames and seconds from the "
-            "first frame, which is at 0, or raise max_ref_distance"
+            f"the references are at {first:g} to {last:g} s and the frames at 0 to {end:g} s, so "
+            f"no reference is within {reach:g} s of a frame; count frames and seconds from the "
+            "first frame, which is at 0, or increase max_ref_distance"
         )
 
 
@@ -148,8 +150,9 @@ def plan_frames(
 ) -> Plan:
     """Return a plan for frames like `frame` (h x w x 3), without segments or a reference map.
 
-    `sizes` contains the height and width of each reference. Raises InputError or PairingError if
-    frames and references do not fit together, or if their size, scale or capture cannot be used.
+    `sizes` contains the height and width of each reference, and `rate` is in frames per second.
+    Raises InputError or PairingError if frames and references do not match, or if their size, scale
+    or capture cannot be used.
     """
     height, width = frame.shape[:2]
     depth = 8 * frame.itemsize
@@ -162,7 +165,7 @@ def plan_frames(
     for reference in references:
         if not has_same_aspect(lr, reference, 0):
             raise PairingError(
-                f"found a reference of {reference.width}x{reference.height} for frames of "
+                f"a reference is {reference.width}x{reference.height}, but the frames are "
                 f"{width}x{height}, expected the same proportions; crop the reference to what "
                 "the frames show"
             )

@@ -1,8 +1,8 @@
 """The child process of the sandbox, which reads a recording that its parent does not trust.
 
 `pipeline/media/sandbox/parent.py` runs this module with `python -m`. The first line on stdin is the
-request. Each answer on stdout consists of a `parent.HEAD`, JSON and, in answers with a frame, its
-pixels.
+request. Each answer on stdout consists of a header (`parent.HEAD`), JSON and, if the answer is a
+frame, its pixels.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pipeline.schema.clip import LightField, Recording, parse_recording
 
 _THREADS = 4  # limit on the decoder's threads, each of which needs memory for frames
 
-# What a function may do with the path in its argument `out`, besides reading the recording.
+# What a function may do with the path in its argument `out`, in addition to reading the recording.
 Right = Literal["nothing", "read out", "write beside out"]
 RIGHTS: dict[Callable[..., Any], Right] = {
     probe.probe: "nothing",
@@ -61,7 +61,10 @@ _FUNCTIONS = {name_function(function): function for function in RIGHTS}
 
 
 def main() -> int:
-    """Answer the request on stdin, and return the exit status: 1 if the parent stops reading."""
+    """Answer the request on stdin, and return the exit status.
+
+    It is 1 if the parent stops reading before it has all answers, else 0.
+    """
     requests = sys.stdin.buffer
     request = json.loads(requests.readline())
     # send what libraries print to stderr, because stdout carries the answers
@@ -116,15 +119,15 @@ def _confine(request: dict[str, Any]) -> None:
 
 def _find_function(name: str) -> Callable[..., Any]:
     if name not in _FUNCTIONS:
-        raise PermissionError(f"the sandbox may not call {name}")
+        raise PermissionError(f"the sandbox does not allow calls of {name}")
     return _FUNCTIONS[name]
 
 
 def _end_with(requests: BinaryIO, memory: int) -> None:
-    """Start a thread that ends this process when the parent ends, then limit the memory."""
+    """Make this process end when its parent does, and limit its memory to `memory` bytes."""
 
     def watch() -> None:
-        # the parent writes nothing more, so this returns when the parent closes the pipe or dies
+        # the parent sends nothing more, so this returns when the parent closes the pipe or dies
         requests.read(1)
         os._exit(1)
 
@@ -133,7 +136,7 @@ def _end_with(requests: BinaryIO, memory: int) -> None:
 
 
 def _call(name: str, arguments: dict[str, Any]) -> Any:
-    """Call a function with arguments parsed from JSON, and return its result, ready for JSON."""
+    """Call the function `name` with arguments parsed from JSON; return its result in JSON types."""
     function = _find_function(name)
     hints = get_type_hints(function, include_extras=True)
     values = {key: TypeAdapter(hints[key]).validate_python(arguments[key]) for key in arguments}

@@ -2,8 +2,8 @@
 
 A frame never borrows across a scene cut, but `CutFinder` needs frames in order. Cuts are therefore
 found in blocks of frames, together with some frames before and after each block. VapourSynth does
-not allow a filter to wait for frames, so every step is a clip of its own, and passes its results to
-the next one in properties of tiny frames.
+not allow a filter to wait for frames, so every step is a clip of its own, whose tiny frames pass
+results to the next step in their properties.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from pipeline.pairing.thumbnails import THUMBNAIL, make_thumbnail
 if TYPE_CHECKING:
     from vapoursynth import VideoFrame, VideoNode
 
-BLOCK = 32  # frames whose cuts are found together
+BLOCK = 32  # number of frames whose cuts are found together
 _BEFORE, _AFTER = 16, 8  # frames around a block on which its cuts may depend
 _CUTS = "CrossNetCuts"
 CHOSEN = "CrossNetReferences"
 """The frame property that lists the positions of a frame's references, best first.
 
-A frame without references does not have it."""
+Frames without references lack this property."""
 
 
 def choose_references(
@@ -47,7 +47,9 @@ def choose_references(
     """Return a clip of tiny frames, one for each frame of `lr`, with the property CHOSEN.
 
     `lr` is RGB, `numbers` are the numbers of the frames that the references show, in ascending
-    order, and `rate` is the number of frames per second. References are chosen as in a run.
+    order, and `rate` is the number of frames per second. References are chosen as in a run:
+    at most `max_distance` seconds away, and at most `ref_count` per frame. If `ref_count` is None,
+    a frame has a second reference only if that is worth the work.
     """
     vs = load_vapoursynth()
     references = References(range(len(numbers)), [float(number / rate) for number in numbers])
@@ -83,7 +85,10 @@ def choose_references(
 
 
 def _find_cuts(lr: VideoNode) -> VideoNode:
-    """Return a clip of tiny frames, one for each block of `lr`, with the block's cuts in _CUTS."""
+    """Return a clip with one tiny frame per block of `lr`, which lists the block's cuts.
+
+    The frame property _CUTS contains the number of the first frame after each cut.
+    """
     vs = load_vapoursynth()
     total = lr.num_frames
     tiny = _make_tiny(-(-total // BLOCK))
@@ -112,7 +117,10 @@ def _find_cuts(lr: VideoNode) -> VideoNode:
 
 
 def _shrink(lr: VideoNode) -> VideoNode:
-    """Return an RGB clip as RGB24 at the size for cut detection, to save memory in a block."""
+    """Return an RGB clip as RGB24 at the size for cut detection, so that blocks take less memory.
+
+    The size is the one that `shrink_frame` produces.
+    """
     vs = load_vapoursynth()
     height = max(THUMBNAIL[1], round(CUT_WIDTH * lr.height / lr.width))
     template = vs.core.std.BlankClip(lr, width=CUT_WIDTH, height=height, format=vs.RGB24, keep=True)

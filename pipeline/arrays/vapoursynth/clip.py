@@ -46,13 +46,14 @@ def enhance(
     """Return a clip enlarged with the detail of references, which show some of its frames.
 
     `references` maps frame numbers of `clip` to clips, of which only the first frame is used. It
-    can also be a single clip; `frames` then lists, for each of its frames, the number of the frame
-    of `clip` that it shows. Each clip must have a constant format and size, and all references must
-    have the same size.
+    can also be a single clip; `frames` then lists which frame number of `clip` each of its frames
+    shows. Each clip must have a constant format and size, and all references must have the same
+    size.
 
-    The result has the length, rate and frame properties of `clip`, and its format unless `format`
-    is another one. Frames can be requested in any order. The other options are those of `Enhancer`,
-    and references are chosen as in `Enhancer.video`. The engine is loaded with the first frame.
+    The result has the length, rate and frame properties of `clip`. It also has the format of
+    `clip`, unless `format` selects another one. Frames can be requested in any order. The other
+    options have the same meaning as in `Enhancer`, and references are chosen as in
+    `Enhancer.video`. The engine is loaded when the first frame is enhanced.
 
     Raises InputError if VapourSynth is not installed, and vapoursynth.Error with a one-line message
     if an argument cannot be used.
@@ -104,7 +105,7 @@ def enhance(
 
 
 def _pick(pictures: VideoNode, chosen: VideoNode, rank: int) -> VideoNode:
-    """Return a clip of every frame's reference of the given rank, or black where there is none.
+    """Return a clip with each frame's reference of the given rank, or black if it has none.
 
     Rank 0 is the best reference. `chosen` is the result of `choose_references`.
     """
@@ -123,7 +124,7 @@ def _check_clip(clip: object, name: str) -> None:
     vs = load_vapoursynth()
     if not isinstance(clip, vs.VideoNode):
         raise InputError(
-            f"found {type(clip).__name__} as {name}, expected a vapoursynth.VideoNode; open it "
+            f"{name} must be a vapoursynth.VideoNode, not {type(clip).__name__}; open the file "
             "with a source filter"
         )
     if clip.format is None or clip.format.color_family == vs.UNDEFINED or not clip.width:
@@ -138,7 +139,7 @@ def _order_references(
     frames: Sequence[int] | None,
     total: int,
 ) -> tuple[list[int], VideoNode]:
-    """Return the numbers of the frames that references show, ascending, and the references as RGB.
+    """Return the references' frame numbers in ascending order, and the references as an RGB clip.
 
     `total` is the number of frames in the clip to enhance. Raises InputError if the references do
     not meet the requirements of `enhance`.
@@ -147,8 +148,8 @@ def _order_references(
     if isinstance(references, Mapping):
         if frames is not None:
             raise InputError(
-                "found `frames` together with a dict of references, whose keys are already frame "
-                "numbers; leave out `frames`"
+                "`frames` cannot be combined with a dict of references, whose keys already are "
+                "frame numbers; leave out `frames`"
             )
         _check_numbers(list(references), total)
         for number, picture in references.items():
@@ -176,7 +177,7 @@ def _order_references(
     if len(sizes) > 1:
         listed = " and ".join(f"{width}x{height}" for width, height in sizes[:2])
         raise InputError(
-            f"found references of different sizes ({listed}), expected one size; resize them with "
+            f"the references have different sizes ({listed}), expected one size; resize them with "
             "core.resize"
         )
     deep = any(map(is_deep, pictures))
@@ -187,25 +188,25 @@ def _check_numbers(numbers: Sequence[Any], total: int) -> None:
     """Raise InputError unless `numbers` are distinct frame numbers of a clip of `total` frames."""
     if not numbers:
         raise InputError(
-            "found no references, expected at least one; pass a sharp picture with its frame "
+            "there are no references, expected at least one; pass a sharp picture with its frame "
             "number, as in {0: picture}"
         )
     for number in numbers:
         is_number = isinstance(number, Integral) and not isinstance(number, bool)
         if not is_number or not 0 <= number < total:
             raise InputError(
-                f"found {number!r} as the frame of a reference, expected a number from 0 to "
-                f"{total - 1}; the first frame of the clip is 0"
+                f"a reference has the frame number {number!r}, expected 0 to {total - 1}; count "
+                "frames from the first frame of the clip, which is 0"
             )
     if len(set(numbers)) < len(numbers):
         twice = next(each for each in numbers if list(numbers).count(each) > 1)
         raise InputError(
-            f"found two references for frame {twice}, expected one; leave one of them out"
+            f"there are two references for frame {twice}, expected one; leave one of them out"
         )
 
 
 def _find_format(clip: VideoNode, wanted: int | None) -> Any:
-    """Return the result's format: `wanted`, or the clip's if that is None.
+    """Return the result's format: `wanted`, or the clip's format if `wanted` is None.
 
     Raises InputError if VapourSynth has no such format.
     """
@@ -216,7 +217,7 @@ def _find_format(clip: VideoNode, wanted: int | None) -> Any:
         return vs.core.get_video_format(wanted)
     except (vs.Error, OverflowError, TypeError, ValueError):
         raise InputError(
-            f"found {wanted!r} as the format, expected a VapourSynth format; try vapoursynth.RGB24"
+            f"the format {wanted!r} is not a VapourSynth format; try format=vapoursynth.RGB24"
         ) from None
 
 
@@ -225,8 +226,9 @@ def _check_chroma(wanted: Any, width: int, height: int) -> None:
     columns, rows = 1 << wanted.subsampling_w, 1 << wanted.subsampling_h
     if width % columns or height % rows:
         raise InputError(
-            f"found {width}x{height} as the size of the result, expected multiples of "
-            f"{columns}x{rows} for {wanted.name}; try another size, or format=vapoursynth.RGB24"
+            f"the result would be {width}x{height}, but {wanted.name} needs a width that is a "
+            f"multiple of {columns} and a height that is a multiple of {rows}; try another size, "
+            "or format=vapoursynth.RGB24"
         )
 
 

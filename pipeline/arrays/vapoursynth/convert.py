@@ -24,7 +24,7 @@ def load_vapoursynth() -> Any:
         import vapoursynth
     except ImportError as error:
         raise InputError(
-            f"found no VapourSynth in this Python ({error}); install it, for example with "
+            f"VapourSynth is not installed in this Python ({error}); install it, for example with "
             "`pip install vapoursynth`, or run the script with VapourSynth's Python"
         ) from None
     return vapoursynth
@@ -38,9 +38,9 @@ def is_deep(clip: VideoNode) -> bool:
 def convert_to_rgb(clip: VideoNode, *, deep: bool) -> VideoNode:
     """Return a clip as RGB48 if `deep`, else as RGB24, in full range.
 
-    The matrix, range and chroma location of each frame are those in its properties. A missing
-    matrix is guessed from the size, as in a run. When an interlaced frame is requested, VapourSynth
-    reports an InputError.
+    The matrix, range and chroma location of each frame come from its properties. A missing matrix
+    is guessed from the size, as in a run. Requesting an interlaced frame fails with an InputError,
+    which VapourSynth reports as its own error.
     """
     vs = load_vapoursynth()
     wanted = vs.RGB48 if deep else vs.RGB24
@@ -48,8 +48,8 @@ def convert_to_rgb(clip: VideoNode, *, deep: bool) -> VideoNode:
     def convert(n: int, f: VideoFrame) -> VideoNode:
         if f.props.get("_FieldBased", 0):
             raise InputError(
-                f"frame {n} is interlaced, expected progressive frames; deinterlace the clip, or "
-                "set _FieldBased to 0 if its frames are progressive"
+                f"frame {n} is interlaced, expected progressive frames; deinterlace the clip or, "
+                "if its frames are progressive, set _FieldBased to 0"
             )
         known = {} if clip.format.color_family == vs.RGB else {"matrix_in": _find_matrix(f)}
         return clip.resize.Bicubic(format=wanted, range_s="full", **known)
@@ -62,7 +62,8 @@ def convert_from_rgb(rgb: VideoNode, like: VideoNode, wanted: int) -> VideoNode:
     """Return an RGB clip in the format `wanted`, with the frame properties of `rgb`.
 
     The result's frames have the matrix, range and chroma location of the frames of `like`, a clip
-    of any size. If `like` is RGB and the result is not, the matrix is guessed from the size.
+    of any size. A matrix that those frames do not specify is guessed from their size. If only one
+    of `like` and the result is RGB, the range is full for RGB and limited for other formats.
     """
     vs = load_vapoursynth()
     template = vs.core.std.BlankClip(rgb, format=wanted, keep=True)
@@ -82,7 +83,7 @@ def convert_from_rgb(rgb: VideoNode, like: VideoNode, wanted: int) -> VideoNode:
 
 
 def _find_matrix(frame: VideoFrame) -> int:
-    """Return the number of a frame's matrix in H.273, guessed from its size if not specified."""
+    """Return the H.273 code of a frame's matrix, guessed from the frame's size if unspecified."""
     matrix = int(frame.props.get("_Matrix", 2))
     if matrix not in _UNKNOWN:
         return matrix
@@ -93,7 +94,7 @@ def _is_full_range(frame: VideoFrame, *, default: bool) -> bool:
     """Return whether a frame's properties specify full range, or `default` if they specify none."""
     if "_Range" in frame.props:
         return bool(frame.props["_Range"] == 1)
-    # VapourSynth before R74
+    # VapourSynth before R74 has this property instead, with the opposite values
     if "_ColorRange" in frame.props:
         return bool(frame.props["_ColorRange"] == 0)
     return default
@@ -105,7 +106,7 @@ def read_pixels(frame: VideoFrame) -> Pixels:
 
 
 def write_pixels(template: VideoFrame, pixels: Pixels) -> VideoFrame:
-    """Return a copy of an RGB frame that contains `pixels` (H x W x 3)."""
+    """Return a copy of an RGB frame with its pixels replaced by `pixels` (H x W x 3)."""
     frame = template.copy()
     for plane in range(3):
         np.copyto(np.asarray(frame[plane]), pixels[..., plane])
@@ -120,7 +121,7 @@ def read_numbers(frame: VideoFrame, name: str) -> list[int]:
 
 
 def write_numbers(template: VideoFrame, name: str, numbers: list[int]) -> VideoFrame:
-    """Return a copy of a frame whose property `name` lists `numbers`, or is missing without any."""
+    """Return a copy of a frame whose property `name` is set to `numbers`, if there are any."""
     frame = template.copy()
     if numbers:
         frame.props[name] = numbers

@@ -176,31 +176,34 @@ def check_line(vs: Any, line: str, *args: Any, **options: Any) -> None:
 
 def test_mistakes_are_one_line(vs: Any, lr: Any, hr: Any) -> None:
     one = hr[0]
-    check_line(vs, "found str as the clip", "clip.mkv", {0: one})
-    check_line(vs, "found str as the reference of frame 0", lr, {0: "key.png"})
-    check_line(vs, "found list as the references", lr, [one])
-    check_line(vs, "found no references", lr, {})
+    check_line(vs, "the clip must be a vapoursynth.VideoNode, not str", "clip.mkv", {0: one})
+    check_line(
+        vs, "the reference of frame 0 must be a vapoursynth.VideoNode, not str", lr, {0: "key.png"}
+    )
+    check_line(vs, "the references must be a vapoursynth.VideoNode, not list", lr, [one])
+    check_line(vs, "there are no references", lr, {})
     for number in (-1, 28, 0.5, True, "0"):
-        check_line(vs, f"found {number!r} as the frame of a reference", lr, {number: one})
-    check_line(vs, "expected a number from 0 to 27", lr, one, [-3])
-    check_line(vs, "found two references for frame 3", lr, hr[:2], [3, 3])
+        check_line(vs, f"a reference has the frame number {number!r}", lr, {number: one})
+    check_line(vs, "expected 0 to 27", lr, one, [-3])
+    check_line(vs, "there are two references for frame 3", lr, hr[:2], [3, 3])
     check_line(vs, "found no frame numbers for 2 references", lr, hr[:2])
     check_line(vs, "found 1 frame number for 2 references", lr, hr[:2], [0])
-    check_line(vs, "found `frames` together with a dict", lr, {0: one}, [0])
+    check_line(vs, "`frames` cannot be combined with a dict", lr, {0: one}, [0])
 
     narrow = one.std.Crop(right=64)
-    check_line(vs, "128x128 for frames of 48x32, expected the same proportions", lr, {0: narrow})
+    proportions = "128x128, but the frames are 48x32, expected the same proportions"
+    check_line(vs, proportions, lr, {0: narrow})
     check_line(vs, "smaller than the input", lr, {0: one.resize.Bicubic(36, 24)})
     check_line(
-        vs, "found references of different sizes (128x128 and 192x128)", lr, {0: one, 1: narrow}
+        vs, "the references have different sizes (128x128 and 192x128)", lr, {0: one, 1: narrow}
     )
     varying = vs.core.std.Splice([lr, hr], mismatch=True)
     check_line(vs, "the clip must not change format or size", varying, {0: one})
     check_line(vs, "12x8", lr.resize.Bicubic(12, 8), {0: one})
 
     yuv = lr.resize.Bicubic(format=vs.YUV420P8, matrix=1)
-    check_line(vs, "found 51x34", yuv, {0: one}, size="51x34")
-    check_line(vs, "found -7 as the format", lr, {0: one}, format=-7)
+    check_line(vs, "the result would be 51x34, but", yuv, {0: one}, size="51x34")
+    check_line(vs, "the format -7 is not a VapourSynth format", lr, {0: one}, format=-7)
     check_line(vs, "engine 'warp9'", lr, {0: one}, engine="warp9")
     far = "-1 is not a valid value for --max-ref-distance"
     check_line(vs, far, lr, {0: one}, max_ref_distance=-1)
@@ -217,5 +220,5 @@ def test_a_missing_vapoursynth_is_one_line() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert done.stdout.startswith("found no VapourSynth in this Python")
+    assert done.stdout.startswith("VapourSynth is not installed in this Python")
     assert done.stdout.count("\n") == 1
