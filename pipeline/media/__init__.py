@@ -1,1 +1,1 @@
-"""Read, write, join and verify one video or a sequence of pictures."""
+"""Read, write, join and verify videos and sequences of pictures."""

@@ -1,7 +1,7 @@
 """Read and write the straight alpha of frames, and choose encoders that preserve it.
 
-The network does not process alpha, which is upsampled without the reference and combined with the
-enhanced colours.
+The network does not process alpha. Instead, alpha is upsampled without the reference, and then
+combined with the enhanced colours.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def opaque_pix_fmt(pix_fmt: str) -> str:
 
 
 def _extended(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
-    """Return a frame in `pix_fmt` with the planes of `frame` and an unset alpha plane."""
+    """Return a frame in `pix_fmt` with the planes of `frame` and an uninitialised alpha plane."""
     made = VideoFrame(frame.width, frame.height, pix_fmt)
     for source, target in zip(frame.planes, made.planes, strict=False):
         rows: Any = np.frombuffer(source, np.uint8)  # type: ignore[call-overload]

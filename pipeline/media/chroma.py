@@ -26,14 +26,14 @@ _LOCATIONS: dict[tuple[bytes, ...], ChromaLocation] = {
     (b"\x01", b"\x01"): "topleft",
     (b"\x02", b"\x01"): "top",
 }
-_BLOCK = 16  # pixels; a multiple of every chroma step
+_BLOCK = 16  # pixels; a multiple of every chroma subsampling factor
 
 
 def find_chroma_location(stream: VideoStream, pix_fmt: str) -> ChromaLocation:
     """Return the location of an opened stream's chroma samples relative to the luma samples.
 
-    If the stream does not signal a location, it is "left", as MPEG-2 and later codecs define. The
-    result is "" for RGB, for grey and for formats without horizontal chroma subsampling.
+    If the stream does not signal a location, the result is "left", the default of MPEG-2 and later
+    codecs. It is "" for RGB, for grey and for formats without horizontal chroma subsampling.
     """
     chroma = VideoFormat(pix_fmt, _BLOCK, _BLOCK)
     if chroma.is_rgb or len(chroma.components) < 3 or chroma.chroma_width(_BLOCK) == _BLOCK:

@@ -1,8 +1,8 @@
 """Convert between YUV and RGB with swscale, using the stream's matrix, range and chroma location.
 
-PyAV's reformatter cannot set the chroma location, so a filter graph is used. Without a location,
-swscale treats chroma as centred, half a pixel away from where MPEG-2 and most later codecs place
-it, even if the frame carries its location.
+PyAV's reformatter cannot set the chroma location, so a filter graph is used. If the location is not
+set, swscale treats chroma as centred, even if the frame carries another location. That is half a
+pixel away from where MPEG-2 and most later codecs place chroma.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ def describe_colour(
     transfer: int = _UNSPECIFIED,
     chroma: ChromaLocation = "",
 ) -> Colour:
-    """Return a stream's H.273 tags with the matrix and range to use, guessed where untagged.
+    """Return a stream's H.273 tags, and the matrix and range that its conversion uses.
 
-    Raises MediaError if the matrix is not supported.
+    A matrix or range without a tag is guessed. Raises MediaError if the matrix is not supported.
     """
     if matrix not in _MATRICES and matrix != _UNSPECIFIED and matrix != 3:
         raise MediaError(
@@ -80,7 +80,7 @@ def describe_colour(
     )
     if is_rgb(pix_fmt) or pix_fmt == "pal8":
         return tags.model_copy(update={"used_matrix": "rgb", "used_range": "full"})
-    # uncompressed grey comes from cameras and microscopes, which use all levels
+    # untagged grey in these codecs mostly comes from cameras and microscopes, which use all levels
     full_gray = pix_fmt.startswith("gray") and codec in _FULL_GRAY and not colour_range
     full_by_format = pix_fmt.startswith("yuvj") or full_gray
     guessed = matrix not in _MATRICES or matrix == 0 or (colour_range == 0 and not full_by_format)
@@ -94,7 +94,7 @@ def describe_colour(
 
 
 def output_colour(colour: Colour, pix_fmt: str) -> Colour:
-    """Return the tags, matrix and range of an output in `pix_fmt` whose input has `colour`."""
+    """Return the colour tags, matrix and range of an output in `pix_fmt`, given the input's."""
     if is_rgb(pix_fmt):
         return colour.model_copy(
             update={
@@ -116,7 +116,7 @@ def output_colour(colour: Colour, pix_fmt: str) -> Colour:
 
 
 def make_contiguous(pixels: NDArray[Any]) -> Pixels:
-    """Return uint8 or uint16 pixels without gaps between rows, copied only if there are gaps."""
+    """Return uint8 or uint16 pixels as a contiguous array, copied only if necessary."""
     if pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels, dtype=np.uint8)
     return np.ascontiguousarray(pixels, dtype=np.uint16)
@@ -169,7 +169,7 @@ class ToRgb:
         self._scalers: dict[tuple[str, int, int], Scaler] = {}
 
     def __call__(self, frame: VideoFrame) -> Pixels:
-        """Return a decoded frame's pixels; this removes the frame's colour tags."""
+        """Return a decoded frame's pixels; this may remove the frame's colour tags."""
         depth = _depth(frame.format)
         rgb = frame.format.is_rgb or frame.format.name == "pal8"
         packed = "rgb48le" if depth > 8 else "rgb24"
@@ -183,7 +183,7 @@ class ToRgb:
         pixels = make_contiguous(frame.to_ndarray())
         if depth == 8 or rgb:
             return pixels
-        # swscale's 16-bit RGB is 8-bit RGB with a fraction: white is 255.0 or 255.75, not 65535
+        # swscale shifts levels to 16 bits instead of scaling them, so its white is below 65535
         limited = self._colour.used_range == "limited"
         white = 255 << 8 if limited else (2**depth - 1) << (16 - depth)
         flat = pixels.reshape(len(pixels), -1)
@@ -235,9 +235,9 @@ class FromRgb:
 
     def _convert_rgb(self, rgb: Pixels) -> VideoFrame:
         """Return a frame in the encoder's pixel format, without colour tags."""
-        # From 8 bits to limited range, swscale is exact to half a level. In full range its chroma
-        # is half a level too low, and with more bits its white is 4 levels too high. In these cases
-        # the matrix is applied here.
+        # swscale converts 8 bits to limited range exactly to half a level. In full range, however,
+        # its chroma is half a level too low, and with more bits, its white is 4 levels too high. In
+        # these cases, `_by_matrix` converts the frame instead.
         plain = is_rgb(self._pix_fmt) or (
             self._depth == 8 and rgb.dtype == np.uint8 and self._colour.used_range == "limited"
         )
@@ -251,7 +251,7 @@ class FromRgb:
         return frame
 
     def _by_matrix(self, rgb: Pixels) -> VideoFrame:
-        """Return a 4:4:4 frame of code values with the output's bit depth."""
+        """Return RGB pixels as a 4:4:4 YUV frame with the output's matrix, range and bit depth."""
         matrix = _rgb_to_codes(self._colour, self._depth)
         matrix[:, :3] /= np.iinfo(rgb.dtype).max
         if self._depth > 8 and rgb.dtype == np.uint8:
@@ -272,7 +272,7 @@ class FromRgb:
             return [f"scale=flags={_FLAGS}", f"format={self._pix_fmt}"]
         matrix, scale = self._colour.used_matrix, self._colour.used_range
         source = "" if plain else f"in_color_matrix={matrix}:in_range={scale}:"
-        # in H.264, H.265 and VP9, 4:2:0 chroma is on the left unless its location is signalled
+        # in H.264, H.265 and VP9, 4:2:0 chroma is on the left unless another location is signalled
         return [
             f"scale={source}out_color_matrix={matrix}:out_range={scale}"
             f":out_chroma_loc=left:flags={_FLAGS}",
@@ -286,7 +286,7 @@ def _packed(rgb: Pixels) -> VideoFrame:
 
 
 def _rgb_to_codes(colour: Colour, depth: int) -> NDArray[np.float64]:
-    """Return the 3 x 4 matrix from RGB in 0..1 to Y'CbCr codes of `depth` bits.
+    """Return the 3 x 4 matrix that converts RGB in 0..1 to Y'CbCr codes of `depth` bits.
 
     Source: H.273, equations 35 and following.
     """

@@ -1,4 +1,4 @@
-"""Open containers and choose their video stream; libav's errors become the pipeline's."""
+"""Open containers and read their video, raising MediaError instead of libav's errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MEDIA_ERRORS = (av.error.FFmpegError, ValueError, OSError)
 # Demuxing also raises IndexError, for a packet of a stream that the header did not declare.
 DEMUX_ERRORS = (*MEDIA_ERRORS, IndexError)
 
-_MOST_BOXES = 1000  # of an MP4 file, among which its index is searched
+_MOST_BOXES = 1000  # how many boxes of an MP4 file to examine when looking for its index
 
 # Formats that contain all of their data, unlike playlists and image lists, which name other files.
 _DEMUXERS = (
@@ -58,7 +58,7 @@ def open_input(path: str) -> InputContainer:
     except MEDIA_ERRORS as error:
         if _lacks_index(file):
             raise MediaError(
-                f"{path} lacks its index (moov), expected one in an MP4 or MOV file; the recording "
+                f"{path} lacks its index (moov); expected an intact MP4 or MOV file; the recording "
                 "or the copy was cut off: copy the file again, or repair it with a program such as "
                 "untrunc"
             ) from error
@@ -69,7 +69,7 @@ def open_input(path: str) -> InputContainer:
 
 
 def _lacks_index(file: Path) -> bool:
-    """Return whether a file begins as MP4 or MOV does, but has no index among its boxes."""
+    """Return whether a file begins like an MP4 or MOV file, but has no index among its boxes."""
     if not file.is_file():
         return False
     kinds: list[bytes] = []
@@ -149,7 +149,7 @@ def frame_pts(frame: VideoFrame) -> int | None:
 def codec_name(stream: Stream) -> str:
     """Return the name of a stream's codec (`av1`) rather than of its decoder (`libdav1d`).
 
-    An attachment has the name of its file instead, if that is a single word, else "unknown".
+    For an attachment, return its file name if that is a single word, else "unknown".
     """
     context = stream.codec_context
     if context is not None:

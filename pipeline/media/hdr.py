@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 
 from pipeline.schema.colour import StaticHdr
 
-# Kinds of side data with metadata for each scene, which none of the encoders writes.
+# Kinds of side data with HDR metadata for each scene or frame, which none of the encoders writes.
 DYNAMIC_HDR = frozenset(
     {"DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_METADATA", "DOVI_RPU_BUFFER"}
 )
@@ -85,7 +85,7 @@ def _display(numbers: Any) -> str:
 
 
 def hdr_x265_params(hdr: StaticHdr | None) -> str:
-    """Return the part of x265-params that sets the metadata; "" if there is none."""
+    """Return the part of x265-params that sets the HDR metadata; "" if there is none."""
     if hdr is None:
         return ""
     display = f":master-display={hdr.display}" if hdr.display else ""

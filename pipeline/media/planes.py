@@ -19,8 +19,8 @@ _FORMATS = {
     "yuv420p10le": ("yuv420p10le",),
 }
 
-# The parameters make the kernel that of OpenCV's bicubic, which enlarges RGB frames. bitexact gives
-# the same bits on every processor.
+# param0 and param1 select the kernel of OpenCV's bicubic interpolation, with which RGB frames are
+# enlarged. With bitexact, the result is the same on every processor.
 _FLAGS = "bicubic+accurate_rnd+full_chroma_inp+bitexact:param0=0:param1=0.75"
 
 
@@ -33,12 +33,12 @@ class PlaneFormat(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """The shape (rows, columns) of an array with the planes one below the other."""
+        """The shape (rows, columns) of an array that contains the planes one below the other."""
         return self.height * 3 // 2, self.width
 
 
 def can_scale_planes(recording: Recording, encoding: Encoding, width: int, height: int) -> bool:
-    """Return whether planes can be enlarged to width x height in the encoder's format."""
+    """Return whether a recording's planes can be enlarged to width x height for the encoder."""
     return (
         isinstance(recording, VideoClip)
         and not recording.alpha
@@ -62,10 +62,11 @@ class PlaneScaler:
         self._scalers: dict[tuple[str, int, int], Scaler] = {}
 
     def __call__(self, frame: VideoFrame) -> Pixels:
-        """Return the enlarged planes, of `PlaneFormat.shape`, and remove the frame's colour tags.
+        """Return the enlarged planes in an array of `PlaneFormat.shape`.
 
-        The values are uint8 or uint16 codes of Y', Cb and Cr. The rows of Cb and Cr are half as
-        long as those of Y', so each row of the array holds two of them.
+        The values are uint8 or uint16 codes of Y', Cb and Cr. In planar formats, each row of the
+        array contains two rows of Cb or of Cr, which are half as long as a row of Y'. This method
+        removes the frame's colour tags.
         """
         key = (frame.format.name, frame.width, frame.height)
         if key not in self._scalers:

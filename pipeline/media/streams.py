@@ -34,7 +34,7 @@ _MUXERS = {
     ".webm": "webm",
     ".ts": "mpegts",
 }
-# Codec of QuickTime's text track for chapters, which the muxer generates itself.
+# Codec of QuickTime's text track of chapter titles, which the muxer generates itself.
 _REMADE = frozenset({"bin_data"})
 # Muxers that generate a timecode from the video's metadata.
 _TIMECODED = EXACT_MUXERS | MATROSKA_MUXERS
@@ -121,9 +121,9 @@ def _describe_copy(copy: Stream, muxer: str, stream: Stream) -> None:
 
 
 def _name_layout(copy: AudioStream) -> None:
-    """Name the layout of a mono or stereo stream if it states only the number of channels.
+    """Set the layout of a mono or stereo stream that states only its number of channels.
 
-    AVI stores only the number, but MP4 needs the name.
+    AVI stores only the number of channels, but MP4 needs the name of the layout.
     """
     context = copy.codec_context
     names = {"1 channels": "mono", "2 channels": "stereo"}
@@ -132,7 +132,7 @@ def _name_layout(copy: AudioStream) -> None:
 
 
 def list_text_forms(clip: VideoClip, muxer: str) -> dict[int, str]:
-    """Map the index of each text stream that must be converted for a muxer to its new codec."""
+    """Return the text streams that must be converted for a muxer: stream index -> new codec."""
     forms: dict[int, str] = {}
     texts = [info.index for info in clip.other_streams if info.type == "subtitle"]
     if not texts:
@@ -224,10 +224,10 @@ def select_packets(
 
 
 def fill_durations(copied: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
-    """Yield the packets; audio packets without a duration get the time since the one before.
+    """Yield the packets, after setting the missing durations of audio packets.
 
-    An MP4 track would otherwise end where its last packet starts, and demuxers would drop that
-    packet.
+    An audio packet without a duration gets the time since the previous packet. Otherwise, an MP4
+    track would end where its last packet starts, and demuxers would drop that packet.
     """
     times: dict[int, int] = {}
     for packet in copied:
@@ -269,7 +269,7 @@ _QUICKTIME = frozenset(_BIBLIOGRAPHIC.values()) | {
 
 
 def muxer_language(muxer: str, language: str) -> str:
-    """Return the language code that a muxer writes for `language`; `und` if it has no such code."""
+    """Return the code that a muxer writes for a language, or `und` if it has no code for it."""
     if language in ("", UNKNOWN_LANGUAGE):
         return language
     if muxer in EXACT_MUXERS - {"mov"} and re.fullmatch("[a-z]{3}", language) is None:
@@ -281,6 +281,6 @@ def muxer_language(muxer: str, language: str) -> str:
 
 
 def same_language(one: str, other: str) -> bool:
-    """Return whether two codes mean the same language; "" and `und` both mean no language."""
+    """Return whether two codes mean the same language; "" and `und` both mean an unknown one."""
     a, b = (_BIBLIOGRAPHIC.get(code, code) or UNKNOWN_LANGUAGE for code in (one, other))
     return a == b

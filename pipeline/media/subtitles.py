@@ -170,7 +170,11 @@ def move_packets(
     copies: Mapping[int, Stream],
     converters: Mapping[int, TextConverter],
 ) -> Iterator[Packet[Any]]:
-    """Yield the packets for the output's streams, converting those of text subtitles if needed."""
+    """Yield the packets for the output's streams, with subtitles converted if necessary.
+
+    `copies` and `converters` map the indices of the input's streams to the output's streams and to
+    the converters of text subtitles. Streams without a converter are copied unchanged.
+    """
     bases: dict[int, Fraction] = {}
     for packet in packets:
         index = packet.stream_index

@@ -32,8 +32,8 @@ from pipeline.media.streams import (
 from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 
-# Encoders that store the sample aspect ratio in their bitstream; in Matroska and NUT, PyAV does not
-# store it anywhere else.
+# Encoders that store the sample aspect ratio in their bitstream. PyAV does not store it anywhere
+# else in Matroska and NUT.
 _STORE_ASPECT = frozenset({"libx264", "libx264rgb", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg4"})
 
 # Suffix of a picture -> its largest bit depth, and whether it can be transparent.
@@ -41,7 +41,7 @@ _PICTURES = {
     ".png": (16, True), ".tif": (16, True), ".tiff": (16, True), ".webp": (8, True),
     ".jpg": (8, False), ".jpeg": (8, False), ".bmp": (8, False), ".ppm": (16, False),
 }  # fmt: skip
-# Video suffixes, which users may give to a picture output by mistake.
+# Suffixes of videos, which users may choose for an output of pictures by mistake.
 VIDEO_SUFFIXES = frozenset({
     ".3g2", ".3gp", ".264", ".265", ".apng", ".asf", ".av1", ".avi", ".divx", ".dv", ".f4v", ".flv",
     ".gif", ".h264", ".h265", ".hevc", ".ivf", ".m2t", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov",
@@ -65,7 +65,7 @@ def default_output_path(clip: Clip, mark: str, encoding: Encoding) -> Path:
     """Return the path `<stem>_<mark>` beside the input, with a suffix that suits the output.
 
     A video keeps the input's suffix, or gets .mkv if that container does not support the encoder. A
-    single picture gets .png. For a folder or pattern of pictures, the path is that of a folder.
+    single picture gets .png. For a folder or a pattern of pictures, the output is a folder.
     """
     given = Path(clip.path)
     if isinstance(clip, Stills):
@@ -106,7 +106,7 @@ def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
             f"{out_path.suffix} files cannot hold the transparency of {encoding.codec}; try .webm "
             "or .mkv, --codec prores with .mov, or --codec libx264, which drops transparency"
         )
-    # the aspect ratio of ProRes is stored by the container
+    # for ProRes, the container stores the aspect ratio
     keeps_aspect = encoding.codec in _STORE_ASPECT or (
         encoding.codec == "prores_ks" and muxer in EXACT_MUXERS
     )
@@ -215,8 +215,8 @@ def picture_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
 def colour_notes(clip: Clip, width: int, height: int) -> list[str]:
     """Return a note if players will assume another colour matrix for the output than for the input.
 
-    The output of an untagged video is untagged, too, and players assume BT.709 from 1280x720
-    upwards.
+    The output of an untagged video is untagged, too, and players assume BT.709 for sizes of
+    1280x720 and above. The list is empty if there is nothing to note.
     """
     guessed = describe_colour(clip.pix_fmt, width, height, matrix=clip.colour.matrix)
     if not isinstance(clip, VideoClip) or guessed.used_matrix == clip.colour.used_matrix:
@@ -282,7 +282,7 @@ def _alpha_notes(clip: Clip, encoding: Encoding) -> list[str]:
 def _check_picture(clip: Clip, out: Path) -> None:
     """Raise InputError if pictures cannot be written to `out`.
 
-    The name must not be that of a video or, if there are several pictures, of a single picture. The
+    The suffix must not belong to a video or, if there are several pictures, to a picture. The
     format of a single picture must support its bit depth and transparency.
     """
     suffix = out.suffix.lower()
@@ -320,7 +320,7 @@ def still_notes(clip: Stills, out: Path | None = None) -> list[str]:
     for file in clip.files:
         if count := stills.count_pictures(file):
             notes.append(
-                f"{Path(file).name} holds {count} pictures, of which only the first is enhanced; "
+                f"{Path(file).name} contains {count} pictures, but only the first is enhanced; "
                 "rename an animated PNG to .apng to enhance all of its frames"
             )
             break

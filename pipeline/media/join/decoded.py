@@ -46,7 +46,7 @@ def decode_segments(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[i
 
 
 def name_stills(clip: Stills) -> list[str]:
-    """Return the names of the pictures in an output folder: the input's names, ending in .png.
+    """Return the names of the pictures in an output folder: the input's names with the suffix .png.
 
     If two names would be the same, every name is prefixed with a number.
     """

@@ -101,9 +101,10 @@ class _Timing:
         return (self.pts[after] if after < len(self.pts) else self.end_pts) - pts
 
     def last_duration(self) -> int:
-        """Return a duration for the last packet so that the track lasts as long as its frames.
+        """Return the duration, in ticks, that the last packet needs for the track's length.
 
-        MP4 adds up the steps between dts; with a variable rate and B-frames, the sum is too short.
+        MP4 adds up the steps between dts. With a variable rate and B-frames, their sum is shorter
+        than the time for which the frames are shown.
         """
         last = len(self.pts) - 1
         return self.end_pts - self.pts[0] - (self.dts(last) - self.dts(0))
@@ -115,8 +116,9 @@ def join_segments(
 ) -> None:
     """Join the segments and the input's other streams into `out`, which is overwritten.
 
-    If `clip` consists of pictures, write the frames of the segments as pictures instead. Raises
-    StageError if there are no segments, if they cannot be joined, or if `out` cannot be written.
+    If `clip` consists of pictures, the frames of the segments are written as pictures instead.
+    Raises StageError if there are no segments, if they cannot be joined, or if `out` cannot be
+    written.
     """
     files = [Path(segment) for segment in segments]
     if not files:
@@ -147,7 +149,7 @@ def _segment_packets(clip: VideoClip, file: Path) -> Iterator[Packet[Any]]:
             exact = packet.pts * packet.time_base / tick
             if exact.denominator != 1:
                 raise StageError(
-                    f"a frame in {file} lies between two ticks of the input's time base; delete "
+                    f"a frame in {file} is between two ticks of the input's time base; delete "
                     "the run folder and run again"
                 )
             packet.time_base = clip.time_base
@@ -167,8 +169,8 @@ def _time(clip: VideoClip, files: list[Path]) -> _Timing:
         )
     if len(headers) > 1:
         raise StageError(
-            f"the {len(files)} segments have {len(headers)} different encoder headers, but they "
-            "must come from one version of the encoder; delete the run folder and run again"
+            f"the {len(files)} segments have {len(headers)} different encoder headers, but must "
+            "come from one version of the encoder; delete the run folder and run again"
         )
     order = np.argsort(coded)
     ordered = array("q", np.asarray(coded)[order].tobytes())
@@ -259,9 +261,9 @@ def _muxer_options(
 
 
 def _common_scale(clip: VideoClip, streams: list[Stream]) -> int:
-    """Return how many ticks per second express the times of the clip and all streams exactly.
+    """Return the ticks per second that express the times of the clip and all streams exactly.
 
-    If that is more than MP4 can store, return the clip's own number of ticks per second.
+    If that number is larger than MP4 can store, return the clip's own ticks per second.
     """
     scales = [stream.time_base.denominator for stream in streams if stream.time_base]
     common = math.lcm(clip.time_base.denominator, *scales)

@@ -37,8 +37,8 @@ def write_sequence(
 ) -> None:
     """Write the frames of the segments as pictures into the folder `out`.
 
-    For a video, the sidecar is written, too. Raises StageError if the segments do not contain
-    exactly the frames in `index`.
+    If `clip` is a video, the sidecar is written, too. Raises StageError if the segments do not
+    contain exactly the frames in `index`.
     """
     matrix = _matrix(clip)
     out.mkdir(exist_ok=True)
@@ -47,8 +47,8 @@ def write_sequence(
     ):
         if found is None or wanted is None or found[0] != wanted:
             raise StageError(
-                f"the segments end or differ from the plan at picture "
-                f"{position + numbered.FIRST_NUMBER}; delete the run folder and run again"
+                f"the segments differ from the plan from picture "
+                f"{position + numbered.FIRST_NUMBER} on; delete the run folder and run again"
             )
         _save(out / numbered.picture_name(pattern, position), turn_upright(found[1], matrix))
     if isinstance(clip, VideoClip):
@@ -68,8 +68,8 @@ def find_differences(
 ) -> list[str]:
     """Return the differences between the folder `out` and a faithful sequence, one per item.
 
-    `width` and `height` are those of the output before rotation. Every picture is read back and, if
-    there are `segments`, must have exactly the pixels of its frame in them.
+    `width` and `height` are the size of the output before rotation. Every picture is read back. If
+    there are `segments`, it must have exactly the pixels of its frame in them.
     """
     matrix = _matrix(clip)
     keeps_alpha = clip.alpha and not _is_exr(pattern)
@@ -128,7 +128,7 @@ def compare_sequence(clip: Clip, folder: Path) -> list[str]:
 
 @sandboxed
 def sequence_notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
-    """Return notes on what numbered pictures lose, their orientation, and the values in EXR."""
+    """Return notes on what numbered pictures lose, how they are rotated, and what EXR contains."""
     notes = _video_notes(clip, encoding) if isinstance(clip, VideoClip) else _still_notes(clip)
     if clip.alpha and _is_exr(pattern):
         notes.append("transparency is dropped, because EXR is written opaque; try .png or .tif")

@@ -46,11 +46,11 @@ def find_differences(
     height: int,
     encoding: Encoding | None = None,
 ) -> list[str]:
-    """Return the differences between `out` and a faithful output, one per item.
+    """Return the differences between `out` and a faithful output of `clip`, one per item.
 
     `index` lists the frames that `out` must have. Their times must match exactly, or to within half
     a tick if the container's ticks cannot express the input's. Whether a video must be transparent
-    depends on `encoding`; without it, a video's transparency is not compared.
+    depends on `encoding`; if that is None, a video's transparency is not compared.
     """
     if isinstance(clip, Stills):
         return _still_differences(clip, index, out, width, height)
@@ -99,7 +99,7 @@ def _picture_differences(clip: Clip, made: Clip, width: int, height: int) -> lis
 
 
 def _meant_range(colour: Colour) -> int:
-    """Return the code of the range: the tag or, without a tag, the range that is assumed."""
+    """Return the code of a range: its tag or, if it is untagged, the code of the assumed range."""
     return colour.range or (1 if colour.used_range == "limited" else 2)
 
 
@@ -140,7 +140,7 @@ def _stream_differences(clip: VideoClip, index: FrameIndex, made: VideoClip) -> 
     muxer = choose_muxer(clip, Path(made.path))
     kept, _ = split_streams(clip, muxer)
     window = _window(clip, index)
-    # not both open at once, because the index of an hour-long MP4 takes 20 MB or more
+    # input and output are not open at once, as the index of an hour-long MP4 takes 20 MB or more
     with open_container(clip.path) as source:
         promised = len(select_chapters(source, window))
         wanted = _digests(source, kept, window)
@@ -209,7 +209,7 @@ def _same_text(made: list[Cue], promised: list[Cue]) -> bool:
 
 
 def _alike(made: tuple[str, str], kind: tuple[str, str], muxer: str) -> bool:
-    """Return whether a copy has a stream's type and, if the muxer can express it, its language."""
+    """Return whether the (type, language) of a copied stream is what the muxer makes of `kind`."""
     return made[0] == kind[0] and same_language(made[1], muxer_language(muxer, kind[1]))
 
 
@@ -223,10 +223,10 @@ def _window(clip: Clip, index: FrameIndex) -> TimeWindow:
 def _digests(
     container: InputContainer, indices: list[int], window: TimeWindow
 ) -> list[tuple[int, tuple[str, str], str]]:
-    """Return the index, the (type, language) and the SHA-256 of each stream.
+    """Return the index, the (type, language) and the SHA-256 digest of each stream.
 
-    The SHA-256 covers all packets in the window or, for an attachment, its data. Audio without any
-    packet in the window is left out, because MP4 does not list empty tracks.
+    The digest covers all packets in the window or, for an attachment, its data. Audio streams
+    without a packet in the window are left out, because MP4 does not list empty tracks.
     """
     streams = [container.streams[index] for index in indices]
     digests = {stream.index: hashlib.sha256() for stream in streams}
@@ -275,8 +275,8 @@ def _without_adts(data: bytes) -> bytes:
 def _with_lengths(data: bytes) -> bytes:
     """Return NAL units with four-byte lengths (ISO/IEC 14496-15) instead of start codes.
 
-    A start code is 00 00 01, perhaps after another zero (ITU-T H.264, annex B). Other zeros remain,
-    as they do in FFmpeg's muxers.
+    A start code is the bytes 00 00 01, which another zero byte may precede (ITU-T H.264, annex B).
+    Other zero bytes remain, as they do in FFmpeg's muxers.
     """
     units = data.split(b"\0\0\1")[1:]
     units[:-1] = [unit.removesuffix(b"\0") for unit in units[:-1]]

@@ -1,9 +1,9 @@
 """Read and write OpenEXR with FFmpeg, as OpenCV lacks it and imageio would download a library.
 
-The files contain a recording's own values, which are display-referred, as fractions of the largest
-value: 8-bit values as half, 16-bit values as float. Neither conversion loses anything. Pictures
-from other programs are read in the same way. Scene-linear light is recognised by values above 1,
-and refused, because only the user knows which transform it needs.
+Files contain a recording's own, display-referred values as fractions of the largest value: 8-bit
+values are stored as half, 16-bit values as float. Neither conversion loses anything. Pictures from
+other programs are read in the same way. Scene-linear light is recognised by values above 1. It is
+refused, because only the user knows which transform it needs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _MOST_HEADER = 1 << 20  # bytes
 _WHITE = 1.05  # values up to this are accepted as white, because filters overshoot at edges
 _MOST_ABOVE = 0.01  # greatest share of a picture's pixels that may be brighter than that
 _HALF, _FLOAT = np.dtype(np.float16), np.dtype(np.float32)
-# FFmpeg's pixel format -> the type of its values, and its planes of red, green and blue, or of grey
+# FFmpeg's pixel format -> the type of its values, and the indices of its red, green and blue planes
+# or of its grey plane.
 _FORMATS: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
     "gbrpf16le": (_HALF, (2, 0, 1)),
     "gbrapf16le": (_HALF, (2, 0, 1)),
@@ -68,22 +69,22 @@ def save_exr(file: Path, rgb: Pixels) -> None:
 
 
 def load_exr(file: Path) -> Pixels:
-    """Read a picture that `save_exr` wrote as H x W x 3 RGB: half as uint8, float as uint16.
+    """Return a picture from `save_exr` as H x W x 3 RGB: uint8 for half values, uint16 for float.
 
     Raises MediaError if the file is not such a picture.
     """
     values = _decode(file)
     if values.shape[2] != 3:
-        raise MediaError(f"{file} is not an OpenEXR picture of three half or float channels")
+        raise MediaError(f"{file} is not an OpenEXR picture with three half or float channels")
     deep = values.itemsize == 4
     levels = np.rint(values.astype(np.float32) * (65535 if deep else 255))
     return make_contiguous(levels.astype(np.uint16 if deep else np.uint8))
 
 
 def read_exr(file: Path) -> Pixels:
-    """Read an EXR picture from any program as uint16 H x W x 3 RGB; alpha is dropped.
+    """Return an EXR picture from any program as uint16 H x W x 3 RGB, without its alpha.
 
-    Raises MediaError if it is damaged, or if it contains scene-linear light.
+    Raises MediaError if the picture is damaged, or if it contains scene-linear light.
     """
     values = np.nan_to_num(_decode(file).astype(np.float32), nan=0.0, posinf=2.0, neginf=0.0)
     above = float((values.max(axis=2) > _WHITE).mean())
@@ -108,7 +109,7 @@ def read_exr_size(file: Path) -> tuple[int, int]:
 
 
 class _Header(NamedTuple):
-    """The parts of a header that are read without FFmpeg."""
+    """What is read from an OpenEXR header without FFmpeg."""
 
     size: tuple[int, int]
     """Width and height."""

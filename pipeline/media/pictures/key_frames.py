@@ -1,7 +1,7 @@
 """Read keyframes.json, which records which frame of a recording each picture shows.
 
-`pipeline keyframes` writes it beside the pictures. A program that enlarges the pictures may change
-their format and append to their names, and the user may remove some of them.
+`pipeline keyframes` writes the file beside the pictures. A program that enlarges the pictures may
+change their format and append to their names, and the user may remove some pictures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LARGEST = 2**62  # largest frame number, and largest number of ticks
 
 
 class KeyFrame(Model):
-    """A picture, and the frame that it shows."""
+    """The entry for a picture: its file, and the frame that it shows."""
 
     file: FileName
     frame: Annotated[int, Field(ge=0, le=_LARGEST)]
@@ -104,9 +104,9 @@ def read_key_frames(folder: Path) -> KeyFrames | None:
 
 
 def find_edited(folder: Path, stored: KeyFrames) -> list[Path]:
-    """Return the pictures in a folder of key frames that changed since they were written.
+    """Return the pictures in a folder of key frames that have changed since they were written.
 
-    Pictures without a digest count as edited if they are newer than keyframes.json, which is
+    A picture without a stored digest counts as changed if it is newer than keyframes.json, which is
     written last. Only regular files in the folder are read; links are skipped.
     """
     known = {key.file: key for key in stored.key_frames}

@@ -12,10 +12,11 @@ _OUTLINE = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))  # two pixels on
 def draw_text(picture: NDArray[np.uint8], text: str, place: tuple[int, int], size: float) -> None:
     """Draw text on a uint8 H x W x 3 picture, in place.
 
-    `place` is the column and row of the text's lower left corner, and `size` OpenCV's font scale.
+    `place` is the column and row of the text's lower left corner, and `size` is OpenCV's font
+    scale.
     """
     letters = np.zeros(picture.shape[:2], np.uint8)
-    # the outline is dilated, because OpenCV 5 widens the letters of a thicker stroke
+    # the letters are dilated for the outline, because a thicker stroke widens them in OpenCV 5
     cv2.putText(letters, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, (255,), 1, cv2.LINE_AA)
 
     white = letters[..., None] / np.float32(255)

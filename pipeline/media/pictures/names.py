@@ -46,18 +46,19 @@ class Reading:
     """A quantity that was read from the name of every picture."""
 
     kind: Kind
-    """A "clock" may be the time of day when a picture was taken; a "date" is counted from 1970."""
+    """A "clock" may be the time of day when a picture was taken. A "date" includes the day."""
     values: tuple[float, ...]
-    """Each picture's time in seconds; for a timecode, its frame number is not included."""
+    """Each picture's time in seconds: for a "date", since 1970; for a "timecode", without the
+    frame number."""
     frames: tuple[int, ...]
     """The frame number at the end of each picture's timecode; 0 for other kinds."""
     example: str
-    """The text of the quantity in the first name."""
+    """The part of the first name that contains the quantity."""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A quantity in one name."""
+    """A quantity that was read from one name, as in `Reading`."""
 
     value: float
     text: str
@@ -74,9 +75,9 @@ def parse_seconds(name: str) -> float | None:
 
 
 def read_times(names: Sequence[str]) -> Reading | None:
-    """Return the times in all names if they are unmistakable, else None.
+    """Return the time in each name if all of them are unmistakable, else None.
 
-    A clock time next to a date is the time of day, not a time in a recording.
+    A clock time next to a date does not count: it is the time of day, not a time in a recording.
     """
     bare = [_remove_dates(name) for name in names]
     finders: list[Callable[[str], Iterator[_Found]]] = [_find_assigned, _find_seconds]
@@ -108,10 +109,10 @@ def read_doubtful_times(names: Sequence[str]) -> list[Reading]:
 
 
 def read_numbers(names: Sequence[str]) -> list[tuple[int, ...]]:
-    """Return the whole numbers that are different in each name: a tuple per place in the names.
+    """Return the whole numbers at each place where no two names have the same number.
 
-    The digits of times and dates are ignored. The result is empty if the names also differ in
-    anything but numbers.
+    Each tuple belongs to one place, and contains a number for every name. The digits of times and
+    dates are ignored. The result is empty if the names differ in anything but numbers.
     """
     plain = [_remove_times(name) for name in names]
     if len({re.sub(r"\d+", "#", name) for name in plain}) != 1:
@@ -124,7 +125,7 @@ def read_numbers(names: Sequence[str]) -> list[tuple[int, ...]]:
 def _read(
     kind: Kind, names: Sequence[str], find: Callable[[str], Iterator[_Found]]
 ) -> Reading | None:
-    """Return the quantity at the first place where no two names have the same value, or None."""
+    """Return the quantity at the first place where its value differs in every name, or None."""
     found = [list(find(name)) for name in names]
     for place in range(min(map(len, found), default=0)):
         column = [each[place] for each in found]
@@ -194,7 +195,7 @@ def _find_decimals(name: str) -> Iterator[_Found]:
 
 
 def _find_hours(name: str) -> Iterator[_Found]:
-    """Yield each time of day that follows a date, in seconds since midnight."""
+    """Yield each time of day that follows a date, as seconds since midnight."""
     for match in _MOMENT.finditer(name):
         digits = re.sub(r"\D", "", match["hour"])
         fraction = int(match["fraction"] or 0) / 1000
@@ -202,7 +203,7 @@ def _find_hours(name: str) -> Iterator[_Found]:
 
 
 def _find_moments(name: str) -> Iterator[_Found]:
-    """Yield each date that is followed by a time of day, in seconds since 1970."""
+    """Yield each date that is followed by a time of day, as seconds since 1970."""
     for match in _MOMENT.finditer(name):
         digits = re.sub(r"\D", "", match[0])[:14]
         try:

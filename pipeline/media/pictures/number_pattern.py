@@ -34,7 +34,7 @@ def has_number(name: str) -> bool:
 
 
 def compile_number_pattern(name: str) -> Callable[[str], bool]:
-    """Return a function that checks whether a file name matches a pattern with a number.
+    """Return a function that returns whether a file name matches a pattern with a number.
 
     Raises MediaError if a range in the pattern ends before it begins, or has a step of 0.
     """

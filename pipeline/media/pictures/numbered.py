@@ -52,7 +52,7 @@ class PictureSequence(Model):
 
     @property
     def names(self) -> list[str]:
-        """The names of the pictures."""
+        """The file names of the pictures, in the order of their numbers."""
         return [picture_name(self.pattern, number) for number in range(len(self.pts))]
 
 
@@ -74,7 +74,7 @@ def split_pattern(output: str) -> tuple[Path, str] | None:
     if len(_numbers(path.name)) > 1 or "%" in _PIECE.sub("", path.name):
         raise InputError(
             f"the output's pattern {path.name} must have exactly one number such as %06d, and %% "
-            "for a percent sign; try %06d.png"
+            "for every percent sign; try %06d.png"
         )
     folder = path.absolute().parent
     if Path.cwd().is_relative_to(folder.resolve()):
@@ -90,7 +90,7 @@ def _numbers(name: str) -> list[str]:
 
 
 def picture_name(pattern: str, position: int) -> str:
-    """Return the name of the picture at `position`, which counts from 0."""
+    """Return the name of the picture at `position`; positions count from 0, numbers from 1."""
 
     def put(match: re.Match[str]) -> str:
         return "%" if match[1] else f"{position + FIRST_NUMBER:0{match[2] or 1}d}"
@@ -102,7 +102,7 @@ def find_foreign_file(folder: Path, pattern: str) -> str | None:
     """Return the name of the first entry in a folder that does not belong to the sequence.
 
     Only the sidecar and files whose names match `pattern` belong to it. The result is None if the
-    folder has no other entry.
+    folder contains nothing else.
     """
     pieces, end = [], 0
     for match in _PIECE.finditer(pattern):
@@ -168,7 +168,8 @@ def check_comparable(folder: Path, what: str) -> None:
 def sequence_times(files: list[Path]) -> tuple[float, ...]:
     """Return the times of pictures in seconds, from the sidecar in their folder.
 
-    The result is empty if there is no sidecar, or if it lists other pictures.
+    The result is empty for a single picture, without a readable sidecar, or if the sidecar lists
+    other pictures.
     """
     if len(files) < 2:
         return ()

@@ -19,14 +19,14 @@ from pipeline.pixels import Pixels
 # check_size rejects pictures that are too large; Pillow would first warn, then raise its own error
 Image.MAX_IMAGE_PIXELS = None
 
-# Pillow's warnings quote damaged metadata, and are no help to users
+# Pillow's warnings quote damaged metadata, and do not help users
 warnings.filterwarnings("ignore", module="PIL")
 
 # Formats that OpenCV cannot read, or whose orientation it ignores.
 PILLOW_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
 
-# Pillow's names of the formats to read, whatever a file is called. Pillow has parsers for many
-# more, of which one starts another program (Ghostscript).
+# Pillow's names of the formats to read, whatever the suffix of a file. Pillow has parsers for many
+# other formats, one of which starts another program (Ghostscript).
 _FORMATS = ("PNG", "JPEG", "BMP", "PPM", "GIF", "TIFF", "WEBP")
 _CONTAINER_FORMATS = ("AVIF", "HEIF")
 

@@ -21,7 +21,7 @@ from pipeline.pixels import Pixels
 
 SUFFIX = ".dng"
 _SRGB_CURVE = (2.4, 12.92)  # its exponent, and its slope near black
-_TRANSPOSED = (5, 6)  # LibRaw's numbers for a quarter turn
+_TRANSPOSED = (5, 6)  # LibRaw's codes for pictures that are rotated by a quarter turn
 
 
 def read_raw_header(file: Path) -> tuple[int, int, dict[int, Any]]:
@@ -38,7 +38,7 @@ def read_raw_header(file: Path) -> tuple[int, int, dict[int, Any]]:
 
 
 def _read_exif(file: Path) -> dict[int, Any]:
-    """Return the EXIF tags of a DNG, which is a TIFF; they are empty if they cannot be read."""
+    """Return the EXIF tags of a DNG, which is a TIFF file; no tags if they cannot be read."""
     exif = Image.Exif()
     try:
         with file.open("rb") as stream:
@@ -67,7 +67,7 @@ def _open_raw(file: Path) -> Iterator[Any]:
         import rawpy
     except ImportError as error:
         raise InputError(
-            f"found no rawpy, which {file} needs; try {describe_install('raw')}"
+            f"{file} needs rawpy, which is not installed; try {describe_install('raw')}"
         ) from error
     try:
         with rawpy.imread(str(file)) as raw:

@@ -40,7 +40,7 @@ from pipeline.pixels import Pixels, as_pixels
 
 logger = logging.getLogger(__name__)
 
-# Suffixes of pictures except raw photographs, which no run writes, and no light field holds.
+# Suffixes of pictures except raw photographs, which runs do not write and light fields lack.
 DEVELOPED_SUFFIXES = PILLOW_SUFFIXES | {
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", EXR,
 }  # fmt: skip
@@ -74,8 +74,8 @@ def _is_numbered(path: Path) -> bool:
 def list_pictures(path: str) -> list[Path]:
     """Return the pictures at a path, in a folder or matching a pattern, in natural order.
 
-    Cameras write raw photographs beside their JPEGs, so the former are left out among others.
-    Raises MediaError if there are none, and InputError if a name is not UTF-8.
+    Raw photographs are left out if there are other pictures, because cameras write JPEGs beside
+    them. Raises MediaError if there are no pictures, and InputError if a name is not UTF-8.
     """
     given = Path(path)
     if given.is_file():
@@ -126,7 +126,7 @@ def read_header(file: Path) -> tuple[int, int, int, float | None]:
         return width, height, 16, _read_taken(exif)
     try:
         with open_picture(file) as image:
-            check_size(*image.size, str(file))  # before Pillow decodes a PNG to find its EXIF
+            check_size(*image.size, str(file))  # before Pillow decodes a whole PNG for its EXIF
             width, height = read_upright_size(image)
             bits = _bits(file, image)
             taken = _read_taken(image.getexif().get_ifd(_EXIF_IFD))
@@ -171,7 +171,7 @@ def _largest(file: Path) -> int | None:
 
 
 def _read_taken(exif: dict[int, Any]) -> float | None:
-    """Return when a picture was taken, in seconds, or None if its EXIF tags lack the time."""
+    """Return when a picture was taken, in seconds since 1970; None without a valid EXIF time."""
     taken, fraction = exif.get(_TAKEN), exif.get(_TAKEN_SUBSEC)
     if not isinstance(taken, str):
         return None
@@ -186,8 +186,8 @@ def _read_taken(exif: dict[int, Any]) -> float | None:
 def picture_times(files: list[Path], exif: list[float | None]) -> tuple[float, ...]:
     """Return the time of each file in seconds, from EXIF or the names.
 
-    The result is empty unless all files have a time. EXIF times are ignored if several files all
-    have the same one, and times in the names if any two are the same.
+    The result is empty unless all files have a time. EXIF times are ignored if they are the same in
+    all of several files. Times in the names are ignored if any two are the same.
     """
     dates = tuple(seconds for seconds in exif if seconds is not None)
     if len(dates) == len(files) and (len(files) == 1 or len(set(dates)) > 1):
@@ -244,8 +244,8 @@ def _stretched(pixels: Pixels, white: int | None) -> Pixels:
 def save_picture(file: Path, rgb: Pixels, alpha: Plane | None = None) -> None:
     """Write uint8 or uint16 H x W x 3 RGB as a picture in the format of the file's suffix.
 
-    `alpha` (H x W, with the same dtype) is its transparency, which is dropped for EXR. Raises
-    StageError if encoding fails.
+    `alpha` (H x W, with the same dtype) is the picture's transparency, which is not written to EXR.
+    Raises StageError if encoding fails.
     """
     if file.suffix.lower() == EXR:
         save_exr(file, rgb)

@@ -33,7 +33,10 @@ TIFF = frozenset({".tif", ".tiff"})
 
 
 def has_alpha(file: str) -> bool:
-    """Return whether a picture has transparency; False for EXR, whose alpha is dropped, and DNG."""
+    """Return whether a picture has transparency.
+
+    The result is False for EXR, whose alpha is ignored, and for DNG, which has none.
+    """
     if Path(file).suffix.lower() in (EXR, DNG):
         return False
     with open_picture(file) as image:
@@ -41,7 +44,7 @@ def has_alpha(file: str) -> bool:
 
 
 def load_alpha(file: str, rgb: Pixels) -> Plane:
-    """Return the alpha (H x W) of a picture whose colours are `rgb`, with the same dtype.
+    """Return the alpha (H x W) of a picture whose colours are `rgb`, with the dtype of `rgb`.
 
     Raises StageError if the transparency cannot be read.
     """

@@ -37,7 +37,7 @@ class Decoder:
         self._clip = clip
         self._threads = threads
         self.error: str | None = None
-        """The last error since decoding started or the caller reset it; None if there was none."""
+        """The last error since decoding started, or since the caller set this to None."""
         self._container, self._stream = self._open()
 
     def close(self) -> None:
@@ -48,8 +48,8 @@ class Decoder:
     def frames(self, start_pts: int | None, *, back: int = 0) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (pts, frame), starting `back` key frames before the one that `start_pts` needs.
 
-        Frames before `start_pts` are yielded, too. For deinterlacing, decoding starts one key frame
-        earlier still. If `start_pts` is None, it starts at the beginning of the file.
+        Frames before `start_pts` are yielded, too. With deinterlacing, decoding starts another key
+        frame earlier. If `start_pts` is None, it starts at the beginning of the file.
         """
         # deinterlacing a frame also needs the frame before it
         early = self._clip.deinterlace != "off"
@@ -141,7 +141,7 @@ class Decoder:
         return None
 
     def _landing(self, target: int) -> int | None:
-        """Seek to `target`; return the pts of the key frame found there, or None if none is."""
+        """Seek to `target`, and return the pts of the key frame there, or None if there is none."""
         try:
             self._container.seek(target, stream=self._stream)
             packet = next(self._container.demux(self._stream))

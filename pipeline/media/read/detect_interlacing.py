@@ -20,11 +20,11 @@ from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import Recording, VideoClip
 
 _FRAMES = 40  # number of frames to examine, from the start of the clip
-_MIN_DECIDED = 8  # frames that idet must classify; it leaves frames without motion undetermined
+_MIN_DECIDED = 8  # least number of frames that idet must classify; frames need motion for that
 _MIN_AGREEMENT = 0.9  # least share of the classified frames that must have the same first field
-# Least share of moving pixels that must stand out from the rows above and below. It was 0.11 to
-# 0.19 in interlaced recordings (0.03 in one of flat shapes), and 0.04 in progressive test patterns
-# that idet misjudges.
+# Least share of moving pixels that must stand out from the rows above and below. The share was 0.11
+# to 0.19 in interlaced recordings (but 0.03 in a recording of flat shapes), and 0.04 in progressive
+# test patterns that idet misjudges.
 _MIN_COMBED = 0.08
 _STEP = 8  # levels of luma; a pixel stands out or moves if it differs by more than this
 
@@ -33,7 +33,7 @@ def choose_deinterlacing(clip: Recording, wish: Literal["auto", "off", "bwdif"])
     """Return the clip with the deinterlacing that `wish` selects; only videos are deinterlaced.
 
     "bwdif" selects all frames. "auto" selects the frames flagged as interlaced if the first frame
-    is one of them, else all frames if the clip looks interlaced.
+    has the flag. Otherwise, it selects all frames if the clip looks interlaced, and none if not.
     """
     if not isinstance(clip, VideoClip) or wish == "off":
         return clip

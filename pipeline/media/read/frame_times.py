@@ -1,4 +1,4 @@
-"""Find the times of a video's frames: from packets or, where these are not frames, by decoding.
+"""Find the times of a video's frames from its packets or, if these are not frames, by decoding.
 
 Demuxing is a hundred times faster than decoding, and in most files each packet is one frame. The
 exceptions are field-coded H.264 (two packets per frame), MPEG-4 with frames that are not coded (a
@@ -27,10 +27,10 @@ from pipeline.media.container import (
 )
 from pipeline.schema.clip import FrameIndex, VideoClip
 
-# Codecs whose hidden frames have packets of their own: only decoding finds the shown frames.
+# Codecs whose hidden frames have packets of their own, so that only decoding finds the shown ones.
 _HIDES_FRAMES = frozenset({"vp8"})
 
-# Largest MPEG-4 packet that only marks a frame as "not coded": up to 8 bytes, and stuffing.
+# Size of the largest MPEG-4 packet that only marks a frame as "not coded": 8 bytes, and stuffing.
 _NOT_CODED_BYTES = 12
 
 Column = NDArray[np.int64]
@@ -39,7 +39,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class _Times:
-    """The times of frames or packets in ticks, in the order of the file."""
+    """The times in ticks and the sizes in bytes of frames or packets, in the order of the file."""
 
     pts: array[int] = field(default_factory=lambda: array("q"))
     durations: array[int] = field(default_factory=lambda: array("q"))
@@ -63,7 +63,10 @@ class _Times:
         return int(same[0]) if len(same) else None
 
     def find_step_back(self) -> tuple[int, int] | None:
-        """Return the first pts that is lower than its predecessor, and the predecessor; or None."""
+        """Return the first pts that is lower than its predecessor, with that predecessor.
+
+        The result is None if there is no such pts.
+        """
         times = _column(self.pts)
         back = np.flatnonzero(np.diff(times) < 0)
         return (int(times[back[0] + 1]), int(times[back[0]])) if len(back) else None
@@ -72,7 +75,7 @@ class _Times:
 def index_frames(clip: VideoClip, *, distinct: bool) -> FrameIndex:
     """Return the presentation times of all frames, in ticks.
 
-    Raises MediaError if the file is truncated or has no frames, if its times go back or, with
+    Raises MediaError if the file is truncated or has no frames, if its times go backwards or, with
     `distinct`, if two frames have the same time. Without `distinct`, such frames count as one.
     """
     packets = _read_packets(clip)
@@ -132,13 +135,13 @@ def _read_packets(clip: VideoClip) -> _Times | None:
 
 
 def _is_first_entry_key(stream: VideoStream) -> bool:
-    # the demuxer marks key frames by their data, which may be damaged, rather than by MP4's list
+    # the demuxer recognises key frames by their data, which may be damaged, not by MP4's index
     entry = next(iter(stream.index_entries), None)
     return entry is not None and entry.is_keyframe
 
 
 def _refuse_truncated(stream: VideoStream, clip: VideoClip) -> None:
-    # MP4's index lists all samples: those beyond the end of the file are lost
+    # MP4's index lists all samples, of which those beyond the end of the file are lost
     entries = stream.index_entries
     end = max((entry.pos + entry.size for entry in entries), default=0)
     if end > clip.size_bytes:
@@ -164,7 +167,7 @@ def _may_differ_from_frames(clip: VideoClip, packets: _Times) -> bool:
     if clip.codec == "mpeg4" and min(packets.sizes) <= _NOT_CODED_BYTES:
         return True
 
-    # a frame before a key frame in the file is shown after it only if the times go back
+    # a frame that precedes a key frame in the file is shown after it only if times go backwards
     highest = np.maximum.accumulate(pts)
     late = highest[:-1] > pts[1:]
     return bool(np.isin(pts[1:][late], _column(packets.keys)).any())
@@ -175,7 +178,7 @@ def _has_half_steps(pts: Column) -> bool:
     return len(steps) > 0 and 0.4 < steps.min() / np.median(steps) < 0.6
 
 
-@lru_cache(maxsize=4)  # planning, joining and verification each need the times
+@lru_cache(maxsize=4)  # because planning, joining and verification each need the times
 def _decode_times(clip: VideoClip, *, strict: bool) -> _Times:
     """Return the times of the decoded frames in presentation order.
 
@@ -249,13 +252,14 @@ def _find_frame_duration(frames: _Times) -> float:
 
 
 def _find_second_fields(packets: _Times, frame_duration: float, missing: Flags) -> Flags:
-    """Return a mask of the packets with just the second field of the previous packet's frame.
+    """Return a mask of the packets that contain only the second field of a frame.
 
+    The packet before each of them contains the first field. `frame_duration` is in ticks, and
     `missing` is the mask of the packets at whose times no frame was decoded.
     """
     pts, durations = _column(packets.pts), _column(packets.durations)
     steps = pts[1:] - pts[:-1]
-    # half a frame may be half a tick off; in Matroska, the duration of a field is that of a frame
+    # half of an odd duration is rounded; in Matroska, a field has the duration of a whole frame
     after_field = (np.abs(steps - durations[:-1]) <= 1) & (durations[:-1] < 0.75 * frame_duration)
     after_half = (np.abs(steps - frame_duration / 2) <= 1) & (steps < 0.75 * frame_duration)
 
@@ -265,7 +269,7 @@ def _find_second_fields(packets: _Times, frame_duration: float, missing: Flags) 
 
 
 def _end_with_frames(packets: _Times, frame_duration: float, second: Flags) -> array[int]:
-    """Return the durations of the packets, so that second fields end when their frames do."""
+    """Return the packets' durations, shortened so that second fields end when their frames do."""
     durations, pts = _column(packets.durations).copy(), _column(packets.pts)
     late = np.flatnonzero(second & (durations > 0.75 * frame_duration))
     durations[late] -= pts[late] - pts[late - 1]
@@ -277,7 +281,8 @@ def _make_index(
 ) -> FrameIndex:
     """Return the index of `frames`, with the end of the last one from `packets` or the container.
 
-    Raises MediaError if there are no frames.
+    `undecodable` is the number of packets before the first frame that cannot be decoded. Raises
+    MediaError if there are no frames.
     """
     if not frames.pts:
         raise MediaError(f"{clip.path} contains no frames; expected a video; copy it again")
@@ -292,11 +297,14 @@ def _make_index(
 
 
 def _find_last_duration(clip: VideoClip, pts: array[int], shown: int) -> int:
-    """Return the last frame's duration in ticks; `shown` is its packets' duration, or 0."""
+    """Return the last frame's duration in ticks.
+
+    `shown` is its duration according to the packets, or 0 if they do not state it.
+    """
     if clip.container in UNTIMED_FORMATS:
         return 1
     if clip.container.startswith("mov") and clip.duration_pts is not None:
-        # an MP4 packet lasts until the next in decoding order, so only the track's length is right
+        # an MP4 packet lasts until the next one in decoding order, so only the track's end is right
         end = pts[0] + clip.duration_pts
         if end > pts[-1]:
             return end - pts[-1]

@@ -21,7 +21,7 @@ from pipeline.media.sandbox import parent
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, Stills, VideoClip
 
-_RETRIES = 2  # by how many key frames decoding may start earlier if the first frame is missing
+_RETRIES = 2  # how many key frames earlier decoding may start if the first frame is missing
 
 _Timed = tuple[int, VideoFrame]
 
@@ -34,7 +34,7 @@ class Frame:
     rgb: Pixels
     """If planes were requested, the enlarged planes (of `PlaneFormat.shape`) instead."""
     concealed: bool = False
-    """Whether the pixels are those of another frame, because this one cannot be decoded."""
+    """Whether the pixels come from another frame, because this one cannot be decoded."""
     alpha: Plane | None = None
     """Straight alpha (H x W, with the same dtype, at full scale); None if the clip has none."""
 
@@ -51,11 +51,12 @@ def read_frames(
 ) -> Iterator[Frame]:
     """Yield the frames with start_pts <= pts < end_pts in presentation order.
 
-    `expected` lists the pts that must be decoded. If one is missing, StageError is raised or, with
-    `on_error="conceal"`, the last good frame (or the next, if there is none) takes its place.
-    Without `expected`, StageError is raised after any decoding error, unless errors are concealed.
-    `threads` is the decoder's number of threads; with 0, the decoder chooses it. With `planes`, the
-    frames of a 4:2:0 video are not converted to RGB, but enlarged to the size that `planes` states.
+    `expected` lists the pts of the frames that must be decoded. If one is missing, StageError is
+    raised or, with `on_error="conceal"`, the last good frame (or else the next one) takes its
+    place. Without `expected`, StageError is raised after any decoding error, unless errors are
+    concealed. `threads` is the decoder's number of threads, or 0 to let the decoder choose it. With
+    `planes`, the frames of a 4:2:0 video are not converted to RGB: their planes are enlarged to the
+    size and format that `planes` states.
     """
     if clip.sandbox:
         arguments = {
@@ -151,10 +152,11 @@ class _Range:
         return Frame(pts, rgb, alpha=alpha)
 
     def _begin(self, decoder: Decoder) -> tuple[_Timed | None, _Timed | None, Iterator[_Timed]]:
-        """Return the last frame before the range, the first frame in it, and the frames after that.
+        """Return the last frame before the range, the first one in or after it, and the rest.
 
-        After the key frame of an open group of pictures, frames that refer to the previous group
-        are damaged or missing. In that case, decoding starts again from an earlier key frame.
+        The first two are None if there is no such frame. After the key frame of an open group of
+        pictures, frames that refer to the previous group are damaged or missing. In that case,
+        decoding starts again from an earlier key frame.
         """
         for back in range(_RETRIES + 1):
             rest = decoder.frames(self._start, back=back)
@@ -192,8 +194,8 @@ class _Range:
 class FrameReader:
     """Reads single frames by pts, fastest in ascending order, and caches the last few.
 
-    With `apart`, it seeks to every frame, so that it need not open the file a second time to find
-    key frames.
+    With `apart`, it seeks to every frame. This is for frames that are far apart, and avoids opening
+    the file a second time to find key frames.
     """
 
     def __init__(
@@ -267,7 +269,7 @@ class FrameReader:
         )
 
     def _ahead(self, clip: VideoClip, pts: int) -> bool:
-        """Return whether to decode onwards to `pts`, because there is no key frame in between."""
+        """Return whether to decode onwards to `pts` without seeking to a key frame before it."""
         if self._apart or self._position is None or pts <= self._position:
             return False
         if self._finder is None:

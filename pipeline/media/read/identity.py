@@ -27,11 +27,11 @@ Status = tuple[int, int, int, int, int]
 
 
 def fingerprint(files: Sequence[Path]) -> str:
-    """Return a SHA-256 over the size and content of each file, to detect changes.
+    """Return a SHA-256 digest of the size and content of each file, to detect changes.
 
-    A file of up to 64 MiB is read completely; from a larger file, 64 blocks of 256 KiB are read,
-    spread evenly. With several files, these limits are divided by their number, but files of up to
-    2 MiB are always read completely, and at least 8 blocks are read from larger ones.
+    A file of up to 64 MiB is read completely. From a larger file, 64 evenly spread blocks of
+    256 KiB are read. With several files, these limits are divided by the number of files, but files
+    of up to 2 MiB are always read completely, and at least 8 blocks are read from larger ones.
     """
     count = max(1, len(files))
     whole = max(_LEAST_WHOLE, _MOST_WHOLE // count)
@@ -49,7 +49,10 @@ def fingerprint(files: Sequence[Path]) -> str:
 
 
 def _block_starts(size: int, whole: int, blocks: int) -> Iterator[int]:
-    """Yield the positions (bytes) of the blocks to read: all or, if `size` > `whole`, `blocks`."""
+    """Yield the byte positions of the blocks to read.
+
+    These are all blocks or, if `size` exceeds `whole`, `blocks` evenly spread ones.
+    """
     if size <= whole:
         yield from range(0, size, _BLOCK)
     else:

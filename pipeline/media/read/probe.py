@@ -58,8 +58,8 @@ def probe(path: str, *, sandbox: bool = False) -> Clip:
 def _check_files(clip: Clip) -> Clip:
     """Return a clip that a child described, after checking all of its files.
 
-    Raises MediaError if the clip lists a file to which its path does not refer: a crafted recording
-    may have taken over the child, which must not choose the files that are opened later.
+    Raises MediaError if the clip lists a file that its path does not cover. A crafted recording may
+    have taken over the child, which must not choose the files that are opened later.
     """
     allowed = set()
     if isinstance(clip, Stills):
@@ -169,14 +169,14 @@ def _find_frame_rate(stream: VideoStream, container: str) -> Fraction | None:
     """Return the frames per second of a stream, or None if it does not state them."""
     if container in _WITHOUT_RATE and not stream.codec_context.framerate:
         return None  # the demuxer assumes 25
-    # average_rate is what these demuxers assume, whatever the stream states
+    # here, average_rate is only the demuxer's assumption, whatever the stream states
     if container in _WITHOUT_RATE or container == "dv":
         return stream.guessed_rate
     return stream.average_rate or stream.guessed_rate
 
 
 def is_rate_assumed(clip: VideoClip) -> bool:
-    """Return whether the times of a video follow from an assumed frame rate of 25 per second."""
+    """Return whether a video's times are based on an assumed rate of 25 frames per second."""
     return clip.frame_rate is None and clip.container in _WITHOUT_RATE
 
 
@@ -184,8 +184,9 @@ def is_rate_assumed(clip: VideoClip) -> bool:
 def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
     """Return the presentation times of all frames of a clip, in ticks.
 
-    Raises MediaError if a video is truncated or has no frames, if its times go back or, with
-    `distinct`, if two frames have the same time. Without `distinct`, such frames count as one.
+    For pictures, the times are 0, 1, 2 and so on. Raises MediaError if a video is truncated or has
+    no frames, if its times go backwards or, with `distinct`, if two frames have the same time.
+    Without `distinct`, such frames count as one.
     """
     if isinstance(clip, Stills) or clip.is_film:
         count = len(clip.files)

@@ -35,7 +35,7 @@ class Loudness:
 
 @sandboxed
 def read_loudness(clip: Clip) -> Loudness | None:
-    """Return the loudness of the first audio track that can be decoded; None if there is none.
+    """Return the loudness of a video's first audio track that can be decoded; None if it has none.
 
     Raises MediaError if the file cannot be read to its end.
     """

@@ -44,7 +44,7 @@ _OTHER_PROCESSES = 0b11  # abstract Unix sockets, and signals
 
 _BENEATH = 1  # type of a rule: a path and everything below it
 
-# The version of Landlock that was the first to restrict each of these.
+# The first version of Landlock that can restrict each of these.
 _TRUNCATE_VERSION = 3
 _NETWORK_VERSION = 4
 _DEVICES_VERSION = 5
@@ -91,12 +91,12 @@ def limit_memory(memory: int) -> None:
 
 
 def confine_process(readable: Iterable[Path], writable: Iterable[Path] = ()) -> None:
-    """Deny this process the network and all files except the given ones and those Python needs.
+    """Deny this process the network, and all files but the given ones and those that Python needs.
 
-    Without `writable`, it can write no files at all. It can neither start programs nor signal or
-    inspect other processes. Call it while the process has a single thread. Steps that the system
-    does not support are skipped: files are restricted from Linux 5.13 on, and `require_confinement`
-    refuses systems that can restrict neither files nor the network.
+    If `writable` is empty, the process can write no files at all. It can neither start programs nor
+    signal or inspect other processes. Call this function while the process has a single thread.
+    Steps that the system does not support are skipped: files can be restricted from Linux 5.13 on,
+    and `require_confinement` refuses systems that can restrict neither files nor the network.
     """
     import resource
 

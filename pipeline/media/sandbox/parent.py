@@ -89,8 +89,8 @@ def call_in_child(
 ) -> Any:
     """Call `function` (`module:function`) with `arguments` in a child; return the result as JSON.
 
-    The child can read the recording at `path`, the files in `also`, and those listed in
-    `arguments`. `patience` is added to its time limit, in seconds.
+    The child can read the recording at `path`, the files in `also`, and the files that `arguments`
+    lists. `patience`, in seconds, is added to its time limit.
     """
     request = {"call": function, "arguments": arguments, "also": [str(file) for file in also]}
     with Child(request, path, patience) as child:
@@ -98,7 +98,7 @@ def call_in_child(
 
 
 def probe_in_child(path: str) -> Clip:
-    """Describe a recording with `probe` in a child; later, children also read its frames."""
+    """Run `probe` in a child, and return a clip whose frames will be read in children, too."""
     place = Path(path)
     request = {"call": "pipeline.media.read.probe:probe", "arguments": {"path": path}}
     with Child(request, path, 1.0 * len(list(place.iterdir())) if place.is_dir() else 0.0) as child:
@@ -110,7 +110,10 @@ def probe_in_child(path: str) -> Clip:
 def read_frames_in_child(
     clip: Clip, arguments: dict[str, Any]
 ) -> Iterator[tuple[int, Pixels, bool, Plane | None]]:
-    """Run `read_frames` in a child, and yield each frame: pts, pixels, whether concealed, alpha."""
+    """Run `read_frames` in a child, and yield the fields of each `Frame`.
+
+    The fields are the pts in ticks, the pixels, whether they are concealed, and the alpha or None.
+    """
     request = {"frames": arguments, "clip": clip.model_dump(mode="json")}
     planes: PlaneFormat | None = arguments.get("planes")
     with Child(request, clip.path) as child:
@@ -147,7 +150,7 @@ class ChildReader:
 
 
 class Child:
-    """A confined process that answers requests with messages.
+    """A confined child process that answers requests with messages.
 
     Raises InputError if this system cannot confine processes, or if an environment variable that
     sets one of the limits is not a positive number.
@@ -190,14 +193,14 @@ class Child:
             self._in.write(json.dumps(request).encode() + b"\n")
             self._in.flush()
         except BrokenPipeError:
-            pass  # the child has died: reading its answer gives a better error
+            pass  # the child has died, which `answer` reports with a better error
 
     def answer(self, shape: tuple[int, ...] | None = None) -> tuple[dict[str, Any], Pixels | None]:
-        """Return the next message: its JSON and, if any, the pixels of a frame.
+        """Return the next message: its JSON, and the pixels of a frame or None.
 
-        Pixels are uint8 or uint16 of the given `shape`; without one, none are expected. Raises the
-        error that the child reports, and MediaError if the child dies, hangs or sends an invalid
-        answer.
+        The pixels are uint8 or uint16 and must have the given `shape`; if it is None, the message
+        must not contain any. Raises the error that the child reports, and MediaError if the child
+        dies, hangs or sends an invalid answer.
         """
         deadline = time.monotonic() + self._patience
         length, size = HEAD.unpack(self._receive(HEAD.size, deadline))
@@ -247,14 +250,14 @@ class Child:
             status = 0
         how = f"signal {-status}" if status < 0 else f"status {status}"
         return MediaError(
-            f"{self._path} crashes the decoder ({how}); expected an intact file that needs at most "
+            f"{self._path} crashed the decoder ({how}); expected an intact file that needs at most "
             f"{self._gigabytes:g} GB; if you trust it, try --sandbox off, or "
             f"increase {GIGABYTES_VARIABLE}"
         )
 
     def _nonsense(self) -> MediaError:
         return MediaError(
-            f"{self._path} made the decoder send invalid answers; expected an intact file; do not "
+            f"{self._path} made the decoder send invalid answers, and may be malicious; do not "
             "open it with other programs"
         )
 

@@ -26,7 +26,7 @@ _JUMP_IF_EQUAL = 0x15
 _JUMP_IF_AT_LEAST = 0x35
 _RETURN = 0x06
 
-# Positions in `struct seccomp_data`.
+# Byte offsets in `struct seccomp_data`.
 _NUMBER = 0
 _ARCHITECTURE = 4
 _FIRST_ARGUMENT = 16  # its lower half: both processors below are little-endian
@@ -106,9 +106,9 @@ def deny_confinement() -> bool:
 
 
 def deny_calls(numbers: Iterable[int], *, own_signals: bool = False) -> bool:
-    """Make the calls with these numbers fail with EPERM from now on; return whether they do.
+    """Make the system calls with these numbers fail with EPERM; return whether they now do.
 
-    With `own_signals`, threads may signal only threads of this process. The result is False if the
+    With `own_signals`, threads can only signal threads of this process. The result is False if the
     processor is unknown or the kernel refuses the filter.
     """
     processor = _PROCESSORS.get(platform.machine())

@@ -29,7 +29,7 @@ from pipeline.schema.texts import is_word
 
 DELIVERY = frozenset({".mp4", ".m4v", ".mov"})  # suffixes of videos for browsers and phones
 
-_BLOCK = 16  # pixels; a multiple of every chroma step
+_BLOCK = 16  # pixels; a multiple of every chroma subsampling factor
 _AVX512 = 256  # OpenCV's ID for the subset of AVX-512 that x264 uses
 # x264's AVX-512 code for macroblock trees reads uninitialised memory if a row is not a multiple of
 # 8 macroblocks, so its output varies. Without that code, the output is the same on any processor.
@@ -50,8 +50,9 @@ def choose_encoding(
     The defaults keep the bit depth, chroma subsampling and transparency as far as the encoder
     allows. Pictures, and RGB with square pixels or 8 bits, are encoded losslessly. If `suffix`
     belongs to MP4 or QuickTime, lossy H.264 and H.265 become 4:2:0, because browsers and phones
-    play nothing else, and so does RGB video unless `codec` is given. Raises InputError if `quality`
-    does not apply to the encoder, or if `codec`, `preset` or `pix_fmt` is not a plain name.
+    play nothing else. RGB video then becomes 4:2:0, too, unless `codec` is given. Raises InputError
+    if `quality` does not apply to the encoder, or if `codec`, `preset` or `pix_fmt` is not a plain
+    name.
     """
     if codec is None and clip.alpha:
         if isinstance(clip, Stills):
@@ -88,8 +89,8 @@ def choose_encoding(
     for name, word in (("codec", codec), ("preset", preset), ("pix-fmt", pix_fmt)):
         if word is not None and not is_word(word):
             raise InputError(
-                f"found {word!r} for --{name}, expected a name of letters and digits; "
-                "leave it out, or see `ffmpeg -encoders` and `ffmpeg -pix_fmts`"
+                f"--{name} is {word!r}, expected a name of letters and digits; leave it out, or "
+                "see `ffmpeg -encoders` and `ffmpeg -pix_fmts`"
             )
     return Encoding(
         codec=codec,

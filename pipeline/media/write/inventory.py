@@ -29,7 +29,7 @@ def library_versions() -> str:
 
 
 def find_missing_decoders() -> list[str]:
-    """Return the names in DECODERS for which no decoder is available."""
+    """Return the codecs in DECODERS for which FFmpeg has no decoder here."""
     aliases = {"av1": ("av1", "libdav1d", "libaom-av1")}
     return [
         name

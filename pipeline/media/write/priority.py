@@ -14,10 +14,10 @@ _TASKS = Path("/proc/self/task")  # a folder for each thread, on Linux
 def keep_priority() -> Iterator[None]:
     """Undo what opening an encoder does to the priority of this process's threads.
 
-    If permitted (as for root), SVT-AV1 gives real-time priority to its own threads and to the
-    thread that opens it, and never revokes it. These threads, and all processes that they start,
-    would starve everything else. At the end of this context, threads that got real-time priority
-    inside it return to ordinary priority.
+    If it has the permission (as for root), SVT-AV1 gives real-time priority to its own threads and
+    to the thread that opens it, and never revokes it. These threads, and all processes that they
+    start, would starve everything else. At the end of this context, threads that got real-time
+    priority inside it return to ordinary priority.
     """
     before = _list_real_time_threads()
     try:

@@ -59,7 +59,7 @@ def choose_stream_pix_fmt(pix_fmt: str, form: StreamForm) -> str:
         return "yuv444p12le" if deep else "yuv444p"
     if form == "y4m" and opaque not in _COLOUR_SPACES:
         raise InputError(
-            f"found the pixel format {opaque} for --stream y4m, expected one of "
+            f"--stream y4m cannot express the pixel format {opaque}; expected one of "
             f"{', '.join(_COLOUR_SPACES)}; choose one with --pix-fmt, or try --stream rawvideo"
         )
     return opaque
@@ -104,7 +104,10 @@ class RawStreamWriter:
         size: tuple[int, int],
         rate: Fraction,
     ) -> None:
-        """Prepare a stream; `write` receives its bytes, `size` is the frames' height and width."""
+        """Prepare a stream of frames of a `size` (height, width), without writing anything yet.
+
+        `write` is called with the bytes of the stream. `rate` is in frames per second.
+        """
         self._write = write
         self._form = form
         self._size = size
@@ -123,7 +126,10 @@ class RawStreamWriter:
             self._header = _make_header(clip, pix_fmt, size, rate).encode("ascii")
 
     def write(self, rgb: Pixels) -> None:
-        """Write a frame (the first one after the header); raises StageError for a wrong shape."""
+        """Write a frame, after the header if it is the first.
+
+        Raises StageError if the frame has the wrong shape.
+        """
         expected = self._planes.shape if rgb.ndim == 2 else (*self._size, 3)
         if rgb.shape != expected:
             raise StageError(f"a frame has the shape {rgb.shape}, expected {expected}")

@@ -50,8 +50,8 @@ class SegmentWriter:
     Instead of RGB, frames may be planes in the encoder's format, with the shape
     `PlaneFormat.shape`. The file is NUT, which supports any time base, so that times are exact;
     they are relative to the `first_pts` tag. NUT supports neither ProRes nor DNxHD, which are
-    written as QuickTime. Alpha beside the packets, which NUT lacks too, is written as Matroska,
-    with each tick stored as a millisecond.
+    written as QuickTime. It does not support alpha beside the packets either, so segments with such
+    alpha are written as Matroska, with each tick stored as a millisecond.
     """
 
     def __init__(
@@ -183,8 +183,8 @@ class SegmentWriter:
         target = container or self._container
         assert target is not None
         for packet in packets:
-            # Encoders guess dts from the distances between frames: with a variable rate or few
-            # frames, a dts may be anything, even after its pts. `remux` recomputes all dts.
+            # Encoders guess dts from the intervals between frames. With a variable rate or few
+            # frames, a dts may even be later than its pts, so `remux` computes all dts itself.
             packet.dts = self._count if self._format == "nut" else packet.pts
             if self._format == "matroska":
                 packet.time_base = MATROSKA_TICK

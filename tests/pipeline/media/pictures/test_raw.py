@@ -113,7 +113,7 @@ def test_without_rawpy_the_refusal_says_how_to_get_it(
     done = invoke("probe", file)
     assert done.exit_code == 2
     (line,) = done.stderr.strip().splitlines()
-    assert f"found no rawpy, which {file} needs; try pip install" in line
+    assert f"{file} needs rawpy, which is not installed; try pip install" in line
 
 
 def test_a_folder_of_photographs_is_never_replaced(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_one_transparent_picture_makes_a_folder_transparent(tmp_path: Path) -> N
 def test_a_note_names_the_unread_pictures_of_an_animation(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (WIDTH, HEIGHT), (value, 0, 0)) for value in (10, 90, 200)]
     frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:])
-    assert "a.webp holds 3 pictures, of which only the first" in run(
+    assert "a.webp contains 3 pictures, but only the first" in run(
         tmp_path / "a.webp", tmp_path / "out.png"
     )
 

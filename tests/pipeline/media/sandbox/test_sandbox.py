@@ -129,7 +129,7 @@ def test_a_recording_that_kills_the_decoder_is_refused(guarded: Clip) -> None:
     reader = parent.ChildReader(guarded)
     os.kill(reader._child._process.pid, signal.SIGSEGV)
     with pytest.raises(
-        MediaError, match=r"crashes the decoder \(signal 11\); expected an intact file"
+        MediaError, match=r"crashed the decoder \(signal 11\); expected an intact file"
     ):
         reader.get(0)
     reader.close()
