@@ -301,7 +301,10 @@ def test_pictures_become_a_stream(tmp_path: Path) -> None:
         (["-o", "-", "--stream", "y4m", "--to", "quilt"], "--to does not apply to --stream"),
         (["-o", "-", "--stream", "y4m", "--runner", "ray"], "--runner ray does not apply to"),
         (["-o", "-", "--stream", "y4m", "--pix-fmt", "nv12"], "express the pixel format nv12"),
-        (["-o", "-", "--stream", "y4m", "--pix-fmt", "yuv410p"], "the pixel format yuv410p"),
+        (
+            ["-o", "-", "--stream", "y4m", "--pix-fmt", "yuv410p"],
+            "express the pixel format yuv410p",
+        ),
         (["-o", "-", "--stream", "rawvideo", "--pix-fmt", "no"], "to the pixel format 'no'"),
         (
             ["-o", "-", "--stream", "rawvideo", "--pix-fmt", "monob"],

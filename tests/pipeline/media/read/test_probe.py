@@ -199,7 +199,7 @@ def test_a_recording_without_its_index_is_named_as_cut_off(kept: float, tmp_path
     data = whole[:at] + whole[at + length :]
     path = tmp_path / "a.mp4"
     path.write_bytes(data[: round(len(data) * kept)])
-    with pytest.raises(MediaError, match=r"lacks its index \(moov\), .* repair it"):
+    with pytest.raises(MediaError, match=r"lacks its index \(moov\); .* repair it"):
         probe(str(path))
 
     path.write_bytes(whole[at : at + length])
