@@ -268,7 +268,7 @@ class _VideoCall:
         yield from self._enhance_batch()
 
     def _pair(self, choices: Iterable[ReferenceChoice]) -> Iterator[Any]:
-        """Pair waiting frames with the chosen references, and yield the enhanced full batches."""
+        """Pair waiting frames with their references, and yield the frames of full batches."""
         for choice in choices:
             pixels, form = self._waiting.popleft()
             self._paired.append(self._pairer.pair(choice, pixels, self._interval))

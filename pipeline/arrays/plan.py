@@ -78,8 +78,8 @@ def parse_rate(rate: float | Fraction | None, references: Iterable[Any]) -> Frac
 def check_pairs(references: Iterable[Any]) -> list[tuple[Any, Any]]:
     """Return the references as a list of pairs of a time and a picture.
 
-    A time is a frame number or in seconds. The pictures are not checked. Raises InputError if there
-    are no references, or if one is not such a pair.
+    A time is a frame number (int) or a number of seconds (float). The pictures are not checked.
+    Raises InputError if there are no references, or if one is not such a pair.
     """
     pairs = []
     for number, pair in enumerate(references):
@@ -97,8 +97,8 @@ def check_pairs(references: Iterable[Any]) -> list[tuple[Any, Any]]:
 
     if not pairs:
         raise InputError(
-            "there are no references, expected at least one; pass a sharp picture of what the "
-            "frame shows or, for a video, pairs of a time and a picture, as in [(0, picture)]"
+            "there are no references; pass a sharp picture of what the frame shows or, for a "
+            "video, pairs of a time and a picture, as in [(0, picture)]"
         )
     return pairs
 
@@ -165,9 +165,9 @@ def plan_frames(
     for reference in references:
         if not has_same_aspect(lr, reference, 0):
             raise PairingError(
-                f"a reference is {reference.width}x{reference.height}, but the frames are "
-                f"{width}x{height}, expected the same proportions; crop the reference to what "
-                "the frames show"
+                f"a reference is {reference.width}x{reference.height}, but must have the same "
+                f"proportions as the frames, which are {width}x{height}; crop the reference to "
+                "what the frames show"
             )
     size = choose_size(lr, references[0], pairing)
 

@@ -119,7 +119,7 @@ def _confine(request: dict[str, Any]) -> None:
 
 def _find_function(name: str) -> Callable[..., Any]:
     if name not in _FUNCTIONS:
-        raise PermissionError(f"the sandbox does not allow calls of {name}")
+        raise PermissionError(f"the sandbox does not allow calls to {name}")
     return _FUNCTIONS[name]
 
 

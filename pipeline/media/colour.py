@@ -50,7 +50,7 @@ _TICK = Fraction(1, 25)
 
 
 def is_rgb(pix_fmt: str) -> bool:
-    """Return whether a pixel format is a kind of RGB."""
+    """Return whether a pixel format stores RGB rather than YUV, grey or a palette."""
     return VideoFormat(pix_fmt).is_rgb
 
 
@@ -94,7 +94,7 @@ def describe_colour(
 
 
 def output_colour(colour: Colour, pix_fmt: str) -> Colour:
-    """Return the colour tags, matrix and range of an output in `pix_fmt`, given the input's."""
+    """Return the tags, matrix and range of an output in `pix_fmt`, given those of its input."""
     if is_rgb(pix_fmt):
         return colour.model_copy(
             update={
@@ -235,7 +235,7 @@ class FromRgb:
 
     def _convert_rgb(self, rgb: Pixels) -> VideoFrame:
         """Return a frame in the encoder's pixel format, without colour tags."""
-        # swscale converts 8 bits to limited range exactly to half a level. In full range, however,
+        # swscale is exact to half a level when it converts 8 bits to limited range. In full range,
         # its chroma is half a level too low, and with more bits, its white is 4 levels too high. In
         # these cases, `_by_matrix` converts the frame instead.
         plain = is_rgb(self._pix_fmt) or (

@@ -226,8 +226,9 @@ def select_packets(
 def fill_durations(copied: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
     """Yield the packets, after setting the missing durations of audio packets.
 
-    An audio packet without a duration gets the time since the previous packet. Otherwise, an MP4
-    track would end where its last packet starts, and demuxers would drop that packet.
+    An audio packet without a duration gets the time since the previous packet. If the last duration
+    stayed unknown, an MP4 track would end where its last packet starts, and demuxers would drop
+    that packet.
     """
     times: dict[int, int] = {}
     for packet in copied:

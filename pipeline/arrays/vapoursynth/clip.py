@@ -46,9 +46,9 @@ def enhance(
     """Return a clip enlarged with the detail of references, which show some of its frames.
 
     `references` maps frame numbers of `clip` to clips, of which only the first frame is used. It
-    can also be a single clip; `frames` then lists which frame number of `clip` each of its frames
-    shows. Each clip must have a constant format and size, and all references must have the same
-    size.
+    can also be a single clip; `frames` then contains, for each frame of that clip, the number of
+    the frame of `clip` that it shows. Each clip must have a constant format and size, and all
+    references must have the same size.
 
     The result has the length, rate and frame properties of `clip`. It also has the format of
     `clip`, unless `format` selects another one. Frames can be requested in any order. The other
@@ -177,7 +177,7 @@ def _order_references(
     if len(sizes) > 1:
         listed = " and ".join(f"{width}x{height}" for width, height in sizes[:2])
         raise InputError(
-            f"the references have different sizes ({listed}), expected one size; resize them with "
+            f"the references have different sizes ({listed}); resize them to one size with "
             "core.resize"
         )
     deep = any(map(is_deep, pictures))
@@ -188,8 +188,8 @@ def _check_numbers(numbers: Sequence[Any], total: int) -> None:
     """Raise InputError unless `numbers` are distinct frame numbers of a clip of `total` frames."""
     if not numbers:
         raise InputError(
-            "there are no references, expected at least one; pass a sharp picture with its frame "
-            "number, as in {0: picture}"
+            "there are no references; pass a sharp picture with its frame number, as in "
+            "{0: picture}"
         )
     for number in numbers:
         is_number = isinstance(number, Integral) and not isinstance(number, bool)
@@ -201,7 +201,7 @@ def _check_numbers(numbers: Sequence[Any], total: int) -> None:
     if len(set(numbers)) < len(numbers):
         twice = next(each for each in numbers if list(numbers).count(each) > 1)
         raise InputError(
-            f"there are two references for frame {twice}, expected one; leave one of them out"
+            f"there are two references for frame {twice}; leave one of them out"
         )
 
 

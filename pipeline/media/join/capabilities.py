@@ -133,8 +133,9 @@ def check_times(clip: Clip, pts: Sequence[int], out_path: Path) -> None:
     if len(same):
         first, second = (clip.seconds(pts[same[0] + more]) for more in (0, 1))
         raise InputError(
-            f"found frames at {first:.6f} s and {second:.6f} s, but {out_path.suffix} stores times "
-            f"in steps of {float(tick) * 1000:g} ms; try {out_path.with_suffix('.mp4').name}"
+            f"the frames at {first:.6f} s and {second:.6f} s would get the same time, because "
+            f"{out_path.suffix} stores times in steps of {float(tick) * 1000:g} ms; try "
+            f"{out_path.with_suffix('.mp4').name}"
         )
 
 

@@ -209,7 +209,7 @@ def _same_text(made: list[Cue], promised: list[Cue]) -> bool:
 
 
 def _alike(made: tuple[str, str], kind: tuple[str, str], muxer: str) -> bool:
-    """Return whether the (type, language) of a copied stream is what the muxer makes of `kind`."""
+    """Return whether a copied stream has the (type, language) that the muxer writes for `kind`."""
     return made[0] == kind[0] and same_language(made[1], muxer_language(muxer, kind[1]))
 
 

@@ -41,9 +41,9 @@ class PictureSequence(Model):
     turned: bool
     """Whether the pictures are upright although the video stores its frames rotated or mirrored."""
     primaries: int
-    """Code from ITU-T H.273; 2 if the input is untagged."""
+    """The colour primaries, as a code from ITU-T H.273; 2 if the input is untagged."""
     transfer: int
-    """Code from ITU-T H.273; 2 if the input is untagged."""
+    """The transfer characteristics, as a code from ITU-T H.273; 2 if the input is untagged."""
 
     @property
     def times(self) -> tuple[float, ...]:
@@ -168,8 +168,8 @@ def check_comparable(folder: Path, what: str) -> None:
 def sequence_times(files: list[Path]) -> tuple[float, ...]:
     """Return the times of pictures in seconds, from the sidecar in their folder.
 
-    The result is empty for a single picture, without a readable sidecar, or if the sidecar lists
-    other pictures.
+    The result is empty if there is only one picture, if there is no readable sidecar, or if the
+    sidecar lists other pictures.
     """
     if len(files) < 2:
         return ()

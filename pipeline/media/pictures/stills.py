@@ -40,7 +40,7 @@ from pipeline.pixels import Pixels, as_pixels
 
 logger = logging.getLogger(__name__)
 
-# Suffixes of pictures except raw photographs, which runs do not write and light fields lack.
+# Suffixes of pictures except raw photographs, which cannot be outputs or views of light fields.
 DEVELOPED_SUFFIXES = PILLOW_SUFFIXES | {
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", EXR,
 }  # fmt: skip
@@ -111,8 +111,8 @@ def _list_numbered(pattern: Path) -> list[Path]:
 def read_header(file: Path) -> tuple[int, int, int, float | None]:
     """Return a picture's width, height, bits per channel and EXIF time (s or None) from its header.
 
-    The size is that of the upright picture. Raises MediaError if the file is not a picture, or if
-    it has too many pixels.
+    The width and height refer to the upright picture. Raises MediaError if the file is not a
+    picture, or if it has too many pixels.
     """
     if file.stat().st_size == 0:
         raise MediaError(f"{file} is empty; expected a picture; copy it again")
@@ -171,7 +171,7 @@ def _largest(file: Path) -> int | None:
 
 
 def _read_taken(exif: dict[int, Any]) -> float | None:
-    """Return when a picture was taken, in seconds since 1970; None without a valid EXIF time."""
+    """Return when a picture was taken, in seconds since 1970, or None if EXIF has no valid time."""
     taken, fraction = exif.get(_TAKEN), exif.get(_TAKEN_SUBSEC)
     if not isinstance(taken, str):
         return None
@@ -199,7 +199,7 @@ def picture_times(files: list[Path], exif: list[float | None]) -> tuple[float, .
 def load_picture(file: str) -> Pixels:
     """Return an upright picture as uint8 or uint16 H x W x 3 RGB, without alpha.
 
-    Raises StageError if it cannot be read, or MediaError if it is EXR or DNG and cannot be read.
+    Raises StageError if the picture cannot be read, but MediaError if it is EXR or DNG.
     """
     if Path(file).suffix.lower() == EXR:
         return read_exr(Path(file))

@@ -20,7 +20,7 @@ from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import Recording, VideoClip
 
 _FRAMES = 40  # number of frames to examine, from the start of the clip
-_MIN_DECIDED = 8  # least number of frames that idet must classify; frames need motion for that
+_MIN_DECIDED = 8  # least number of frames that idet must classify; it needs motion to do so
 _MIN_AGREEMENT = 0.9  # least share of the classified frames that must have the same first field
 # Least share of moving pixels that must stand out from the rows above and below. The share was 0.11
 # to 0.19 in interlaced recordings (but 0.03 in a recording of flat shapes), and 0.04 in progressive

@@ -281,8 +281,8 @@ def _make_index(
 ) -> FrameIndex:
     """Return the index of `frames`, with the end of the last one from `packets` or the container.
 
-    `undecodable` is the number of packets before the first frame that cannot be decoded. Raises
-    MediaError if there are no frames.
+    `undecodable` is the number of packets before the first frame, none of which can be decoded.
+    Raises MediaError if there are no frames.
     """
     if not frames.pts:
         raise MediaError(f"{clip.path} contains no frames; expected a video; copy it again")

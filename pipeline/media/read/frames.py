@@ -269,7 +269,7 @@ class FrameReader:
         )
 
     def _ahead(self, clip: VideoClip, pts: int) -> bool:
-        """Return whether to decode onwards to `pts` without seeking to a key frame before it."""
+        """Return whether to decode onwards to `pts`, because there is no key frame in between."""
         if self._apart or self._position is None or pts <= self._position:
             return False
         if self._finder is None:

@@ -112,7 +112,8 @@ def read_frames_in_child(
 ) -> Iterator[tuple[int, Pixels, bool, Plane | None]]:
     """Run `read_frames` in a child, and yield the fields of each `Frame`.
 
-    The fields are the pts in ticks, the pixels, whether they are concealed, and the alpha or None.
+    The fields are the pts in ticks, the pixels, whether the frame is concealed, and the alpha (or
+    None).
     """
     request = {"frames": arguments, "clip": clip.model_dump(mode="json")}
     planes: PlaneFormat | None = arguments.get("planes")

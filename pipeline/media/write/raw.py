@@ -104,9 +104,9 @@ class RawStreamWriter:
         size: tuple[int, int],
         rate: Fraction,
     ) -> None:
-        """Prepare a stream of frames of a `size` (height, width), without writing anything yet.
+        """Prepare a stream of frames with the given `size` (height, width).
 
-        `write` is called with the bytes of the stream. `rate` is in frames per second.
+        `write` is called with the bytes of the stream, and `rate` is in frames per second.
         """
         self._write = write
         self._form = form

@@ -206,7 +206,7 @@ SHARP = np.zeros((128, 192, 3), np.uint8)
 @pytest.mark.parametrize(
     ("frames", "references", "rate", "line"),
     [
-        ([SMALL], [], None, "there are no references, expected at least one"),
+        ([SMALL], [], None, "there are no references; pass a sharp picture"),
         ([SMALL], [SHARP], None, "reference 0 is of type ndarray, expected a pair"),
         ([SMALL], {0: SHARP}, None, "reference 0 is of type int, expected a pair"),
         ([SMALL], [(True, SHARP)], None, "reference 0 has the time True, expected a pair"),
@@ -227,7 +227,7 @@ SHARP = np.zeros((128, 192, 3), np.uint8)
             None,
             "input's size 48x32; enlarge it, or choose another, 2, 4 or 8",
         ),
-        ([SMALL], [(0, SHARP[:64])], None, "192x64, but the frames are 48x32, expected the same"),
+        ([SMALL], [(0, SHARP[:64])], None, "192x64, but must .* same proportions .* 48x32"),
         ([SMALL[:8, :12]], [(0, SHARP)], None, "input is only 12x8, expected at least 16x16"),
         ([None], [(0, SHARP)], None, "frame 0 is of type NoneType"),
         ([[[0]]], [(0, SHARP)], None, "frame 0 is of type list.*numpy.asarray"),

@@ -191,7 +191,7 @@ def test_mistakes_are_one_line(vs: Any, lr: Any, hr: Any) -> None:
     check_line(vs, "`frames` cannot be combined with a dict", lr, {0: one}, [0])
 
     narrow = one.std.Crop(right=64)
-    proportions = "128x128, but the frames are 48x32, expected the same proportions"
+    proportions = "128x128, but must have the same proportions as the frames, which are 48x32"
     check_line(vs, proportions, lr, {0: narrow})
     check_line(vs, "smaller than the input", lr, {0: one.resize.Bicubic(36, 24)})
     check_line(

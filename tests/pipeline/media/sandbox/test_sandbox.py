@@ -154,7 +154,7 @@ def test_a_child_runs_nothing_but_what_reads_recordings() -> None:
     request = {"call": "os:system", "arguments": {"command": "true"}}
     with (
         Child(request, str(EDITED)) as child,
-        pytest.raises(RuntimeError, match="does not allow calls of os:system"),
+        pytest.raises(RuntimeError, match="does not allow calls to os:system"),
     ):
         child.answer()
 
