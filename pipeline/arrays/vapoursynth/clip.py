@@ -200,9 +200,7 @@ def _check_numbers(numbers: Sequence[Any], total: int) -> None:
             )
     if len(set(numbers)) < len(numbers):
         twice = next(each for each in numbers if list(numbers).count(each) > 1)
-        raise InputError(
-            f"there are two references for frame {twice}; leave one of them out"
-        )
+        raise InputError(f"there are two references for frame {twice}; leave one of them out")
 
 
 def _find_format(clip: VideoNode, wanted: int | None) -> Any:

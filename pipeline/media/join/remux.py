@@ -101,7 +101,7 @@ class _Timing:
         return (self.pts[after] if after < len(self.pts) else self.end_pts) - pts
 
     def last_duration(self) -> int:
-        """Return the last packet's duration, in ticks, so that the track ends with its last frame.
+        """Return the duration, in ticks, with which the last packet ends the track on time.
 
         MP4 adds up the steps between dts. With a variable rate and B-frames, their sum is shorter
         than the time for which the frames are shown.
