@@ -1,4 +1,4 @@
-"""Measure a recording's capture from frames whose instants its reference shows, too."""
+"""Measure a recording's capture from frames whose instants its reference also shows."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 MOST_PAIRS = 6
 FEWEST_PAIRS = 2  # even if their references exceed MOST_PIXELS
 MOST_PIXELS = 100_000_000  # in all references together
-MOST_WIDTH, MOST_HEIGHT = 2560, 1440  # largest measured part of the network's frame, in pixels
-LEAST_SEEN = 64  # smallest width and height of that part, in pixels
+MOST_WIDTH, MOST_HEIGHT = 2560, 1440  # limits on the measured part of a network frame, in pixels
+LEAST_SEEN = 64  # minimum width and height of that part, in pixels
 DIGITS = 5  # decimal places of stored weights; further ones depend on the processor
 
 
@@ -171,7 +171,10 @@ def fit_pair(
 
 
 def _grade_pair(pair: PicturePair) -> PicturePair:
-    """Return a pair in which LR has the grade of HR, so that only the kernel is left to measure."""
+    """Return the pair with LR graded like HR, so that only the kernel is left to measure.
+
+    The pair is unchanged if its grade cannot be estimated.
+    """
     small, large = pair
     reduced = cv2.resize(large, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_AREA)
     grade = estimate_grade(small, as_pixels(reduced))
@@ -239,10 +242,10 @@ def _store_estimate(found: CaptureEstimate, pairs: tuple[int, ...]) -> Capture:
 
 
 def _balance_term(term: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return a term of a kernel (rows and columns, 2 x 4s at scale s) with balanced weights.
+    """Return a term of a kernel (row and column weights, 2 x 4s at scale s), balanced.
 
-    The product of rows and columns is unchanged, and the largest weights of both have the same
-    magnitude.
+    The largest row weight and the largest column weight get the same magnitude, while the product
+    of rows and columns stays unchanged.
     """
     rows, columns = (weights[np.abs(weights).argmax()] for weights in term.astype(np.float64))
     root = np.sqrt(abs(rows * columns))
@@ -316,7 +319,7 @@ class ReferenceFitter:
     def fit(self, converted: Pixels, lr: Pixels) -> Pixels:
         """Return a converted reference at the network's size, with the bit depth of `lr`.
 
-        Its colours are also matched to those of `lr` if the plan requires it.
+        If the plan requires it, the reference's colours are also matched to those of `lr`.
         """
         return prepare_reference(
             converted,

@@ -65,8 +65,8 @@ def iterate_by_time(
         if current is not None and current != best and first <= current < last:
             distance = abs(references.seconds[current] - at)
             nearer = distance - abs(references.seconds[best] - at)
-            # without the share, closely spaced frames would keep a neighbour's reference even if
-            # an exact one exists
+            # without NEARLY_AS_NEAR, closely spaced frames would keep a neighbour's reference even
+            # if an exact one exists
             if nearer <= min(rules.margin, NEARLY_AS_NEAR * distance) and (
                 distance <= rules.max_distance
             ):
@@ -189,7 +189,7 @@ def _find_nearest(at: float, seconds: Sequence[float], first: int, last: int) ->
 
 
 def _explain_none(at: float, references: References, rules: FrameRules) -> Why:
-    """Return the reason why the frame at `at` seconds has no reference."""
+    """Return why the frame at `at` seconds has no reference."""
     nearest = _find_nearest(at, references.seconds, 0, len(references.seconds))
     if nearest is not None and abs(references.seconds[nearest] - at) <= rules.max_distance:
         return "cut"

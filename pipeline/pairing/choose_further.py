@@ -18,9 +18,9 @@ SAME_INSTANT = 0.75
 # Two references that are closer together than this are neighbouring frames of a second camera, and
 # show nearly the same. Key frames are farther apart.
 ADJACENT = 3.5
-# If the second reference is farther than the first by more than this, its weight is below a third.
-# It would gain only about 0.02 dB (on the bundled clip at x4, with every 15th frame a key frame),
-# but take an additional 0.6 times as long as a frame with one reference.
+# If the second reference is farther away than the first by more than this, its weight is below a
+# third. It would gain only about 0.02 dB (on the bundled clip at x4, with every 15th frame a key
+# frame), but the frame would take about 60 % longer than with one reference.
 MOST_FARTHER = 10.5
 
 # Correlation above which a reference counts as a copy of another one.
@@ -39,9 +39,9 @@ def choose_further_by_time(
     """Return the indices of further references for the frame at `at` seconds, nearest first.
 
     `best` is the index of the frame's first reference, and `scene` is the index range of the
-    references in its scene. The nearest reference on the other side of the frame is preferred, and
-    is the only one unless `rules.count` is above 2. If `rules.count` is None, that reference
-    is included only if the gain is worth the work.
+    references in its scene. The nearest reference on the other side of the frame from `best` is
+    preferred, and is the only one unless `rules.count` is above 2. If `rules.count` is None, that
+    reference is included only if the gain is worth the work.
     """
     if rules.count == 1:
         return []
@@ -73,7 +73,7 @@ def _list_near(
     found: dict[int, int] = {}
     for i in range(max(first, here - reach), min(last, here + reach)):
         in_reach = abs(references.seconds[i] - at) <= rules.max_distance
-        # damaged recordings may have several frames with one pts
+        # damaged recordings may have several frames with the same pts
         if in_reach and references.pts[i] != references.pts[best]:
             found.setdefault(references.pts[i], i)
     return sorted(found.values(), key=lambda i: (abs(references.seconds[i] - at), i))

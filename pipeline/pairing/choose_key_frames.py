@@ -1,10 +1,10 @@
 """Choose the frames that would help most as references of a recording.
 
-A set of key frames is rated by the sum, over all frames, of the likeness to the most similar key
-frame of the same scene. The choice of references by content uses the same likeness. The sum is
-submodular, so repeatedly adding the frame with the largest gain reaches at least 63 % of the best
-sum (Nemhauser, Wolsey and Fisher 1978). This bound does not take into account the rule that every
-scene gets a key frame.
+A set of key frames is rated by the likeness of each frame to the most similar key frame of its
+scene, summed over all frames. The choice of references by content uses the same likeness. The sum
+is submodular, so repeatedly adding the frame with the largest gain reaches at least 63 % of the
+best sum (Nemhauser, Wolsey and Fisher 1978). This bound does not take into account the rule that
+every scene gets a key frame.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from pipeline.pairing.thumbnails import correlate_thumbnails
 from pipeline.pixels import Pixels, high_byte
 
 # Approximate limit on the number of frames that are compared with each other. In a longer
-# recording, each small group is represented by its sharpest frame.
+# recording, the sharpest frame of each small group represents the group.
 MOST_COMPARED = 4096
-# Reduction of the score of a key frame that is completely blurred, unlike the sharpest frame
-# nearby. A key frame that is half as sharp as that frame counts as if it were five seconds farther
+# Reduction of a key frame's score if it is completely blurred compared with the sharpest frame
+# nearby. A key frame that is half as sharp as that frame scores as if it were five seconds farther
 # away.
 SOFTNESS = 0.1
 NEARBY = 0.5  # seconds
@@ -47,7 +47,7 @@ class Wish:
     """
 
     count: int | None = None
-    """Greatest number of key frames."""
+    """Maximum number of key frames."""
     every: float | None = None
     """Approximate length, in seconds, of the parts of a scene that get one key frame each."""
 
@@ -74,7 +74,7 @@ def list_scenes(pts: Sequence[int], cuts: Sequence[int]) -> list[tuple[int, int]
 def choose_key_frames(
     look: Survey, seconds: Sequence[float], sharpness: Sequence[float], wish: Wish
 ) -> list[int]:
-    """Return the positions in `look.pts` of the key frames, in ascending order.
+    """Choose the key frames, and return their positions in `look.pts` in ascending order.
 
     Every scene, or every part of a scene if `wish.every` is set, gets a key frame. If `wish.count`
     is too small for that, the scenes or parts that gain most get one.
@@ -101,8 +101,8 @@ def list_parts(
 ) -> list[list[tuple[int, int]]]:
     """Return the parts of each scene as ranges (first, end) of frames.
 
-    If `every` is None, each scene is one part. Otherwise, it is divided into parts of equal length,
-    about `every` seconds; parts without a frame are left out.
+    If `every` is None, each scene is one part. Otherwise, each scene is divided into parts of equal
+    length, about `every` seconds; parts without a frame are left out.
     """
     if every is None:
         return [[scene] for scene in scenes]
@@ -138,22 +138,22 @@ class _Scene:
 
     @property
     def gain(self) -> float:
-        """How much the best further key frame would add to the sum, or -1 if no frame is left."""
+        """How much the best additional key frame would add to the sum; -1 if no frame is left."""
         return float(self._gains.max())
 
     @property
     def has_more(self) -> bool:
-        """Whether a compared frame is not a key frame yet."""
+        """Whether any compared frame is not a key frame yet."""
         return bool(self._free.any())
 
     @property
     def part_gain(self) -> float:
-        """The same for the best frame in parts without a key frame, or -1 if there are none."""
+        """The gain of the best frame in parts without a key frame; -1 if every part has one."""
         return float(self._part_gains.max())
 
     @property
     def has_open_part(self) -> bool:
-        """Whether a part has no key frame yet."""
+        """Whether any part has no key frame yet."""
         return bool(self._open.any())
 
     def pick(self) -> int:
@@ -161,7 +161,10 @@ class _Scene:
         return self._pick_row(int(self._gains.argmax()))
 
     def pick_in_part(self) -> int:
-        """Choose the best frame in parts without a key frame as one, and return its position."""
+        """Choose a key frame for the part that gains most, and return the frame's position.
+
+        Only parts without a key frame are considered.
+        """
         part = int(self._part_gains.argmax())
         first = int(self.starts[part])
         last = int(self.starts[part + 1]) if part + 1 < len(self.starts) else len(self.frames)
@@ -198,7 +201,7 @@ def _score_scene(
     parts: Sequence[tuple[int, int]],
     step: int,
 ) -> _Scene:
-    """Compare the frames of a scene with each other; only the sharpest of every `step` is used."""
+    """Compare the frames of a scene with each other, using the sharpest of every `step` frames."""
     first, last = parts[0][0], parts[-1][1]
     clear = np.asarray(sharpness[first:last], np.float64)
     frames: list[int] = []
@@ -225,7 +228,10 @@ def _score_scene(
 
 
 def compare_nearby(sharpness: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the ratio (0 to 1) of each frame's sharpness to the greatest within NEARBY seconds."""
+    """Return the ratio (0 to 1) of each frame's sharpness to the highest within NEARBY seconds.
+
+    `at` contains the frames' times in seconds, in ascending order.
+    """
     first = np.searchsorted(at, at - NEARBY)
     last = np.searchsorted(at, at + NEARBY, side="right")
     most = [sharpness[a:b].max() for a, b in zip(first.tolist(), last.tolist(), strict=True)]

@@ -16,7 +16,7 @@ from pipeline.schema.reference_map import ReferenceChoice, ViewChoice, Why
 # Seconds within which a frame and its reference show the same instant. A reference of the frame's
 # own view is then the frame's HR original.
 SAME_INSTANT = 1e-3
-# Greatest distance in grid steps at which the published networks were trained and tested: from
+# Maximum distance in grid steps at which the published networks were trained and tested: from
 # (0, 0) to (7, 7).
 TRAINED_STEPS = 9.9
 
@@ -64,13 +64,15 @@ class ViewRules:
     """Limits and preferences for the choice of references."""
 
     count: int = 1
-    """Greatest number of references per frame."""
+    """Maximum number of references per frame."""
     seconds: float = 2.0
-    """Greatest distance in seconds between a frame and its reference."""
+    """Maximum distance in seconds between a frame and its reference."""
     same_time: float = 0.0
-    """Seconds by which a candidate may be farther away than the nearest and still rank equally."""
+    """Seconds by which a candidate may be farther away than the nearest one in time and still have
+    the same rank in time."""
     whole: bool = True
-    """Whether references have the size of the network's frames, so given views can pass through."""
+    """Whether references have the size of the network's frames, so that given views can pass
+    through unchanged."""
 
 
 @dataclass(frozen=True)

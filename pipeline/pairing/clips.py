@@ -260,10 +260,10 @@ def _find_positions(known: Sequence[int], wanted: Sequence[int]) -> NDArray[np.i
 
 
 def _pick_closest_pairs(choices: ReferenceMap) -> list[tuple[int, int]]:
-    """Return the pts of a few frames, spread over the clip, and of their references.
+    """Return (frame pts, reference pts) for a few frames spread over the clip.
 
     If times are known, these pairs are among the closest in time, so that camera motion is unlikely
-    to be mistaken for another field of view.
+    to be mistaken for a different field of view.
     """
     paired = np.fromiter((i for i, c in enumerate(choices) if c.ref_pts is not None), np.int64)
     if not len(paired):

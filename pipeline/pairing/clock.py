@@ -59,7 +59,7 @@ def snap_times(lr: Clip, seconds: Sequence[float]) -> tuple[float, ...]:
 
 
 def _find_first_calendar_time(clip: Clip) -> float | None:
-    """Return the earliest time of stills in seconds if their times are dates (EXIF), else None."""
+    """Return the earliest date of stills (seconds) if their times are dates (EXIF), else None."""
     if not isinstance(clip, Stills) or not clip.times:
         return None
     first = min(clip.times)
@@ -67,14 +67,15 @@ def _find_first_calendar_time(clip: Clip) -> float | None:
 
 
 def _find_calendar_start(lr: Clip, ref: Clip) -> float | None:
-    """Return the earliest date of the reference (seconds) if only it has dates, else None."""
+    """Return the reference's earliest date (seconds) if only the reference has dates, else None."""
     return _find_first_calendar_time(ref) if _find_first_calendar_time(lr) is None else None
 
 
 def needs_estimated_offset(lr: Clip, ref: Clip, settings: PairingSettings) -> bool:
     """Return whether the offset must be estimated from sound or pictures.
 
-    It must be with --ref-offset auto, and if only the reference has dates and no offset is given.
+    That is the case with --ref-offset auto, or without --ref-offset if only the reference has
+    dates.
     """
     unknown = settings.ref_offset is None and _find_calendar_start(lr, ref) is not None
     return unknown or settings.ref_offset == "auto"
@@ -127,9 +128,9 @@ def align_clocks(
 
 
 def _write_shift_notes(offset: float, drift: float, source: str = "") -> tuple[str, ...]:
-    """Return a note about the offset and drift, or nothing if the clocks agree.
+    """Return one note about the offset and drift, or an empty tuple if the clocks agree.
 
-    If the offset was estimated, `source` is a clause that names what matches.
+    If the offset was estimated, `source` is a clause that states what matches.
     """
     if not offset and drift == 1.0:
         return ()
@@ -139,7 +140,7 @@ def _write_shift_notes(offset: float, drift: float, source: str = "") -> tuple[s
 
 
 def compare_sound(lr: Clip, ref: Clip, settings: PairingSettings) -> tuple[float, float] | None:
-    """Return the offset and drift between the audio tracks.
+    """Return the offset in seconds and the drift between the audio tracks.
 
     The result is None unless --ref-offset is auto and both recordings have matching audio.
     """
@@ -153,7 +154,7 @@ def compare_sound(lr: Clip, ref: Clip, settings: PairingSettings) -> tuple[float
 def check_shared_time(
     lr: Sequence[float], times: Sequence[float], reach: float, source: str = ""
 ) -> None:
-    """Raise PairingError if all references are over `reach` seconds away from the input.
+    """Raise PairingError if all references are more than `reach` seconds away from the input.
 
     All times are in seconds and ascending. `source` states where the references' times come from.
     """

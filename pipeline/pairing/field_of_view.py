@@ -1,4 +1,4 @@
-"""Estimate which part of the scene a reference shows, from feature matches."""
+"""Estimate from feature matches how a reference's field of view differs from the input's."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.reference_map import ReferenceChoice
 
 COMPARED_PAIRS = 3  # frames that are compared with their references
-LEAST_ZOOM = 0.1  # smallest share of a reference's width that the whole input may occupy
-MOST_DEVIATION = 0.03  # largest deviation of a pair's shift from the median, as a share of the size
+LEAST_ZOOM = 0.1  # minimum share of a reference's width that the whole input may occupy
+# Maximum deviation of a pair's shift from the median shift, as a share of the reference's size.
+MOST_DEVIATION = 0.03
 
 
 def list_pairs(choices: Iterable[ReferenceChoice]) -> list[tuple[int, int]]:
@@ -45,10 +46,10 @@ def choose_map(
 ) -> tuple[Affine | None, list[str]]:
     """Return the map from network pixels to stored reference pixels, and notes for the user.
 
-    The map is None if the reference only has to be scaled. `pairs` lists the pts of the frames to
-    compare and of their references; if it is empty, only the proportions of the recordings are
-    compared. `size` is the height and width of the network's frames. For the comparison, the
-    reference is rotated counter-clockwise by `turns` quarter turns.
+    The map is None if the reference only needs scaling. `pairs` lists the pts of each frame to
+    compare and of its reference; if it is empty, only the proportions of the recordings are
+    compared. `size` is the height and width of the network's frames. The reference is rotated
+    counter-clockwise by `turns` quarter turns to match the input.
     """
     height, width = swap_size(ref, turns)
     pictures = [
@@ -58,17 +59,19 @@ def choose_map(
     affine = estimate_field_of_view(pictures, *size) if pictures else None
     notes = []
     if affine is not None:
-        notes.append("the reference has another field of view and is warped onto the output")
+        notes.append("the reference has a different field of view and is warped onto the output")
     elif not has_same_aspect(lr, ref, turns):
         affine = make_inscribed_map(lr, ref, turns, size)
         shown = "views" if isinstance(lr, LightField) else "input"
         notes.append(
-            f"the reference of {width}x{height} has other proportions than the {shown}; "
+            f"the reference ({width}x{height}) has different proportions from the {shown}; "
             "its middle is assumed to show the same scene"
         )
     elif (height, width) != size:
-        effect = ", so given views are changed" if isinstance(lr, LightField) else ""
-        notes.append(f"the reference of {width}x{height} is scaled to {size[1]}x{size[0]}{effect}")
+        effect = ", which changes the given views" if isinstance(lr, LightField) else ""
+        notes.append(
+            f"the reference is scaled from {width}x{height} to {size[1]}x{size[0]}{effect}"
+        )
 
     if turns:
         notes.append(f"the reference is rotated by {90 * turns} degrees to match the stored input")
@@ -79,7 +82,7 @@ def choose_map(
 def _describe_noise(
     pictures: Sequence[tuple[Pixels, Pixels]], affine: Affine | None, size: tuple[int, int]
 ) -> list[str]:
-    """Return a note about noise in the references that the input does not have; [] if none."""
+    """Return a list of one note about reference noise that the input does not show, or []."""
     found = [
         find_excess_noise(
             measure_noise(ref, find_step(affine, ref.shape[0], size[0])), lr, size[0] // lr.shape[0]
@@ -90,15 +93,18 @@ def _describe_noise(
     if worst is None:
         return []
     return [
-        f"the reference has noise of about {worst:.0f} levels that the input does not show; it "
-        "is removed from the borrowed detail"
+        f"the reference has about {worst:.0f} levels of noise that the input does not show; the "
+        "noise is removed from the borrowed detail"
     ]
 
 
 def read_pairs(
     lr: Recording, ref: Recording, pairs: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], tuple[Pixels, Pixels]]:
-    """Return the pictures of each pair of pts, except pairs in which either is corrupt."""
+    """Map each pair of pts to its LR picture and reference picture, H x W x 3 RGB each.
+
+    Pairs in which a picture is corrupt are left out.
+    """
     # read one recording after the other, because the index of a long recording needs much memory
     small = _read_frames(lr, [pts for pts, _ in pairs])
     large = _read_frames(ref, [pts for _, pts in pairs])
@@ -106,7 +112,7 @@ def read_pairs(
 
 
 def _read_frames(recording: Recording, wanted: Sequence[int]) -> dict[int, Pixels]:
-    """Return the wanted frames by pts, except corrupt ones."""
+    """Map the pts of each wanted frame to its picture; corrupt frames are left out."""
     found = {}
     with closing(open_frames(recording, apart=True)) as reader:
         for pts in wanted:
@@ -123,8 +129,8 @@ def estimate_field_of_view(
 
     Each pair is an LR frame and its reference; `height` and `width` are the size of the network's
     frames. SIFT matches (Lowe 2004) yield a similarity transform per pair. The result is the median
-    of these transforms. It is None if too few are found, if they disagree, or if the median differs
-    so little from plain scaling that the network can compensate for it.
+    of these transforms. It is None if too few are found, if they disagree, or if the median is so
+    close to plain scaling that the network can compensate for the difference.
     """
     found = []
     for lr, ref in pairs:
@@ -137,7 +143,7 @@ def estimate_field_of_view(
     middle = np.median(np.stack(found), axis=0)
     apart = np.abs(np.stack(found) - middle).max(0)
     size = [pairs[0][1].shape[1], pairs[0][1].shape[0]]
-    # if the camera moves, a still matches a different part of every frame, so no map fits all
+    # if the camera moves, a still matches a different part of every frame, so no one map fits all
     if apart[:, :2].max() > 0.05 * abs(middle[0, 0]) or (apart[:, 2] / size).max() > (
         MOST_DEVIATION
     ):
@@ -163,7 +169,10 @@ def _make_scaling_matrix(lr: Pixels, ref: Pixels) -> NDArray[np.float64]:
 
 
 def _estimate_similarity(lr: Pixels, ref: Pixels) -> NDArray[np.float64] | None:
-    """Return the 2 x 3 similarity from LR to reference pixels, or None if none is plausible."""
+    """Return the 2 x 3 similarity transform from LR to reference pixels.
+
+    The result is None if no plausible transform is found.
+    """
     shrink = lr.shape[1] / ref.shape[1]
     small = cv2.resize(high_byte(ref), None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     sift = cv2.SIFT.create(nfeatures=2000, contrastThreshold=0.02)

@@ -13,10 +13,10 @@ Affine = tuple[float, float, float, float, float, float]
 PATCH = (64, 36)  # width and height at which the colours of pictures are compared
 # Correlation of the reduced pictures below which colours cannot be compared.
 LEAST_AGREEMENT = 0.7
-LEAST_SEEN = 64  # pixels of the reduced picture that the reference must cover
+LEAST_SEEN = 64  # minimum number of pixels of the reduced picture that the reference must cover
 LEAST_SHARE = 250  # of 255; mean of the mask above which a row or column counts as covered
 # A reference stays unchanged if its contrast differs by less than LEAST_GAIN (natural logarithm)
-# and its brightness by less than LEAST_SHIFT (of full scale), because motion alone causes as much.
+# and its brightness by less than LEAST_SHIFT (of full scale), because motion alone can cause that.
 LEAST_GAIN = 0.08
 LEAST_SHIFT = 5 / 255
 
@@ -138,10 +138,10 @@ def _shrink(image: Pixels, limit: float) -> NDArray[np.float64]:
 def _fit_line(
     ref: NDArray[np.float64], lr: NDArray[np.float64]
 ) -> tuple[float, float, float] | None:
-    """Return (gain, shift, difference of means) from `ref` to `lr`; None if they are too different.
+    """Return (gain, shift, difference of means) from `ref` to `lr`; None if they correlate weakly.
 
-    The gain is limited to 0.25..4. The worst-fitting fifth of the pixels, where something probably
-    moved, is dropped before the fit is repeated, twice in all.
+    The gain is limited to 0.25..4. The fit is repeated twice, each time without the fifth of the
+    pixels that fitted worst, where something probably moved.
     """
     spread = float(ref.std() * lr.std())
     if spread < 1e-5 or float(((ref - ref.mean()) * (lr - lr.mean())).mean()) < (

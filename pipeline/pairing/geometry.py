@@ -11,15 +11,16 @@ from pipeline.pairing.fit import Affine
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Recording
 
-# Relative difference of display aspects beyond which plain scaling visibly stretches a reference.
+# Relative difference between display aspects above which plain scaling visibly distorts a
+# reference.
 LEAST_STRETCH = 0.03
 
 
 def count_quarter_turns(lr: Recording, ref: Recording) -> int:
-    """Return the counter-clockwise quarter turns (0 to 3) from stored `ref` to stored `lr` frames.
+    """Return how many counter-clockwise quarter turns (0 to 3) align stored `ref` frames with `lr`.
 
-    Frames are stored in the orientation of the sensor. A phone that is held upright marks its video
-    to be rotated for display; the output keeps the input's stored orientation and this mark.
+    Frames are stored in the orientation of the sensor. A phone held upright adds a rotation flag,
+    which players apply; the output keeps the input's stored orientation and its rotation flag.
     """
     return round((ref.rotation - lr.rotation) / 90) % 4
 
@@ -40,7 +41,7 @@ def turn_picture(rgb: Pixels, turns: int) -> Pixels:
 
 
 def has_same_aspect(lr: Recording, ref: Recording, turns: int) -> bool:
-    """Return whether `lr` and `ref`, after `turns` quarter turns, have the same display aspect.
+    """Return whether `ref`, rotated by `turns` quarter turns, has the same display aspect as `lr`.
 
     A relative difference below LEAST_STRETCH is ignored.
     """
@@ -59,9 +60,9 @@ def _compute_display_aspect(recording: Recording, turns: int) -> float:
 def adopt_pixel_aspect(lr: Recording, ref: Recording, turns: int) -> Fraction:
     """Return the pixel aspect ratio of a reference that consists of enlarged frames of the input.
 
-    Picture files do not contain it. If such a reference has the proportions of the stored frames,
-    its pixels have the input's aspect ratio; otherwise, the program that enlarged the frames has
-    changed it, and the reference's own ratio is returned.
+    Picture files do not contain this ratio. If the reference has the proportions of the input's
+    stored frames, its pixels have the input's aspect ratio. Otherwise, the program that enlarged
+    the frames changed their proportions, and the reference's own ratio is returned.
     """
     height, width = swap_size(ref, turns)
     if abs(width / height / (lr.width / lr.height) - 1) >= LEAST_STRETCH:
@@ -70,17 +71,20 @@ def adopt_pixel_aspect(lr: Recording, ref: Recording, turns: int) -> Fraction:
 
 
 def make_scaling_map(size: tuple[int, int], ref_size: tuple[int, int]) -> Affine:
-    """Return the plain scaling from frame pixels to reference pixels; sizes are (height, width)."""
+    """Return a map from frame pixels to reference pixels that only scales.
+
+    `size` and `ref_size` are the heights and widths of the frames and of the reference.
+    """
     down = ref_size[0] / size[0]
     across = ref_size[1] / size[1]
     return across, 0.0, 0.5 * across - 0.5, 0.0, down, 0.5 * down - 0.5
 
 
 def make_inscribed_map(lr: Recording, ref: Recording, turns: int, size: tuple[int, int]) -> Affine:
-    """Return the map from network pixels to the middle of the rotated reference, unstretched.
+    """Return the undistorted map from network pixels to the middle of the rotated reference.
 
-    The input's picture is assumed to be the largest that fits inside the reference's: a 16:9 video
-    is usually cropped from a 4:3 sensor.
+    The input is assumed to show the largest part of the reference that has the input's display
+    aspect: a 16:9 video is usually cropped from a 4:3 sensor.
     """
     height, width = swap_size(ref, turns)
     ratio = _compute_display_aspect(ref, turns) / _compute_display_aspect(lr, 0)
@@ -90,7 +94,10 @@ def make_inscribed_map(lr: Recording, ref: Recording, turns: int, size: tuple[in
 
 
 def turn_map(affine: Affine, ref: Recording, turns: int) -> Affine:
-    """Convert a map to the pixels of the rotated reference into one to its stored pixels."""
+    """Return a map to the stored pixels of `ref`.
+
+    `affine` maps to the pixels of `ref` after `turns` counter-clockwise quarter turns.
+    """
     height = ref.height
     width = ref.width
     backward = {

@@ -83,7 +83,7 @@ def list_view_steps(plan: Plan) -> dict[tuple[int, int], float | None]:
 
     A view that is given only at some moments has the steps of the other moments. If the steps
     change over time, the last ones are returned. Views that never have a reference are left out, as
-    are given views that have none at other moments.
+    are views that are given only at some moments and have no reference at the others.
     """
     given: dict[tuple[int, int], float | None] = {}
     found: dict[tuple[int, int], float | None] = {}

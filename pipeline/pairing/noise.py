@@ -22,22 +22,23 @@ _MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _MASK_GAIN = math.sqrt(math.pi / 2) / 6
 
 _BLOCK = 16  # pixels
-_FLATTEST = 0.1  # share of the blocks
+_FLATTEST = 0.1  # quantile of the blocks' contrasts at which noise is measured
 _FEWEST_BLOCKS = 12
 
-# Photographs without noise may reach these values, in levels of 255 (see tests/pipeline/pairing).
+# Photographs without noise may reach these values, in 8-bit levels (see tests/pipeline/pairing).
 _LEAST_FINE = 2.0
 _LEAST_COARSE = 3.0
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviations of noise in levels of 255, at the network's resolution."""
+    """Standard deviations of noise in 8-bit levels, at the network's resolution."""
 
     fine: float
-    """For white noise with the same differences between neighbouring pixels."""
+    """Standard deviation of white noise with the same contrast between neighbouring pixels."""
     coarse: float
-    """Twice the value at half the size: equal to `fine` for white noise, and larger for grain."""
+    """Twice the standard deviation that is measured at half the size: equal to `fine` for white
+    noise, and larger for grain."""
 
 
 def find_step(affine: Affine | None, ref_height: int, height: int) -> float:
@@ -79,7 +80,7 @@ def find_excess_noise(noise: Noise, lr: Pixels, scale: int) -> Noise | None:
     if texture is None:
         return None
     fine = math.sqrt(max(0.0, noise.fine**2 - texture**2))
-    # at scale 2, the reference at half the size has the pixels of LR, so comparing proves nothing
+    # at scale 2, the half-size reference has the resolution of LR, so a comparison proves nothing
     coarse = math.sqrt(max(0.0, noise.coarse**2 - (2 * texture) ** 2)) if scale > 2 else fine
     if fine < _LEAST_FINE and coarse < _LEAST_COARSE:
         return None

@@ -18,18 +18,19 @@ Numbers = NDArray[np.float64]
 DENSE = 0.11  # seconds; longest interval between frames at which motion can be followed (9 fps)
 BLOCK = 30.0  # seconds of a long recording that are matched at once; clocks hardly drift meanwhile
 MOST_BLOCKS = 24
-LEAST_SHARE = 0.3  # share of the shorter recording that must overlap the other
+LEAST_SHARE = 0.3  # minimum share of the shorter recording that must overlap the other
 LEAST_SAMPLES = 24
-# Least correlation of motion. It is 0.76 to 0.99 between a clip and a crop of it in other colours,
-# and at most 0.56 between unrelated clips.
+# Minimum correlation of motion. It is 0.76 to 0.99 between a clip and a crop of it in different
+# colours, and at most 0.56 between unrelated clips.
 LEAST_MOTION = 0.65
-# Least correlation of pictures minus their mean. It is at least 0.6 for key frames of the same
+# Minimum correlation of pictures minus their mean. It is 0.6 or more for key frames of the same
 # recording, and at most 0.3 between unrelated clips.
 LEAST_LOOKS = 0.5
-# Least lead of the best offset's correlation over any offset that is more than half a second away
+# Minimum lead of the best offset's correlation over any offset that is more than half a second away
 # (farther for pictures of a long recording, which change slowly).
 LEAST_LEAD = 0.05
-# Least correlation between the onsets in two audio tracks, and its least lead over other offsets.
+# Minimum correlation between the onsets in two audio tracks, and its minimum lead over other
+# offsets.
 LEAST_SOUND = 0.3
 LEAST_SOUND_LEAD = 0.15
 LEAST_SOUND_SECONDS = 2
@@ -41,7 +42,10 @@ MOST_FRAMES = 3000  # frames that the coarse search uses; the fine search uses a
 
 @dataclass(frozen=True)
 class _Match:
-    """The shift in seconds that aligns two recordings, with its correlation and its lead."""
+    """The shift in seconds that aligns two recordings best.
+
+    `score` is its correlation, and `lead` how much that exceeds the correlation of other shifts.
+    """
 
     shift: float
     score: float
@@ -53,8 +57,8 @@ def estimate_offset(
 ) -> tuple[float, float]:
     """Return (offset, drift), where input time = drift x reference time + offset, in seconds.
 
-    Two videos are matched by their amount of motion over time, which a different field of view or
-    colour hardly changes. Sparse pictures such as key frames, and videos whose motion does not
+    Two videos are matched by their amount of motion over time, which hardly depends on their fields
+    of view and colours. Sparse pictures such as key frames, and videos whose motion does not
     match, are matched by their content. Raises PairingError if either recording has fewer than two
     pictures, or if no offset stands out.
     """
@@ -327,7 +331,7 @@ class _Looks:
         return float((ours * theirs).sum() / np.sqrt(energy + 1e-9))
 
     def refine(self, shift: float, reach: float) -> float:
-        """Return the best shift within `reach` seconds of `shift`."""
+        """Return the best shift within `reach` seconds of `shift`; `shift` if none can be rated."""
         count = round(reach / self.step)
         near = shift + np.arange(-count, count + 1) * self.step
         rated = np.array([self.rate(moved) for moved in near])

@@ -24,7 +24,7 @@ def open_reference(
 ) -> Recording:
     """Describe the reference of `lr`: HR views for a light field, otherwise a video or stills.
 
-    With `sandbox`, a confined child process opens the reference, and others decode it later.
+    With `sandbox`, confined child processes open the reference now and decode it later.
     """
     if not isinstance(lr, LightField):
         return probe(str(Path(path).absolute()), sandbox=sandbox)
@@ -95,7 +95,7 @@ def _select_view(
     (top, rows), (left, cols) = grid.rows, grid.cols
     name = wanted_view if isinstance(wanted_view, str) else f"{row},{col}"
     raise PairingError(
-        f"found no view {name} in {found.path}; try another --ref-view ROW,COL in rows {top} to "
+        f"there is no view {name} in {found.path}; try another --ref-view ROW,COL in rows {top} to "
         f"{top + rows - 1} and columns {left} to {left + cols - 1}"
     )
 
@@ -136,9 +136,10 @@ def _make_lone_grid(file: Path, place: tuple[int, int]) -> Grid:
 def _find_named_views(
     path: Path, settings: GridSettings, places: Mapping[str, tuple[int, int]]
 ) -> Grid | None:
-    """Return the views in a folder, identified by the input's names or else by their own.
+    """Return the grid of the views in a folder.
 
-    The result is None if there are no such views.
+    Files are matched to views by the names of the input's views or, failing that, by the row and
+    column in their own names. The result is None if neither identifies any view.
     """
     for places_or_none, wanted in (
         (places, settings),

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pipeline.schema.plan import ReferencePlan
 from pipeline.schema.reference_map import ReferenceMap
 
-# (number of a picture, first, last) -> similarities to references first..last-1, from -1 to 1.
+# Maps (picture number, first, last) to the picture's similarities (-1 to 1) to the references
+# first..last-1.
 Similarity = Callable[[int, int, int], NDArray[np.float32]]
 
 
@@ -29,14 +30,14 @@ class FrameRules:
     """Limits on the references that a frame may use."""
 
     max_distance: float
-    """Greatest distance in seconds between a frame and its reference."""
+    """Maximum distance in seconds between a frame and its reference."""
     cuts: Sequence[float] = ()
-    """Times in seconds of the first frames after scene cuts, across which nothing is borrowed."""
+    """Time in seconds of the first frame after each scene cut; nothing is borrowed across a cut."""
     margin: float = 0.0
-    """Half the frame interval in seconds; a reference must be nearer by more than this to replace
-    the current one, except in bursts of frames."""
+    """Half the median frame interval in seconds. A reference that is nearer than the current one by
+    more than this always replaces it."""
     count: int | None = None
-    """Greatest number of references per frame; None means two if the second is worth the work."""
+    """Maximum number of references per frame. None allows a second one if it is worth the work."""
 
     @property
     def interval(self) -> float:
@@ -46,19 +47,21 @@ class FrameRules:
 
 @dataclass(frozen=True)
 class Paired:
-    """The reference, the choice for every frame of the input, scene cuts, and notes for users."""
+    """The result of pairing an input with a reference."""
 
     reference: ReferencePlan
     choices: ReferenceMap
+    """The references chosen for each frame of the input."""
     cuts: tuple[int, ...]
     """Pts of the first frame after each scene cut."""
     notes: list[str]
+    """Notes for the user."""
 
 
 def find_half_interval(seconds: Sequence[float]) -> float:
-    """Return half the median interval between ascending times, or 0 for fewer than two.
+    """Return half the median interval between ascending times, in seconds; 0 for fewer than two.
 
-    That is more than the jitter of timestamps, but less than the interval between two frames.
+    Half an interval exceeds the jitter of timestamps, but is less than the distance between frames.
     """
     if len(seconds) < 2:
         return 0.0

@@ -39,7 +39,7 @@ def first_pass_changes(plan: Plan) -> dict[str, object]:
         "consistent": False,
         "ground_truth": None,
         "plan": None,
-        # a first pass that already exists was made with other settings
+        # any existing first pass was made with other settings, so replace it
         "force": True,
     }
 
@@ -55,8 +55,9 @@ def is_first_pass_of(path: Path, plan: Plan) -> bool:
 def plan_second_pass(plan: Plan) -> Plan:
     """Return the plan with the views of the first pass as its references.
 
-    A view's HR view remains its first reference if it is in the grid, because the first pass copied
-    it unchanged. Raises InputError if the output of the first pass is missing.
+    The HR view from which a view borrowed remains its first reference if it is in the grid, because
+    the first pass copied it unchanged. Raises InputError if the output of the first pass is
+    missing.
     """
     first = open_light_field(first_pass_output(Path(plan.output)))
     if first is None or not isinstance(plan.input, LightField):
@@ -73,7 +74,7 @@ def plan_second_pass(plan: Plan) -> Plan:
     if capture is not None and capture.colour is not None:
         # the neighbours from the first pass have the colours of the input
         capture = capture.model_copy(update={"colour": None})
-    note = "second pass: enhanced neighbours are further references"
+    note = "second pass: enhanced neighbours are used as further references"
     return plan.model_copy(
         update={
             "reference": reference,

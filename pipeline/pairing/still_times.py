@@ -1,8 +1,8 @@
 """Find when the reference's pictures were taken, from their names and from the input's frames.
 
 If pictures have no reliable times, their names are searched for frame numbers, times of day and
-other clues. Each interpretation places the pictures on the input's clock. Thumbnails decide which
-placement is right, because a picture most closely resembles the frames of its own time.
+other clues. Each interpretation places the pictures on the input's clock. Thumbnails then decide
+which placement is right, because a picture most closely resembles the frames of its own time.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from pipeline.schema.clip import Clip, Stills, VideoClip
 FIRST_NUMBERS = (0, 1, 1001)
 HOUR = 3600  # seconds; timecodes often start at a full hour
 CALENDAR = 1e8  # seconds from which a number is a date (1973 or later)
-MOST_COMPARED = 64  # pictures
+MOST_COMPARED = 64  # maximum number of pictures that are compared with the input's frames
 
-# Prefixes of cameras' file names; the numbers that follow count all photographs of the camera.
+# Prefixes that cameras give to file names; the number that follows counts all of a camera's photos.
 CAMERA = re.compile(
     r"(DSC|IMG|_MG|_DSC|P\d{2}|GOPR|DJI|CIMG|PICT|SAM_|HPIM|MVI|PXL)", re.IGNORECASE
 )
 
 # Difference in correlation below which two frames look the same.
 SAME_LOOKS = 0.001
-# Mean correlation of pictures with the frames most like them, below which the pictures show another
-# field of view, and so neither support nor refute a placement.
+# If the mean correlation of pictures with the frames most like them is below this, the pictures
+# show a different field of view, so they neither support nor refute a placement.
 SAME_VIEW = 0.9
 # The pictures support a placement if, on average, at most MOST_BETTER of the frames resemble a
 # picture more than the frame at its time does, and at least LEAST_WORSE resemble it less.
@@ -62,11 +62,11 @@ class Placement:
 
     seconds: tuple[float, ...]
     trust: Trust
-    """The pictures must not refute a likely placement, and must support a possible one."""
+    """The pictures must support a possible placement, and must not refute a likely one."""
     meaning: str
     """A phrase for notes that states where the times come from."""
     rank: int
-    """Only the confirmed placements with the lowest rank are considered; the most alike wins."""
+    """A lower rank takes precedence; among equal ranks, the highest correlation wins."""
     offset_unknown: bool = False
     """Whether the times are dates, whose offset must be estimated from the pictures first."""
     are_frames: bool = False
@@ -95,14 +95,14 @@ def read_sidecar(ref: Clip) -> KeyFrames | None:
 
 
 def are_frames_of(lr: Clip, ref: Clip, stored: KeyFrames | None) -> bool:
-    """Return whether `stored` (keyframes.json) was made for the input and lists any of `ref`."""
+    """Return whether `stored` (keyframes.json) was made for `lr` and lists a picture of `ref`."""
     if stored is None or not isinstance(ref, Stills):
         return False
     return stored.fingerprint == lr.fingerprint and _are_listed(stored, ref)
 
 
 def describe_unused_sidecar(lr: Clip, ref: Clip, stored: KeyFrames | None) -> str:
-    """Return a clause about a keyframes.json that is not used, or "" if it is or does not exist."""
+    """Return a clause about an unused keyframes.json; "" if the file is used or does not exist."""
     if stored is None or not isinstance(ref, Stills):
         return ""
     if stored.fingerprint != lr.fingerprint:
@@ -167,8 +167,8 @@ def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placem
         )
     if not set(listed) <= set(scan(lr, distinct=False).pts):
         raise PairingError(
-            f"{SIDECAR} in {ref.path} lists frames that {lr.path} does not have; make the file "
-            "again with `pipeline keyframes`, or move it elsewhere"
+            f"{SIDECAR} in {ref.path} lists frames that {lr.path} does not have; recreate the file "
+            "with `pipeline keyframes`, or move it elsewhere"
         )
 
     others = [stem for stem, key in zip(stems, keys, strict=True) if key is None]
@@ -187,7 +187,7 @@ def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placem
 
 
 def _match_names(lr: Stills, ref: Stills) -> list[Placement]:
-    """Return a placement at the input's pictures with the same names or numbers, if any."""
+    """Return a list of the placement that matches pictures by equal names or numbers, or []."""
     ours = _list_stems(lr)
     theirs = _list_stems(ref)
     counters = read_numbers(theirs)
@@ -224,7 +224,7 @@ def _match_names(lr: Stills, ref: Stills) -> list[Placement]:
 
 
 def _is_run(numbers: Sequence[float]) -> bool:
-    """Return whether distinct numbers are consecutive in some order, like a counter's."""
+    """Return whether distinct numbers are consecutive in some order, like those of a counter."""
     return max(numbers) - min(numbers) == len(numbers) - 1
 
 
@@ -261,7 +261,7 @@ def _count_frames(pts: Sequence[int], times: Sequence[float], ref: Stills) -> li
 
 
 def _read_names(lr: Clip, ref: Stills, times: Sequence[float]) -> list[Placement]:
-    """Return placements by the times in names, if within the recording, and by the dates."""
+    """Return placements by the times in names that lie within the recording, and by dates."""
     found = []
     dates = []
     for reading in read_doubtful_times(_list_stems(ref)):
@@ -372,7 +372,7 @@ class _Looks:
 
     @property
     def show_same_view(self) -> bool:
-        """Whether the pictures resemble some frames enough to find their times."""
+        """Whether the pictures resemble frames closely enough for their times to be found."""
         return float(self._likeness.max(axis=1).mean()) >= SAME_VIEW
 
     def rate(self, placement: Placement) -> float:
@@ -384,7 +384,7 @@ class _Looks:
         return float(np.mean(found)) if found and self.show_same_view else -1.0
 
     def _locate(self, placement: Placement) -> list[tuple[int, int]]:
-        """Return the row of each compared picture, and the number of the frame nearest in time.
+        """Return (row, number of the frame nearest in time) for each compared picture.
 
         Pictures that are more than a second away from every frame are left out.
         """

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.errors import StageError
 from pipeline.pixels import Pixels, high_byte
 
-# Width and height; as float16, a thumbnail has 1.2 kB, and those of an hour at 25 fps have 104 MB.
+# Width and height. A float16 thumbnail takes 1.2 kB; an hour of thumbnails at 25 fps takes 104 MB.
 THUMBNAIL = (32, 18)
 _LENGTH = THUMBNAIL[0] * THUMBNAIL[1]
 _ROW = _LENGTH * np.dtype(np.float16).itemsize

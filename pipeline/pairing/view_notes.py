@@ -1,4 +1,4 @@
-"""Write the notes of a light field's plan."""
+"""Write the notes for users in a light field's plan."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pipeline.pairing.choose_views import TRAINED_STEPS
 from pipeline.schema.clip import LightField
 from pipeline.schema.reference_map import ReferenceChoice
 
-REACH = 128  # greatest motion that the network follows, in pixels at the output's size
-_LISTED = 4  # greatest number of positions that a note lists
+REACH = 128  # maximum motion that the network can follow, in pixels at the output's size
+_LISTED = 4  # maximum number of positions that a note lists
 
 
 def write_view_notes(
@@ -31,12 +31,13 @@ def write_view_notes(
     notes = []
     if missing := find_holes(lr.grid):
         notes.append(
-            f"holes in the grid: {len(missing)} ({_format_positions(missing)}), kept as holes"
+            f"holes in the grid: {len(missing)} ({_format_positions(missing)}); the output has the "
+            "same holes"
         )
     given = sum(choice.why == "given" for choice in choices)
     if given:
         how = (
-            "they replace the enhanced ones, with the same encoding"
+            "they replace the enhanced ones and are encoded in the same way"
             if is_joined_by_packets(lr, to)
             else "they pass through unchanged"
         )
@@ -47,7 +48,7 @@ def write_view_notes(
             "from them; use --crop-grid to leave them out"
         )
     if seen.transparent:
-        notes.append("the views' transparency only marks where they show something and is dropped")
+        notes.append("the views' transparency only marks their valid pixels, so it is dropped")
     if any(choice.why == "dark" for choice in choices):
         notes.append(
             f"views that show nothing: {len(seen.empty)} ({_format_positions(seen.empty)}), "
@@ -78,7 +79,7 @@ def _write_shift_notes(
     far = [s for s in steps if s > TRAINED_STEPS]
     if far:
         notes.append(
-            f"{shown} that borrow from farther than the networks were trained for "
+            f"{shown} that borrow from farther away than the networks were trained for "
             f"({TRAINED_STEPS:g} steps): {len(far)}, from up to {max(far):.1f} steps away; "
             "expect less detail there"
         )
@@ -87,13 +88,13 @@ def _write_shift_notes(
         if most > REACH:
             notes.append(
                 f"views are shifted by up to {most:.0f} pixels from their reference, but the "
-                f"network follows about {REACH}; try nearer HR views"
+                f"network can follow only about {REACH}; try nearer HR views"
             )
     return notes
 
 
 def _name_frames(lr: LightField) -> str:
-    """Return the term for the frames of a light field in notes."""
+    """Return what notes call the frames of a light field."""
     return "views" if lr.grid.moments == 1 else "frames of views"
 
 

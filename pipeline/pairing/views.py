@@ -65,15 +65,15 @@ def plan_view_references(
     pairs = [] if isinstance(ref, LightField) else _pick_nearest_pairs(choices)
     affine, notes = choose_map(lr, ref, pairs, size)
     if affine is not None:
-        # a reference with another field of view is warped onto the view, so it cannot pass through
+        # a reference with a different field of view is warped, so it cannot pass through unchanged
         choices = [replace(c, why="nearest") if c.why == "given" else c for c in choices]
     choices, given_notes = demote_misplaced_views(lr, ref, choices)
     notes += given_notes
     if not all(candidate.timed for candidate in candidates):
         notes.append(
             f"it is unknown which of the input's {lr.grid.moments} moments the reference shows, so "
-            "it is used for all and passes through at none; name its folder or file after the "
-            "moment"
+            "it is used for all of them and passes through at none; name its folder or file after "
+            "the moment"
         )
 
     reference = ReferencePlan(
@@ -192,7 +192,10 @@ def _find_camera_position(lr: LightField, settings: ViewSettings) -> CameraPosit
 
 
 def _pick_nearest_pairs(choices: list[ReferenceChoice]) -> list[tuple[int, int]]:
-    """Return the numbers of a few frames and their references, nearest on the grid first."""
+    """Return (frame number, reference number) for the few frames nearest to their references.
+
+    The frame with the shortest distance on the grid comes first.
+    """
     paired = [c for c in choices if c.ref_pts is not None and c.views is not None]
     paired.sort(key=lambda c: (c.views.steps if c.views and c.views.steps else 0.0, c.pts))
     return list_pairs(paired[:COMPARED_PAIRS])

@@ -32,7 +32,7 @@ _KEPT = 3  # key frames whose edits are cached: one on each side of a frame, and
 
 
 class Pictures(Protocol):
-    """A source of pictures, which are read by their pts."""
+    """A source from which pictures are read by their pts."""
 
     def get(self, pts: int) -> Pixels:
         """Return the picture at exactly `pts` as uint8 or uint16 H x W x 3 RGB."""
@@ -52,9 +52,10 @@ class ReducedKey:
 def reduce_key(
     picture: Pixels, lr: Pixels, size: tuple[int, int], affine: Affine | None, kernel: Planes
 ) -> ReducedKey:
-    """Return a key frame (H' x W' x 3) reduced to the size of an LR frame by a kernel (4s x 4s).
+    """Return a key frame (H' x W' x 3) reduced to the size of an LR frame by a kernel.
 
-    `size` is the height and width of the network's frames, which `affine` maps to the picture.
+    The kernel is 4s x 4s at scale s. `size` is the height and width of the network's frames, whose
+    pixels `affine` maps to those of the key frame; None scales the key frame.
     """
     fitted, mask = fit_to_grid(match_depth(picture, lr), *size, affine)
     shown = reduce_picture(fitted, kernel)
@@ -86,9 +87,9 @@ class EditedFrames:
         self._kernel = join_taps(make_bicubic_taps(plan.scale) if taps is None else taps)
 
     def edit(self, pts: int, lr: Pixels, *, repair: bool = True) -> Pixels:
-        """Return the frame at `pts` (`lr`), edited like the key frames around it in its scene.
+        """Return `lr`, the frame at `pts`, edited like the nearest key frames of its scene.
 
-        Without `repair`, only their grade is applied.
+        Without `repair`, only the grade of the key frames is applied.
         """
         near = self._find_keys(pts)
         if not near:
@@ -111,7 +112,10 @@ class EditedFrames:
         return as_pixels(np.rint(mixed * (top / 255)).clip(0, top).astype(lr.dtype))
 
     def _find_keys(self, pts: int) -> list[tuple[_Key, float]]:
-        """Return the key frames around a frame, within its scene, with weights that sum to 1."""
+        """Return the one or two nearest key frames in a frame's scene, with weights that sum to 1.
+
+        The list is empty if there are none.
+        """
         trusted = self._plan.reference.trusted
         if trusted is None:
             return []
@@ -160,7 +164,8 @@ class EditedFrames:
 def list_neighbours(trusted: TrustedKeys, cuts: tuple[int, ...], pts: int) -> list[int]:
     """Return the indices in `trusted` of the one or two key frames around a frame, in its scene.
 
-    A frame that is itself a key frame has only that one; the list is empty if the scene has none.
+    If the frame itself is a key frame, only its own index is returned. The list is empty if the
+    scene has no key frame.
     """
     scene = bisect_right(cuts, pts)
     after = bisect_right(trusted.pts, pts)
@@ -174,14 +179,14 @@ def list_neighbours(trusted: TrustedKeys, cuts: tuple[int, ...], pts: int) -> li
 
 
 def _apply_grade(grade: Grade | None, lr: Pixels) -> Planes:
-    """Return a frame with a grade applied, in 8-bit levels from 0 to 255."""
+    """Return a frame in 8-bit levels from 0 to 255, with the grade applied if there is one."""
     if grade is None:
         return lr.astype(np.float32) * np.float32(255 / np.iinfo(lr.dtype).max)
     return np.asarray((255 * grade.apply(lr)).clip(0, 255), np.float32)
 
 
 class EditedSource:
-    """The frames of a plan's input, edited like its trusted key frames, which are read by pts."""
+    """A source of the frames of a plan's input, edited like its trusted key frames."""
 
     def __init__(self, frames: Source, edits: EditedFrames) -> None:
         self._frames = frames

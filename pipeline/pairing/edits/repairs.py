@@ -1,11 +1,11 @@
 """Apply the edits of a key frame to the frames around it, on the LR grid.
 
 The key frame is compared with the input's frame at the same instant, after that frame has been
-graded like the key frame; any remaining difference is an edit. Both are warped to another frame by
-the flow between the two input frames, which no edit disturbs. Where the other frame shows what the
-input showed at the key frame, or has the same fault at the same place in the picture (a scratch, a
-speck on the lens), it should look like the key frame. Elsewhere, something moved, and the frame
-stays unchanged.
+graded like the key frame; any remaining difference is an edit. Both pictures are warped to another
+frame by the flow between the two input frames, which no edit disturbs. Where the other frame shows
+what the input showed at the key frame, or has the same fault at the same place in the picture (a
+scratch, a speck on the lens), it should look like the key frame. Elsewhere, something moved, and
+the frame stays unchanged.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Flow = NDArray[np.float32]  # h x w x 2 LR pixels, channel 0 = x
 
 _WINDOW = (7, 7)  # LR pixels over which energies are averaged
 # Energy of an edit, in squared 8-bit levels, at which half of it is applied where the frames agree.
-# A weaker edit may be an error of the grade, the kernel or the codec; those of H.264 are no larger.
+# A weaker edit may be an error of the grade, the kernel or the codec; H.264's errors are no larger.
 _FLOOR = 6.0
 _NOISE_SHARE = 2.5  # multiple of the noise's energy by which frames with independent noise differ
-_DISAGREEMENT = 1.5  # weight of the energy by which frames disagree, relative to the edit's
+_DISAGREEMENT = 1.5  # weight of the energy by which frames disagree, relative to the edit's energy
 # Disagreement, in squared 8-bit levels, beyond which two frames show different things. Even a
-# strong edit then does not replace what covers its place.
+# strong edit is then not applied over whatever has moved in front of it.
 _OTHER = 1200.0
 _LEAST_SIDE = 12  # pixels; OpenCV finds no flow in smaller pictures
-_FAULT = 10.0  # squared 8-bit levels of an edit that disturbs the flow
+_FAULT = 10.0  # energy, in squared 8-bit levels, of an edit whose fault disturbs the flow
 _REACH = 5.0  # LR pixels; standard deviation of the window from which flow at faults is filled in
 
 
@@ -100,11 +100,11 @@ def find_repair(grey: NDArray[np.uint8], graded: Planes, key: EditedKey) -> Repa
 
 
 def _find_fault(graded: Planes, key: EditedKey, behind: Planes) -> Plane:
-    """Return the share (0..1) of the repair to apply where a frame has the key frame's fault.
+    """Return the share (0..1) of the repair to apply where a frame has the fault that was edited.
 
-    The fault is at the same place in both frames. An opaque fault looks the same in both, and a
-    transparent one changes both alike. Only pixels with a strong edit are compared, because the
-    scene around them moves.
+    The fault is at the same place in the frame and in the input's frame at the key frame. An opaque
+    fault looks the same in both frames; a transparent one changes both in the same way. Only pixels
+    with a strong edit are compared, because the scene around them moves.
     """
     squared = np.mean(key.edit * key.edit, axis=2)
     faulty = np.asarray(squared / (squared + _FAULT), np.float32)

@@ -63,7 +63,7 @@ def trust_key_frames(lr: Recording, paired: Paired, scale: int, size: tuple[int,
 def _list_instants(
     lr: Recording, ref: ReferencePlan, choices: ReferenceMap
 ) -> list[tuple[int, int]]:
-    """Return the pts of the frames that references show, each with the pts of the reference.
+    """Return (frame pts, reference pts) for each frame that a reference shows.
 
     A single picture has no time in the choices, but keyframes.json or its name may contain one.
     """

@@ -111,7 +111,7 @@ def test_a_photograph_of_other_proportions_is_not_stretched(tmp_path: Path) -> N
     Image.fromarray(np.full((144, 192, 3), 90, np.uint8)).save(ref)
     plan = plan_of(tmp_path, lr, ref)
     assert plan.reference.affine == (1.0, 0.0, 0.0, 0.0, 1.0, 24.0)
-    assert any("other proportions" in note for note in plan.notes)
+    assert any("different proportions" in note for note in plan.notes)
 
 
 def test_an_upright_photograph_is_turned_as_the_input_is_stored(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_view_that_the_reference_does_not_have_is_refused(tmp_path: Path) -> N
     arguments = ["plan", str(lr), "--ref-stream", str(hr), "--ref-view", "2,2"]
     refused = CliRunner().invoke(main, arguments)
     assert refused.exit_code == 2
-    assert "found no view 2,2" in refused.stderr
+    assert "there is no view 2,2" in refused.stderr
     assert "rows 0 to 1" in refused.stderr
 
 
