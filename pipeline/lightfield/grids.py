@@ -44,8 +44,8 @@ def find_folder_views(
 ) -> Grid | None:
     """Return the grid of a folder of pictures; None if their names do not identify views.
 
-    If `places` is given, only the files in it are views, at its rows and columns. Raises InputError
-    if the names do not match the settings, or if two files belong to one view.
+    If `places` is given, only its files are views, at the rows and columns that it states. Raises
+    InputError if the names do not match the settings, or if two files belong to one view.
     """
     found = _place_files(path, _list_pictures(path), wanted, names.KNOWN, places)
     if found is None:
@@ -154,8 +154,8 @@ def _count_columns(path: Path, indices: list[int], wanted: GridSettings) -> int 
             return columns
         except (OSError, configparser.Error, ValueError) as error:
             raise InputError(
-                f"found no valid num_cams_x in the section [extrinsics] of {parameters}, where HCI "
-                "writes it; pass --grid ROWSxCOLS"
+                f"found no valid num_cams_x in the section [extrinsics] of {parameters}; expected "
+                "the number of cameras in a row, as HCI writes it; pass --grid ROWSxCOLS"
             ) from error
 
     across = round(len(indices) ** 0.5)
@@ -173,7 +173,7 @@ def _check_places(path: Path, views: Sequence[View]) -> None:
 
 
 def _is_plausible(views: Sequence[View], *, known_name: bool) -> bool:
-    """Return whether the numbers in the file names fill a grid, as those of timestamps do not."""
+    """Return whether the numbers in the file names fill a grid, unlike numbers in timestamps."""
     rows = {view.row for view in views}
     cols = {view.col for view in views}
     filled = len(views) >= names.FILLED * (max(rows) - min(rows) + 1) * (max(cols) - min(cols) + 1)
@@ -187,9 +187,9 @@ def _add_named_positions(
 ) -> tuple[View, ...]:
     """Return the views with camera centres in grid steps, from the positions in their names.
 
-    Straight lines fitted to the rows and columns convert the positions in Stanford's names to grid
-    steps. The views are unchanged if there are too few, if one has no position, or if all have the
-    same row, column, x or y.
+    A straight line for each axis, fitted to the views' columns or rows, converts the positions in
+    Stanford's names to grid steps. The views are unchanged if there are too few, if one has no
+    position, or if all have the same row, column, x or y.
     """
     names_by_file = {str(files[stem]): name for stem, name in named.items()}
     found = [names_by_file[view.files[0]] for view in views]
@@ -333,7 +333,7 @@ def find_video_views(
 
 
 def crop_grid(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
-    """Return the grid cut down to its `wanted` central rows and columns; None keeps all of it.
+    """Return the grid cropped to its central `wanted` rows and columns; None keeps all of it.
 
     If an odd number of rows or columns is removed, the end loses one more than the start. Raises
     InputError if the grid has fewer rows or columns, or if either number is below 1.
@@ -394,7 +394,7 @@ def measure_views(path: Path, grid: Grid) -> ViewSize:
         if size != sizes[0]:
             raise InputError(
                 f"{file} is {size[0]}x{size[1]} with {size[2]} bits, but {files[0].name} is "
-                f"{sizes[0][0]}x{sizes[0][1]} with {sizes[0][2]} bits; expected views of one size "
-                f"and bit depth; move {file.name} elsewhere"
+                f"{sizes[0][0]}x{sizes[0][1]} with {sizes[0][2]} bits; expected the same size and "
+                f"bit depth for all views; move {file.name} elsewhere"
             )
     return ViewSize(*sizes[0])

@@ -1,7 +1,7 @@
 """Light fields in HDF5: CrossNet's and BasicLFSR's .h5, HCI's lf.h5, EPFL's and LFToolbox's .mat.
 
 Letters denote the axes: t moments, r and c rows and columns of views, h and w rows and columns of
-pixels, and 3 channels. MATLAB stores the axes of an array in reverse.
+pixels, and 3 channels. MATLAB stores the axes of an array in reverse order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.media.container import check_size
 from pipeline.pixels import Pixels, as_pixels
 
 SUFFIXES = frozenset({".h5", ".hdf5", ".mat"})
-# Name of a dataset -> its axes: CrossNet's, then HCI's (which MATLAB files store in reverse).
+# Maps the name of a dataset to its axes: CrossNet's, then HCI's (reversed in MATLAB files).
 KEYS = {"img_HR": "trc3hw", "LF": "rchw3"}
 # BasicLFSR's datasets: one mosaic of luma from 0 to 1, stored with its width first (axes "WH").
 LUMA = ("Hr_SAI_y", "Lr_SAI_y")
@@ -30,7 +30,8 @@ LUMA_GRID = (5, 5)  # rows and columns of views in BasicLFSR's mosaics
 _ROUNDING = 1e-3  # rounding may put values outside the range from 0 to 1 by this much
 # Name and axes of the dataset in new HDF5 files.
 WRITTEN = ("img_HR", "trc3hw")
-# The same in new MATLAB files; MATLAB shows these axes in reverse. An axis of moments comes last.
+# Name and axes of the dataset in new MATLAB files. MATLAB shows these axes in reverse order. If
+# there are several moments, their axis is added at the end.
 WRITTEN_MAT = ("LF", "3whcr")
 # Prefixes of CrossNet's other datasets: img_LR_4, img_LR_4_upsample, MDSR_4.
 _SCALED_PREFIXES = ("img_", "MDSR_")
@@ -94,7 +95,7 @@ def open_file(path: Path) -> Any:
         return _Hdf5(path)
     except OSError as error:
         raise InputError(
-            f"found no HDF5 data in {path}, expected an .h5 or .mat file; copy it again"
+            f"found no HDF5 data in {path}; expected an .h5 or .mat file; copy it again"
         ) from error
 
 
@@ -113,7 +114,7 @@ def describe_data_set(
         names = [key] if key else [name for name in (*KEYS, *LUMA) if name in file]
         if not names or names[0] not in file:
             raise InputError(
-                f"found {', '.join(file) or 'no dataset'} in {path}, expected a dataset of views "
+                f"found {', '.join(file) or 'no dataset'} in {path}; expected a dataset of views "
                 f"named {' or '.join(KEYS)}; name another with --dataset"
             )
 
@@ -144,7 +145,7 @@ def _guess_axes(path: Path, name: str, count: int) -> str:
 
 
 def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
-    """Return the shape of an array of views; raises InputError if the array is not one of views."""
+    """Return the shape of an array of views. Raises InputError if the array contains no views."""
     shape = array.shape
     dtype = array.dtype
     lengths = dict(zip(axes, shape, strict=True)) if len(axes) == len(shape) else {}
@@ -155,7 +156,7 @@ def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
     ):
         raise InputError(
             f"'{key}' in {path} is {dtype} of shape {shape}; expected uint8, uint16 or numbers "
-            f"from 0 to 1 with the axes {axes}, and 3 or 4 channels; state its axes with --axes (t "
+            f"from 0 to 1 with the axes {axes} and 3 or 4 channels; state the axes with --axes (t "
             "moments, r rows, c columns, h height, w width, 3 channels)"
         )
 
@@ -260,7 +261,7 @@ class Hdf5Writer:
             self._array.attrs["MATLAB_class"] = np.bytes_(f"uint{shape.bits}")
 
     def write(self, rgb: Pixels, place: tuple[int, int], moment: int) -> None:
-        """Store one view (H x W x 3 RGB) at `place` (row, col)."""
+        """Store the view (H x W x 3 RGB) of a moment at `place` (row, col)."""
         index = {"t": moment, "r": place[0], "c": place[1]}
         remaining = [axis for axis in self._axes if axis in "hw3"]
         planes = rgb.transpose(["hw3".index(axis) for axis in remaining])

@@ -1,4 +1,4 @@
-"""Read MATLAB files of version 5 (MATLAB 7.2 and older) with SciPy; the interface is h5py's."""
+"""Read MATLAB version 5 files (MATLAB 7.2 and older) with SciPy, through an h5py-like interface."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Mat5:
         self.close()
 
     def close(self) -> None:
-        """Do nothing, because the last array stays in memory for the next reader."""
+        """Do nothing: the array read last stays in memory for the next reader."""
 
 
 def _import_scipy_io() -> Any:
@@ -60,7 +60,7 @@ def _import_scipy_io() -> Any:
         import scipy.io
     except ImportError as error:
         raise InputError(
-            "SciPy is not installed, but MATLAB files older than 7.3 need it; "
+            "SciPy is not installed, but reading MATLAB files older than version 7.3 needs it; "
             f"try {describe_install('lightfield')}"
         ) from error
     return scipy.io
@@ -76,9 +76,10 @@ def _list_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 @lru_cache(maxsize=1)
 def _load_array(path: Path, _changed: int, name: str) -> Any:
-    """Return an array, and cache it in memory, because SciPy cannot read an array in parts.
+    """Return a whole array, and keep it in memory, because SciPy cannot read an array in parts.
 
-    `_changed` is the time (ns) of the file's last change, so that a changed file is read again.
+    `_changed` is the time (ns) of the file's last change; it makes sure that a changed file is read
+    again.
     """
     try:
         return _import_scipy_io().loadmat(str(path), variable_names=[name])[name]

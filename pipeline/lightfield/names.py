@@ -27,7 +27,7 @@ KNOWN = (
 # Templates for videos, one per camera.
 CAMERAS = ("cam{index}", "camera_{index}", "cam_{index}", "cam{row}_{col}", *KNOWN)
 DEFAULT = "view_{row:02}_{col:02}.png"
-# Least share of the grid that files must fill for a folder to be detected as a light field.
+# Minimum share of the grid that files must fill for a folder to be detected as a light field.
 FILLED = 0.6
 
 # A field, optionally with the width to which its number is padded with zeros or spaces.
@@ -38,15 +38,15 @@ _PATTERNS = {"row": _COUNT, "col": _COUNT, "index": _COUNT, "x": _PLACE, "y": _P
 # Characters that no field can match: without them in between, fields could match in many ways.
 _SEPARATOR = re.compile(r"[^\d.*-]")
 _LONGEST = 255
-_MOST_TOGETHER = 2  # most fields and wildcards that may follow one another without a separator
+_MOST_TOGETHER = 2  # maximum number of fields and wildcards in a row without a separator
 
 
 @dataclass(frozen=True)
 class ViewName:
     """The numbers in a file's name: row and column, or an index, and perhaps the camera's position.
 
-    `x` is the camera's position along the row, and `y` along the column. Numbers that the template
-    has no field for are None.
+    `x` is the camera's position along the row, and `y` along the column. Numbers for which the
+    template has no field are None.
     """
 
     row: int | None
@@ -180,7 +180,10 @@ def guess_counter(stems: Sequence[str]) -> str | None:
 
 
 def pad_template(template: str, stems: Sequence[str]) -> str:
-    """Return the template with a width for each field whose numbers have equally many digits."""
+    """Return the template with a width for each field whose numbers all have that many digits.
+
+    A width of 1 is left out.
+    """
     pattern = compile_template(template)
     widths: dict[str, set[int]] = {}
     for stem in stems:

@@ -26,7 +26,7 @@ from pipeline.schema.clip import Grid, LightField
 from pipeline.schema.colour import Colour
 from pipeline.schema.settings import GridSettings
 
-# Lytro's containers of raw lenslet pictures.
+# File suffixes of Lytro's containers of raw lenslet pictures.
 RAW = frozenset({".lfp", ".lfr", ".lfx"})
 VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".ts"})
 # File names of quilts (Looking Glass puts columns before rows) and of Lytro's lenslet pictures.
@@ -41,7 +41,7 @@ def require_light_field(path: str | Path, settings: GridSettings | None = None) 
     clip = open_light_field(path, settings)
     if clip is None:
         raise InputError(
-            f"found no light field in {path}, expected views named like view_00_00.png, or a sheet "
+            f"found no light field in {path}; expected views named like view_00_00.png, or a sheet "
             "of views with --layout and --grid; see `pipeline probe`"
         )
     return clip
@@ -71,7 +71,7 @@ def open_light_field(path: str | Path, settings: GridSettings | None = None) -> 
         if has_layout(wanted):
             _refuse_counted_views(path, wanted)
             raise InputError(
-                f"found no light field in {path}, expected views named like view_00_00.png, "
+                f"found no light field in {path}; expected views named like view_00_00.png, "
                 "a sheet of views with --layout and --grid, or videos named like cam00.mp4; "
                 "check the layout with `pipeline probe`"
             )
@@ -87,7 +87,7 @@ def open_light_field(path: str | Path, settings: GridSettings | None = None) -> 
 
 
 def _refuse_counted_views(path: Path, wanted: GridSettings) -> None:
-    """Raise InputError, suggesting a template, if the pictures' names differ in just one number."""
+    """Raise InputError if the pictures' names differ in just one number, and suggest a template."""
     if not path.is_dir() or wanted.layout not in (None, "folder") or wanted.template:
         return
 
@@ -119,9 +119,9 @@ def refuse_raw(path: Path) -> None:
             found = []
     if found:
         raise InputError(
-            f"{found[0]} is a Lytro container; expected decoded views (decoding needs the "
-            "white images of the same camera); decode it with plenopticam or the Light Field "
-            "Toolbox (MATLAB), and pass the folder of views or the _eslf.png that it writes"
+            f"{found[0]} is a Lytro container; expected decoded views; decode it with plenopticam "
+            "or the Light Field Toolbox (MATLAB), which need the white images of the same camera, "
+            "and pass the folder of views or the _eslf.png that they write"
         )
 
 
@@ -130,7 +130,7 @@ def _find_grid(
 ) -> Grid | None:
     """Return the grid of the views in a file or folder; None if it is not a light field.
 
-    If `places` is given, the files in a folder that it does not list are ignored.
+    If `places` is given, files of a folder that are not listed there are ignored.
     """
     if path.is_file():
         return _read_file_grid(path, wanted)
@@ -191,7 +191,8 @@ def _read_sheet_grid(path: Path, wanted: GridSettings) -> Grid:
         )
     if min(grid) < 1:
         raise InputError(
-            f"found --grid {grid[0]}x{grid[1]}, expected two numbers above 0; try --grid 8x8"
+            f"--grid {grid[0]}x{grid[1]} is not a grid; expected two numbers above 0; try "
+            "--grid 8x8"
         )
 
     order = wanted.order or "row,col"
@@ -201,8 +202,8 @@ def _read_sheet_grid(path: Path, wanted: GridSettings) -> Grid:
 def describe_grid(path: Path, grid: Grid) -> LightField:
     """Describe the light field at `path` whose views are those of `grid`.
 
-    Raises InputError if there are too many views, or if they differ in size or, as pictures, in bit
-    depth.
+    Raises InputError if there are too many views, if they differ in size, or if they are pictures
+    that differ in bit depth.
     """
     check_count(grid.rows[1], grid.cols[1], path)
     files = grids.list_files(path, grid)
@@ -213,8 +214,8 @@ def describe_grid(path: Path, grid: Grid) -> LightField:
             if found != (first.width, first.height):
                 raise InputError(
                     f"{view.video.path} is {found[0]}x{found[1]}, but the first video is "
-                    f"{first.width}x{first.height}; expected views of one size; scale or crop the "
-                    "videos first"
+                    f"{first.width}x{first.height}; expected the same size for all views; scale or "
+                    "crop the videos first"
                 )
 
         source = grid.views[0].clip

@@ -24,11 +24,11 @@ MOST_VIEWS = 100_000  # per moment; more must be a mistake in a name, a sidecar 
 def check_count(rows: int, cols: int, path: object) -> None:
     """Raise InputError if a grid has no views, or more than MOST_VIEWS.
 
-    The message gives `path` as the place where the grid was found.
+    The message names `path` as the place where the grid was found.
     """
     if rows < 1 or cols < 1 or rows * cols > MOST_VIEWS:
         raise InputError(
-            f"found a grid of {rows}x{cols} views in {path}, expected 1 to {MOST_VIEWS} views; "
+            f"found a grid of {rows}x{cols} views in {path}; expected 1 to {MOST_VIEWS} views; "
             "check the names of the views, lightfield.json and --grid"
         )
 
@@ -43,8 +43,9 @@ def divide_sheet(layout: str, packed: tuple[int, int], height: int, width: int) 
     check_count(rows, cols, f"a {layout}")
     if height % rows or width % cols:
         raise InputError(
-            f"found a {layout} of {width}x{height}, expected a width that is a multiple of {cols} "
-            f"and a height that is a multiple of {rows}; try another --grid ROWSxCOLS"
+            f"a {layout} of {width}x{height} cannot be divided into {rows}x{cols} views; expected "
+            f"a width that is a multiple of {cols} and a height that is a multiple of {rows}; try "
+            "another --grid ROWSxCOLS"
         )
     return height // rows, width // cols
 

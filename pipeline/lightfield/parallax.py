@@ -21,8 +21,8 @@ from pipeline.schema.clip import LightField
 
 LONG_SIDE = 512  # pixels; larger views are first reduced until their longer side has this length
 LEAST_SIDE = 16  # pixels; a shorter side would leave too little of the picture inside the rims
-PAIRS = 3  # most pairs of views that are compared in each direction
-CLEAR_RATIO = 1.6  # least ratio between the shifts along x and along y that gives a verdict
+PAIRS = 3  # maximum number of pairs of views that are compared in each direction
+CLEAR_RATIO = 1.6  # minimum ratio between the shifts along x and along y for a verdict
 LEAST_SHIFT = 0.05  # pixels per grid step; smaller shifts are too small for a verdict
 
 Verdict = Literal["right", "transposed", "upside down", "unclear"]
@@ -44,9 +44,10 @@ class Parallax:
 
 
 def measure_parallax(clip: LightField) -> Parallax:
-    """Measure the disparity between nearby views of moment 0, and judge their grid by it.
+    """Measure the disparity between nearby views of moment 0, and judge the grid by it.
 
-    The disparity is unknown if the views are too small, or too narrow once they are reduced.
+    The disparity is unknown if no row or column has two views, or if the views are too small, or
+    too narrow once they are reduced.
     """
     shrink = max(1.0, max(clip.width, clip.height) / LONG_SIDE)
     if min(clip.width, clip.height) / shrink < LEAST_SIDE:
@@ -97,7 +98,7 @@ def _is_only_numbered(clip: LightField) -> bool:
 
 
 def _choose_pairs(clip: LightField, along: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the frame numbers of two views in each of up to `PAIRS` lines, and their distance.
+    """Yield the frame numbers of two views, and their distance, for each of up to `PAIRS` lines.
 
     Lines are rows if `along` is 1, and columns if it is 0. Distances are in grid steps.
     """
@@ -138,8 +139,8 @@ def reduce_to_grey(rgb: Pixels, long_side: int = LONG_SIDE) -> NDArray[np.uint8]
 def _measure_flow(reader: ViewReader, first: int, second: int, steps: int) -> Plane:
     """Return the x and y shift (H x W x 2) from one view to another.
 
-    It is in pixels of the reduced views per grid step, and NaN where there is too little texture.
-    The rims of the views are left out.
+    Shifts are in pixels of the reduced views per grid step, and NaN where there is too little
+    texture. The rims of the views are left out.
     """
     a = reduce_to_grey(reader.get(first))
     b = reduce_to_grey(reader.get(second))
@@ -162,7 +163,7 @@ def _measure_flow(reader: ViewReader, first: int, second: int, steps: int) -> Pl
 def _compare_axes(flows: list[Plane]) -> float | None:
     """Return the logarithm of the ratio of the mean shifts along x and y, clipped to -3 to 3.
 
-    The result is None if there are no flows, or if nothing moves.
+    The result is None if there are no flows, or if both mean shifts are below LEAST_SHIFT.
     """
     if not flows:
         return None
@@ -175,9 +176,10 @@ def _compare_axes(flows: list[Plane]) -> float | None:
 def _measure_spread(
     across: list[Plane], down: list[Plane], shrink: float
 ) -> tuple[float, float] | None:
-    """Return the 2nd and 98th percentiles of the shift, in pixels of a full-size view per step.
+    """Return the 2nd and 98th percentiles of the shift, in full-size pixels per grid step.
 
-    `shrink` is the factor by which the views were reduced. The result is None without flows.
+    `shrink` is the factor by which the views were reduced. The result is None if there are no
+    flows.
     """
     parts = [-f[..., 0].ravel() for f in across] + [-f[..., 1].ravel() for f in down]
     if not parts:

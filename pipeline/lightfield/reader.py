@@ -17,7 +17,8 @@ from pipeline.media.sandbox import parent
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, FrameIndex, Grid, LightField, View
 
-OPEN_VIDEOS = 2  # most decoders that stay open; two, because references alternate between videos
+# Maximum number of decoders that stay open; two, because references alternate between videos.
+OPEN_VIDEOS = 2
 
 
 def index_views(clip: LightField) -> FrameIndex:
@@ -43,7 +44,7 @@ def iterate_frames(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
 
 
 class ViewTimes:
-    """Finds the times of views: from their videos or, for pictures, from the frame rate."""
+    """Finds the times of views from their videos or, for pictures, from the frame rate."""
 
     def __init__(self, clip: LightField) -> None:
         self._grid = clip.grid
@@ -108,9 +109,9 @@ class ViewReader:
 
         if rgb.shape[:2] != (self._clip.height, self._clip.width):
             raise StageError(
-                f"view {pts} of {self._clip.path} is {rgb.shape[1]}x{rgb.shape[0]}, expected "
-                f"{self._clip.width}x{self._clip.height}; the file has changed: run the same "
-                "command again"
+                f"view {pts} of {self._clip.path} is {rgb.shape[1]}x{rgb.shape[0]}, but was "
+                f"{self._clip.width}x{self._clip.height} before, so its file has changed; run the "
+                "same command again"
             )
         self._cache[pts] = rgb
         return rgb

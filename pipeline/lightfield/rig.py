@@ -20,9 +20,9 @@ _MOST_BYTES = 16_000_000  # limit on the size of models.json and of poses_bounds
 
 
 def _read_models(path: Path) -> list[dict[str, Any]]:
-    """Return the cameras in DeepView's models.json; an empty list if there is no such file.
+    """Return the cameras in DeepView's models.json; an empty list if `path` has no such file.
 
-    Raises InputError if the file is not a list of cameras.
+    Raises InputError if the file does not contain a list of cameras.
     """
     file = path / "models.json"
     if not file.is_file():
@@ -32,8 +32,8 @@ def _read_models(path: Path) -> list[dict[str, Any]]:
         return [dict(model) for model in models]
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
-            f"found no list of cameras in {file} ({first_line(error)}), expected DeepView's "
-            "models.json; correct it, or move it out of the folder"
+            f"found no list of cameras in {file} ({first_line(error)}); expected DeepView's "
+            "models.json; correct the file, or move it out of the folder"
         ) from error
 
 
@@ -43,7 +43,7 @@ def refuse_fisheye(path: Path) -> None:
     if fisheye:
         raise InputError(
             f"found {len(fisheye)} fisheye camera{'' if len(fisheye) == 1 else 's'} in "
-            f"{path / 'models.json'}, expected undistorted views; undistort them "
+            f"{path / 'models.json'}; expected undistorted views; undistort their pictures "
             "(cv2.fisheye.undistortImage with that file's focal_length and radial_distortion), and "
             "set projection_type to perspective"
         )
@@ -114,19 +114,19 @@ def _read_cameras(
 
 
 def _read_poses(bounds: Path, count: int) -> NDArray[np.float64]:
-    """Return LLFF's poses, `count` x 3 x 5; raises InputError if the file has other contents."""
+    """Return LLFF's poses (`count` x 3 x 5). Raises InputError if the file has no such array."""
     try:
         poses = np.load(io.BytesIO(read_limited(bounds, _MOST_BYTES)), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(
-            f"found no array of numbers in {bounds}, expected LLFF's poses; copy it again, or "
-            "move it out of the folder"
+            f"found no array of numbers in {bounds}; expected LLFF's poses; copy the file again, "
+            "or move it out of the folder"
         ) from error
 
     if poses.ndim != 2 or poses.shape != (count, 17):
         raise InputError(
-            f"{bounds} contains an array of shape {poses.shape}; expected {(count, 17)}, 17 "
-            "numbers for each camera; add the missing videos, or move the file out of the folder"
+            f"{bounds} contains an array of shape {poses.shape}; expected {(count, 17)}, that is, "
+            "17 numbers for each camera; add the missing videos, or move the file out of the folder"
         )
     return np.asarray(poses[:, :15], np.float64).reshape(-1, 3, 5)
 

@@ -136,17 +136,17 @@ def write_sidecar(
 ) -> None:
     """Write the sidecar of a light field at `root`, which will be moved to `out`.
 
-    `clip` provides the size, bit depth and frame rate of the views, and `grid` their places in the
-    grid and their final files, inside `out`. `given` is as for `make_sidecar`.
+    `clip` provides the size, bit depth and frame rate of the views. `grid` provides their places in
+    the grid and their final files, inside `out`. `given` is as for `make_sidecar`.
     """
     made = clip.model_copy(update={"grid": grid})
     sidecar_path(root).write_text(format_sidecar(make_sidecar(made, out, given)), encoding="utf-8")
 
 
 def publish_sidecar(root: Path, out: Path) -> None:
-    """Move the sidecar of the finished light field `root` to where the sidecar of `out` belongs.
+    """Move the sidecar of the finished light field `root` to the path of the sidecar of `out`.
 
-    Do nothing if `root` is a folder, because its sidecar is inside and moves with it.
+    If `root` is a folder, do nothing, because the sidecar is inside it and moves with it.
     """
     sidecar = sidecar_path(root)
     if sidecar.parent != root:
@@ -173,7 +173,7 @@ def read_sidecar(path: Path) -> Sidecar | None:
         return Sidecar.model_validate_json(read_limited(file, _MOST_BYTES))
     except (ValidationError, OSError) as error:
         raise InputError(
-            f"{file} is not a readable sidecar ({_describe(error)}), expected a file written by "
+            f"{file} is not a readable sidecar ({_describe(error)}); expected a file written by "
             "`pipeline convert` or `pipeline run`; correct or remove it"
         ) from error
 
@@ -189,7 +189,7 @@ def _describe(error: ValidationError | OSError) -> str:
 
 
 def complete_settings(path: Path, settings: GridSettings) -> GridSettings:
-    """Return the settings, with values from the sidecar in place of those that are None.
+    """Return the settings, with those that are None replaced by values from the sidecar, if any.
 
     The sidecar is ignored if the settings specify another layout.
     """
@@ -213,7 +213,7 @@ def complete_settings(path: Path, settings: GridSettings) -> GridSettings:
 
 
 def is_in_line(path: Path, packed: tuple[int, int]) -> bool:
-    """Return whether the sidecar records the views in all rows of a sheet as one row of the grid.
+    """Return whether the sidecar states that all views of a sheet form one row of the grid.
 
     `packed` is the number of rows and columns of views in the sheet.
     """
@@ -275,7 +275,8 @@ def apply_sidecar(grid: Grid, sidecar: Sidecar) -> Grid:
 def read_given_views(path: Path) -> dict[tuple[int, int], None]:
     """Return the (row, column) of each view that the sidecar of `path` marks as a reference.
 
-    They are the keys of a dictionary, in the order of the sidecar; its values are None.
+    They are the keys of a dictionary, in the order of the sidecar, and its values are None. Without
+    a sidecar, the dictionary is empty.
     """
     sidecar = read_sidecar(path)
     views = sidecar.views if sidecar is not None else ()

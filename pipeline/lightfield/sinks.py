@@ -69,7 +69,7 @@ class FolderSink:
         self._root = root
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
-        """Save the view as a picture under its own name."""
+        """Save the view as a picture under the name that the grid states."""
         name = Path(self._grid.views[position].files[moment]).relative_to(self._out)
         (self._root / name).parent.mkdir(parents=True, exist_ok=True)
         stills.save_picture(self._root / name, rgb)
@@ -171,7 +171,7 @@ class SheetSink:
         return as_pixels(np.memmap(self._backing, self._dtype, "w+", shape=shape))
 
     def save(self, sheet: Pixels, moment: int) -> None:
-        """Write a moment's sheet to the output file or, with several moments, the output folder."""
+        """Write a moment's sheet: as the output file or, with several moments, to a folder."""
         file = self._root
         if self._grid.moments > 1:
             file.mkdir(parents=True, exist_ok=True)

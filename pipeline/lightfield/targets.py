@@ -46,7 +46,7 @@ def name_target(clip: LightField, to: str | None, mark: str) -> Path:
     """Return the path `<stem><mark>` beside the input, with the ending that suits its layout.
 
     Other programs recognise some layouts by this ending, such as `_qs8x6a0.75.png`. `mark` is a
-    short name of the operation, such as `_x4`.
+    short name for the operation, such as `_x4`.
     """
     source = Path(clip.path)
     grid = clip.grid
@@ -107,10 +107,10 @@ def check_target(clip: LightField, to: str | None, out: Path) -> None:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raise InputError if --force would replace anything but a light field that this program wrote.
+    """Raise InputError unless `folder` may be replaced because of --force.
 
-    Such a folder has a sidecar and, besides that, only pictures and videos, at any depth. An empty
-    folder may be replaced, too.
+    It may be if it is empty, or if it is a light field that this program wrote: then it contains a
+    sidecar and, besides that, only pictures and videos, at any depth.
     """
     files = sorted(file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir())
     if not files:
@@ -158,18 +158,18 @@ def _check_names(grid: Grid, out: Path) -> None:
     outside = [place for place in places if out not in Path(place).parents]
     if outside:
         raise InputError(
-            f"the file of a view would become {outside[0]}, which is not inside {out}; "
+            f"a view would be written to {outside[0]}, which is not inside {out}; "
             "rename the files of the input, or correct the plan"
         )
     if len(set(places)) < len(places):
         raise InputError(
-            f"several views would become the same file in {out}; rename them with "
+            f"several views would be written to the same file in {out}; rename them with "
             f"--names '{names.DEFAULT}'"
         )
 
 
 def _is_one_file(grid: Grid, same: bool) -> bool:
-    """Return whether one file, a picture or a video, contains all sheets of an output.
+    """Return whether all sheets of an output are in one file, a picture or a video.
 
     `same` states whether the output has the input's layout.
     """
@@ -210,7 +210,7 @@ def _make_folder_grid(clip: LightField, grid: Grid, out: Path, template: str | N
 
 
 def _make_relative(file: str, folder: str) -> Path:
-    """Return the path of a file relative to `folder`; raises InputError if it is outside."""
+    """Return the path of a file relative to `folder`; raise InputError if it is outside."""
     if not Path(file).is_relative_to(folder):
         raise InputError(f"the view {file} is not inside the light field {folder}; make a new plan")
     return Path(file).relative_to(folder)

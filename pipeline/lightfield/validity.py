@@ -18,8 +18,8 @@ from pipeline.media.pictures.transparent import has_alpha
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import LightField, Stills
 
-# Share of the median brightness below which a view is vignetted, so that it is no reference for
-# other views.
+# Share of the median brightness below which a view is vignetted, so that other views do not borrow
+# from it.
 DARK = 0.5
 BLACK = 0.05  # share of the median brightness below which a view is empty
 MASKED = 0.5  # a view is empty if at least this share of its pixels has weight 0
@@ -94,7 +94,7 @@ def _find_masked_views(clip: LightField) -> set[Place]:
 
 
 def _measure_masked_share(weight: NDArray[np.generic]) -> float:
-    """Return the share of pixels whose weight is zero."""
+    """Return the share (0..1) of pixels whose weight is zero."""
     return float((np.asarray(weight) == 0).mean())
 
 

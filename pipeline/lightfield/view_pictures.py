@@ -20,7 +20,7 @@ from pipeline.schema.clip import Grid, LightField
 SHEET_WIDTH = 2000  # pixels; limit on the width of a contact sheet, unless it has too many columns
 EPI_ROW = 6  # rows of pixels per view in an epipolar-plane image, to make even a few views visible
 LEVELS = 33  # number of disparities that are tried for each pixel
-NEAR = 2  # grid steps; greatest distance of the views that are compared with the middle view
+NEAR = 2  # grid steps; views farther away are not compared with the middle view
 SWEEP_SECONDS = 0.08  # duration of one view in a sweep
 
 Plane = NDArray[np.float32]
@@ -95,7 +95,7 @@ def draw_epipolar_picture(clip: LightField, y: int | None = None) -> NDArray[np.
     y = clip.height // 2 if y is None else y
     if not 0 <= y < clip.height:
         raise InputError(
-            f"there is no line {y} in views {clip.height} pixels high; expected 0 to "
+            f"the views are {clip.height} pixels high and have no row {y}; expected 0 to "
             f"{clip.height - 1}; try {clip.height // 2}"
         )
 
@@ -108,7 +108,7 @@ def draw_epipolar_picture(clip: LightField, y: int | None = None) -> NDArray[np.
 
 
 def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]]:
-    """Return, for each disparity in `alphas`, the picture that is refocused on it.
+    """Return one refocused picture (uint8 H x W x 3 RGB) for each disparity in `alphas`.
 
     Disparities are in pixels per grid step. Each view is shifted by the disparity times its
     distance from the middle view, and all views are averaged: points with that disparity are sharp,
@@ -126,7 +126,7 @@ def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]
 def refocus_pictures(
     grid: Grid, pictures: Iterable[NDArray[np.uint8]], alphas: Sequence[float]
 ) -> list[NDArray[np.uint8]]:
-    """Refocus as `refocus` does, given the `pictures` of the grid's views."""
+    """Return what `refocus` returns, given the `pictures` of the grid's views in their order."""
     row, col = find_middle_view(grid)
     totals: list[Plane] = []
     for view, picture in zip(grid.views, pictures, strict=True):
@@ -150,9 +150,9 @@ def shift_picture(image: Plane, right: float, down: float) -> Plane:
 def estimate_disparity(clip: LightField, low: float, high: float) -> Plane:
     """Return the H x W disparity of the middle view, in pixels per grid step.
 
-    It is the shift between `low` and `high` at which the views up to two steps away match the
-    middle view best. At each pixel, the cost of a shift is averaged over the half of these views
-    that matches better, because the pixel may be occluded in the others (Vaish 2006).
+    The disparity of a pixel is the shift between `low` and `high` at which the views up to two
+    steps away match the middle view best. The cost of a shift is averaged over the half of these
+    views that match better, because the pixel may be occluded in the others (Vaish 2006).
     """
     grid = clip.grid
     row, col = find_middle_view(grid)
@@ -249,7 +249,7 @@ def save_sweep(clip: LightField, path: Path) -> None:
     film = VideoWriter(path)
     try:
         for rgb in iterate_sweep(clip):
-            # H.264 needs even sides
+            # H.264 needs an even width and height
             rgb = rgb[: rgb.shape[0] // 2 * 2, : rgb.shape[1] // 2 * 2]
             for _ in range(2):
                 film.write(np.ascontiguousarray(rgb))

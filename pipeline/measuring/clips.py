@@ -117,7 +117,8 @@ def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
     for number, frame in enumerate(read_frames(result)):
         at = result_time(frame)
 
-        # the nearest frame; of two at one time, the second belongs to the second of the result
+        # take the nearest frame; if two have the same time, pair the second with the second one of
+        # the result at that time
         while partner is not None and following is not None:
             farther = abs(truth_time(following) - at) - abs(truth_time(partner) - at)
             if farther > 0 or (farther == 0 and at != before):

@@ -20,8 +20,8 @@ from pipeline.lightfield.parallax import reduce_to_grey
 from pipeline.lightfield.reader import ViewReader
 from pipeline.schema.clip import Grid, LightField
 
-NEIGHBOURS = 16  # most pairs of neighbouring views that are used for the warping error
-FLOW_TOLERANCE = 0.5  # pixels; greatest error after following the flow there and back
+NEIGHBOURS = 16  # maximum number of pairs of neighbouring views for the warping error
+FLOW_TOLERANCE = 0.5  # pixels; maximum error after following the flow there and back
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,8 @@ def _measure_warp_errors(
 ) -> tuple[float, float]:
     """Return the warping errors (0..255) of result and truth between two neighbouring views.
 
-    Both are warped with the optical flow of the truth. Both errors are 0 if the flow is unreliable
-    at every pixel.
+    Result and truth are warped with the same flow, which is that between the two views of the
+    truth. Both errors are 0 if the flow is unreliable at every pixel.
     """
     (result_a, truth_a), (result_b, truth_b) = _read_views(pair, [first, second])
     planes = [reduce_to_grey(truth.astype(np.uint8), 1 << 16) for truth in (truth_a, truth_b)]

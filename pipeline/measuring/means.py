@@ -28,7 +28,7 @@ def mean_ssim(values: Sequence[float]) -> float:
 
 
 def mean_bicubic(qualities: Sequence[BicubicQuality | None]) -> BicubicQuality | None:
-    """Return the means over all frames; None if there are no frames, or if one has no quality."""
+    """Return the means over all frames; None if there are no frames or if any quality is None."""
     found = [each for each in qualities if each is not None]
     if not found or len(found) < len(qualities):
         return None
@@ -38,5 +38,5 @@ def mean_bicubic(qualities: Sequence[BicubicQuality | None]) -> BicubicQuality |
 
 
 def format_bicubic(quality: BicubicQuality) -> str:
-    """Return the figures as text, in the format of a result's figures."""
+    """Return the figures as text, such as "PSNR 30.12 dB   SSIM 0.9123"."""
     return f"PSNR {quality.psnr:.2f} dB   SSIM {quality.ssim:.4f}"

@@ -37,7 +37,7 @@ from pipeline.schema.settings import GridSettings
 if TYPE_CHECKING:
     from crossnetpp.metrics import Quality
 
-# (row, column) -> grid steps to the reference, or None for a given view
+# Maps (row, column) to the distance to the reference in grid steps, or to None for a given view.
 Places = Mapping[tuple[int, int], float | None]
 
 
@@ -81,7 +81,7 @@ class LightFieldQuality(Model):
     warp_error: float | None
     """Mean absolute difference (0..255) between a view and a neighbour warped onto it."""
     warp_error_truth: float | None
-    """The same for the ground truth: how much noise and errors in the flow contribute."""
+    """Warping error of the ground truth itself: how much noise and flow errors contribute."""
     flicker: float | None
     """Largest change (0..255) of a channel's mean error between neighbouring views, including given
     ones: the flicker of a sweep through the views."""
@@ -125,7 +125,7 @@ def evaluate_light_field(
     truth = open_light_field(ground_truth, grid_settings)
     if truth is None:
         raise PairingError(
-            f"found no light field in {ground_truth}, expected the original of {views.path}; check "
+            f"found no light field in {ground_truth}; expected the original of {views.path}; check "
             "the path, or try --layout and --grid"
         )
 
@@ -153,11 +153,11 @@ def evaluate_views(
 ) -> LightFieldQuality:
     """Return the quality of the light field `result` against `truth`.
 
-    `places` maps views to their distances from the reference, None for given views. `skipped` lists
-    the (row, column, moment) of further frames that do not count towards the mean quality; if no
-    frame would be left, all frames are measured. With the `plan` of the result, bicubic up-sampling
-    is also measured. Raises PairingError if the sizes differ, or if the truth lacks a view or
-    frame.
+    `places` maps the (row, column) of views to their distances from the reference in grid steps, or
+    to None for given views. `skipped` lists the (row, column, moment) of further frames that do not
+    count towards the mean quality; if no frame would be left, all frames are measured. With the
+    `plan` of the result, bicubic up-sampling is also measured. Raises PairingError if the sizes
+    differ, or if the truth lacks a view or frame.
     """
     pair = ViewPair(result, truth)
     pair.check()

@@ -173,7 +173,7 @@ def test_fisheye_arrays_are_refused_until_undistorted(tmp_path: Path) -> None:
     ("settings", "complaint"),
     [
         ({"layout": "mosaic"}, "pass --grid"),
-        ({"layout": "mosaic", "grid": "5x8"}, "found a mosaic of 512x384"),
+        ({"layout": "mosaic", "grid": "5x8"}, "a mosaic of 512x384 cannot be divided"),
         ({"grid": "8x8"}, "pass --layout"),
         (
             {"layout": "mosaic", "grid": "8x8", "crop_grid": "9x9"},

@@ -76,7 +76,7 @@ def test_what_is_wrong_with_a_sidecar_is_named_without_its_content(mosaic: Path)
         open_light_field(mosaic)
     sidecar = mosaic.with_name(f"{mosaic.stem}.lightfield.json")
     sidecar.write_bytes(sidecar.read_text().encode("utf-16"))
-    with pytest.raises(InputError, match=r"sidecar \(Invalid JSON: [^\[\n]*\), expected a file"):
+    with pytest.raises(InputError, match=r"sidecar \(Invalid JSON: [^\[\n]*\); expected a file"):
         open_light_field(mosaic)
 
 
