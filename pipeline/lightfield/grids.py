@@ -35,7 +35,7 @@ class ViewSize:
     bits: int
 
 
-# Stem of a view's file -> the row and column of the view.
+# Maps the stem of a view's file to the row and column of the view.
 GridPositions = Mapping[str, tuple[int, int]]
 
 
@@ -44,7 +44,7 @@ def find_folder_views(
 ) -> Grid | None:
     """Return the grid of a folder of pictures; None if their names do not identify views.
 
-    If `places` is given, only its files are views, at the rows and columns that it states. Raises
+    With `places`, only the files listed there are views, at the listed rows and columns. Raises
     InputError if the names do not match the settings, or if two files belong to one view.
     """
     found = _place_files(path, _list_pictures(path), wanted, names.KNOWN, places)
@@ -139,7 +139,7 @@ def _count_columns(path: Path, indices: list[int], wanted: GridSettings) -> int 
     """Return how many consecutively numbered views form a line of the grid; None if unknown.
 
     A line is a row or, if the views are numbered column by column, a column. Its length comes from
-    --grid, from num_cams_x in HCI's parameters.cfg, or from the root of a square number of views.
+    --grid, from num_cams_x in HCI's parameters.cfg, or from the number of views if it is a square.
     """
     if wanted.grid is not None:
         return wanted.grid[1] if wanted.order != "col,row" else wanted.grid[0]

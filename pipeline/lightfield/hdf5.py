@@ -127,7 +127,7 @@ def describe_data_set(
             if array.shape != (width * cols, height * rows):
                 raise InputError(
                     f"'{names[0]}' in {path} has the shape {array.shape}, which does not divide "
-                    f"into {rows}x{cols} views of one size; pass --grid ROWSxCOLS"
+                    f"into {rows}x{cols} views of equal size; pass --grid ROWSxCOLS"
                 )
             return Shape(names[0], "WH", 1, rows, cols, height, width, bits=16)
 
@@ -223,9 +223,9 @@ def _to_sixteen_bits(values: NDArray[Any]) -> NDArray[np.uint16]:
 def read_weight(
     file: Any, dataset: str, axes: str, place: tuple[int, int]
 ) -> NDArray[np.generic] | None:
-    """Return the weights of the pixels of the view at `place` (row, col), at its first moment.
+    """Return the pixel weights of the view at `place` (row, col), at its first moment.
 
-    LFToolbox stores them as the fourth channel. The result is H x W or W x H, as ordered in
+    LFToolbox stores weights as the fourth channel. The result is H x W or W x H, as ordered in
     `axes`, or None if there is no fourth channel.
     """
     array = file[dataset]

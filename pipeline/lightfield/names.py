@@ -87,7 +87,7 @@ def _escape_text(text: str) -> str:
 def _check_grammar(template: str) -> None:
     """Raise InputError unless a template is a plain file name with few adjacent fields.
 
-    Templates may come from an untrusted sidecar or plan; others could be paths, or match slowly.
+    Templates may come from an untrusted sidecar or plan, and could be paths, or match slowly.
     """
     text = _FIELD.sub("", template)
     parts = _SEPARATOR.split(_FIELD.sub("*", template))
@@ -130,7 +130,7 @@ def _parse_number(text: str) -> float | None:
 def guess_template(stems: Sequence[str], known: Sequence[str] = KNOWN) -> str | None:
     """Return a template that matches the stems; None if they do not identify views.
 
-    The first known template that matches more than half of the stems is chosen. Without one, a
+    The first known template that matches more than half of the stems is chosen. If there is none, a
     template is guessed from the most common pattern, in which two numbers must vary; other numbers
     are kept as text.
     """

@@ -108,7 +108,7 @@ def has_layout(settings: GridSettings) -> bool:
 
 
 def refuse_raw(path: Path) -> None:
-    """Raise InputError if `path` is a Lytro container, or a folder of them without any pictures.
+    """Raise InputError if `path` is a Lytro container, or a folder with containers but no pictures.
 
     Decoding a container needs the camera's calibration.
     """
@@ -130,7 +130,7 @@ def _find_grid(
 ) -> Grid | None:
     """Return the grid of the views in a file or folder; None if it is not a light field.
 
-    If `places` is given, files of a folder that are not listed there are ignored.
+    With `places`, files in a folder that are not listed there are ignored.
     """
     if path.is_file():
         return _read_file_grid(path, wanted)
@@ -191,8 +191,7 @@ def _read_sheet_grid(path: Path, wanted: GridSettings) -> Grid:
         )
     if min(grid) < 1:
         raise InputError(
-            f"--grid {grid[0]}x{grid[1]} is not a grid; expected two numbers above 0; try "
-            "--grid 8x8"
+            f"--grid {grid[0]}x{grid[1]} is not valid; expected two numbers above 0; try --grid 8x8"
         )
 
     order = wanted.order or "row,col"

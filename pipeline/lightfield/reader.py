@@ -24,7 +24,7 @@ OPEN_VIDEOS = 2
 def index_views(clip: LightField) -> FrameIndex:
     """Return the index of a light field's frames, whose times are their numbers.
 
-    Decoding can start at every frame or, if each view is a video, at the first frame of a view.
+    Decoding can start at every frame or, if each view is a video, at the first frame of each view.
     """
     count = clip.grid.count
     keys = list(range(count))

@@ -85,7 +85,7 @@ def _read_cameras(
     """Return the centres (N x 3) and the right and down vectors (N x 2 x 3) of the N cameras.
 
     The result is None if the folder has neither poses_bounds.npy nor models.json. Raises InputError
-    if the file does not match the views.
+    if the file that it has does not match the views.
     """
     bounds = path / "poses_bounds.npy"
     if bounds.is_file():

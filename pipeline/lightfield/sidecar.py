@@ -256,7 +256,7 @@ def apply_sidecar(grid: Grid, sidecar: Sidecar) -> Grid:
     for view in grid.views:
         entry = known.get((view.row + row, view.col + col))
         if entry is None and packed:
-            continue  # a hole
+            continue  # the sidecar lists no view here, so this place is a hole
         changed: dict[str, object] = {"row": view.row + row, "col": view.col + col}
         if entry is not None and entry.position is not None:
             changed |= {"x": entry.position[0], "y": entry.position[1]}

@@ -171,7 +171,7 @@ class SheetSink:
         return as_pixels(np.memmap(self._backing, self._dtype, "w+", shape=shape))
 
     def save(self, sheet: Pixels, moment: int) -> None:
-        """Write a moment's sheet: as the output file or, with several moments, to a folder."""
+        """Write a moment's sheet as the output or, with several moments, into the output folder."""
         file = self._root
         if self._grid.moments > 1:
             file.mkdir(parents=True, exist_ok=True)

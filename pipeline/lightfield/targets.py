@@ -43,7 +43,7 @@ def make_target_grid(
 
 
 def name_target(clip: LightField, to: str | None, mark: str) -> Path:
-    """Return the path `<stem><mark>` beside the input, with the ending that suits its layout.
+    """Return the path `<stem><mark>` beside the input, with an ending that suits the layout `to`.
 
     Other programs recognise some layouts by this ending, such as `_qs8x6a0.75.png`. `mark` is a
     short name for the operation, such as `_x4`.
@@ -77,9 +77,9 @@ def name_target(clip: LightField, to: str | None, mark: str) -> Path:
 
 
 def check_target(clip: LightField, to: str | None, out: Path) -> None:
-    """Raise InputError if the suffix of `out` does not suit its layout, or if h5py is missing.
+    """Raise InputError if the suffix of `out` does not suit the layout, or if h5py is missing.
 
-    Only the layout "h5" needs h5py.
+    Only the layout "h5" needs h5py. Without `to`, the output has the input's layout.
     """
     grid = clip.grid
     same = to is None or to == grid.layout
@@ -107,9 +107,9 @@ def check_target(clip: LightField, to: str | None, out: Path) -> None:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raise InputError unless `folder` may be replaced because of --force.
+    """Raise InputError unless --force may replace `folder`.
 
-    It may be if it is empty, or if it is a light field that this program wrote: then it contains a
+    It may replace an empty folder, or a light field that this program wrote: one that contains a
     sidecar and, besides that, only pictures and videos, at any depth.
     """
     files = sorted(file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir())

@@ -70,7 +70,7 @@ class FrameQuality:
 def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
     """Return a function that maps a frame of `clip` to its time in seconds.
 
-    Stills that are compared with a video are shown at their own times, if known, or else at the
+    Stills that are compared with a video have their own times, if known, or else times at the
     video's frame rate.
     """
     if isinstance(clip, Stills) and isinstance(other, VideoClip):

@@ -50,7 +50,7 @@ def measure_capture(
     scale: int,
     size: tuple[int, int],
 ) -> MeasuredCapture:
-    """Measure, at a few common instants, how HR was reduced to LR and how the colours differ.
+    """Measure how HR was reduced to LR and how their colours differ, at a few common instants.
 
     `size` is the height and width of the network's frames.
     """
@@ -149,8 +149,8 @@ def fit_pair(
     """Return the part of an LR frame that its reference shows, and the same part of the reference.
 
     Large parts are cropped to their middle. The reference is returned on the network's grid, so it
-    is `scale` times as large as the LR part, and keeps its own colours. If it has another field of
-    view, it is aligned more precisely than for enhancement, where the network corrects small
+    is `scale` times as large as the LR part, and keeps its own colours. If its field of view
+    differs, it is aligned more precisely than for enhancement, where the network corrects small
     shifts. The result is None if the part's width or height is below LEAST_SEEN.
     """
     same = match_depth(ref, lr)
@@ -213,7 +213,10 @@ def refine_map(lr: Pixels, fitted: Pixels, affine: Affine, scale: int) -> Affine
 
 
 def _keep_middle(first: int, end: int, most: int, scale: int) -> tuple[int, int]:
-    """Return the middle of a range as (start, end), multiples of `scale` at most `most` apart."""
+    """Return the middle of a range as (start, end).
+
+    Both are multiples of `scale`, and they are at most `most` apart.
+    """
     spare = max(end - first - most, 0) // 2
     return -(-(first + spare) // scale) * scale, (end - spare) // scale * scale
 
@@ -242,7 +245,7 @@ def _store_estimate(found: CaptureEstimate, pairs: tuple[int, ...]) -> Capture:
 
 
 def _balance_term(term: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return a term of a kernel (row and column weights, 2 x 4s at scale s), balanced.
+    """Balance the row and column weights of one term of a kernel (2 x 4s at scale s).
 
     The largest row weight and the largest column weight get the same magnitude, while the product
     of rows and columns stays unchanged.

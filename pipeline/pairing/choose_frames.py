@@ -155,7 +155,10 @@ def _iterate_by_content(
 
 
 def _find_window(at: float, references: References, rules: FrameRules) -> tuple[int, int]:
-    """Return the index range of the references in the scene at time `at` within the time limit."""
+    """Return the index range [first, last) of the references that the frame at `at` may use.
+
+    They are in the frame's scene and within `rules.max_distance`. `at` is in seconds.
+    """
     first, last = _find_scene(at, references, rules)
     times = references.seconds
     return (
@@ -165,7 +168,7 @@ def _find_window(at: float, references: References, rules: FrameRules) -> tuple[
 
 
 def _find_scene(at: float, references: References, rules: FrameRules) -> tuple[int, int]:
-    """Return the index range of the references between the two cuts around the time `at`."""
+    """Return the index range [first, last) of the references in the scene at `at` seconds."""
     scene = bisect_right(rules.cuts, at)
     first = bisect_left(references.seconds, rules.cuts[scene - 1]) if scene else 0
     if scene == len(rules.cuts):

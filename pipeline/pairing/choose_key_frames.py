@@ -1,4 +1,4 @@
-"""Choose the frames that would help most as references of a recording.
+"""Choose the frames of a recording that would help most as its references.
 
 A set of key frames is rated by the likeness of each frame to the most similar key frame of its
 scene, summed over all frames. The choice of references by content uses the same likeness. The sum

@@ -1,4 +1,4 @@
-"""Choose the HR view of each LR view from positions and times, without reading pixels.
+"""Choose the HR view for each LR view from positions and times, without reading pixels.
 
 Candidates are ranked by time, then by Euclidean distance in grid steps (between camera centres, if
 known). In a tie, a candidate in the same row wins, then one in the same column, then the first one
@@ -68,8 +68,8 @@ class ViewRules:
     seconds: float = 2.0
     """Maximum distance in seconds between a frame and its reference."""
     same_time: float = 0.0
-    """Seconds by which a candidate may be farther away than the nearest one in time and still have
-    the same rank in time."""
+    """A candidate counts as equally near in time if it is at most this many seconds farther away
+    than the nearest one."""
     whole: bool = True
     """Whether references have the size of the network's frames, so that given views can pass
     through unchanged."""

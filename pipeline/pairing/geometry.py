@@ -81,10 +81,11 @@ def make_scaling_map(size: tuple[int, int], ref_size: tuple[int, int]) -> Affine
 
 
 def make_inscribed_map(lr: Recording, ref: Recording, turns: int, size: tuple[int, int]) -> Affine:
-    """Return the undistorted map from network pixels to the middle of the rotated reference.
+    """Return the map from network pixels to the middle of the rotated reference.
 
-    The input is assumed to show the largest part of the reference that has the input's display
-    aspect: a 16:9 video is usually cropped from a 4:3 sensor.
+    The map does not distort the picture. The input is assumed to show the largest part of the
+    reference that has the input's display aspect: a 16:9 video is usually cropped from a 4:3
+    sensor.
     """
     height, width = swap_size(ref, turns)
     ratio = _compute_display_aspect(ref, turns) / _compute_display_aspect(lr, 0)

@@ -25,7 +25,7 @@ OTHER_COLOUR = 0.04  # of full scale; smaller differences in mean colour are har
 def demote_misplaced_views(
     lr: LightField, ref: Recording, choices: list[ReferenceChoice]
 ) -> tuple[list[ReferenceChoice], list[str]]:
-    """Return the choices, and a note if a given view does not match the input.
+    """Return the choices, and notes about a given view that does not match the input.
 
     Only the first given view is compared. If it is misplaced, all given views become ordinary
     references. HR views of a light field are not checked.

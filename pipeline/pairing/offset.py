@@ -44,7 +44,7 @@ MOST_FRAMES = 3000  # frames that the coarse search uses; the fine search uses a
 class _Match:
     """The shift in seconds that aligns two recordings best.
 
-    `score` is its correlation, and `lead` how much that exceeds the correlation of other shifts.
+    `score` is its correlation, and `lead` is how far that exceeds the correlation of other shifts.
     """
 
     shift: float
@@ -112,8 +112,8 @@ def estimate_sound_offset(lr: Loudness, ref: Loudness) -> tuple[float, float] | 
 def _find_onsets(sound: Loudness) -> Numbers:
     """Return the rise in loudness from each window to the next, minus the mean of all rises.
 
-    Where the sound becomes quieter, the rise is 0. Loudness is the logarithm of the energy plus the
-    background's energy. The result is empty for silence.
+    Where the sound becomes quieter, the rise is 0. Loudness is the logarithm of the sum of the
+    energy and the background's energy. The result is empty for silence.
     """
     levels = np.asarray(sound.levels, np.float64)
     if not len(levels) or levels.max() < SILENCE:

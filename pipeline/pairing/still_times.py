@@ -114,7 +114,7 @@ def list_placements(lr: Clip, ref: Clip, stored: KeyFrames | None) -> list[Place
     """Return a placement for each possible meaning of the names of the reference's pictures.
 
     `stored` is the content of keyframes.json. If it lists frames of the input for the pictures,
-    there is no other placement. Pictures that already have times are only placed by the names of
+    there is no other placement. Pictures that already have times are placed only by the names of
     the input's pictures, and only if the input has no times. The list is empty for videos and
     single pictures. Raises PairingError if keyframes.json and the pictures contradict each other.
     """

@@ -22,7 +22,10 @@ _BLOCK = 512  # pictures per read when iterating over all of them
 
 
 def make_thumbnail(rgb: Pixels) -> NDArray[np.float16]:
-    """Return an H x W x 3 RGB picture as a thumbnail: 576 float16 with zero mean and unit norm."""
+    """Return the thumbnail of an H x W x 3 RGB picture.
+
+    It consists of 576 float16 values (18 rows of 32) with zero mean and unit norm.
+    """
     small = cv2.resize(high_byte(rgb), THUMBNAIL, interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32).ravel()
     gray -= gray.mean()
@@ -47,7 +50,7 @@ class Thumbnails:
         self._count = 0
 
     def add(self, picture: NDArray[np.float16]) -> None:
-        """Append a thumbnail (576 float16)."""
+        """Append a thumbnail (576 float16 values)."""
         try:
             if self._file is None:
                 self._file = self._open_file()

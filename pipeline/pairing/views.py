@@ -215,8 +215,9 @@ def check_view_choice(
     if not set(numbers) <= existing or len(views.also) != len(views.also_steps):
         raise InputError(
             f"in {path}, view ({views.row}, {views.col}) has the references {list(numbers)} and "
-            f"also_steps {list(views.also_steps)}; expected numbers of the {len(existing)} frames "
-            f"of {ref.path}, and a distance for each except the first; correct that line"
+            f"also_steps {list(views.also_steps)}; expected numbers of frames of {ref.path}, which "
+            f"has {len(existing)}, and one distance in also_steps for each reference except the "
+            "first; correct that line"
         )
     if not isinstance(ref, LightField) or choice.ref_pts is None:
         return choice

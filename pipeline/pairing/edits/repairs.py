@@ -100,7 +100,7 @@ def find_repair(grey: NDArray[np.uint8], graded: Planes, key: EditedKey) -> Repa
 
 
 def _find_fault(graded: Planes, key: EditedKey, behind: Planes) -> Plane:
-    """Return the share (0..1) of the repair to apply where a frame has the fault that was edited.
+    """Return the share (0..1) of a repair to apply where a frame has the fault that it removes.
 
     The fault is at the same place in the frame and in the input's frame at the key frame. An opaque
     fault looks the same in both frames; a transparent one changes both in the same way. Only pixels
