@@ -161,8 +161,8 @@ def _measure_warp_errors(
 ) -> tuple[float, float]:
     """Return the warping errors (0..255) of result and truth between two neighbouring views.
 
-    Result and truth are warped with the same flow, which is that between the two views of the
-    truth. Both errors are 0 if the flow is unreliable at every pixel.
+    Result and truth are both warped with the optical flow between the two views of the truth. Both
+    errors are 0 if the flow is unreliable at every pixel.
     """
     (result_a, truth_a), (result_b, truth_b) = _read_views(pair, [first, second])
     planes = [reduce_to_grey(truth.astype(np.uint8), 1 << 16) for truth in (truth_a, truth_b)]

@@ -16,7 +16,7 @@ from pipeline.pairing.rules import FrameRules, References, Similarity
 # add nothing. Frames of a second camera are at most half an interval away, whatever their phase.
 SAME_INSTANT = 0.75
 # Two references that are closer together than this are neighbouring frames of a second camera, and
-# show nearly the same. Key frames are farther apart.
+# show nearly the same picture. Key frames are farther apart.
 ADJACENT = 3.5
 # If the second reference is farther away than the first by more than this, its weight is below a
 # third. It would gain only about 0.02 dB (on the bundled clip at x4, with every 15th frame a key

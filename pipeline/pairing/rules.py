@@ -37,7 +37,7 @@ class FrameRules:
     """Half the median frame interval in seconds. A reference that is nearer than the current one by
     more than this always replaces it."""
     count: int | None = None
-    """Maximum number of references per frame. None allows a second one if it is worth the work."""
+    """Maximum number of references per frame; None allows a second one if it is worth the work."""
 
     @property
     def interval(self) -> float:

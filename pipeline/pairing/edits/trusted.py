@@ -31,7 +31,7 @@ LEAST_LIKENESS = 0.4
 
 
 def trust_key_frames(lr: Recording, paired: Paired, scale: int, size: tuple[int, int]) -> Paired:
-    """Return the pairing with the key frames whose edits are trusted, and a note about them.
+    """Return the pairing, completed with its trusted key frames and a note about them.
 
     `size` is the height and width of the network's frames. Raises PairingError if no reference
     shows a frame of the input, or if the input is a light field.
