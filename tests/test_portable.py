@@ -119,7 +119,7 @@ call("doctor")
     ("option", "message"),
     [
         (("--sandbox", "on"), "confined child processes need Linux; if you trust"),
-        (("--runner", "ray"), "runs on Ray need Linux, and this is"),
+        (("--runner", "ray"), "because runs on Ray need Linux; try --runner inline"),
     ],
 )
 def test_what_needs_linux_is_refused_if_it_is_requested(

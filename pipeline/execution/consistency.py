@@ -3,8 +3,8 @@
 If an LR frame is up-sampled bicubically and reduced again, the result differs from the LR frame.
 True detail, reduced in the same way, explains this difference; detail of something else does not.
 In each small window, the share of the detail that explains the difference best (by least squares)
-is kept. Codec noise hides such evidence. Recordings that were measured to be noisy or compressed
-therefore keep all detail, and at x4 and x8 so do recordings that could not be measured.
+is kept. Codec noise hides such evidence. All detail is therefore kept if the recording was found to
+be noisy or compressed and, at x4 and x8, also if nothing could be measured.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _WINDOW = (9, 9)  # LR pixels
 
 
 def find_lr_error(plan: Plan) -> float | None:
-    """Return the mean squared error between the luma of the input and of reduced HR.
+    """Return the mean squared luma error of LR frames against reduced HR, in squared 8-bit levels.
 
-    It is in squared 8-bit levels. If nothing was measured, it is UNMEASURED_ERROR at x2, and None
-    at x4 and x8. It is also None if the input is too noisy or compressed to confirm detail.
+    If nothing was measured, the result is UNMEASURED_ERROR at x2, and None at x4 and x8. It is also
+    None if the input is too noisy or compressed to confirm detail.
     """
     fits = None if plan.capture is None else plan.capture.fits_db
     if fits is None:

@@ -89,9 +89,9 @@ class DecodeStage:
                     f"found a frame at pts {frame.pts}, but the plan expects {due}; make a new plan"
                 )
 
-            # Yield a full batch only when the next frame has arrived. It might be the last batch,
-            # with which the encoder commits the segment, and the reader must first end without an
-            # error.
+            # Yield a full batch only once the next frame has arrived, because the encoder commits
+            # the segment with its last batch, and the reader must have ended without an error
+            # before that.
             if len(entries) == plan.batch:
                 yield make_batch(task, entries, concealed, last=False)
                 entries = []
@@ -119,7 +119,7 @@ class DecodeStage:
 
 
 def _find_plane_format(plan: Plan) -> PlaneFormat | None:
-    """Return the format of the enlarged planes as which frames are decoded, or None for RGB."""
+    """Return the format of the enlarged planes to decode, or None if frames are decoded as RGB."""
     if not plan.planes:
         return None
     return PlaneFormat(plan.width, plan.height, plan.encoding.pix_fmt)
@@ -128,8 +128,9 @@ def _find_plane_format(plan: Plan) -> PlaneFormat | None:
 def _find_interval(plan: Plan, pts: Sequence[int]) -> float:
     """Return the interval between LR frames in seconds, from the frame rate if that is known.
 
-    Otherwise, it is the mean interval between the `pts` of a segment, or 1 for a single frame. It
-    depends only on the plan, because the weights of references, which depend on it, must.
+    Otherwise, it is the mean interval between the `pts` of a segment, or 1 for a single frame. The
+    references' weights depend on the interval, so it is computed only from the plan, which makes
+    them reproducible.
     """
     if plan.input.frame_rate:
         return float(1 / plan.input.frame_rate)

@@ -16,7 +16,7 @@ _SUBSAMPLED = ("jpg", "jpeg", "webp", "heic", "heif", "hif", "avif")
 
 
 def has_coarse_chroma(lr: Recording) -> bool:
-    """Return whether a recording's chroma is subsampled, or usually is in its format."""
+    """Return whether a recording's chroma is subsampled, or usually subsampled in its format."""
     return lr.colour.chroma != "" or lr.codec in _SUBSAMPLED
 
 
@@ -31,8 +31,9 @@ def mix_frame(
 ) -> Pixels:
     """Return an SR frame (H x W x 3) mixed with optical flow's result for each reference.
 
-    All frames are uint8 or uint16 RGB. `weights` are the references' prior weights. `kernel`
-    reduces SR to LR; None means bicubic. With `luma_only`, the colour of `sr` is kept.
+    `lr` is h x w x 3, and each of the K `refs` is H x W x 3; all frames are uint8 or uint16 RGB.
+    `weights` contains the references' K prior weights. `kernel` reduces SR to LR; None means the
+    bicubic kernel. With `luma_only`, the colour of `sr` is kept.
     """
     from crossnetpp.classical.mix import mix_with_flow  # imports torch
 

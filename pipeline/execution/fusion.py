@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.pixels import Pixels, as_pixels
 
-# A reference's weight falls by this power of ten with each grid step of its distance. On
+# Powers of ten by which a reference's weight falls per grid step between it and the frame. On
 # lytro_stegosaurus at x8, each step lowers the network's PSNR by half a dB.
 STEP_DECADES = 0.1
 SMOOTHING_PIXELS = 3.0  # standard deviation, in LR pixels, of the Gaussian that smooths errors

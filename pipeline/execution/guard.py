@@ -26,7 +26,7 @@ _UNIFORM_SIDE = 15
 _GHOST_SIDE = 7  # LR pixels; side of the windows in which energies are compared
 _ROUNDING = 0.35  # energy of the rounding errors of a reduced frame, in squared 8-bit levels
 # Share of a ghost's energy that remains when it is reduced to the LR size: the lowest share that
-# was measured with unrelated photographs, texts, stripes and noise at x2, x4 and x8.
+# was measured with unrelated photographs, text, stripes and noise at x2, x4 and x8.
 _REDUCED_SHARE = 0.015
 
 Detail = NDArray[np.float32]
@@ -54,7 +54,7 @@ def remove_noise(sr: Pixels, plain: Pixels, noise: Noise) -> Pixels:
 
 
 def remove_ghosts(sr: Pixels, lr: Pixels) -> Pixels:
-    """Return `sr` without detail that the LR frame contradicts where it is uniform.
+    """Return `sr` without the detail that contradicts uniform areas of the LR frame.
 
     `sr` (H x W) and `lr` (h x w) are uint8 or uint16 RGB. Where the LR frame is uniform, true
     detail, such as a fine texture, leaves no trace when it is reduced. Detail that does leave a

@@ -26,14 +26,16 @@ Enhance = Callable[[Plan, Engine, Batch], Enhanced]
 
 
 def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
-    """Return a batch's output frames: enhanced with references, given, or up-sampled bicubically.
+    """Return a batch's output frames, which have the size of the output.
 
-    The frames have the size of the output. Ghosts, noise and unconfirmed detail are removed at the
-    network's scale, before the frames are resized: there, an LR pixel covers a whole number of
-    pixels, so a frame can be reduced exactly and compared with the LR frame. At the output's scale,
-    an LR pixel may cover 1.5 pixels, or only one, which leaves nothing to compare. Only detail is
-    resized, so a frame without borrowed detail is its bicubic up-sampling at every size. Frames
-    that were decoded as enlarged planes are returned unchanged.
+    Frames with references are enhanced, frames that the reference provides are kept, and all others
+    are up-sampled bicubically. Frames that were decoded as enlarged planes are returned unchanged.
+
+    Ghosts, noise and unconfirmed detail are removed at the network's scale, before the frames are
+    resized. At that scale, an LR pixel covers a whole number of pixels, so a frame can be reduced
+    exactly and compared with the LR frame. At the output's scale, an LR pixel may cover 1.5 pixels,
+    or only one, which leaves nothing to compare. Only detail is resized, so a frame without
+    borrowed detail equals the bicubic up-sampling of its LR frame at every size.
     """
     if plan.planes:
         return Enhanced(batch.task, batch.pts, list(batch.lr), batch.concealed, batch.last)
@@ -90,8 +92,8 @@ def _fuse_views(
 ) -> Iterator[Pixels]:
     """Yield the SR frames of a light field's group, each fused from one result per reference.
 
-    References from different viewpoints hide different parts of the scene, so the network uses each
-    of them alone, and the results are fused. For a clip, the network weighs the references itself.
+    From each viewpoint, other parts of the scene are hidden, so the network uses each reference
+    alone, and the results are fused. For a clip, the network weighs the references itself.
     """
     results = [_run_engine(engine, lr, [ref], None, kernel) for ref in group.refs]
     for number, weights in enumerate(group.weights):
@@ -107,7 +109,7 @@ def _run_engine(
 ) -> Pixels:
     """Return the engine's SR frames (M x H x W x 3).
 
-    Raises StageError if their shape or data type is not that of the references.
+    Raises StageError if they differ from the references in shape or data type.
     """
     sr = run_engine(engine, lr, refs, weights, kernel)
     if sr.shape != refs[0].shape or sr.dtype != refs[0].dtype:

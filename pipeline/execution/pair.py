@@ -29,7 +29,7 @@ from pipeline.schema.reference_map import ReferenceChoice
 
 
 class ReferencePictures(Protocol):
-    """A reader of a reference's pictures by pts."""
+    """An object that reads a reference's pictures by pts."""
 
     def get(self, pts: int) -> Pixels:
         """Return the picture at exactly `pts` as uint8 or uint16 H x W x 3 RGB."""
@@ -82,7 +82,7 @@ class FramePairer:
         self._noise: dict[int, Noise] = {}
 
     def pair(self, choice: ReferenceChoice, lr: Pixels, interval: float) -> PairedFrame:
-        """Return an LR frame with its references, or with the HR frame that is given for it.
+        """Return an LR frame with its references, or with the HR frame that is output in its place.
 
         `lr` is h x w x 3, and `interval` is the time between LR frames in seconds.
         """
@@ -125,7 +125,7 @@ class FramePairer:
         return resize_picture(key, plan.height, plan.width)
 
     def _read_references(self, numbers: Sequence[int]) -> list[Pixels]:
-        """Return the reference's frames at the pts in `numbers`, and cache only these."""
+        """Return the reference's frames at the pts in `numbers`, and keep only these cached."""
         # free the other frames before decoding more, because an 8K frame takes 100 MB
         self._kept = {ref: self._kept[ref] for ref in numbers if ref in self._kept}
         self._recoloured = {
@@ -143,7 +143,7 @@ class FramePairer:
         return self._fitter.fit(self._recoloured[ref_pts], lr)
 
     def _find_noise(self, numbers: Sequence[int], lr: Pixels) -> Noise | None:
-        """Return the noisiest reference's noise in excess of the noise of `lr`; None if small."""
+        """Return how much noisier the noisiest reference is than `lr`, or None if hardly at all."""
         noisiest = max((self._measure(ref) for ref in numbers), key=attrgetter("coarse"))
         return find_excess_noise(noisiest, lr, self._plan.scale)
 
@@ -164,16 +164,16 @@ def _is_same_instant(choice: ReferenceChoice) -> bool:
 
 
 def _weigh_choice(choice: ReferenceChoice, select: str, interval: float) -> NDArray[np.float32]:
-    """Return the weight of each of a frame's references.
+    """Return the weights of a frame's K references (float32, K).
 
-    It depends on the reference's distance in grid steps or in frames, but is 1 for references that
-    were chosen by content.
+    A weight depends on the reference's distance in grid steps or in frames, but is 1 if the
+    references were chosen by content.
     """
     if choice.views is not None:
         steps = [choice.views.steps or 0.0, *choice.views.also_steps]
         return weigh_references(steps, STEP_DECADES)
 
-    # a reference that was chosen because it looks alike is no worse for being far away in time
+    # a reference that was chosen because it looks similar is no worse for being far away in time
     if select == "content" or choice.seconds is None or not choice.also_seconds:
         return np.ones(len(choice.references), np.float32)
     frames = [abs(each) / interval for each in (choice.seconds, *choice.also_seconds)]

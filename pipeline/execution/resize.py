@@ -41,7 +41,7 @@ def fit_result(sr: Pixels, lr: Pixels, height: int, width: int) -> Pixels:
 
     Only its detail, `sr` minus the bicubic up-sampling of `lr` (h x w x 3), is resized and added to
     the bicubic up-sampling at the output's size. Where the network borrows nothing, the output is
-    therefore exactly that of a frame without a reference.
+    therefore exactly the same as without a reference.
     """
     if sr.shape[:2] == (height, width):
         return sr

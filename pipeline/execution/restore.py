@@ -1,7 +1,8 @@
 """Restore compressed LR frames at the instants of key frames.
 
 At these instants, the LR frame is known without the codec's errors: it is the key frame, downscaled
-as the camera did. The network then reproduces the key frame as sharply as with a lossless input.
+with the camera's kernel. The network then reproduces the key frame as sharply as from a lossless
+input.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from pipeline.pixels import Pixels, as_pixels
 # bundled clip at crf 20 to 34, it was below 2 at key frames, and above 9 half a second later.
 MOST_OF_FRAME = 4.0
 
-# The same for a window, over all channels, of which 4:2:0 damages colour most; a window is not
-# restored from twice this value.
+# The same for a window. It is larger because it includes the colour channels, which 4:2:0 damages
+# most. Above this value, a window is restored only partly; at twice this value, not at all.
 MOST_OF_WINDOW = 8.0
 _WINDOW = (9, 9)  # LR pixels
 
 
 def restore_frame(lr: Pixels, key: Pixels, kernel: Taps | None, fits_db: float) -> Pixels:
-    """Return an LR frame (h x w x 3) with the downscaled key frame where the two agree.
+    """Return an LR frame (h x w x 3), replaced by the downscaled key frame where the two agree.
 
     `key` is H x W x 3 and shows the same instant; both are uint8 or uint16 RGB of the same type.
     `kernel` reduces HR to LR; None means bicubic. `fits_db` is the PSNR of the input's luma against
-    downscaled key frames. Far larger differences mean that the key frame shows something else, in
-    a window or altogether.
+    downscaled key frames. A window, or the whole frame, that differs far more than this is left
+    unchanged, because the key frame shows something else there.
     """
     scale = key.shape[0] // lr.shape[0]
     weights = join_taps(make_bicubic_taps(scale) if kernel is None else kernel)

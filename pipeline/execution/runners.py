@@ -66,7 +66,7 @@ def choose_runner(requested: str, address: str | None) -> tuple[Runner, str]:
 def _require_linux(found: str) -> None:
     if not is_linux():
         raise InputError(
-            f"found {found}, but runs on Ray need Linux, and this is {system_name()}; try "
+            f"{found} cannot be used on {system_name()}, because runs on Ray need Linux; try "
             "--runner inline"
         )
 
@@ -79,9 +79,10 @@ def count_committed_frames(ledger: Ledger) -> int:
 def run_inline(
     ledger: Ledger, engine: Engine, progress: Reporter, *, enhance: Enhance = enhance_batch
 ) -> ExecutionReport:
-    """Run the missing segments in this process, and add their records to the ledger.
+    """Run the ledger's missing segments in this process, and return a report on the execution.
 
-    Raises the PipelineError of a segment that fails; committed segments stay committed.
+    The segments' records are added to the ledger. Raises the PipelineError of a segment that fails;
+    committed segments stay committed.
     """
     plan = ledger.plan
     before = count_committed_frames(ledger)

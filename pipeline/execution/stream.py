@@ -12,8 +12,8 @@ from pipeline.schema.plan import SegmentRecord
 class StreamStage:
     """Writes the frames of segments to a stream in order, and nothing more after a failure.
 
-    A stream cannot be read back, so this checks only that every frame of the plan is written, in
-    order.
+    A stream cannot be read back, so the stage checks only that every frame in the plan is written,
+    in order.
     """
 
     def __init__(self, writer: RawStreamWriter) -> None:
@@ -34,7 +34,7 @@ class StreamStage:
             raise StageError("the stream ended before this segment, because an earlier one failed")
         if self._last is not None and pts <= self._last:
             raise StageError(
-                f"found a frame at pts {pts} after pts {self._last}, expected a later frame"
+                f"the frame at pts {pts} follows the frame at pts {self._last}, but must be later"
             )
         self._writer.write(frame)
         self._pts.append(pts)
@@ -46,7 +46,7 @@ class StreamStage:
     def finish(self, task: SegmentTask) -> SegmentRecord:
         """Return the record of a segment that has been written.
 
-        Raises StageError if its frames are not those in the plan.
+        Raises StageError if the written frames are not the planned ones.
         """
         planned = list(task.choices.pts)
         if self._pts != planned:

@@ -33,7 +33,7 @@ class SegmentTask:
 def plan_header(plan: Plan) -> Plan:
     """Return the plan without its segments and reference map, which the tasks contain.
 
-    The recordings' paths become absolute, because actors have another working directory.
+    The recordings' paths become absolute, because actors run in a different working directory.
     """
     header = plan.map_recordings(_absolute)
     return header.model_copy(update={"segments": (), "reference_map": ReferenceMap()})
@@ -76,7 +76,7 @@ class Batch:
     task: SegmentTask
     pts: list[int]
     lr: Pixels
-    """uint8 or uint16 N x h x w x 3 RGB, or enlarged planes if the plan has `planes`."""
+    """uint8 or uint16 N x h x w x 3 RGB or, with `plan.planes`, enlarged planes (N x rows x W)."""
     groups: list[ReferenceGroup]
     """The frames with references, grouped by their number of references."""
     given: dict[int, Pixels]
@@ -84,7 +84,7 @@ class Batch:
     alpha: dict[int, Plane]
     """Alpha (h x w) of each frame, by position; empty if the input or the output has no alpha."""
     noise: dict[int, Noise]
-    """Noise of a frame's references that must not be borrowed, by the frame's position."""
+    """The noise that must not be borrowed from a frame's references, by the frame's position."""
     concealed: tuple[int, ...]
     """LR pts of corrupt frames that were replaced."""
     last: bool
@@ -104,7 +104,7 @@ class Enhanced:
 
 
 class StagePosition:
-    """The frame that a stage is working on, and since when, for messages and for timeouts."""
+    """The frame that a stage is working on, and when it began, for error messages and timeouts."""
 
     def __init__(self) -> None:
         self.pts: int | None = None
@@ -113,7 +113,7 @@ class StagePosition:
         """Time on the monotonic clock when work on that frame began."""
 
     def move_to(self, pts: int) -> None:
-        """Record that the stage begins to work on the frame at `pts`."""
+        """Record that the stage has begun to work on the frame at `pts`."""
         self.pts = pts
         self.since = time.monotonic()
 

@@ -73,7 +73,7 @@ class Channel(Generic[Item]):
 
 @dataclass(frozen=True)
 class Failure:
-    """A segment's failure in a stage, which takes the place of its remaining batches in a queue."""
+    """The failure of a segment in a stage. In a queue, it replaces the segment's other batches."""
 
     task: SegmentTask
     error: PipelineError
@@ -95,7 +95,7 @@ def wrap_error(
 
 
 class Decoder(Protocol):
-    """The interface of `DecodeStage`, whose work may be done in another process."""
+    """The interface of `DecodeStage`; an implementation may decode in another process."""
 
     position: StagePosition
 
@@ -107,7 +107,7 @@ class Decoder(Protocol):
 
 
 class Encoder(Protocol):
-    """The interface of `EncodeStage`, whose work may be done in another process."""
+    """The interface of `EncodeStage`; an implementation may encode in another process."""
 
     position: StagePosition
 
@@ -186,8 +186,9 @@ class SegmentWorker:
     def submit(self, task: SegmentTask) -> Future[SegmentRecord]:
         """Queue a segment. The future's result is the committed segment's record.
 
-        If the segment fails, the future's exception is a PipelineError; if the worker is stopped
-        first, the future is cancelled.
+        If the segment fails or the worker was already stopped, the future's exception is a
+        PipelineError. If the worker is stopped before the segment is committed, the future is
+        cancelled.
         """
         future: Future[SegmentRecord] = Future()
         with self._lock:
@@ -277,7 +278,7 @@ class SegmentWorker:
                 self._decoder.position.since = time.monotonic()
 
     def _check_decoder(self) -> None:
-        """Fail all segments and stop if the decoder has not advanced for too long."""
+        """Fail all segments and stop if the decoder has made no progress for too long."""
         task, position = self._decoding, self._decoder.position
         if task is None or time.monotonic() - position.since < self._decode_timeout:
             return

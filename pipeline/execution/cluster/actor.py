@@ -57,7 +57,7 @@ class ActorPlacement:
     node: str
     host: str
     kind: str
-    """GPU type, or "" if the actor has no GPU."""
+    """GPU type from the node's label, or "" if there is no label or the actor has no GPU."""
     pid: int
 
 

@@ -1,4 +1,4 @@
-"""Describe the actors that a run requests from Ray, and the error if Ray cannot place them.
+"""Describe the actors that a run requests from Ray, and make the error if Ray cannot place them.
 
 Ray's autoscaler starts nodes for actors that cannot be placed yet, and shuts down nodes without
 actors.
@@ -13,7 +13,7 @@ import ray
 from pipeline.errors import PipelineError
 from pipeline.schema.parsing import read_number_variable
 
-# Seconds to wait for an actor to be placed. Ray waits silently, even if no node can ever fit it.
+# Seconds to wait for an actor to be placed. Ray waits silently, even if no node could ever run it.
 PLACEMENT_TIMEOUT_SECONDS = read_number_variable("PIPELINE_PLACEMENT_TIMEOUT", 60.0, "seconds")
 
 
@@ -43,7 +43,7 @@ class ActorRequest:
         return max(1, sum(n["Alive"] for n in ray.nodes()))  # type: ignore[no-untyped-call]
 
     def unplaced_error(self) -> PipelineError:
-        """Return the error for a run of which Ray placed no actor in time."""
+        """Return the error that is raised if Ray placed none of a run's actors in time."""
         free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
         kind = f" of type {self.accelerator}" if self.accelerator else ""
         return PipelineError(

@@ -1,8 +1,8 @@
 """Start, place, call, watch and end the Ray actors of a run.
 
 Ray's own retries are off (`max_restarts=0`, `max_task_retries=0`), because the scheduler decides
-whether to repeat an attempt. A repetition is harmless, because a segment is done only when its
-record exists.
+whether to repeat an attempt. Repeating one is harmless, because a segment counts as done only once
+its record exists.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 
 _NODES_INTERVAL_SECONDS = 10.0  # time between two counts of the cluster's nodes
 _GRACE_SECONDS = 1.5  # longest wait for the actors' final answers
-_STATUS_INTERVAL_SECONDS = 0.5  # least time between two status requests to an actor
-_STATUS_RATE = 200.0  # most status requests per second; each takes the driver about 1 ms
+_STATUS_INTERVAL_SECONDS = 0.5  # minimum time between two status requests to an actor
+_STATUS_RATE = 200.0  # maximum number of requests per second; each takes the driver about 1 ms
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Call:
-    """A call of an actor's method that is in progress."""
+    """A call to an actor's method that has not been answered yet."""
 
     method: str
     slot: Slot
@@ -118,7 +118,7 @@ class Actors:
         return self._max_actors
 
     def start_missing(self, wanted: int, blocked: frozenset[str]) -> None:
-        """Start actors until there are `wanted` or the maximum, but none on `blocked` nodes."""
+        """Start actors until there are `wanted` of them or the maximum; use no `blocked` nodes."""
         if time.monotonic() - self._counted_at >= _NODES_INTERVAL_SECONDS:
             self._counted_at = time.monotonic()
             self._max_actors = self.request.max_actors()
@@ -155,7 +155,10 @@ class Actors:
         self._calls[ref] = Call(method, slot, task)
 
     def wait(self, timeout: float) -> Iterator[tuple[Call, Any]]:
-        """Yield the finished calls on living actors, with references to their answers."""
+        """Yield the finished calls to living actors, with references to their answers.
+
+        If no call has finished yet, wait for one for at most `timeout` seconds.
+        """
         done, _ = ray.wait(list(self._calls), timeout=timeout, fetch_local=False)
         for ref in done:
             call = self._calls.pop(ref)
@@ -168,8 +171,8 @@ class Actors:
         expected = self.request.accelerator
         if expected and placement.kind != expected:
             raise InputError(
-                f"found {placement.kind or 'no GPU'} on {placement.host}, where Ray placed an "
-                f"actor that needs {expected}; correct the node's label {ACCELERATOR_LABEL}"
+                f"Ray placed an actor that needs {expected} on {placement.host}, which has "
+                f"{placement.kind or 'no GPU'}; correct the node's label {ACCELERATOR_LABEL}"
             )
 
     def check_placement(self) -> None:
@@ -260,7 +263,7 @@ class Actors:
         ray.kill(slot.actor)
 
     def close(self, job: str) -> None:
-        """Make all ready actors stop their workers for an input that has ended, and forget it."""
+        """Forget an input that has ended, and make all ready actors stop their workers for it."""
         self._busy_of_ended.pop(job, None)
         self._engines.pop(job, None)
         for slot in self:

@@ -90,10 +90,10 @@ def cluster(
 
 
 class _Log(io.TextIOBase):
-    """A text stream that logs everything that is written to it."""
+    """A text stream that logs what is written to it."""
 
     def write(self, text: str) -> int:
-        """Log `text` unless it is blank."""
+        """Log `text` unless it is blank, and return its length."""
         if text.strip():
             logger.debug("ray: %s", text.strip())
         return len(text)
@@ -119,7 +119,7 @@ def _runtime_env(empty: str) -> dict[str, Any]:
 
 
 def _check_answering(address: str) -> None:
-    """Raise InputError if no gRPC server answers at HOST:PORT, where Ray would wait for minutes.
+    """Raise InputError if no gRPC server answers at HOST:PORT; Ray itself would wait for minutes.
 
     With TLS, the server need only accept a connection.
     """

@@ -1,7 +1,7 @@
 """Print an error if this process ends so suddenly that it cannot print one itself.
 
 If this machine's raylet or the cluster's control service is lost, Ray's native code ends the
-process with status 1. A small child process waits for the process or the block to end.
+process with status 1. A small child process detects this and prints the error.
 """
 
 from __future__ import annotations

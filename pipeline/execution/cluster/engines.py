@@ -20,14 +20,14 @@ class BuiltEngine(NamedTuple):
     """GPU type as in Ray's node labels, "gpu" if the nodes have no such label, or "cpu"."""
     host: str
     nodes: int
-    """Number of nodes of this kind. Those that do not share PIPELINE_CACHE with the node that built
-    the engine build their own one later."""
+    """Number of nodes of this kind. Nodes that do not share PIPELINE_CACHE with the node that built
+    the engine build their own engine later."""
     info: EngineInfo | str
     """The engine, or the reason why it could not be built."""
 
 
 def group_by_kind(nodes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the living GPU nodes by GPU type or, without any, the CPU nodes under "cpu"."""
+    """Return the living GPU nodes by GPU type or, if there are none, the CPU nodes under "cpu"."""
     alive = [node for node in nodes if node.get("Alive")]
     kinds: dict[str, list[dict[str, Any]]] = {}
 
@@ -42,6 +42,7 @@ def group_by_kind(nodes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]
 def build_on_cluster(model: str, address: str | None) -> list[BuiltEngine]:
     """Build the engine that `auto` chooses for `model` on one node of each kind, in parallel.
 
+    The result for a kind describes the engine, or says why it could not be built.
     Raises PipelineError if no node has a GPU or a CPU.
     """
     with Interrupts() as interrupts, cluster(address, interrupts):

@@ -43,7 +43,7 @@ class _Job:
     setup_ref: Any
     """Reference to the setup in Ray's object store, which sends it to each node only once."""
     tasks: dict[int, SegmentTask]
-    """The tasks of the segments that were missing at first, by index."""
+    """The tasks of the segments that were missing when the input was added, by segment index."""
 
 
 class RayPool:
@@ -85,7 +85,7 @@ class RayPool:
     def step(self) -> list[tuple[str, PipelineError | None]]:
         """Start work, process events for a moment, and return the inputs that have ended.
 
-        Each of them comes with its error, or None if all of its segments are committed.
+        Each input comes with its error, or None if all of its segments are committed.
         """
         self.actors.start_missing(
             self._scheduler.count_useful_workers(), self._scheduler.blocked_nodes()
@@ -259,7 +259,7 @@ class RayPool:
 
         again = len(lost) - len(abandoned)
         self._metrics.count("failures", len(lost))
-        self._progress.note(f"an actor died; {count_items(again, 'segment')} to run again")
+        self._progress.note(f"an actor died; {count_items(again, 'segment')} will run again")
 
     def _count_death_while_loading(self, slot: Slot, error: RayActorError) -> None:
         """Record that an actor died before it was ready.
@@ -323,7 +323,7 @@ def run_on_ray(
     *,
     actor: type[SegmentActor] = SegmentActor,
 ) -> ExecutionReport:
-    """Run a ledger's missing segments (at least one) on the connected cluster.
+    """Run a ledger's missing segments (at least one) on the connected cluster; return a report.
 
     Raises PipelineError if a segment fails; committed segments stay committed.
     """

@@ -19,7 +19,7 @@ _MIN_HEAP_SIZE = 64  # heaps of up to this size are not searched for outdated en
 
 @dataclass(frozen=True)
 class Policy:
-    """The scheduler's limits, and when it copies segments."""
+    """The scheduler's limits, and the conditions under which it runs copies of segments."""
 
     in_flight: int = 2
     """Maximum number of segments on one worker: one is decoded while another is encoded."""
@@ -111,8 +111,7 @@ class Scheduler:
         self._unready_deaths: list[tuple[float, str]] = []
         """Time and node of each death before joining; cleared when a worker joins."""
         self._paces: dict[str, float] = {}
-        """Moving average of seconds per unit of cost, by kind of worker; "" is that of all kinds.
-        """
+        """Moving average of seconds per unit of cost, by kind of worker; "" means all kinds."""
 
     @property
     def unfinished(self) -> int:
@@ -192,11 +191,12 @@ class Scheduler:
         """Record a worker that died before it joined, and return whether the run should give up.
 
         `node` is where the worker died ("" if it was not placed), and `loading` lists the nodes on
-        which other workers are loading. The run gives up after `policy.attempts` such deaths, with
-        these exceptions. A dying node kills several workers, and Ray places new ones on it until it
-        notices that the node is dead, so the run continues at least that long. It also continues if
-        a worker is ready, or if one is loading on a node without deaths. The latter has a time
-        limit, because an engine that crashes its nodes could otherwise get new nodes forever.
+        which other workers are loading. The run gives up after `policy.attempts` such deaths, but
+        not within `policy.notice_seconds` of the first one: a dying node kills several workers, and
+        Ray places new ones on it until it notices that the node is dead. The run also continues
+        while a worker is ready, or while one is loading on a node without deaths. It waits for such
+        a node for at most `policy.give_up_seconds`, because an engine that crashes its nodes could
+        otherwise get new nodes forever.
         """
         if node:
             self._strikes[node] += 1
@@ -305,7 +305,8 @@ class Scheduler:
         """Return a task of which `worker` should run a copy, or None.
 
         The result is a straggler. If there is none, it is the task that is expected to end last,
-        provided that `worker` would finish it clearly sooner. `pace` is the worker's.
+        provided that `worker` would finish it clearly sooner. `pace` is the number of seconds that
+        `worker` needs per unit of cost.
         """
         while self._due and self._due[0][0] <= now:
             _, task, owner = heapq.heappop(self._due)

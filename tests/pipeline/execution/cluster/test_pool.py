@@ -211,7 +211,7 @@ def test_a_deadly_segment_fails_the_run_after_three_attempts(plan: Plan) -> None
         ):
             run_on_ray(ledger, make_setup(ledger), progress, request, actor=PoisonedActor)
         assert len(progress.notes) == 3
-        assert "0 segments to run again" in progress.notes[-1]
+        assert "0 segments will run again" in progress.notes[-1]
         assert ledger.folder.read_record(0) is not None
         assert ledger.folder.read_record(1) is not None
         assert ledger.folder.read_record(2) is None
