@@ -28,7 +28,7 @@ STEPS = (10, 20, 40, 80, 160)  # so few that small differences in speed rarely c
 FORWARD_PASSES = 3  # forward passes that take as long as a training step on as many pixels
 
 # Least work (pixels of a frame at the network's size, times the references of all frames) for which
-# adaptation can pay. A run with less takes less time than LEAST_STEPS_OF_AUTO / SHARE_OF_RUN
+# adaptation can pay off. A run with less takes less time than LEAST_STEPS_OF_AUTO / SHARE_OF_RUN
 # training steps, on any machine and even with an engine as slow as PyTorch.
 LEAST_WORK = 55_000_000
 
@@ -51,7 +51,7 @@ def find_stored_adaptation(plan: Plan, request: AdaptRequest) -> Adaptation | No
 
 
 def is_same_adaptation(stored: Adaptation | None, plan: Plan, request: AdaptRequest) -> bool:
-    """Return whether a stored adaptation matches the plan's or, if that has none, the request."""
+    """Return whether a stored adaptation matches the plan's or, without one, the request."""
     if stored is None:
         return False
     if plan.adaptation is not None:  # from a plan that the user passed
@@ -72,8 +72,8 @@ def decide_adaptation(
 ) -> Decision:
     """Decide whether and how long to train for a new run.
 
-    `find_run_seconds` returns an estimate of the run's duration in seconds. If that is None, the
-    duration is estimated from the time of a training step.
+    `find_run_seconds` returns an estimate of the run's duration in seconds. If it returns None, the
+    duration is estimated from the time that a training step takes.
     """
     if request.kind in ("off", "file") or plan.engine == "bicubic":
         return Decision(None, "")
@@ -147,8 +147,8 @@ def _time_step(plan: Plan, pairs: list[KeyPair]) -> float | str:
 def _read_sample(plan: Plan, pairs: list[KeyPair]) -> list[KeyFrame]:
     """Return the first key frames that suffice for a training step, or all if they never do.
 
-    The first few may not suffice: they may be corrupt, alone in their scene, or show another
-    instant than the input does.
+    The first few may not suffice: they may be corrupt, be the only ones of their scene, or not show
+    the same instant as the input.
     """
     from crossnetpp.adaptation import check_key_frames
     from pipeline.adaptation.key_frames import read_key_frames
@@ -170,10 +170,11 @@ def _choose_steps(
     step_seconds: float,
     run_seconds: float | None,
 ) -> Decision:
-    """Decide to train for as many steps as fit into the requested time or a share of the run's.
+    """Decide how many steps to train for: as many as fit into the available time.
 
-    `work` is measured as LEAST_WORK is, `step_seconds` is the duration of a training step, and
-    `run_seconds` is that of the run, or None if unknown.
+    This is the requested time or, for `auto`, SHARE_OF_RUN of the run's duration `run_seconds`,
+    which is None if it is not known. `work` has the unit of LEAST_WORK, and `step_seconds` is the
+    duration of a training step.
     """
     from crossnetpp.adaptation import PIXELS_PER_STEP, count_steps
 

@@ -23,7 +23,8 @@ from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Plan
 
 MOST_KEYS = 32
-MOST_PIXELS = 200_000_000  # total of all key frames, at the network's or reference's larger size
+# Total of all key frames, each counted at the network's or the reference's size, if that is larger.
+MOST_PIXELS = 200_000_000
 RUN_LENGTH = 8  # consecutive key frames that form a group in a long recording
 LEAST_KEYS = 3
 LEAST_AGREEMENT = 24.0  # PSNR in dB between LR and the downscaled reference
@@ -67,7 +68,7 @@ def pick_groups(pairs: Sequence[KeyPair], most: int) -> list[KeyPair]:
 
 
 def find_taps(plan: Plan) -> Taps:
-    """Return the kernel that downscales HR to LR: that of the plan's capture, or else bicubic."""
+    """Return the kernel that downscales HR to LR; it is bicubic if the plan has no capture."""
     taps = make_taps(plan.capture)
     return make_bicubic_taps(plan.scale) if taps is None else taps
 
@@ -106,7 +107,10 @@ def read_key_frames(plan: Plan, pairs: Sequence[KeyPair]) -> list[KeyFrame]:
 
 
 def _edit_inputs(plan: Plan, pictures: PicturePairs) -> PicturePairs:
-    """Return the pairs with the input's frames edited as in a run, like the trusted reference."""
+    """Return the pairs with the edits of the trusted key frames applied to the input's frames.
+
+    A run edits its LR frames in the same way.
+    """
     with open_edited(plan) as edited:
         return {(pts, ref): (edited.get(pts), hr) for (pts, ref), (_, hr) in pictures.items()}
 
@@ -132,7 +136,7 @@ def _crop_to_seen(plan: Plan, lr: Pixels, hr: Pixels, picture: Pixels) -> tuple[
 
 
 def measure_agreement(lr: Picture, hr: Picture, taps: Taps) -> float:
-    """Return the PSNR in dB between LR and HR downscaled with `taps`; both are H x W x 3."""
+    """Return the PSNR in dB between LR (h x w x 3) and HR (H x W x 3) downscaled with `taps`."""
     import torch
 
     planes = torch.from_numpy(np.ascontiguousarray(hr)).permute(2, 0, 1)[None].float()

@@ -157,7 +157,7 @@ class PlannedAdaptation(NamedTuple):
     """A plan, and the request for its adaptation."""
 
     plan: Plan
-    """The plan, which contains an adaptation only if whether to train has been decided."""
+    """The plan. It contains an adaptation only if the decision whether to train has been made."""
     request: AdaptRequest
     from_file: Adaptation | None
     """The adaptation that the file of adapted weights describes, or None without a file."""

@@ -20,8 +20,8 @@ _DIGITS = 12  # digits of the base weights' digest in a file name
 class SharedWeights:
     """The adapted weights of a batch: one file for each set of base weights.
 
-    `place` is the common beginning of the files' paths or URLs, which the digest of the base
-    follows.
+    `place` is the common prefix of the files' paths or URLs. In each name, the digest of the base
+    weights follows it.
     """
 
     def __init__(self, place: str) -> None:

@@ -87,7 +87,8 @@ def train_planned(ledger: Ledger, progress: Reporter, shared: SharedWeights | No
 def train_weights(plan: Plan, planned: Adaptation, progress: Reporter) -> Adapted:
     """Train on the planned key frames, and return the adapted weights.
 
-    If too few key frames agree with the input, the result is not to be used, and its note says why.
+    If too few key frames agree with the input, the result is marked as not used, and its note says
+    why.
     """
     with progress.step("reading the key frames"):
         keys = read_key_frames(plan, planned.pairs)

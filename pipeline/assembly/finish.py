@@ -135,10 +135,10 @@ def finish(
 
 
 def _upload(ledger: Ledger, finished: Path, plan: Plan, *, force: bool) -> str:
-    """Publish the plan and the output at the plan's URL, and return the URL of the former.
+    """Upload the output to the plan's URL, with the plan beside it, and return the URL of the plan.
 
-    The run folder is deleted. An interrupted upload leaves no output there. Raises InputError if
-    another output appeared there during the run and `force` is False.
+    The run folder is deleted. An interrupted upload leaves no output at the URL. Raises InputError
+    if another output appeared there during the run and `force` is False.
     """
     url = plan.output_url
     if not force and transfer.find_file(url) is not None:

@@ -1,4 +1,4 @@
-"""Make the record of a run (command, speed, versions) that the plan beside its output contains."""
+"""Make the record of a run (command, speed, versions) for the plan beside its output."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PACKAGES = (
 
 
 def format_command(settings: InputSettings) -> str:
-    """Return a `pipeline run` command line with the settings that are set, in any option group."""
+    """Return a `pipeline run` command line with all explicitly set options of `settings`."""
     values = settings.model_dump(mode="json", exclude_unset=True, exclude_none=True)
     words = ["pipeline", "run", settings.input]
     for field in sorted(list_options(*OPTION_GROUPS), key=attrgetter("name")):

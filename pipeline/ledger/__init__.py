@@ -1,1 +1,1 @@
-"""The run folder: its segments, the records that they are complete, and durable writes."""
+"""The run folder: its segments, the records that prove them complete, and durable writes."""

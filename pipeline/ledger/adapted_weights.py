@@ -15,9 +15,9 @@ from pipeline.schema.plan import Plan
 
 
 def store_adapted_weights(folder: RunFolder, save: Callable[[Path], None]) -> str:
-    """Store the weights that `save` writes to a path in the run folder and any mirror.
+    """Store adapted weights in the run folder and in its mirror, if any; return their SHA-256.
 
-    Return their SHA-256.
+    `save` writes the weights to the path that is passed to it.
     """
     attempt = folder.path / f"{ATTEMPT_PREFIX}{ADAPTED}"
     save(attempt)

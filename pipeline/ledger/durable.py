@@ -88,7 +88,7 @@ def remove_folder(path: Path) -> None:
 def release_lock(lock: BaseFileLock) -> None:
     """Release a lock. On Windows, also delete the lock file, and its folder if that is then empty.
 
-    Windows cannot delete a locked file, so the lock file is left when its folder is cleared.
+    Windows cannot delete a locked file, so clearing the folder leaves the lock file behind.
     """
     lock.release()
     if ON_WINDOWS:

@@ -216,7 +216,7 @@ class Ledger:
         self.resumed = len(self.records)
 
     def _prepare_folder(self) -> None:
-        """Remove all but this plan's segments from the run folder; download those in the mirror."""
+        """Remove other plans' files from the run folder, and download the mirror's segments."""
         own_folder(self.folder.segments)
         plan_file = self.folder.path / PLAN
         if plan_file.exists():
@@ -246,8 +246,8 @@ class Ledger:
 
         if broken and self.note is None:
             self.note = (
-                f"an unfinished run of {self.output.name} left {count_items(broken, 'segment')} "
-                "broken or made by another version, to be enhanced again"
+                f"{count_items(broken, 'segment')} of an unfinished run of {self.output.name} will "
+                "be enhanced again (broken, or made by another version)"
             )
 
     def _remove_orphans(self) -> None:

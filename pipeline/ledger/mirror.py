@@ -5,7 +5,7 @@
     adapted.safetensors      the weights, if they were adapted to the recording
     00003-*.nut              a segment, uploaded in one piece
     00003.json               the segment's record, uploaded last, which proves that it is done
-    publishing.json          the digest of the finished output, written before it is uploaded
+    publishing.json          the digest of the finished output, stored before the output is uploaded
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def claim_mirror(mirror: str, plan: Plan) -> bool:
 
 
 def replace_plan(mirror: str, plan: Plan) -> None:
-    """Store a plan whose adaptation is done; store the adapted weights before it."""
+    """Replace the stored plan by `plan`, whose adaptation is done; upload its weights first."""
     transfer.write_bytes(join_url(mirror, PLAN), plan.model_dump_json().encode())
 
 

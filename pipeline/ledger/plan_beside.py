@@ -1,7 +1,7 @@
-"""The name of the plan beside an output: that of `out.mkv` is `out.plan.json`.
+"""Name the plan beside an output: the plan of `out.mkv` is `out.plan.json`.
 
-`out.mp4` in the same folder would have the same name. The output that is finished last then gets a
-longer one, `out.mp4.plan.json`, so that neither plan replaces the other.
+The plan of `out.mp4` in the same folder would have the same name. The plan of the output that is
+finished last then gets a longer name, `out.mp4.plan.json`, so that neither replaces the other.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pipeline.paths import join_url, read_limited
 from pipeline.remote import transfer
 from pipeline.schema.plan_file import MOST_PLAN_BYTES
 
-# A plan's output or its URL. Only these are read, because a plan has a line for every frame. Within
-# a text, the quotes would be escaped.
+# Matches a plan's output or its URL. Nothing else is read, because a plan has a line for every
+# frame. Inside a string, these quotes would be escaped.
 _OUTPUT = re.compile(rb'(?<!\\)"(output|output_url)": ?("(?:[^"\\]|\\.)*")')
 
-# Return the content of a file in the output's folder, or None if it cannot be read.
+# A function that returns the content of a file in the output's folder, or None if it is unreadable.
 _Read = Callable[[str], bytes | None]
-# Return whether a file or folder is in the output's folder.
+# A function that returns whether a file or folder exists in the output's folder.
 _Exists = Callable[[str], bool]
 
 
@@ -55,9 +55,9 @@ def plan_url(output: str) -> str:
 
 
 def _choose_name(output: str, read: _Read, exists: _Exists) -> str:
-    """Return the plan's name: the longer one if it is in use, or if another output has the short.
+    """Return the plan's name: the long one if this output already uses it or another has the short.
 
-    An output counts until it is deleted; it also counts while a run is still making it.
+    Another output counts as long as it exists, or while a run is still making it.
     """
     stem = Path(output).stem
     short, long = f"{stem}.plan.json", f"{output}.plan.json"

@@ -30,7 +30,7 @@ class WrittenSegment:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run; has all that a worker needs to commit segments, and can be pickled."""
+    """The folder of one run: all that a worker needs to commit segments. It can be pickled."""
 
     path: Path
     digest: str
@@ -58,8 +58,8 @@ class RunFolder:
     def commit(self, attempt: Path, written: WrittenSegment) -> SegmentRecord:
         """Move a finished attempt into place, write its record, and return the record.
 
-        If another attempt at the segment was committed first, delete this one, and return the
-        record of the other.
+        If another attempt at the segment was committed first, delete this attempt, and return the
+        record of the other one.
         """
         first = self.read_record(written.segment)
         if first is not None:
@@ -107,7 +107,7 @@ class RunFolder:
 
 
 def record_fits(record: SegmentRecord, segment: Segment) -> bool:
-    """Return whether a record's frame count and times are those of the plan's segment."""
+    """Return whether a record's frame count and times match the plan's segment."""
     inside = segment.start_pts <= record.first_pts <= record.last_pts < segment.end_pts
     return inside and record.frames == segment.frames
 
@@ -140,7 +140,7 @@ def find_stored_plan(plan: Plan) -> Plan | None:
 def local_run_folder(folder: RunFolder) -> RunFolder:
     """Return `folder` or, if the run has a mirror, a scratch folder of this process instead.
 
-    With a mirror, the path in `folder` is one on the driver, which may be another machine.
+    With a mirror, the path in `folder` is on the driver's machine, which may be a different one.
     """
     if not folder.mirror:
         return folder

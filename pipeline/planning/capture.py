@@ -33,8 +33,8 @@ def choose_capture(
     """Return the capture that --capture selects, with a note about it (may be empty).
 
     `auto` measures the capture, except for the engine bicubic, which does not use one. `size` is
-    the height and width of the network's frames. Raises InputError if the option is a file without
-    a valid capture for this scale.
+    the height and width of the network's frames. Raises InputError if the option names a file
+    without a valid capture for this scale.
     """
     if option != "auto":
         notes = {"bicubic": "", "sensor": "capture: averages of pixels, as requested"}
@@ -49,7 +49,7 @@ def choose_capture(
 def find_capture(option: str, scale: int) -> Capture | None:
     """Return the capture for a value of --capture other than auto, or None for bicubic.
 
-    Raises InputError if the value is a file without a valid capture for this scale.
+    Raises InputError if the value names a file without a valid capture for this scale.
     """
     if option == "bicubic":
         return None
@@ -71,7 +71,7 @@ def make_sensor_capture(scale: int) -> Capture:
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Return the content of a file. Raises OSError if it is missing or too large."""
+    """Return the content of a file. Raises OSError if it is missing, not a file, or too large."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a file")
     with path.open("rb") as file:

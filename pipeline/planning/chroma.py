@@ -32,7 +32,7 @@ R = TypeVar("R", bound=RecordingBase)
 
 
 def correct_chroma(lr: R, capture: Capture | None) -> tuple[R, str]:
-    """Return the input with the chroma location that a capture shows, and a note (may be empty).
+    """Return the input with the chroma location that its capture shows, and a note (may be empty).
 
     The input is unchanged unless it is 4:2:0 video and its capture was measured.
     """

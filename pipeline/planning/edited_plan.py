@@ -53,13 +53,13 @@ def load_plan(
 ) -> Plan:
     """Load a stored plan, which may have been edited, and check it against its files.
 
-    The input in `settings` must be the plan's. Settings may change the output, engine, model,
-    adaptation, batch size and treatment of corrupt frames. Other settings are rejected if they
-    contradict the plan, and ignored with a note if they cannot be compared with it. Entries of the
-    reference map whose references were edited are marked "edited". Without `settings`, the output
-    is not checked, and without `is_written`, neither are the times that its container can store.
-    Raises InputError if the plan is invalid, if its files have changed, or if the output cannot be
-    written.
+    The input and the reference in `settings` must be the plan's. Settings may change the output,
+    engine, model, effort, adaptation, batch size and treatment of corrupt frames. Other settings
+    are rejected if they contradict the plan, and ignored with a note if they cannot be compared
+    with it. Entries of the reference map whose references were edited are marked "edited". Without
+    `settings`, the output is not checked. Without `is_written`, nothing checks whether the output's
+    container can store the times of the frames. Raises InputError if the plan is invalid, if its
+    files have changed, or if the output cannot be written.
     """
     plan = read_plan(path).model_copy(update={"record": None})
 
@@ -93,7 +93,7 @@ def load_plan(
 
 
 def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -> dict[str, object]:
-    """Return the fields of the plan to replace because of the given settings, with new values.
+    """Return the plan's fields that the given settings change, with their new values.
 
     Raises InputError if a setting contradicts the plan.
     """
@@ -149,8 +149,9 @@ def check_named_size(given: Mapping[str, object], plan: Plan, path: str | Path) 
     if (wanted.width, wanted.height) != (plan.width, plan.height):
         options = " ".join(f"{option_name(name)} {value}" for name, value in named.items())
         raise InputError(
-            f"the plan {path} has a size of {plan.width}x{plan.height} (x{plan.enlargement}), not "
-            f"that of {options}; leave the option out, or make a new plan"
+            f"{options} does not match the size in the plan {path}, which is "
+            f"{plan.width}x{plan.height} (x{plan.enlargement}); leave the option out, or make a "
+            "new plan"
         )
 
 
@@ -162,7 +163,7 @@ def option_name(field: str) -> str:
 def check_fields(plan: Plan, path: str | Path) -> None:
     """Raise InputError if an edit made a field invalid.
 
-    The size, capture, batch, engine, encoding and segments are checked.
+    The size, capture, batch, engine, planes, encoding and segments are checked.
     """
     check_size(plan, path)
     if plan.capture is not None and plan.capture.scale != plan.scale:
@@ -175,8 +176,8 @@ def check_fields(plan: Plan, path: str | Path) -> None:
     check_engine(plan.engine)
     if plan.planes and not can_be_planes(plan):
         raise InputError(
-            f"{path} has planes: true, but only the engine bicubic can enlarge planes, and only "
-            "those of 4:2:0 video that stays 4:2:0; set it to false"
+            f"{path} sets planes to true, but only the engine bicubic can enlarge planes, and only "
+            "if both the input and the output are 4:2:0 video; set planes to false"
         )
     check_encoder(plan.encoding, plan.width, plan.height)
 
@@ -198,9 +199,8 @@ def check_size(plan: Plan, path: str | Path) -> None:
     if whole or (fits and scale == plan.scale and not isinstance(plan.input, LightField)):
         return
     raise InputError(
-        f"the plan {path} has an output of {plan.width}x{plan.height} at scale {plan.scale}, "
-        f"expected the input's {shape[0]}x{shape[1]} times {plan.scale}; make a new plan with "
-        "--size"
+        f"the output size {plan.width}x{plan.height} in the plan {path} does not match the input's "
+        f"{shape[0]}x{shape[1]} times the scale {plan.scale}; make a new plan with --size"
     )
 
 
@@ -274,7 +274,7 @@ def mark_edited(
 def check_coverage(plan: Plan, path: str | Path) -> None:
     """Raise InputError unless the reference map has one entry for every frame of the segments.
 
-    The numbers of frames that the segments state must be right, too.
+    The error is also raised if a segment states the wrong number of frames.
     """
     known = scan(plan.input).pts
     parts = [
@@ -289,6 +289,6 @@ def check_coverage(plan: Plan, path: str | Path) -> None:
     if not covered or plan.reference_map.pts != covered or not counted:
         raise InputError(
             f"the reference map in {path} does not fit the input's frames "
-            f"(entries: {len(plan.reference_map)}, frames: {len(covered)}), expected one entry for "
+            f"(entries: {len(plan.reference_map)}, frames: {len(covered)}): it needs one entry for "
             "every frame, in order; restore the map, and edit only ref_pts"
         )

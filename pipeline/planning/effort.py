@@ -1,4 +1,4 @@
-"""Decide how much work a run does per frame: which network, how many references, and what else."""
+"""Decide how much work a run does per frame: the network, the references and the extra steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pipeline.schema.settings import ExecutionSettings, PairingSettings
 
 Pairing = TypeVar("Pairing", bound=PairingSettings)
 
-MOST_PIXELS = 9_000_000  # of a frame that is mixed with `auto` (4K); each takes 200 to 250 bytes
+# Pixels of the largest frame that `auto` mixes (4K); mixing takes 200 to 250 bytes per pixel.
+MOST_PIXELS = 9_000_000
 
 
 def uses_cpu() -> bool:
@@ -31,14 +32,17 @@ def _is_elsewhere(settings: ExecutionSettings) -> bool:
 
 
 def find_base_model(settings: ExecutionSettings) -> str:
-    """Return the weights, or the shipped weights among whose variants the plan chooses."""
+    """Return the settings' model or, for `--effort fast`, the quick variant of the default model.
+
+    The plan may replace shipped weights with their variant for compressed recordings.
+    """
     if settings.effort != "fast" or "model" in settings.model_fields_set:
         return settings.model
     return QUICK.get(settings.model, settings.model)
 
 
 def limit_references(pairing: Pairing, effort: str) -> Pairing:
-    """Return the settings with one reference per frame if `effort` is "fast" and none are set."""
+    """Return the settings, with one reference per frame if `effort` is "fast" and none is set."""
     if effort != "fast" or pairing.ref_count is not None:
         return pairing
     return pairing.model_copy(update={"ref_count": 1})
@@ -53,9 +57,10 @@ def choose_effort(
     """Return whether to mix the network's frames with optical flow's, and a note (may be empty).
 
     Mixing helps if the input is nearly lossless. `fits_db` is the PSNR, in dB, at which the
-    measured capture reproduces the input, or None if nothing was measured. With `auto`, frames are
-    mixed unless their `pixels` would need much memory, this machine has a GPU (`is_cpu` returns
-    False) or Ray's cluster is elsewhere: GPUs would have to wait.
+    measured capture reproduces the input, or None if nothing was measured, and `pixels` is the
+    number of pixels in a frame of the network. With `auto`, frames are mixed only if the input is
+    nearly lossless, a frame has at most MOST_PIXELS, and the network runs on this machine's CPU
+    (`is_cpu` returns True): a GPU would have to wait for the mixing.
     """
     if settings.engine == "bicubic" or settings.effort in ("fast", "normal"):
         return False, ""
@@ -75,7 +80,7 @@ def choose_effort(
 
 
 def can_mix(plan: Plan, engine: str) -> bool:
-    """Return whether `engine` may mix a stored plan's frames with those of optical flow."""
+    """Return whether frames of a stored plan, run by `engine`, may be mixed with optical flow's."""
     fits = None if plan.capture is None else plan.capture.fits_db
     is_compressed = plan.restores_from_db is not None or (
         fits is not None and fits < LEAST_FAITHFUL
@@ -86,10 +91,10 @@ def can_mix(plan: Plan, engine: str) -> bool:
 def find_restoring_fit(
     settings: ExecutionSettings, fits_db: float | None, lr: Recording, *, trusts: bool
 ) -> float | None:
-    """Return the fit in dB if the input is to be restored at the instants of key frames.
+    """Return `fits_db`, rounded, if the input is to be restored at the instants of key frames.
 
-    The result is None if the input is nearly lossless or a light field, if nothing was measured, or
-    if the plan `trusts` key frames, which are then output unchanged.
+    The result is None if the engine is bicubic, if the input is nearly lossless or a light field,
+    if nothing was measured, or if the plan `trusts` key frames, which are then output unchanged.
     """
     if settings.engine == "bicubic" or isinstance(lr, LightField) or trusts:
         return None

@@ -48,7 +48,7 @@ def _choose_rate(lr: Stills, ref: Recording, fps: float | None) -> tuple[Fractio
     if fps is not None:
         return _find_exact_rate(fps), "as requested"
     if (own := _find_own_rate(lr.times)) is not None:
-        return own, "like the times of the pictures; try --fps for another rate"
+        return own, "according to the times of the pictures; try --fps for another rate"
     if isinstance(ref, VideoClip) and ref.frame_rate:
         return ref.frame_rate, "like the reference; try --fps for another rate"
     return _USUAL, "by default; try --fps for another rate"

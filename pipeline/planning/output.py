@@ -22,7 +22,7 @@ from pipeline.schema.clip import LightField, Recording, Stills, VideoClip
 from pipeline.schema.plan_file import check_is_plan
 from pipeline.schema.settings import InputSettings, OutputSettings
 
-# Lower bounds for the space that an output needs, high enough to notice a full disk. A video needs
+# Bits per pixel that every output needs at the least, enough to notice a full disk. A video needs
 # space for both its segments and the joined file.
 LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0, "views": 1.0}
 
@@ -40,8 +40,8 @@ def check_output(
 ) -> None:
     """Raise InputError if the output exists, would replace a recording, or cannot be written.
 
-    With --force, the output may exist. `pictures` is the name pattern if `output` is a
-    folder of numbered pictures, else "". `read` lists other files that the run reads.
+    With --force, the output may exist. `pictures` is the name pattern if `output` is a folder of
+    numbered pictures, else "". `read` lists other files that the run reads.
     """
     _check_name_length(output, pictures)
 
@@ -67,7 +67,7 @@ def check_output(
                 "-o"
             )
 
-    # the output may be a hard link to a recording (only the link is replaced), not to these files
+    # a hard link to a recording may be replaced, because the recording stays, but not these files
     check_not_read(output, read)
     if not settings.force:
         check_is_plan(plan_path(output), "-o")
@@ -75,7 +75,7 @@ def check_output(
     # nothing else may be replaced without --force
     if output.is_dir() and isinstance(lr, VideoClip) and not pictures:
         raise InputError(
-            f"the output {output} is a folder, expected a file; try -o {output / 'out.mkv'}, or "
+            f"the output {output} is a folder, but must be a file; try -o {output / 'out.mkv'}, or "
             "-o frames/%06d.png for pictures"
         )
     is_free = not os.path.lexists(output) or bool(pictures and is_empty_folder(output))

@@ -49,7 +49,7 @@ class OutputSize:
     """A sentence about the rounding, or "" if the size was not rounded."""
 
     def list_notes(self, lr: Recording, engine: str) -> tuple[str, ...]:
-        """Return notes about a size that was rounded or differs from the network's frames."""
+        """Return notes if the size was rounded or differs from the size of the network's frames."""
         made = lr.width * self.scale, lr.height * self.scale
         if (self.width, self.height) == made or engine == "bicubic":
             return (self.note,) if self.note else ()
@@ -124,7 +124,7 @@ def _compare_sizes(lr: Recording, ref: Recording) -> float:
         )
     if min(lr.width, lr.height) < LEAST_SIDE:
         raise InputError(
-            f"the input is only {lr.width}x{lr.height}, expected at least "
+            f"the input is only {lr.width}x{lr.height}, but must be at least "
             f"{LEAST_SIDE}x{LEAST_SIDE}; try a larger recording"
         )
     return float((across * down) ** 0.5)
@@ -174,14 +174,15 @@ def _name_size(width: int, height: int, option: str = "") -> OutputSize:
 
 
 def _find_lines(lr: Recording, lines: int) -> tuple[int, int]:
-    """Return the width and height, in square pixels, whose shorter side has `lines` pixels.
+    """Return the width and height, in square pixels, of an output with `lines` lines.
 
-    As in cameras and players, that side is the height, or the width of an upright picture.
+    As in cameras and players, `lines` is the length of the shorter side: the height or, for an
+    upright picture, the width.
     """
     aspect = _find_display_aspect(lr)
     long = max(aspect, 1 / aspect)
     found = []
-    # 854x480 is called 16:9, although it is not exactly
+    # 854x480 is called 16:9, although that is not its exact ratio
     for ratio in (_WIDE, long):
         other = 2 * _round(lines * ratio / 2)
         found.append((other, lines) if aspect >= 1 else (lines, other))
@@ -231,7 +232,7 @@ def _list_fitting(lr: Recording, size: OutputSize) -> Iterator[tuple[int, int]]:
 def align_size(size: OutputSize, pix_fmt: str) -> OutputSize:
     """Return the size, rounded to multiples of the pixel format's chroma step.
 
-    Raises InputError if the size would be rounded, but the user demands it exactly.
+    Raises InputError if the size would be rounded, but the user requested exactly this size.
     """
     columns, rows = find_chroma_step(pix_fmt)
     width, height = _align(size.width, columns), _align(size.height, rows)

@@ -46,7 +46,7 @@ def wanted_pictures(
 
 
 def intermediate_format(clip: Clip, pictures: tuple[Path, str] | None) -> Clip:
-    """Return the clip as which segments are stored: stills for pictures, else `clip` itself."""
+    """Return a description of the stored segments: stills for pictures, or else `clip` itself."""
     if pictures is None:
         return clip
 

@@ -23,13 +23,14 @@ def pin_plan(
 ) -> Plan:
     """Return the plan with the weights and the engine's number of CPU threads fixed.
 
-    Both affect the output's bits, but depend on the machine and the time of the run. Whether planes
-    are enlarged instead of RGB also affects them, and is decided here, too, if the output
-    `is_written`. All workers use the same number of threads, and a resumed run keeps that number,
-    even on a machine with a different number of cores. With `keep_capture`, a resumed run also
-    keeps the capture measured at its start, which may depend on the processor. With `recut`, it
-    keeps the segments cut at its start, which depend on the speed that was known then, and with
-    `keep_effort`, the choice whether to mix in optical flow, which depends on the device. Raises
+    Both affect the output's bits, but depend on the machine and the time of the run. If the output
+    `is_written`, the plan also states whether planes are enlarged instead of RGB frames.
+
+    All workers use the same number of threads. A resumed run keeps that number, even on a machine
+    with a different number of cores. It also keeps the following decisions made at its start, if
+    the options are set: with `keep_capture`, the measured capture, which may depend on the
+    processor; with `recut`, the segments, whose length depends on the speed that was known then;
+    and with `keep_effort`, whether optical flow is mixed in, which depends on the device. Raises
     InputError if the weights cannot be found.
     """
     if plan.engine != "bicubic":
@@ -59,7 +60,7 @@ def pin_plan(
 
 
 def can_be_planes(plan: Plan) -> bool:
-    """Return whether a plan's frames can be enlarged as they are stored, not converted to RGB."""
+    """Return whether a plan's frames can be enlarged plane by plane, without conversion to RGB."""
     return (
         plan.engine == "bicubic"
         and plan.reference.trusted is None

@@ -20,7 +20,7 @@ _SAMPLES = 3
 _PIXELS = 60e6  # in all samples together: a few seconds of work for the usual encoders
 _FEWEST_FRAMES = 4  # in a sample
 _MOST_FRAMES = 24  # in a sample
-_LONGEST_GROUP = 250  # frames after which encoders insert a key frame
+_LONGEST_GROUP = 250  # frames after which encoders insert a key frame at the latest
 
 
 class _Sample(NamedTuple):

@@ -1,4 +1,4 @@
-"""Write notes about missing frames, assumed colours and unread files of the recordings."""
+"""Notes on a run's recordings: missing frames, assumed colours and rates, and unread files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.media.read.probe import is_rate_assumed
 from pipeline.planning.sources import Sources
 from pipeline.schema.clip import FrameIndex, LightField, Recording, Stills, VideoClip
 
-# Suffixes of pictures and videos that are not read in a folder of pictures.
+# Suffixes of picture and video files that may be left unread in a folder of pictures.
 UNREAD = VIDEO_SUFFIXES | {
     ".3fr", ".arw", ".cin", ".cr2", ".cr3", ".dng", ".dpx", ".erf", ".exr", ".hdr", ".heics",
     ".heifs", ".iiq", ".j2k", ".jfif", ".jp2", ".jpe", ".jpf", ".jpx", ".jxl", ".jxr", ".mrw",
@@ -28,7 +28,10 @@ MANY_INTERVALS = 20
 
 
 def list_source_notes(sources: Sources, frames: FrameIndex) -> list[str]:
-    """Return notes on missing frames, assumed colours and unread files; none for light fields."""
+    """Return notes on missing frames, assumed colours and frame rates, and unread files.
+
+    For a light field, the list is empty.
+    """
     if isinstance(sources.lr, LightField):
         return []
 

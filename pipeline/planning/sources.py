@@ -44,7 +44,7 @@ def open_sources(
     """
     if views.ref_stream is None:
         raise InputError(
-            "found no reference, expected an HR recording to borrow detail from; pass --ref-stream "
+            "there is no reference to borrow detail from; pass an HR recording with --ref-stream "
             "REF"
         )
 
@@ -106,7 +106,7 @@ def select_frames(lr: Recording, part: InputSettings) -> FrameIndex:
 
 
 def _first_frame_at(lr: Recording, index: FrameIndex, seconds: float) -> int:
-    """Return the position of the first frame at or after `seconds`."""
+    """Return the position of the first frame at or after `seconds`; the frame count if none is."""
     return bisect_left(index.pts, seconds - 1e-9, key=lambda pts: float(pts * lr.time_base))
 
 
@@ -132,9 +132,11 @@ def reopen_sources(
 
 
 def _reopen(recording: Recording, path: str | None, sandbox: str) -> Recording:
-    """Describe a recording of a plan again, except that a light field's views stay as planned.
+    """Describe a recording of a plan again, but keep what the plan decided.
 
-    Raises InputError if `path` is not the plan's light field, or if one of its files is missing.
+    That is the views of a light field, the times of pictures, and the deinterlacing, the copied
+    streams and the chroma location of a video. Raises InputError if `path` is not the plan's light
+    field, or if one of its files is missing.
     """
     in_sandbox = sandbox == "on" or (sandbox == "auto" and recording.sandbox)
     if not isinstance(recording, LightField):

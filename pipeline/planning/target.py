@@ -42,7 +42,7 @@ class Target:
     size: OutputSize
     encoding: Encoding
     notes: tuple[str, ...]
-    """Sentences about what the output loses of the input, and the notes of the sources."""
+    """Sentences about properties of the input that the output loses, and the sources' notes."""
 
 
 def choose_target(

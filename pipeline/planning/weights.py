@@ -6,7 +6,7 @@ from crossnetpp.capture.variants import choose_weights
 
 
 def choose_model(model: str, fits_db: float | None) -> tuple[str, str]:
-    """Return the name of the weights for an input, and a note if it is not `model`.
+    """Return the name of the weights for an input, and a note, which is "" if the name is `model`.
 
     `fits_db` is the PSNR, in dB, at which the measured capture reproduces the input, or None if no
     capture was measured.

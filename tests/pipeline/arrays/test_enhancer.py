@@ -228,7 +228,7 @@ SHARP = np.zeros((128, 192, 3), np.uint8)
             "input's size 48x32; enlarge it, or choose another, 2, 4 or 8",
         ),
         ([SMALL], [(0, SHARP[:64])], None, "192x64, but must .* same proportions .* 48x32"),
-        ([SMALL[:8, :12]], [(0, SHARP)], None, "input is only 12x8, expected at least 16x16"),
+        ([SMALL[:8, :12]], [(0, SHARP)], None, "input is only 12x8, but must be at least 16x16"),
         ([None], [(0, SHARP)], None, "frame 0 is of type NoneType"),
         ([[[0]]], [(0, SHARP)], None, "frame 0 is of type list.*numpy.asarray"),
         ([SMALL[None]], [(0, SHARP)], None, r"frame 0 is .* 1 x 32 x 48 x 3 \(uint8\).*one by one"),

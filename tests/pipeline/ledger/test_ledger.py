@@ -142,8 +142,8 @@ def test_a_record_of_another_segment_or_plan_is_refused(tmp_path: Path) -> None:
         assert ledger.pending_segments() == [0, 1, 2]
         assert ledger.note is not None
         assert ledger.note == (
-            "an unfinished run of out.mkv left 2 segments broken or made by another version, to be "
-            "enhanced again"
+            "2 segments of an unfinished run of out.mkv will be enhanced again (broken, or made by "
+            "another version)"
         )
 
 

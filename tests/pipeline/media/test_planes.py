@@ -137,7 +137,7 @@ def test_a_plan_with_planes_for_a_network_is_refused(tmp_path: Path) -> None:
     saved.write_text(json.dumps(edited))
     done = invoke("run", lr, "--ref-stream", hr, "--plan", saved, "--runner", "inline", "-o", out)
     assert done.exit_code == 2
-    assert "planes: true" in done.stderr
+    assert "sets planes to true" in done.stderr
     assert not out.exists()
 
 

@@ -162,7 +162,7 @@ def test_an_edited_map_is_honoured_and_marked(plan_of: Callable[..., Plan], tmp_
         (lambda d: d["reference_map"].reverse(), "does not fit the input's frames"),
         (lambda d: d["segments"][0].update(frames=3), "does not fit the input's frames"),
         (lambda d: d["segments"][0].update(index=7), "out of order"),
-        (lambda d: d.update(width=999), "expected the input's"),
+        (lambda d: d.update(width=999), "does not match the input's"),
         (lambda d: d.update(engine="magic"), "unknown engine"),
         (lambda d: d["encoding"].update(codec="magic"), "no encoder"),
     ],

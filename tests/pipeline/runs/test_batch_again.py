@@ -119,7 +119,7 @@ def test_a_folder_is_no_output_of_a_video_to_skip(folder: Path, pair: tuple[Path
     assert refused.exit_code == 1
     (item,) = json.loads(refused.stdout)["items"]
     assert item["status"] == "failed"
-    assert "is a folder, expected a file; try " in item["error"]
+    assert "is a folder, but must be a file; try " in item["error"]
 
 
 def test_a_folder_of_pictures_that_exists_is_skipped(folder: Path, pair: tuple[Path, Path]) -> None:

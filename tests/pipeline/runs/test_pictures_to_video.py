@@ -142,7 +142,7 @@ def test_a_stopped_video_of_pictures_resumes_to_the_same_bits(frames: Path, tmp_
     ("source", "output", "more", "message"),
     [
         ("frames/0001.png", "one.mp4", (), "the name of a video, but the input is one picture"),
-        ("frames", "taken", (), "is a folder, expected a file"),
+        ("frames", "taken", (), "is a folder, but must be a file"),
         ("frames", "out", ("--fps", "24"), "only a video made from pictures needs a frame rate"),
         ("frames", "out.webp", (), "name a folder instead"),
     ],

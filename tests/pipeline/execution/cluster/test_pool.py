@@ -322,7 +322,7 @@ def test_a_batch_shares_the_actors(
     result, interrupted = run_pooled(entries, settings, notes, str(tmp_path / "failed.jsonl"))
     assert interrupted is None
     assert [item.status for item in result.items] == ["done", "failed", "done", "done"]
-    assert "found no reference" in str(result.items[1].error)
+    assert "there is no reference to borrow detail from" in str(result.items[1].error)
     assert len({sha256(tmp_path / f"{i}.mkv") for i in range(3)}) == 1
     left = sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".json")
     assert left == ["0.mkv", "1.mkv", "2.mkv", "failed.jsonl", "list.jsonl"]
