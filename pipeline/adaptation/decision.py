@@ -51,7 +51,10 @@ def find_stored_adaptation(plan: Plan, request: AdaptRequest) -> Adaptation | No
 
 
 def is_same_adaptation(stored: Adaptation | None, plan: Plan, request: AdaptRequest) -> bool:
-    """Return whether a stored adaptation matches the plan's or, without one, the request."""
+    """Return whether a stored adaptation is the one that the plan requires.
+
+    If the plan has no adaptation, the stored one is compared with the request.
+    """
     if stored is None:
         return False
     if plan.adaptation is not None:  # from a plan that the user passed
@@ -70,7 +73,7 @@ def decide_adaptation(
     find_run_seconds: Callable[[], float | None],
     progress: Reporter,
 ) -> Decision:
-    """Decide whether and how long to train for a new run.
+    """Decide whether to adapt the weights for a new run, and how long to train.
 
     `find_run_seconds` returns an estimate of the run's duration in seconds. If it returns None, the
     duration is estimated from the time that a training step takes.

@@ -23,7 +23,8 @@ from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Plan
 
 MOST_KEYS = 32
-# Total of all key frames, each counted at the network's or the reference's size, if that is larger.
+# Pixels of all key frames together. Each counts with the network's size or the reference's,
+# whichever is larger.
 MOST_PIXELS = 200_000_000
 RUN_LENGTH = 8  # consecutive key frames that form a group in a long recording
 LEAST_KEYS = 3

@@ -135,7 +135,7 @@ def finish(
 
 
 def _upload(ledger: Ledger, finished: Path, plan: Plan, *, force: bool) -> str:
-    """Upload the output to the plan's URL, with the plan beside it, and return the URL of the plan.
+    """Upload the plan and the output to the output's URL, and return the URL of the uploaded plan.
 
     The run folder is deleted. An interrupted upload leaves no output at the URL. Raises InputError
     if another output appeared there during the run and `force` is False.

@@ -110,8 +110,8 @@ class DecodeStage:
 
         if not entries or done != segment.frames or done != len(expected):
             raise StageError(
-                f"found {done} frames, expected {segment.frames}; if the input is truncated, try "
-                "--on-error conceal"
+                f"the segment has {done} frames, but the plan expects {segment.frames}; if the "
+                "input is truncated, try --on-error conceal"
             )
         # the encoder commits the segment with this batch
         self._sources.check()
@@ -128,9 +128,9 @@ def _find_plane_format(plan: Plan) -> PlaneFormat | None:
 def _find_interval(plan: Plan, pts: Sequence[int]) -> float:
     """Return the interval between LR frames in seconds, from the frame rate if that is known.
 
-    Otherwise, it is the mean interval between the `pts` of a segment, or 1 for a single frame. The
-    references' weights depend on the interval, so it is computed only from the plan, which makes
-    them reproducible.
+    Otherwise, it is the mean interval between the `pts` of a segment, or 1 for a single frame. It
+    is computed from the plan alone, because the references' weights depend on it and must be the
+    same in every run.
     """
     if plan.input.frame_rate:
         return float(1 / plan.input.frame_rate)

@@ -1,4 +1,4 @@
-"""Remove ghosts and a reference's noise, which the LR frame contradicts, from borrowed detail."""
+"""Remove ghosts, which the LR frame contradicts, and references' noise from borrowed detail."""
 
 from __future__ import annotations
 

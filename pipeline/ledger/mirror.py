@@ -100,7 +100,7 @@ def claim_mirror(mirror: str, plan: Plan) -> bool:
 
 
 def replace_plan(mirror: str, plan: Plan) -> None:
-    """Replace the stored plan by `plan`, whose adaptation is done; upload its weights first."""
+    """Replace the stored plan with `plan`, whose adaptation is done; upload its weights first."""
     transfer.write_bytes(join_url(mirror, PLAN), plan.model_dump_json().encode())
 
 

@@ -55,9 +55,10 @@ def plan_url(output: str) -> str:
 
 
 def _choose_name(output: str, read: _Read, exists: _Exists) -> str:
-    """Return the plan's name: the long one if this output already uses it or another has the short.
+    """Return the name of the plan beside an output.
 
-    Another output counts as long as it exists, or while a run is still making it.
+    It is the long name if this output already uses it, or if another output uses the short one.
+    Another output counts if it exists, or if a run is still making it.
     """
     stem = Path(output).stem
     short, long = f"{stem}.plan.json", f"{output}.plan.json"

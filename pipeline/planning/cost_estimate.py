@@ -32,7 +32,8 @@ def estimate_seconds(plan: Plan, speed: Speed) -> float:
 def estimate_disk(plan: Plan) -> int:
     """Return the approximate number of bytes on disk that a run of the plan needs at its peak.
 
-    Each picture is assumed to be as large as a PNG of the bicubically enlarged first frame.
+    Without `plan.expected_bytes`, every frame is assumed to be as large as a PNG of the first one,
+    enlarged bicubically.
     """
     if plan.expected_bytes is not None:
         return _COPIES * plan.expected_bytes

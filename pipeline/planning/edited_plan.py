@@ -44,7 +44,7 @@ UNCOMPARED = (
     "audio",
 )
 
-# A distance was edited if it differs from the planned one by more than this many seconds.
+# A choice counts as edited if a distance differs from the planned one by more than this (seconds).
 EDITED_SECONDS = 1e-4
 
 

@@ -25,7 +25,7 @@ def uses_cpu() -> bool:
 
 
 def _is_elsewhere(settings: ExecutionSettings) -> bool:
-    """Return whether an existing Ray cluster runs the network."""
+    """Return whether the network will run on an existing Ray cluster."""
     if settings.runner == "inline":
         return False
     return bool(settings.address or os.environ.get("RAY_ADDRESS"))

@@ -22,8 +22,8 @@ from pipeline.schema.clip import LightField, Recording, Stills, VideoClip
 from pipeline.schema.plan_file import check_is_plan
 from pipeline.schema.settings import InputSettings, OutputSettings
 
-# Bits per pixel that every output needs at the least, enough to notice a full disk. A video needs
-# space for both its segments and the joined file.
+# Minimum bits per pixel of an output; high enough to notice a full disk. A video needs space for
+# both its segments and the joined file.
 LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0, "views": 1.0}
 
 _MOST_PICTURES = 10**9
@@ -67,7 +67,7 @@ def check_output(
                 "-o"
             )
 
-    # a hard link to a recording may be replaced, because the recording stays, but not these files
+    # these files must not even be replaced through a hard link, as a recording may be
     check_not_read(output, read)
     if not settings.force:
         check_is_plan(plan_path(output), "-o")

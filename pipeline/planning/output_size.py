@@ -1,4 +1,4 @@
-"""Choose the size of the output, and the scale at which the network makes it."""
+"""Choose the size of the output, and the scale at which the network runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WIDE = Fraction(16, 9)
 
 @dataclass(frozen=True)
 class OutputSize:
-    """The size of the output, and the scale at which the network makes it."""
+    """The size of the output, and the scale at which the network runs."""
 
     scale: int
     """2, 4 or 8."""
@@ -44,7 +44,7 @@ class OutputSize:
     mark: str
     """The end of the output's default name, such as "x2" or "1920x1080"."""
     option: str = ""
-    """The option that demands exactly this size, or "" if it may be rounded for an encoder."""
+    """The option that requests exactly this size, or "" if it may be rounded for an encoder."""
     note: str = ""
     """A sentence about the rounding, or "" if the size was not rounded."""
 
@@ -61,7 +61,7 @@ class OutputSize:
 
 
 def choose_size(lr: Recording, ref: Recording, settings: PairingSettings) -> OutputSize:
-    """Return the output size from the settings, or else the one that suits `ref` best.
+    """Return the output size from the settings, or else the size that suits `ref` best.
 
     Raises PairingError if the reference is too small, and InputError if the input is too small or
     the output cannot have the requested size.
@@ -110,7 +110,7 @@ def _is_whole(lr: Recording, size: OutputSize, scale: int | None) -> bool:
 
 
 def _compare_sizes(lr: Recording, ref: Recording) -> float:
-    """Return how many times larger the reference's sides are than the input's (geometric mean).
+    """Return the ratio of the reference's side lengths to the input's (geometric mean).
 
     Raises PairingError if the reference is smaller, and InputError if the input is too small.
     """
@@ -174,7 +174,7 @@ def _name_size(width: int, height: int, option: str = "") -> OutputSize:
 
 
 def _find_lines(lr: Recording, lines: int) -> tuple[int, int]:
-    """Return the width and height, in square pixels, of an output with `lines` lines.
+    """Return the width and height of an output with `lines` lines of square pixels.
 
     As in cameras and players, `lines` is the length of the shorter side: the height or, for an
     upright picture, the width.
@@ -199,7 +199,7 @@ def _round(length: Fraction) -> int:
 
 
 def _refuse_size(lr: Recording, size: OutputSize, option: str) -> InputError:
-    """Return an error that explains why the output cannot have a size, and suggests another."""
+    """Return an error that explains why the output cannot have `size`, and suggests another."""
     aspect = lr.sample_aspect_ratio
     shape = "" if aspect == 1 else f" with a pixel aspect ratio of {aspect}"
     named = f"{size.width}x{size.height}"

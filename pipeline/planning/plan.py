@@ -45,6 +45,7 @@ def make_plan(
     is_written: bool = True,
 ) -> Plan:
     """Return the plan of a run, which decides its segments, references, encoder and output.
+
     The same files, settings and speed result in the same plan. The engine's speed is only used to
     shorten segments that would take long, so that less work is lost when a run is stopped, and not
     even for that if the settings specify the length of segments. The path of the output is checked
@@ -168,6 +169,7 @@ def cut_source(
     sources: Sources, frames: FrameIndex, seconds: float, to: Layout | None, most: int | None
 ) -> tuple[Segment, ...]:
     """Return a clip's segments of about `seconds` each, or a light field's (see `cut_views`).
+
     If `most` is given, no segment has many more than `most` frames.
     """
     if isinstance(sources.lr, LightField):

@@ -134,9 +134,9 @@ def reopen_sources(
 def _reopen(recording: Recording, path: str | None, sandbox: str) -> Recording:
     """Describe a recording of a plan again, but keep what the plan decided.
 
-    That is the views of a light field, the times of pictures, and the deinterlacing, the copied
-    streams and the chroma location of a video. Raises InputError if `path` is not the plan's light
-    field, or if one of its files is missing.
+    This applies to the views of a light field, to the times of pictures, and to the deinterlacing,
+    the copied streams and the chroma location of a video. Raises InputError if `path` is not the
+    plan's light field, or if one of its files is missing.
     """
     in_sandbox = sandbox == "on" or (sandbox == "auto" and recording.sandbox)
     if not isinstance(recording, LightField):

@@ -57,7 +57,7 @@ def choose_target(
 ) -> Target:
     """Choose and check the encoder and the path of an output that consists of `frames`.
 
-    If not `is_written`, the path is not checked and there are no notes. `model` is the name of a
+    Without `is_written`, the path is not checked and there are no notes. `model` is the name of a
     network, or the path of its weights file, which the output must not replace. Raises InputError
     if the encoder does not accept its settings, if the output cannot be written to the path, if the
     disk has too little room, or if the output's format cannot hold the encoded streams.

@@ -25,7 +25,7 @@ from pipeline.pixels import Pixels
 from pipeline.remote.cache import fetch_recordings
 from pipeline.schema.plan import Plan, SegmentRecord
 
-ACCELERATOR_LABEL = "ray.io/accelerator-type"  # Ray's label of a node's GPU type, such as H100
+ACCELERATOR_LABEL = "ray.io/accelerator-type"  # Ray's node label for the GPU type, such as H100
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class WorkerSetup:
     """The plan without its segments and reference map."""
     folder: RunFolder
     pixels: int
-    """Total number of pixels in the network's frames, by which the engine `auto` chooses."""
+    """Total number of pixels in the network's frames, on which the choice of `auto` depends."""
     placement: str = "fused"
     """"fused", or "split" to decode and encode in separate CPU actors."""
 
@@ -132,7 +132,7 @@ class SegmentActor:
 
     @ray.method(concurrency_group="control")
     def locate(self) -> ActorPlacement:
-        """Return where Ray placed this actor."""
+        """Return the node and the process in which Ray placed this actor."""
         context = ray.get_runtime_context()
         labels = context.get_node_labels()
         kind = str(labels.get(ACCELERATOR_LABEL, "")) if ray.get_gpu_ids() else ""
@@ -156,7 +156,7 @@ class SegmentActor:
     def run(self, job: str, setup: WorkerSetup, task: SegmentTask) -> SegmentRecord | PipelineError:
         """Run one segment of an input, and return its record or an error.
 
-        In concurrent calls for the same input, one segment is decoded while another is enhanced.
+        If two calls for the same input overlap, one segment is decoded while the other is enhanced.
         """
         worker: SegmentWorker | None = None
         try:

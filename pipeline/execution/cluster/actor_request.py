@@ -1,4 +1,4 @@
-"""Describe the actors that a run requests from Ray, and make the error if Ray cannot place them.
+"""Describe the actors that a run requests from Ray, and explain why Ray cannot place them.
 
 Ray's autoscaler starts nodes for actors that cannot be placed yet, and shuts down nodes without
 actors.

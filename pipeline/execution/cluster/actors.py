@@ -45,15 +45,15 @@ class Slot:
     name: str
     actor: Any
     deadline: float
-    """Time after which the actor counts as late if Ray has not placed it."""
+    """Time on the monotonic clock after which the actor counts as late if Ray has not placed it."""
     placement: ActorPlacement | None = None
     """Where the actor runs; None until Ray has placed it."""
     ready: bool = False
     """Whether the actor has loaded the engine."""
     used_at: float = 0.0
-    """Time when the actor last started or finished a segment."""
+    """Time on the monotonic clock when the actor last started or finished a segment."""
     requested_at: float = 0.0
-    """Time of the last request for its status."""
+    """Time on the monotonic clock of the last request for the actor's status."""
     status: dict[str, InputStatus] = field(default_factory=dict)
     """The actor's last report, by input."""
     committed: Counter[str] = field(default_factory=Counter)
@@ -93,7 +93,7 @@ class Actors:
         self._max_actors = 0
         self._counted_at = -_NODES_INTERVAL_SECONDS
         self._late: set[str] = set()
-        """Names of the late actors of which the user has been informed."""
+        """Names of the late actors about which the user has been informed."""
         self._busy_of_ended: dict[str, Counter[str]] = {}
         """Busy seconds of ended actors, by input and stage."""
         self._engines: dict[str, EngineInfo] = {}
@@ -114,7 +114,7 @@ class Actors:
 
     @property
     def max_actors(self) -> int:
-        """The maximum number of actors when the nodes were last counted."""
+        """The maximum number of actors, as of the last count of the cluster's nodes."""
         return self._max_actors
 
     def start_missing(self, wanted: int, blocked: frozenset[str]) -> None:
@@ -248,7 +248,7 @@ class Actors:
         return dict(total)
 
     def engine(self, job: str) -> EngineInfo | None:
-        """Return the engine that an actor last reported for an input, or None before a report."""
+        """Return the engine that an actor last reported for an input, or None if none has yet."""
         return self._engines.get(job)
 
     def bury(self, slot: Slot) -> None:

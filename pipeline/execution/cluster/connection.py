@@ -63,7 +63,7 @@ def cluster(
         yield
         return
 
-    if "PIPELINE_CACHE" in os.environ:  # absolute, because workers have another working directory
+    if "PIPELINE_CACHE" in os.environ:  # absolute, because workers run in a different directory
         os.environ["PIPELINE_CACHE"] = str(cache_root().absolute())
 
     # Ray prints the raylets' messages to stdout, which is reserved for the result

@@ -43,7 +43,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Assignment:
-    """A task to start on a worker; its attempts, which include copies, are counted from 1."""
+    """A task to start on a worker. `attempt` counts the task's attempts from 1, copies included."""
 
     worker: str
     task: Task

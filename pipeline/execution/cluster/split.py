@@ -25,7 +25,7 @@ from pipeline.pixels import Pixels
 from pipeline.remote.cache import fetch_recordings
 from pipeline.schema.plan import Plan, SegmentRecord
 
-_AHEAD = 2  # number of batches decoded in advance, and of frames queued for encoding
+_AHEAD = 2  # maximum number of batches decoded in advance, and of frames queued for encoding
 
 
 class DecodeActor:
@@ -120,7 +120,7 @@ class RemoteEncode:
         self.position = StagePosition()
 
     def write(self, frame: Pixels, pts: int, segment: int) -> None:
-        """Send one frame to the actor, and wait until few enough frames are queued there."""
+        """Send one frame to the actor, and wait while too many frames are queued there."""
         self.position.move_to(pts)
         self._waiting.append(self._actor.write.remote(frame, pts, segment))
         while len(self._waiting) > _AHEAD:

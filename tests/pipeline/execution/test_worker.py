@@ -245,7 +245,7 @@ def test_missing_and_surplus_frames_are_noticed(ledger: Ledger) -> None:
         with pytest.raises(StageError, match="but the plan expects the end"):
             worker.submit(short).result(PATIENCE)
         drop_last = True
-        with pytest.raises(StageError, match="found 9 frames, expected 10"):
+        with pytest.raises(StageError, match="has 9 frames, but the plan expects 10"):
             worker.submit(task).result(PATIENCE)
     assert ledger.folder.read_record(1) is None
 

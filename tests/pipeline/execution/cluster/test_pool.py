@@ -169,7 +169,7 @@ def test_split_placement_reports_errors_of_its_actors(plan: Plan) -> None:
     with Ledger(broken) as ledger:
         setup = make_setup(ledger, "split")
         with pytest.raises(
-            StageError, match=r"^decode: segment \d, LR pts .* found 10 frames, expected 9"
+            StageError, match=r"^decode: segment \d, LR pts .* 10 frames, but the plan expects 9"
         ):
             run_on_ray(ledger, setup, SilentReporter(), ActorRequest(workers=1))
 
