@@ -19,7 +19,7 @@ from pipeline.paths import own_folder, sha256
 
 ATTEMPT_PREFIX = "attempt-"  # begins the name of every file that is not committed yet
 ON_WINDOWS = sys.platform == "win32"
-_REMOVAL_ATTEMPTS = 6  # tries, because a worker may add a file while the folder is being deleted
+_REMOVAL_ATTEMPTS = 6  # several, because a worker may add a file while the folder is being deleted
 
 
 def fsync(path: Path) -> None:

@@ -60,7 +60,7 @@ def remove_record(mirror: str, segment: int) -> None:
 def pull_segment(mirror: str, segment: int, segments: Path, digest: str) -> None:
     """Download a committed segment and its record, if the mirror has both.
 
-    The segment is not checked against the digest in its record, which is left to the caller.
+    The caller must check the segment against the digest in its record.
     """
     record = read_record(mirror, segment, digest)
     if record is None or "/" in record.file:
@@ -100,7 +100,7 @@ def claim_mirror(mirror: str, plan: Plan) -> bool:
 
 
 def replace_plan(mirror: str, plan: Plan) -> None:
-    """Replace the stored plan with `plan`, whose adaptation is done; upload its weights first."""
+    """Replace the stored plan with `plan`; any adapted weights must be in the mirror already."""
     transfer.write_bytes(join_url(mirror, PLAN), plan.model_dump_json().encode())
 
 

@@ -32,7 +32,7 @@ def plan_path(output: Path) -> Path:
 
     def read(name: str) -> bytes | None:
         try:
-            # a pipe would wait for a writer
+            # opening a pipe would block until it has a writer
             is_file = (folder / name).is_file()
             return read_limited(folder / name, MOST_PLAN_BYTES) if is_file else None
         except OSError:
@@ -42,7 +42,7 @@ def plan_path(output: Path) -> Path:
 
 
 def plan_url(output: str) -> str:
-    """Return the URL of the plan beside an output at a URL."""
+    """Return the URL of the plan beside the output at the URL `output`."""
     folder, _, name = output.rpartition("/")
 
     def read(name: str) -> bytes | None:
@@ -62,7 +62,7 @@ def _choose_name(output: str, read: _Read, exists: _Exists) -> str:
     """
     stem = Path(output).stem
     short, long = f"{stem}.plan.json", f"{output}.plan.json"
-    if long == short:  # a folder
+    if long == short:  # the output has no suffix, so it is a folder
         long = f"{output}.folder.plan.json"
     if _read_owner(read(long)) == output:
         return long
