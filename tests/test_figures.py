@@ -311,6 +311,6 @@ def test_the_page_quotes_the_generated_key_frames() -> None:
     ) in page
     assert (
         f"changes by {ours['flicker']:.1f} levels of 255 on average (the original by "
-        f"{figures['original']['flicker']:.1f}), and frames enlarged one by one by "
-        f"{alone['flicker']:.1f}"
+        f"{figures['original']['flicker']:.1f}), whereas the frames enlarged one by one change by "
+        f"{alone['flicker']:.1f} levels"
     ) in page
