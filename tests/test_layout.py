@@ -31,7 +31,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("engines",),
         ("trt", "choice"),
         ("export", "machine"),
-        ("registry", "tiling", "photograph"),
+        ("registry", "tiling", "mirroring", "photograph"),
         ("protocol", "memory", "cache", "device"),
         ("distribution", "names", "child_process"),
     ),

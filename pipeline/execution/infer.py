@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from crossnetpp.networks.taps import Taps
+from deploy.mirroring import enhance_mirrored
 from deploy.protocol import Engine, Weights, run_engine
 from pipeline.errors import StageError
 from pipeline.execution.consistency import find_lr_error, keep_confirmed
@@ -46,9 +47,9 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
     for group in batch.groups:
         lr = batch.lr if len(group.frames) == len(batch.pts) else batch.lr[group.frames]
         if isinstance(plan.input, LightField):
-            frames |= zip(group.frames, _fuse_views(engine, lr, group, kernel), strict=True)
+            frames |= zip(group.frames, _fuse_views(plan, engine, lr, group, kernel), strict=True)
         else:
-            sr = _run_engine(engine, lr, group.refs, group.weights, kernel)
+            sr = _run_engine(plan, engine, lr, group.refs, group.weights, kernel)
             frames |= zip(group.frames, sr, strict=True)
         if plan.mixes_flow:
             for number, i in enumerate(group.frames):
@@ -88,19 +89,20 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
 
 
 def _fuse_views(
-    engine: Engine, lr: Pixels, group: ReferenceGroup, kernel: Taps | None
+    plan: Plan, engine: Engine, lr: Pixels, group: ReferenceGroup, kernel: Taps | None
 ) -> Iterator[Pixels]:
     """Yield the SR frames of a light field's group, each fused from one result per reference.
 
     From each viewpoint, other parts of the scene are hidden, so the network uses each reference
     alone, and the results are fused. For a clip, the network weighs the references itself.
     """
-    results = [_run_engine(engine, lr, [ref], None, kernel) for ref in group.refs]
+    results = [_run_engine(plan, engine, lr, [ref], None, kernel) for ref in group.refs]
     for number, weights in enumerate(group.weights):
         yield fuse_results(lr[number], [result[number] for result in results], weights)
 
 
 def _run_engine(
+    plan: Plan,
     engine: Engine,
     lr: Pixels,
     refs: list[Pixels],
@@ -111,7 +113,8 @@ def _run_engine(
 
     Raises StageError if they differ from the references in shape or data type.
     """
-    sr = run_engine(engine, lr, refs, weights, kernel)
+    run = enhance_mirrored if plan.averages_mirrored else run_engine
+    sr = run(engine, lr, refs, weights, kernel)
     if sr.shape != refs[0].shape or sr.dtype != refs[0].dtype:
         raise StageError(
             f"engine {engine.info.name} returned {sr.dtype} {sr.shape}, "

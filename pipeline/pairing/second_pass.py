@@ -20,7 +20,7 @@ from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 # Fields that must be equal in the plans of a run and of its first pass.
 COMPARED = (
     *("input", "reference", "reference_map", "capture"),
-    *("scale", "engine", "model", "model_sha256", "mixes_flow"),
+    *("scale", "engine", "model", "model_sha256", "mixes_flow", "averages_mirrored"),
 )
 NEIGHBOURS = ((0, -1), (0, 1), (-1, 0), (1, 0))  # row and column steps
 

@@ -6,6 +6,7 @@ import math
 
 import cv2
 
+from deploy.mirroring import ORIENTATIONS
 from deploy.speed import Speed
 from pipeline.pairing.upsample import upsample
 from pipeline.planning.segments import count_passes
@@ -26,7 +27,8 @@ def estimate_seconds(plan: Plan, speed: Speed) -> float:
     too low if the encoder is slower than the engine.
     """
     pixels = count_passes(plan.reference_map) * math.prod(plan.network_size)
-    return speed.seconds(pixels * (1 + _FLOW_SHARE if plan.mixes_flow else 1))
+    passes = ORIENTATIONS if plan.averages_mirrored else 1
+    return speed.seconds(pixels * (passes + _FLOW_SHARE * plan.mixes_flow))
 
 
 def estimate_disk(plan: Plan) -> int:

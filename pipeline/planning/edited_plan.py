@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.media.join.capabilities import check_container, check_times
 from pipeline.media.write.encoder import check_encoder
 from pipeline.pairing.views import check_view_choice
-from pipeline.planning.effort import can_mix
+from pipeline.planning.effort import can_average, can_mix
 from pipeline.planning.output import check_output, check_room
 from pipeline.planning.output_size import align_size, choose_size
 from pipeline.planning.pictures import replace_output
@@ -125,8 +125,11 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
     changed["planes"] = plan.planes and given.get("engine", plan.engine) == plan.engine
     engine = str(given.get("engine", plan.engine))
     changed["mixes_flow"] = plan.mixes_flow and engine != "bicubic"
+    changed["averages_mirrored"] = plan.averages_mirrored and engine != "bicubic"
     if given.get("effort", "auto") != "auto":
-        changed["mixes_flow"] = given["effort"] == "best" and can_mix(plan, engine)
+        is_best = given["effort"] == "best"
+        changed["mixes_flow"] = is_best and can_mix(plan, engine)
+        changed["averages_mirrored"] = is_best and can_average(plan, engine)
     if given.get("effort") == "fast" and "model" not in given and plan.model in QUICK:
         changed["model"] = QUICK[plan.model]
     if plan.mixes_flow and not changed["mixes_flow"]:

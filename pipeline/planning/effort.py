@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from crossnetpp.capture.variants import LEAST_FAITHFUL, QUICK
 from pipeline.schema.clip import LightField, Recording
@@ -15,6 +15,21 @@ Pairing = TypeVar("Pairing", bound=PairingSettings)
 
 # Pixels of the largest frame that `auto` mixes (4K); mixing takes 200 to 250 bytes per pixel.
 MOST_PIXELS = 9_000_000
+_AVERAGED = (
+    "--effort best: the network enhances every frame in four mirrored versions and averages them, "
+    "which takes four times as long"
+)
+
+
+class Effort(NamedTuple):
+    """What a run does beyond a single pass of the network."""
+
+    mixes_flow: bool
+    """Whether the network's frames are mixed with those of optical flow."""
+    averages_mirrored: bool
+    """Whether the network enhances four mirrored versions of each frame, which are averaged."""
+    note: str = ""
+    """A sentence about the decision; may be empty."""
 
 
 def uses_cpu() -> bool:
@@ -53,30 +68,35 @@ def choose_effort(
     fits_db: float | None,
     pixels: int,
     is_cpu: Callable[[], bool] = uses_cpu,
-) -> tuple[bool, str]:
-    """Return whether to mix the network's frames with optical flow's, and a note (may be empty).
+) -> Effort:
+    """Return what the run does beyond a single pass of the network.
 
-    Mixing helps if the input is nearly lossless. `fits_db` is the PSNR, in dB, at which the
-    measured capture reproduces the input, or None if nothing was measured, and `pixels` is the
-    number of pixels in a frame of the network. With `auto`, frames are mixed only if the input is
-    nearly lossless, a frame has at most MOST_PIXELS, and the network runs on this machine's CPU
-    (`is_cpu` returns True): a GPU would have to wait for the mixing.
+    Mixing with optical flow helps if the input is nearly lossless. `fits_db` is the PSNR, in dB, at
+    which the measured capture reproduces the input, or None if nothing was measured, and `pixels`
+    is the number of pixels in a frame of the network. With `auto`, frames are mixed only if the
+    input is nearly lossless, a frame has at most MOST_PIXELS, and the network runs on this
+    machine's CPU (`is_cpu` returns True): a GPU would have to wait for the mixing.
     """
     if settings.engine == "bicubic" or settings.effort in ("fast", "normal"):
-        return False, ""
-    if settings.effort == "auto":
+        return Effort(mixes_flow=False, averages_mirrored=False)
+    is_best = settings.effort == "best"
+    if not is_best:
         is_faithful = fits_db is not None and fits_db >= LEAST_FAITHFUL
         is_large = pixels > MOST_PIXELS
         if not is_faithful or is_large or _is_elsewhere(settings) or not is_cpu():
-            return False, ""
+            return Effort(mixes_flow=False, averages_mirrored=False)
     elif fits_db is not None and fits_db < LEAST_FAITHFUL:
-        return False, (
-            "--effort best: no effect, because the input is compressed or noisy (downscaled "
-            f"key frames match it to only {fits_db:.1f} dB)"
+        note = (
+            f"{_AVERAGED}; optical flow is not mixed in, because the input is compressed or noisy "
+            f"(downscaled key frames match it to only {fits_db:.1f} dB)"
         )
+        return Effort(mixes_flow=False, averages_mirrored=True, note=note)
 
     why = "as requested" if fits_db is None else "because the input is nearly lossless"
-    return True, f"the network's frames are mixed with those of optical flow, {why}"
+    note = f"the network's frames are mixed with those of optical flow, {why}"
+    if is_best:
+        note = f"{_AVERAGED}; {note}"
+    return Effort(mixes_flow=True, averages_mirrored=is_best, note=note)
 
 
 def can_mix(plan: Plan, engine: str) -> bool:
@@ -86,6 +106,14 @@ def can_mix(plan: Plan, engine: str) -> bool:
         fits is not None and fits < LEAST_FAITHFUL
     )
     return engine != "bicubic" and plan.reference.trusted is None and not is_compressed
+
+
+def can_average(plan: Plan, engine: str) -> bool:
+    """Return whether the results of `engine` for mirrored frames of a stored plan may be averaged.
+
+    Frames with trusted key frames are left out, as they are when a plan is made.
+    """
+    return engine != "bicubic" and plan.reference.trusted is None
 
 
 def find_restoring_fit(

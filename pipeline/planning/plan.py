@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from deploy.mirroring import ORIENTATIONS
 from deploy.names import ENGINES
 from deploy.speed import Speed
 from pipeline.errors import InputError
@@ -16,6 +17,7 @@ from pipeline.paths import check_paths
 from pipeline.planning.capture import choose_capture
 from pipeline.planning.chroma import correct_chroma
 from pipeline.planning.effort import (
+    Effort,
     choose_effort,
     find_base_model,
     find_restoring_fit,
@@ -84,15 +86,16 @@ def make_plan(
     model, model_note = find_base_model(settings), ""
     if settings.engine != "bicubic" and "model" not in settings.model_fields_set:
         model, model_note = choose_model(model, capture.fits_db)
-    mixes, effort_note = False, ""
+    effort = Effort(mixes_flow=False, averages_mirrored=False)
     if not settings.trust_reference:
-        mixes, effort_note = choose_effort(settings, capture.fits_db, grid[0] * grid[1])
+        effort = choose_effort(settings, capture.fits_db, grid[0] * grid[1])
 
     most = None
     if find_speed is not None and "segment" not in settings.model_fields_set:
         pixels = grid[0] * grid[1] * len(paired.choices)
         speed = find_speed(settings.engine, model, pixels)
-        most = limit_frames(paired.choices, grid, speed)
+        orientations = ORIENTATIONS if effort.averages_mirrored else 1
+        most = limit_frames(paired.choices, grid, speed, orientations)
     segments = cut_source(sources, frames, settings.segment, settings.to, most)
 
     return Plan(
@@ -109,7 +112,8 @@ def make_plan(
         restores_from_db=find_restoring_fit(
             settings, capture.fits_db, sources.lr, trusts=settings.trust_reference
         ),
-        mixes_flow=mixes,
+        mixes_flow=effort.mixes_flow,
+        averages_mirrored=effort.averages_mirrored,
         batch=settings.batch,
         encoding=target.encoding,
         on_error=settings.on_error,
@@ -122,7 +126,7 @@ def make_plan(
             *target.size.list_notes(sources.lr, settings.engine),
             *target.notes,
             *paired.notes,
-            *filter(None, (capture.note, chroma_note, model_note, effort_note)),
+            *filter(None, (capture.note, chroma_note, model_note, effort.note)),
         ),
     )
 

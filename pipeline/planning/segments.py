@@ -46,16 +46,19 @@ def count_passes(choices: ReferenceMap) -> float:
     return passes
 
 
-def limit_frames(choices: ReferenceMap, size: tuple[int, int], speed: Speed | None) -> int | None:
+def limit_frames(
+    choices: ReferenceMap, size: tuple[int, int], speed: Speed | None, orientations: int = 1
+) -> int | None:
     """Return how many frames an engine with this speed enhances in MOST_WORK seconds.
 
-    `size` is the height and width of the network's frames. The result is at least FEWEST_FRAMES, or
+    `size` is the height and width of the network's frames, and `orientations` is the number of
+    mirrored versions of each frame that it enhances. The result is at least FEWEST_FRAMES, or
     None if the speed is not known or the network has nothing to do.
     """
     passes = count_passes(choices)
     if speed is None or not passes:
         return None
-    pixels = size[0] * size[1] * passes / len(choices)
+    pixels = size[0] * size[1] * passes * orientations / len(choices)
     return max(FEWEST_FRAMES, round(MOST_WORK * speed.pixels_per_second / pixels))
 
 

@@ -135,6 +135,8 @@ class Plan(Model):
     input is then restored at their instants. None if it is nearly lossless, or was not measured."""
     mixes_flow: bool = False
     """Whether the network's frames are mixed with detail that optical flow borrows."""
+    averages_mirrored: bool = False
+    """Whether the network enhances four mirrored versions of each frame, which are averaged."""
     batch: int
     """Frames per call of the network."""
     encoding: Encoding
@@ -176,6 +178,8 @@ class Plan(Model):
             names.append("planes")  # likewise
         if not self.mixes_flow:
             names.append("mixes_flow")  # likewise
+        if not self.averages_mirrored:
+            names.append("averages_mirrored")  # likewise
         if self.restores_from_db is None:
             names.append("restores_from_db")  # likewise
         left: dict[str, Any] = dict.fromkeys(names, True)

@@ -313,8 +313,8 @@ class ExecutionSettings(Model):
     effort: Annotated[
         Literal["auto", "fast", "normal", "best"],
         Option(
-            "A smaller network (fast), the usual one (normal), or also optical flow (best), which "
-            "helps if INPUT is nearly lossless; auto (default): best on a CPU, else normal.",
+            "A smaller network (fast), the usual one (normal), or the mean of four passes (best); "
+            "nearly lossless INPUT: also optical flow (best, and the default auto on a CPU).",
             "Execution",
         ),
     ] = "auto"

@@ -41,11 +41,13 @@ def test_frames_are_mixed_where_it_helps(
     options: dict[str, str], fits_db: float | None, is_cpu: bool, mixes: bool
 ) -> None:
     settings = ExecutionSettings.model_validate(options)
-    found, note = choose_effort(settings, fits_db, 1920 * 1080, lambda: is_cpu)
-    assert found is mixes
-    refused = options.get("effort") == "best" and fits_db == 40
-    assert bool(note) is (mixes or refused)
-    assert ("no effect" in note) is refused
+    found = choose_effort(settings, fits_db, 1920 * 1080, lambda: is_cpu)
+    assert found.mixes_flow is mixes
+    is_best = options.get("effort") == "best" and "engine" not in options
+    assert found.averages_mirrored is is_best
+    assert ("four mirrored versions" in found.note) is is_best
+    assert ("optical flow is not mixed in" in found.note) is (is_best and fits_db == 40)
+    assert ("are mixed with those of optical flow" in found.note) is mixes
 
 
 @pytest.fixture(scope="module")
@@ -65,28 +67,31 @@ def test_plans_record_the_effort_and_may_be_run_with_another(lr: Path, tmp_path:
     best = make_plan(plan_run(lr, effort="best"))
     normal = make_plan(plan_run(lr, effort="normal"))
     assert (best.mixes_flow, normal.mixes_flow) == (True, False)
+    assert (best.averages_mirrored, normal.averages_mirrored) == (True, False)
     assert any("optical flow, because the input is nearly lossless" in note for note in best.notes)
     assert best.digest() != normal.digest()
     assert '"mixes_flow":false' in normal.model_dump_json()
 
     speed = Speed("torch", 1e6, 0.0)
-    assert estimate_seconds(best, speed) == pytest.approx(1.3 * estimate_seconds(normal, speed))
+    assert estimate_seconds(best, speed) == pytest.approx(4.3 * estimate_seconds(normal, speed))
 
     save_plan(best, tmp_path / "plan.json")
     for effort, mixes in (("normal", False), ("best", True), ("auto", True)):
         given = RunSettings(input=str(lr), effort=effort)
-        assert load_plan(tmp_path / "plan.json", given).mixes_flow is mixes
+        loaded = load_plan(tmp_path / "plan.json", given)
+        assert (loaded.mixes_flow, loaded.averages_mirrored) == (mixes, mixes)
 
 
 def test_edits_of_key_frames_are_not_mixed_away(lr: Path) -> None:
     plan = make_plan(plan_run(lr, effort="best", trust_reference=True))
     assert not plan.mixes_flow
+    assert not plan.averages_mirrored
 
 
 def test_large_frames_are_mixed_only_on_request() -> None:
     large = 33_000_000
-    assert not choose_effort(ExecutionSettings(), 52.0, large, lambda: True)[0]
-    assert choose_effort(ExecutionSettings(effort="best"), 52.0, large, lambda: True)[0]
+    assert not choose_effort(ExecutionSettings(), 52.0, large, lambda: True).mixes_flow
+    assert choose_effort(ExecutionSettings(effort="best"), 52.0, large, lambda: True).mixes_flow
 
 
 def test_a_stored_plan_is_not_mixed_where_a_new_one_would_not_be(lr: Path, tmp_path: Path) -> None:
@@ -94,9 +99,10 @@ def test_a_stored_plan_is_not_mixed_where_a_new_one_would_not_be(lr: Path, tmp_p
     compressed = best.model_copy(update={"mixes_flow": False, "restores_from_db": 35.0})
     save_plan(compressed, tmp_path / "compressed.json")
     given = RunSettings(input=str(lr), effort="best")
-    assert not load_plan(tmp_path / "compressed.json", given).mixes_flow
+    again = load_plan(tmp_path / "compressed.json", given)
+    assert (again.mixes_flow, again.averages_mirrored) == (False, True)
 
     save_plan(best, tmp_path / "best.json")
     plain = load_plan(tmp_path / "best.json", RunSettings(input=str(lr), engine="bicubic"))
-    assert not plain.mixes_flow
+    assert (plain.mixes_flow, plain.averages_mirrored) == (False, False)
     assert plain.notes[-1] == "the network's frames are not mixed with those of optical flow"
