@@ -1,6 +1,6 @@
-"""CrossNet++: a network for reference-based super-resolution of arrays or tensors.
+"""CrossNet++, a network for reference-based super-resolution.
 
-`load("fast")(lr, ref)` enhances `lr` with the detail of `ref`.
+`load("fast")(lr, ref)` returns `lr` enlarged, with the detail of `ref`; both are arrays or tensors.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Enhancer:
         return torch.from_numpy(np.ascontiguousarray(stack)).permute(0, 3, 1, 2).to(self.device)
 
     def _run(self, lr: Tensor, ref: Tensor, scale: int) -> Tensor:
-        """Return SR in 0..1, computed on padded pictures and cropped to the size of `ref`."""
+        """Return SR (N x 3 x H x W in 0..1), computed on padded pictures and cropped like `ref`."""
         height, width = ref.shape[-2:]
         multiple = self.network.multiple
         padded_lr = pad_planes(lr, multiple // scale)

@@ -1,8 +1,8 @@
 """Adapt the weights of `fast` to one recording by training on its own key frames.
 
-At a key frame, both LR and HR of the same instant are known. Each key frame serves as a target, and
-its neighbours as the references to borrow from. Held-out key frames decide whether the adapted
-weights are used, and how much of the change is kept.
+At a key frame, the recording is known at both resolutions. The training reconstructs each key frame
+from its LR picture, with the neighbouring key frames as references. The results on held-out key
+frames determine whether the adapted weights are used, and how much of the change is kept.
 """
 
 from __future__ import annotations

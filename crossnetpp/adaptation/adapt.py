@@ -19,18 +19,18 @@ from crossnetpp.networks.fast import CrossNetFast
 from crossnetpp.networks.taps import Taps
 
 LEAST_KEY_FRAMES = 3
-LEAST_STEPS = 10  # fewer change too little to be worth the time
-MOST_STEPS = 160  # more gain hardly anything
+LEAST_STEPS = 10  # fewer steps change the weights too little to be worth the time
+MOST_STEPS = 160  # more steps gain hardly anything
 SIDE = 256  # HR pixels along each side of a crop
 PIXELS_PER_STEP = CROPS * SIDE**2
-JUDGING_STEPS = 15  # training steps that take as long as judging the result does
+JUDGING_STEPS = 15  # judging the result takes as long as this many training steps
 REPORTS = 4  # number of times that the gain is measured during training
 STILL_SHARE = 0.35  # share of the batches in which one reference is the target, slightly moved
 
 
 @dataclass(frozen=True)
 class AdaptationSettings:
-    """Settings of an adaptation; all of them affect the exact adapted weights."""
+    """Settings of an adaptation; the adapted weights depend on all of them."""
 
     steps: int
     """Training steps; see `count_steps`."""
@@ -65,7 +65,7 @@ class Adapted:
     """Gain in dB on the held-out key frames over the original weights; None if it is not finite or
     was not measured."""
     blend: float
-    """Share of the adapted weights in the weights to use; 0 if they are not used."""
+    """Share of the adapted weights in the weights of `network`; 0 if they are not used."""
     used: bool
     note: str = ""
     """Why the adapted weights are not used, or another remark; may be empty."""
@@ -115,10 +115,10 @@ def try_adapted(
     taps: Taps,
     settings: AdaptationSettings,
 ) -> Adapted:
-    """Judge weights adapted to another recording on held-out key frames of this one.
+    """Judge `adapted`, which was adapted to another recording, on held-out key frames of this one.
 
-    The weights are used unchanged or not at all, so `blend` is 1 or 0. The other arguments are
-    those of `adapt`; `settings.steps` is how many steps the other adaptation took.
+    The adapted weights are used unchanged or not at all, so `blend` is 1 or 0. `settings.steps` is
+    the number of steps of the other adaptation. The remaining arguments are as in `adapt`.
 
     Raises ValueError if the key frames cannot be used; see `check_key_frames`.
     """
@@ -139,7 +139,7 @@ def try_adapted(
         _round_db(verdict.gain),
         verdict.blend,
         used=used,
-        note="" if used else "weights from another input do not improve the key frames here",
+        note="" if used else "weights adapted to another input do not improve the key frames here",
     )
 
 
@@ -166,8 +166,8 @@ def check_key_frames(keys: Sequence[KeyFrame], side: int = SIDE) -> list[Example
         ):
             raise ValueError(
                 f"found a key frame of {hr[1]}x{hr[0]} for an LR frame of {lr[1]}x{lr[0]}; all "
-                "key frames must have one size, and all LR frames the same size divided by a "
-                "whole number"
+                "key frames must have the same size, and all LR frames must be smaller by the "
+                "same whole factor"
             )
     return examples
 
@@ -194,9 +194,10 @@ def time_step(
 
 
 def count_steps(seconds: float, step_seconds: float, least: int = LEAST_STEPS) -> int:
-    """Return how many training steps fit into `seconds`, including the time to judge the result.
+    """Return how many training steps of `step_seconds` each fit into `seconds`.
 
-    The number is at most MOST_STEPS, and never less than `least`.
+    Part of the time is reserved for judging the result. The number is at most MOST_STEPS, and never
+    less than `least`.
     """
     fitting = int(seconds / step_seconds) - JUDGING_STEPS
     return max(least, min(MOST_STEPS, fitting))
@@ -228,7 +229,7 @@ def _train(
 
 def _conclude(network: CrossNetFast, training: Training, verdict: Verdict, steps: int) -> Adapted:
     """Return the result, with the reason if the adapted weights are not used."""
-    dropped = f"dropped {training.dropped} of {steps} steps whose values were not finite"
+    dropped = f"{training.dropped} of {steps} steps were dropped, because values were not finite"
     before, gain = _round_db(verdict.held_out_db), _round_db(verdict.gain)
     if verdict.blend:
         blended = blend_weights(network, training.network, verdict.blend)
@@ -248,7 +249,10 @@ def _round_db(value: float) -> float | None:
 
 @contextmanager
 def _limit_threads(threads: int | None) -> Iterator[None]:
-    """Set PyTorch's number of CPU threads in the context; rounding of results depends on it."""
+    """Set PyTorch's number of CPU threads within the context; None means all cores.
+
+    The number affects how results are rounded.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or count_cores())
     try:

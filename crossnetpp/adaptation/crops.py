@@ -15,11 +15,11 @@ from crossnetpp.adaptation.key_frames import Example, KeyFrame, Picture
 from crossnetpp.networks.taps import Taps, join_taps
 
 ALIGNMENT = 8  # HR pixels; this is a whole number of LR pixels at every scale
-MULTIPLE = 32  # the network's multiple
+MULTIPLE = 32  # the network requires sides that are multiples of this
 LEAST_SIDE = 64
-MOST_ASYMMETRY = 0.05  # sum of absolute differences between a kernel and its rotated form
+MOST_ASYMMETRY = 0.05  # largest sum of absolute differences between a kernel and its turned form
 PAIRED_SHARE = 0.6  # share of the batches with two references, if any key frame has two neighbours
-STILL_CELLS = 96  # HR pixels between the knots of a synthetic motion
+STILL_CELLS = 96  # HR pixels between the knots of a synthetic motion field
 
 
 class Turn(NamedTuple):
@@ -63,9 +63,9 @@ class Batch(NamedTuple):
 
 
 def find_turns(taps: Taps) -> list[Turn]:
-    """Return the turns that hardly change a downscaling kernel, the first of which is the identity.
+    """Return the turns that hardly change a downscaling kernel; the first one is the identity.
 
-    With any other turn, the pictures would look reduced by a kernel that is not the camera's.
+    After any other turn, LR would look as if a kernel other than the camera's had produced it.
     """
     kernel = join_taps(taps)
     turns = [Turn(quarters, mirror) for mirror in (False, True) for quarters in range(4)]
@@ -112,9 +112,9 @@ class Crops:
     ) -> None:
         """Prepare to draw crops of at most `side` x `side` HR pixels.
 
-        With probability `still_share`, the first reference is the target itself, slightly
-        moved. From pairs of key frames alone, the network would learn to distrust references even
-        for frames next to a key frame.
+        In a share `still_share` of the batches, the first reference is the target itself, slightly
+        moved. Trained on pairs of key frames alone, the network would learn to distrust references
+        even for frames next to a key frame.
         """
         self.scale = taps.shape[-1] // 4
         self._keys = keys

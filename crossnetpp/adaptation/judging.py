@@ -57,8 +57,9 @@ def make_cases(
 ) -> list[Case]:
     """Return the cases on which weights are judged; equal key frames give equal cases.
 
-    A window has at most `side` x `side` HR pixels. Its references are the nearest neighbour, then
-    both neighbours if there are two, and finally the target itself, slightly moved.
+    Each window has at most `side` x `side` HR pixels and yields two or three cases: one with the
+    nearest neighbour as the reference, one with both neighbours if there are two, and one with the
+    target itself, slightly moved.
     """
     rng = np.random.default_rng(0)
     cases = []
@@ -81,7 +82,10 @@ def make_cases(
 
 
 def choose_windows(key: KeyFrame, count: int, side: int) -> list[Window]:
-    """Return the `count` most detailed windows of a key frame, none of which overlap."""
+    """Return the `count` most detailed of the non-overlapping windows of a key frame.
+
+    Windows are at most `side` HR pixels wide and high.
+    """
     height, width = (min(length, side) // MULTIPLE * MULTIPLE for length in key.hr.shape[:2])
     luma = to_planes([key.hr]).mean(1, keepdim=True)
     detail = (luma - F.avg_pool2d(luma, 9, stride=1, padding=4)).abs()
@@ -105,7 +109,10 @@ def choose_windows(key: KeyFrame, count: int, side: int) -> list[Window]:
 
 
 def _list_starts(length: int, part: int) -> list[int]:
-    """Return where parts of `part` pixels start, spread over `length` pixels without overlap."""
+    """Return the start positions of non-overlapping parts of `part` pixels each.
+
+    As many parts as fit are spread over `length` pixels.
+    """
     count = length // part
     step = (length - part) / max(1, count - 1)
     return [int(step * i) // ALIGNMENT * ALIGNMENT for i in range(count)]
@@ -113,7 +120,7 @@ def _list_starts(length: int, part: int) -> list[int]:
 
 @torch.inference_mode()
 def measure_psnr(network: CrossNetFast, case: Case, scale: int, taps: Tensor) -> float:
-    """Return the PSNR in dB of a case after enhancement and rounding to 8 bits; may be NaN."""
+    """Enhance a case, and return the PSNR in dB of the result at 8 bits; may be NaN."""
     lr, references, weights, target = case.batch
     prepared = (network.prepare(reference, scale, taps) for reference in references)
     sr = network.enhance(lr, *prepared, weights=weights).sr
@@ -124,7 +131,7 @@ def measure_psnr(network: CrossNetFast, case: Case, scale: int, taps: Tensor) ->
 def blend_weights(base: CrossNetFast, adapted: CrossNetFast, share: float) -> CrossNetFast:
     """Return a network with the weights base + share * (adapted - base).
 
-    They are rounded to float16, as `save_weights` stores them.
+    The weights are rounded to float16, as `save_weights` stores them.
     """
     blended = copy.deepcopy(base)
     with torch.no_grad():

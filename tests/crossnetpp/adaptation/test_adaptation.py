@@ -187,7 +187,7 @@ def test_weights_that_give_no_finite_picture_are_not_used() -> None:
     assert not result.used
     assert result.held_out_db is None
     assert result.held_out_gain_db is None
-    assert "dropped 6 of 6 steps whose values were not finite" in result.note
+    assert "6 of 6 steps were dropped, because values were not finite" in result.note
 
 
 @pytest.mark.skipif(not is_linux(), reason="limits the address space, as only Linux does")

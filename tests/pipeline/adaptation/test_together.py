@@ -122,7 +122,7 @@ def test_weights_that_do_not_win_are_not_used(camera: tuple[Path, Path], tmp_pat
         assert result["adapted"]["held_out_gain_db"] == 0
     page = tmp_path / "a.html"
     assert invoke("report", tmp_path / "a_x4.mkv", "-o", page).exit_code == 0
-    sentence = "weights from another input do not improve the key frames here"
+    sentence = "weights adapted to another input do not improve the key frames here"
     assert sentence in page.read_text(encoding="utf-8")
 
 
