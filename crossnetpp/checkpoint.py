@@ -40,10 +40,11 @@ class AdaptedFacts:
 def save_weights(
     network: Network, preset: str, path: Path, adapted: AdaptedFacts | None = None
 ) -> None:
-    """Write a safetensors file with float16 weights, half the size of float32 without visible loss.
+    """Save the weights of `network` in float16 to the safetensors file `path`.
 
-    The file's metadata contain the preset, the network's configuration as JSON and, if given,
-    `adapted` as JSON. The same weights always give the same bytes.
+    Float16 halves the size of the file without visible loss. The metadata contains the preset, the
+    network's configuration as JSON and, if given, `adapted` as JSON. The same weights always give
+    the same bytes.
     """
     tensors = {
         name: tensor.detach().to(torch.float16).contiguous()
@@ -59,7 +60,7 @@ def save_weights(
 def _sort_metadata(content: bytes) -> bytes:
     """Return the content of a safetensors file with its metadata sorted by key.
 
-    The safetensors library writes the metadata in varying order.
+    The safetensors library writes metadata in varying order.
     """
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:start])
@@ -218,6 +219,6 @@ def _read_config(preset: str, config: str, path: Path) -> Config:
         return make_config(preset, options)
     except (ValueError, RecursionError) as error:
         raise WeightsError(
-            f"found in {path} a network that this version cannot build "
-            f"({_shorten(str(error), 300)}); try the version that trained it"
+            f"{path} contains a network that this version cannot build "
+            f"({_shorten(str(error), 300)}); use the version that trained it"
         ) from error

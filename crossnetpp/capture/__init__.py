@@ -1,1 +1,1 @@
-"""Measure how a camera made LR from HR: its downscaling kernel, shift and colours."""
+"""Measure how LR results from HR: the downscaling kernel, the shift and the colours."""

@@ -1,4 +1,7 @@
-"""Measure where LR chroma is sampled relative to luma, which depends on encoder and converter."""
+"""Measure where LR chroma is sampled relative to luma.
+
+The position depends on the encoder and on the program that converted the colours.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,10 @@ def estimate_chroma_shift(
 
 
 def _split_chroma(rgb: Picture, kernel: NDArray[np.floating] | None) -> list[Plane]:
-    """Return red minus luma and blue minus luma (white is 1), reduced by `kernel` and blurred."""
+    """Return red minus luma and blue minus luma (white is 1), blurred.
+
+    Both planes are first reduced by `kernel` unless it is None.
+    """
     luma = get_luma(rgb)
     full_scale = np.float32(np.iinfo(rgb.dtype).max)
     planes = [rgb[..., c].astype(np.float32) / full_scale - luma for c in (0, 2)]

@@ -1,9 +1,9 @@
-"""The colours of LR as a function of those of HR: one curve for each channel, then a matrix.
+"""LR colours as a function of HR colours: one curve for each channel, then a matrix.
 
 A different exposure, tone curve or range changes each channel by itself; a different YCbCr matrix,
-white balance or sensor mixes the channels. Curves and matrix are fitted to pictures of one instant,
-blurred so strongly that the downscaling kernel hardly matters. A transform is kept only if it also
-explains pictures that were left out of its fit.
+white balance or sensor mixes the channels. The curves and the matrix are fitted to pictures of one
+instant, which are blurred so strongly that the downscaling kernel hardly matters. A transform is
+kept only if it also explains pictures that were left out of its fit.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 Picture: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
-KNOTS = 17  # of each curve, evenly spaced from black to white
+KNOTS = 17  # per curve, evenly spaced from black to white
 BLUR = 5  # LR pixels over which colours are averaged before they are compared
 MOST_SAMPLES = 6_000  # per pair
 SMOOTHNESS = 0.05  # weight of a curve's bends relative to its errors
-ROUNDS = 3  # of reweighted fits, and of alternating fits of curves and matrix
-EDGES = 0.8  # share of the pixels, the smoothest ones, that are compared
+ROUNDS = 3  # number of reweighted fits, and of alternations between curves and matrix
+EDGES = 0.8  # share of the pixels that are compared; the steepest ones are left out
 
-OUTLIERS = 0.1  # share of the samples, the worst ones, that a comparison leaves out
+OUTLIERS = 0.1  # share of the samples that a comparison leaves out: the worst ones
 CLIPPED = 2.5 / 255  # distance from black or white within which a level counts as clipped
 FEWEST_SAMPLES = 200
 UNSEEN = 1e-5  # weight that keeps colours without samples unchanged
 
-LEAST_ERROR = 1.0 / 255  # RMS error without a transform below which none is needed
+LEAST_ERROR = 1.0 / 255  # if the RMS error without a transform is smaller, none is needed
 LEAST_GAIN = 1.0  # dB by which a transform must be better than none
 LEAST_FURTHER_GAIN = 0.5  # dB by which a more complex transform must be better than a simpler one
 
@@ -42,12 +42,12 @@ class ColourTransform:
     """A transform of RGB in 0..1: an increasing curve for each channel, then a matrix."""
 
     curves: Array
-    """3 x KNOTS: the values of each channel at evenly spaced levels."""
+    """3 x KNOTS: the output of each channel's curve at evenly spaced input levels."""
     matrix: Array
     """3 x 3, applied to column vectors of red, green and blue."""
 
     def apply(self, rgb: Array) -> Array:
-        """Return colours (... x 3 in 0..1) as LR would show them, not clipped."""
+        """Return HR colours `rgb` (... x 3 in 0..1) as LR would show them, not clipped."""
         levels = np.linspace(0, 1, self.curves.shape[1])
         bent = [np.interp(rgb[..., c], levels, self.curves[c]) for c in range(3)]
         return np.asarray(np.stack(bent, axis=-1) @ self.matrix.T, np.float64)
@@ -59,7 +59,10 @@ def make_plain_transform() -> ColourTransform:
 
 
 def transform_colours(rgb: Picture, transform: ColourTransform) -> NDArray[np.float32]:
-    """Return a picture (8-bit or 16-bit H x W x 3 RGB) transformed, scaled to 0..1, not clipped."""
+    """Return a picture (H x W x 3 RGB of 8 or 16 bits) with its colours transformed.
+
+    The result is scaled so that white is 1, and not clipped.
+    """
     limit = int(np.iinfo(rgb.dtype).max)
     levels = np.arange(limit + 1) / limit
     knots = np.linspace(0, 1, transform.curves.shape[1])
@@ -69,7 +72,10 @@ def transform_colours(rgb: Picture, transform: ColourTransform) -> NDArray[np.fl
 
 
 def transform_picture(rgb: Picture, transform: ColourTransform) -> Picture:
-    """Return a picture (H x W x 3 RGB of 8 or 16 bits) transformed, rounded and clipped."""
+    """Return a picture (H x W x 3 RGB of 8 or 16 bits) with its colours transformed.
+
+    The result has the type of `rgb`; its values are rounded and clipped.
+    """
     limit = int(np.iinfo(rgb.dtype).max)
     levels_out = (transform_colours(rgb, transform) * limit).round().clip(0, limit)
     if rgb.dtype == np.uint8:
@@ -103,7 +109,7 @@ def estimate_colour(pairs: Sequence[tuple[Picture, Picture]]) -> ColourTransform
 def fit_transform(source: Array, target: Array) -> ColourTransform:
     """Return the curves and the matrix that map `source` most closely to `target`.
 
-    Both are colours at the same N places, N x 3 in 0..1. Places that fit badly count for less.
+    Both are colours at the same N places, N x 3 in 0..1. Places that fit badly have less weight.
     """
     return _fit_both(_Samples(source, target))
 
@@ -123,9 +129,9 @@ def _join(parts: Sequence[_Samples]) -> _Samples:
 
 
 def _sample_colours(lr: Picture, hr: Picture, pairs: int) -> list[_Samples]:
-    """Return the colours of a pair at smooth, unclipped pixels, in two halves if `pairs` is 1.
+    """Return the colours of a pair at smooth, unclipped pixels, without parts that are too small.
 
-    Parts with too few pixels are left out.
+    The pixels form one part, or two if `pairs`, the number of all pairs, is 1.
     """
     size = (lr.shape[1], lr.shape[0])
     small = cv2.resize(hr, size, interpolation=cv2.INTER_AREA)
@@ -218,7 +224,10 @@ def _fit_curve(hr: Array, lr: Array) -> Array:
 def _sum_products(
     below: NDArray[np.int64], share: Array, weights: Array, values: Array
 ) -> tuple[Array, Array]:
-    """Return the normal equations (KNOTS x KNOTS, KNOTS) of linear interpolation between knots."""
+    """Return the normal equations of a curve that is linear between its knots.
+
+    The result is the matrix (KNOTS x KNOTS) and the right-hand side (KNOTS).
+    """
 
     def add_up(addends: Array) -> Array:
         return np.asarray(np.bincount(below, weights * addends, KNOTS), np.float64)
@@ -232,7 +241,10 @@ def _sum_products(
 
 
 def _fit_matrix(hr: Array, lr: Array) -> Array:
-    """Return the matrix from `hr` to `lr`; colours that no sample shows stay unchanged."""
+    """Return the 3 x 3 matrix that maps `hr` to `lr` (N x 3 each).
+
+    It does not change colours that no sample shows.
+    """
     weights = np.ones(len(hr))
     for _ in range(ROUNDS):
         gram = np.einsum("n,ni,nj->ij", weights, hr, hr)

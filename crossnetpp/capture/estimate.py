@@ -63,8 +63,8 @@ MOST_APART = 0.2  # LR pixels by which a pair's shift may differ from the median
 
 # dB by which a more complex kernel must explain the left-out parts better
 LEAST_GAIN = 0.1
-# Free kernels also fit the codec's losses in these particular pictures, which other frames do not
-# share: with H.264, a network borrows better detail with a parametric kernel.
+# Free kernels also fit the codec's losses in the measured pictures, which other frames do not
+# share. With H.264, networks therefore borrow better detail with a parametric kernel.
 LEAST_GAIN_OF_FREE = 0.8
 
 
@@ -83,10 +83,11 @@ class CaptureEstimate:
     width: float
     """Width of the kernel in LR pixels: 1 for pixel means."""
     fits_db: float | None
-    """PSNR in dB between LR luma and HR luma reduced by the best kernel, even if that is rejected,
-    on textured pixels that were left out of its fit; None if nothing was measured."""
+    """PSNR in dB between LR luma and HR luma reduced by the best kernel, even if that kernel is
+    rejected. Only textured pixels that were left out of the fit count. None if nothing was
+    measured."""
     bicubic_db: float | None
-    """The same for the bicubic kernel."""
+    """`fits_db` of the bicubic kernel."""
     pairs: tuple[int, ...]
     """Indices of the pairs that were used."""
     dropped: dict[int, str]
@@ -94,7 +95,7 @@ class CaptureEstimate:
     reason: str
     """Why the bicubic kernel is used; empty if a kernel was measured."""
     colour: ColourTransform | None = None
-    """The colours of LR as a function of those of HR; None if they agree."""
+    """Transform from HR colours to LR colours; None if the colours agree or no transform fits."""
     chroma_shift: tuple[float, float] | None = None
     """How far (x, y), in LR pixels, chroma is sampled to the right of and below luma; None if
     unknown."""
@@ -108,8 +109,9 @@ class CaptureEstimate:
 def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimate:
     """Measure the downscaling kernel, the colours and the chroma shift from pairs of pictures.
 
-    The two pictures of a pair should show one instant; pairs that differ, or between which
-    something moved, are dropped. Raises ValueError if the sizes of a pair do not fit the scale.
+    The two pictures of a pair should show the same instant. Pairs whose pictures differ, or in
+    which something moved, are dropped. Raises ValueError if the sizes of a pair do not fit the
+    scale.
     """
     observed = [_observe(lr, hr, scale) for lr, hr in pairs]
     dropped = _find_outliers(observed)
@@ -163,7 +165,7 @@ class _Observation:
     hr: Plane
     """HR luma, s h x s w."""
     reduced: Plane
-    """HR luma reduced by the bicubic kernel, shifted by `shift` unless that is too large."""
+    """HR luma reduced by the bicubic kernel, which is shifted by `shift` if that is plausible."""
     usable: NDArray[np.bool_]
     """Mask (h x w) of the LR pixels that a kernel can be fitted to."""
     shift: tuple[float, float]
@@ -193,9 +195,9 @@ def _observe(lr: Picture, hr: Picture, scale: int) -> _Observation:
 
 
 def find_shift(lr: Plane, reduced: Plane) -> tuple[float, float]:
-    """Return how far (x, y), in pixels, `lr` is shifted left and up in relation to `reduced`.
+    """Return how far (x, y), in pixels, `lr` is shifted left and up relative to `reduced`.
 
-    Both planes are h x w. A downscaling kernel with this centroid produces `lr`. The result is
+    Both planes are h x w. A downscaling kernel with this centroid would produce `lr`. The result is
     (0, 0) if a side is shorter than 16 pixels.
     """
     if min(lr.shape) < 16:
@@ -235,7 +237,10 @@ def _find_outliers(observed: Sequence[_Observation]) -> dict[int, str]:
 
 
 def _gather_parts(pair: _Observation, scale: int, shares: int) -> list[Moments]:
-    """Return the moments of `shares` vertical strips of a pair with about equally many pixels."""
+    """Cut a pair into `shares` vertical strips, and return the moments of each.
+
+    All strips have about the same number of usable pixels.
+    """
     places = choose_pixels(pair.usable, pair.reduced, MOST_PIXELS[scale])
     across = places[np.argsort(places[:, 1], kind="stable")]
     return [
@@ -259,9 +264,9 @@ def _choose_kernel(
 ) -> CaptureEstimate:
     """Return a copy of `nothing` with the simplest kernel that explains the held-out parts well.
 
-    A parametric kernel must beat the simpler ones by LEAST_GAIN, and a separable or free one by
-    LEAST_GAIN_OF_FREE. The bicubic kernel is kept if no other is better by LEAST_GAIN, or if the
-    fit shows that HR was sharpened.
+    A parametric kernel must be better than the simpler ones by LEAST_GAIN, and a separable or free
+    kernel by LEAST_GAIN_OF_FREE. The bicubic kernel is kept if no other is better by LEAST_GAIN, or
+    if the fit shows that HR was sharpened.
     """
     scale = nothing.scale
     rests = [total - part for part in parts]

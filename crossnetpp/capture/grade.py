@@ -1,9 +1,10 @@
 """A grade: the colours of an edited picture as a smooth, local function of the original's colours.
 
-A colourist bends the channels, mixes them, and darkens or tints regions of the picture. A curve for
-each channel and a matrix, both for the whole picture, model the first two. An affine map of the
-colours, which varies over the picture as a cubic spline, models the last. All are fitted by robust
-least squares, in which places that fit badly hardly count, because painting is not part of a grade.
+A colourist bends the channels, mixes them, and darkens or tints regions of the picture. In this
+model, a curve for each channel does the bending, and a matrix does the mixing. An affine map of the
+colours, which varies over the picture as a cubic spline, changes the regions. All three are fitted
+by robust least squares: places that fit badly hardly count, because anything painted into the
+picture is not part of the grade.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ ROWS, COLUMNS = 4, 6  # intervals of the spline along each axis
 BLUR = 5  # pixels over which colours are averaged before they are compared
 MOST_SAMPLES = 4_000
 FEWEST_SAMPLES = 200
-EDGES = 0.8  # share of the places, the smoothest ones, that are compared
+EDGES = 0.8  # share of the places that are compared; the steepest ones are left out
 TURNS = 3  # alternations between fitting the global and the local part
 ROUNDS = 3  # reweighted fits of the local part in each turn
 LEAST_WEIGHT = 0.3  # places below this weight do not affect the curves and the matrix
 LEAST_DETERMINANT = 0.05  # local maps with a smaller determinant are not inverted
 STIFFNESS = 0.03  # weight of the spline's bends relative to its errors
 HOLD = 1e-4  # penalty on any change of the colours
-DIGITS = 6  # decimals of a grade's numbers; further ones would depend on the processor
+DIGITS = 6  # decimal places of a grade's numbers; further ones would depend on the processor
 
-LEAST_ERROR = 1.0 / 255  # RMS difference between the pictures below which there is no grade
+LEAST_ERROR = 1.0 / 255  # if the RMS difference between the pictures is smaller, there is no grade
 LEAST_GAIN = 1.0  # dB by which a grade must bring the pictures closer
 
 
@@ -53,7 +54,10 @@ class Grade:
     that map (red, green, blue, 1) to the change of red, green and blue."""
 
     def apply(self, picture: Picture) -> Planes:
-        """Return a picture (h x w x 3 of 8 or 16 bits) graded, scaled to 0..1, not clipped."""
+        """Return a picture (h x w x 3 of 8 or 16 bits) with the grade applied.
+
+        The result is scaled so that white is 1, and not clipped.
+        """
         height, width = picture.shape[:2]
         mixed = transform_colours(picture, self.transform)
         change = np.tensordot(_make_basis(height, ROWS), self.local, (1, 0))
@@ -71,9 +75,9 @@ def estimate_grade(
 ) -> Grade | None:
     """Return the grade from `original` to `edited`.
 
-    Both are 8-bit or 16-bit RGB (h x w x 3) of the same scene. `seen` (h x w) marks the places
-    where the edited picture shows anything; None means everywhere. The result is None if the
-    colours already agree, if a grade explains too little, or if there are too few usable places.
+    Both are 8-bit or 16-bit RGB (h x w x 3) of the same scene. `seen` (h x w) is True where the
+    edited picture has content; None means everywhere. The result is None if the colours already
+    agree, if a grade explains too little, or if there are too few usable places.
     """
     places, before, after = _sample(original, edited, seen)
     if len(places) < FEWEST_SAMPLES:
@@ -158,7 +162,10 @@ def _make_basis(length: int, intervals: int) -> Array:
 
 
 def _make_design(places: NDArray[np.int64], size: tuple[int, int], colours: Array) -> Array:
-    """Return N x T: for each place, every spline's value times red, green, blue and 1."""
+    """Return the design matrix (N x T): each basis function times red, green, blue and 1.
+
+    N is the number of places, and T is four times the number of basis functions.
+    """
     down = _make_basis(size[0], ROWS)[places[:, 0]]
     across = _make_basis(size[1], COLUMNS)[places[:, 1]]
     values = np.column_stack((colours, np.ones(len(colours))))
@@ -168,7 +175,7 @@ def _make_design(places: NDArray[np.int64], size: tuple[int, int], colours: Arra
 
 @lru_cache(maxsize=1)
 def _make_penalty() -> Array:
-    """Return T x T, the quadratic penalty on bends of the spline and on any change."""
+    """Return the quadratic penalty (T x T) on bends of the spline and on any change of colours."""
 
     def bend(count: int) -> Array:
         differences = np.diff(np.eye(count), 2, axis=0)
@@ -225,7 +232,7 @@ def _weigh(errors: Array, *, redescends: bool) -> Array:
     """Return the weight of each place, which is about 1 for small errors and less for large ones.
 
     Huber weights fall slowly. Redescending weights fall to almost 0, so that a painted part of the
-    picture does not bend the spline at all (Geman, McClure, 1987).
+    picture does not bend the spline at all (Geman and McClure, 1987).
     """
     size = np.sqrt(np.square(errors).mean(axis=1))
     usual = 2 * float(np.median(size)) + 1e-3

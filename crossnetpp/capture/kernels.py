@@ -17,16 +17,16 @@ from crossnetpp.networks.taps import evaluate_keys
 
 Array = NDArray[np.float64]
 
-CUBIC_A = -0.5  # of Keys' cubic convolution, as in the antialiased bicubic downscaling
+CUBIC_A = -0.5  # parameter of Keys' cubic convolution, as in antialiased bicubic downscaling
 
 # If a blur (optics, sensor or codec) has the response r at half of the LR Nyquist frequency, its
-# response at the Nyquist frequency is r^4 (a Gaussian) or less (pixel means, bicubic, Lanczos).
-# If HR was sharpened, the kernel also undoes that, which weakens both frequencies about equally.
-# With kernels and codecs of all kinds, the measured exponents were 3.99 or more for untouched HR,
-# and mostly 0.9 to 3.5 for HR with an unsharp mask (not in jobs/results; see the tests). Masks
-# narrower than about 0.7 LR pixels, and most masks at crf 28, cannot be distinguished from a lens.
+# response at the Nyquist frequency is r^4 (a Gaussian) or less (pixel means, bicubic, Lanczos). If
+# HR was sharpened, the kernel also undoes the sharpening, which weakens both frequencies about
+# equally. With kernels and codecs of all kinds, the measured exponents were 3.99 or more for
+# untouched HR, and mostly 0.9 to 3.5 for HR with an unsharp mask (not in jobs/results; see the
+# tests). Masks narrower than about 0.7 LR pixels, and most masks at crf 28, look like a soft lens.
 LEAST_EXPONENT = 3.8
-MOST_LOW_RESPONSE = 0.85  # response at half the Nyquist frequency; above, exponents are uncertain
+MOST_LOW_RESPONSE = 0.85  # at half of the Nyquist frequency; above it, exponents are uncertain
 
 
 def locate_taps(scale: int) -> Array:
@@ -39,7 +39,10 @@ def _evaluate_cubic(distance: Array) -> Array:
 
 
 def _evaluate_lanczos(distance: Array) -> Array:
-    """Return the three-lobed Lanczos kernel; the 4 x scale taps cut off its third lobe."""
+    """Return the three-lobed Lanczos kernel at `distance`.
+
+    The 4 x scale taps cut off its third lobe.
+    """
     inside = np.abs(distance) < 3
     return np.asarray(np.where(inside, np.sinc(distance) * np.sinc(distance / 3), 0.0), np.float64)
 

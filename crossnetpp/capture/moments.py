@@ -27,10 +27,10 @@ MARGIN = 2  # LR pixels at each border, where the kernel would extend beyond the
 LEAST_CLEAR = 1.5 / 255  # distance from black or white within which a level counts as clipped
 FLAT = 1 / 255  # gradient per LR pixel below which a pixel reveals nothing about the kernel
 AGREEMENT = 0.5  # largest squared error of a matching neighbourhood, as a share of its variance
-NOISE = 2 / 255  # RMS error that AGREEMENT allows in addition
-GAINS = (0.25, 4.0)  # limits of the ratio of contrasts
+NOISE = 2 / 255  # RMS error that is allowed in addition to AGREEMENT
+GAINS = (0.25, 4.0)  # limits of the ratio of LR contrast to HR contrast
 NEIGHBOURHOOD = 9  # LR pixels
-CHUNK = 4096  # LR pixels that are gathered at a time
+CHUNK = 4096  # number of LR pixels gathered at a time
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ def reduce_picture(picture: AnyPicture, kernel: NDArray[np.floating]) -> AnyPict
 
 
 def find_usable(lr: Picture, lr_luma: Plane, reduced: Plane) -> tuple[NDArray[np.bool_], float]:
-    """Return a mask (h x w) of the LR pixels that reveal the kernel, and the share that agrees.
+    """Return a mask (h x w) of the LR pixels that reveal the kernel, and how well LR and HR agree.
 
     These pixels are away from the border, textured and not clipped, and their neighbourhood agrees
-    with the `reduced` HR luma except for contrast. The share is the fraction of the pixels meeting
-    the first three conditions that also meet the last.
+    with `reduced`, the reduced HR luma, except for contrast. The agreement is a share in 0..1: of
+    the pixels that meet the first three conditions, it counts those that also meet the last.
     """
     full_scale = np.iinfo(lr.dtype).max
     clear = (lr.min(axis=2) >= LEAST_CLEAR * full_scale) & (

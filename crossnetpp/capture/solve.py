@@ -10,14 +10,14 @@ from crossnetpp.capture.kernels import FAMILIES, Family, locate_taps
 from crossnetpp.capture.moments import Array, Moments
 
 MOST_SHIFT = 1.0  # LR pixels; a larger shift is motion, not the capture
-ROUNDS = 3  # of alternating fits of the rows and the columns
+ROUNDS = 3  # number of alternating fits of the rows and the columns
 ZOOMS = 4  # successively finer grids in the search for a width and a shift
 GRID = 9  # number of widths, and of shifts, in each grid
 
-# How far taps may deviate from the prior kernel, as a share of its largest tap: little, or more
+# How far taps may deviate from the prior kernel, as a share of its largest tap; both are tried
 FREEDOMS = (0.03, 0.1)
-LEAST_NOISE = 1e-8  # variance of luma in 0..1, far below rounding; a perfect fit has less
-SMOOTHNESS = 0.35  # distance in LR pixels within which taps deviate from their prior alike
+LEAST_NOISE = 1e-8  # smallest noise variance of luma in 0..1; even rounding causes far more
+SMOOTHNESS = 0.35  # distance in LR pixels over which taps deviate from the prior together
 ROUGHNESS = 0.02  # share of a deviation's variance that is independent for each tap
 
 
@@ -38,7 +38,7 @@ class ParametricKernel:
 
 
 def fit_parametric(moments: Moments, scale: int) -> ParametricKernel:
-    """Return the kernel, of whichever family, that fits the moments best."""
+    """Return the kernel that fits the moments best, from any of the FAMILIES."""
     fits = [_fit_family(moments, scale, family) for family in FAMILIES]
 
     def measure_error(fit: ParametricKernel) -> float:
@@ -63,8 +63,9 @@ def _fit_family(moments: Moments, scale: int, family: Family) -> ParametricKerne
 def contract(moments: Moments, other: Array, axis: int) -> tuple[Array, Array]:
     """Return the moments of one axis of a separable kernel, given its taps along the other axis.
 
-    `other` holds these taps (4s); `axis` is 0 for the kernel's rows and 1 for its columns. The
-    moments are the Gram matrix (4s x 4s) of the HR pixels and their cross products with LR (4s).
+    `other` contains the given taps (4s); `axis` is 0 for the kernel's rows and 1 for its columns.
+    The moments are the Gram matrix (4s x 4s) of the HR pixels and their cross products with LR
+    (4s).
     """
     taps = len(other)
     gram = moments.gram.reshape(taps, taps, taps, taps)
@@ -104,10 +105,11 @@ def _search_axis(
 
 
 def fit_free(moments: Moments, prior: Array, freedom: float) -> Array:
-    """Return the kernel (4s x 4s, sum 1) that explains the moments best while close to `prior`.
+    """Return the kernel (4s x 4s, sum 1) that explains the moments best but stays close to `prior`.
 
-    It is the most probable kernel if the errors of `prior` are noise, and taps deviate from it
-    smoothly: by about `freedom` times its largest tap at the centre, and by less farther out.
+    It is the most probable kernel under two assumptions: the errors of `prior` are noise, and the
+    taps deviate from `prior` smoothly. At the centre, they deviate by about `freedom` times the
+    largest tap of `prior`, and farther out by less.
     """
     gain = max(moments.fit_gain(prior), 1e-6)
     noise = max(moments.sum_errors(prior, gain) / max(moments.count, 1), LEAST_NOISE)
@@ -140,7 +142,7 @@ def fit_separable(moments: Moments, prior: ParametricKernel, freedom: float) -> 
 
 
 def _measure_stiffness(scale: int) -> Array:
-    """Return the inverse covariance (4s x 4s) of the deviations of one axis' taps from their prior.
+    """Return the inverse covariance (4s x 4s) of the taps' deviations along one axis.
 
     Lenses, sensors and codecs blur smoothly, so neighbouring taps deviate by similar amounts.
     """

@@ -1,4 +1,4 @@
-"""Choose the shipped weights, and whether to trust the measured kernel, by how well it fits."""
+"""Decisions based on how well the measured kernel fits: which weights to use, and which kernel."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from crossnetpp.networks.taps import join_taps, make_bicubic_taps
 
 # Fit of the measured capture in dB below which LR counts as compressed or noisy. Measured with
 # pixel means at x4 on frog, coffee and bug: without a codec, the fit is 51 dB or more; at crf 8, it
-# is 45 to 46 dB, and at crf 14, 39 to 42 dB. With two key frames, the weights for recordings gain
-# 0.2 dB more on average at crf 8, and 0.3 dB more at crf 14 (three frames per clip; not in
+# is 45 to 46 dB, and at crf 14, 39 to 42 dB. With two key frames, `fast-recorded` then gains 0.2 dB
+# more than `fast` on average at crf 8, and 0.3 dB more at crf 14 (three frames per clip; not in
 # jobs/results).
 LEAST_FAITHFUL = 46.0
 
 # Widest kernel in LR pixels that is trusted for a lightly compressed recording, and the fit in dB
-# below which compression is no longer light. At crf 20, kernels of the evaluation's clips have
+# below which compression is no longer light. At crf 20, the kernels of the evaluation clips have
 # widths of 1.0 to 1.46, or 1.91 to 1.96 if an unsharp mask sharpened the key frames. A soft lens
 # also makes kernels this wide, but using such a kernel for sharpened key frames costs more than
 # using the bicubic kernel for a soft lens: on three frames of frog, the gain over bicubic
-# falls from +1.2 to -1.3 dB (not in jobs/results). At crf 28, the codec alone makes kernels wide,
-# and the weights for recordings borrow less.
+# falls from +1.2 to -1.3 dB (not in jobs/results). At crf 28, a wide kernel is no evidence of
+# sharpening, because the codec alone makes kernels wide; `fast-recorded` also borrows less there.
 WIDEST = 1.7
 LIGHTLY_COMPRESSED = 36.0
 
@@ -43,10 +43,11 @@ def choose_weights(model: str, fits_db: float | None) -> str:
 
 
 def refuse_wide_kernel(found: CaptureEstimate) -> CaptureEstimate:
-    """Return the estimate, with the bicubic kernel if HR may have been sharpened.
+    """Return the estimate, but with the bicubic kernel if HR may have been sharpened.
 
-    Once a codec has smoothed LR, HR sharpened by an unsharp mask narrower than an LR pixel looks as
-    if LR had a soft lens. The measured kernel would then make all borrowed detail too strong.
+    If a codec has smoothed LR, a soft LR lens cannot be distinguished from HR that was sharpened
+    with an unsharp mask narrower than an LR pixel. If HR was sharpened, the measured kernel would
+    make all borrowed detail too strong.
     """
     if found.taps is None or found.fits_db is None or found.width <= WIDEST:
         return found

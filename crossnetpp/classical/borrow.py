@@ -17,7 +17,7 @@ from crossnetpp.classical.optical_flow import Image, estimate_flow, warp_image
 from crossnetpp.networks.resample import blur_like_lr, reduce_antialiased, upsample_bicubic
 from crossnetpp.networks.taps import Taps
 
-SIGMA = 5.0  # pixels; agreement is averaged over a Gaussian window of this size
+SIGMA = 5.0  # standard deviation in pixels of the window over which agreement is averaged
 TOLERANCE = 0.4  # ratio of error to local contrast at which half of the detail is borrowed
 WINDOW = 9  # LR pixels over which the error of a result is averaged
 ERROR_FLOOR = 0.002  # smaller errors are treated as noise
@@ -35,9 +35,9 @@ class Borrowed(NamedTuple):
 def borrow_detail(lr: Image, reference: Image, taps: Taps | None = None) -> Borrowed:
     """Return `lr` (h x w x 3) enlarged, with the detail of a reference (H x W x 3), both in 0..1.
 
-    The flow has two vectors per LR pixel along each axis. The warped reference is blurred on the LR
-    pixel grid, so that it aliases like LR_up. `taps` is the kernel that reduced HR to LR; None
-    means antialiased bicubic downscaling.
+    The flow has two vectors per LR pixel along each axis. The reference is blurred after warping,
+    on the LR pixel grid, so that it aliases like LR_up. `taps` is the kernel that reduced HR to LR;
+    None means antialiased bicubic downscaling.
     """
     scale = reference.shape[0] // lr.shape[0]
     lr_up = upsample(lr, scale)
@@ -76,12 +76,12 @@ def upsample(lr: Image, scale: int) -> Image:
 
 
 def blur(image: Image, scale: int, taps: Taps | None) -> Image:
-    """Return an image reduced with `taps` and upsampled again, which is as sharp as LR_up."""
+    """Return an image reduced with `taps` and upsampled again, so that it is as sharp as LR_up."""
     return _to_image(blur_like_lr(_to_planes(image), scale, _to_tensor(taps)))
 
 
 def local_mean_square(difference: Image, sigma: float) -> Image:
-    """Return the mean square over the channels and a Gaussian window around each pixel, H x W."""
+    """Return the mean square (H x W) over all channels and a Gaussian window around each pixel."""
     return _blur_evenly(np.square(difference).mean(axis=2), sigma)
 
 

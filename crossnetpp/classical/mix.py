@@ -1,7 +1,8 @@
 """Mix a network's result with detail that optical flow borrows from the same references.
 
-The errors of the two methods differ, so their mean is better than either. The mix helps only if the
-LR frame is nearly lossless: the noise of a codec hides which result is right.
+The errors of the two methods differ, so the mean of their results is better than either result. The
+mix helps only if the LR frame is nearly lossless: otherwise, codec noise hides which result is
+right.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def mix_with_flow(
     `sr` and the references are H x W x 3, and `lr` is h x w x 3, all in 0..1. A result has more
     weight where it explains `lr` better after downscaling with `taps`; None means antialiased
     bicubic downscaling. `weights` are the references' prior weights. Where a reference does not
-    match, its result has no weight. With `luma_only`, the colour of `sr` is kept: in optical flow's
-    result, it would be as blurred as the subsampled chroma of `lr`.
+    match, its result has hardly any weight. With `luma_only`, the chroma of `sr` is kept, because
+    optical flow yields chroma as blurred as the subsampled chroma of `lr`.
     """
     scale = sr.shape[0] // lr.shape[0]
     weight = _enlarge(weigh_result(lr, sr, taps), scale)

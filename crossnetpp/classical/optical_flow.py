@@ -11,9 +11,10 @@ Flow = NDArray[np.float32]  # H x W x 2 pixels, channel 0 = x
 
 
 def estimate_flow(target: Image, source: Image, finest: int = 1) -> Flow:
-    """Return the flow for which source(x + flow(x)) = target(x), both H x W x 3 in 0..1.
+    """Return the flow (H x W x 2 pixels) such that source(x + flow(x)) = target(x).
 
-    The search goes from coarse to fine, up to 1/2^`finest` of the images' size.
+    Both images are H x W x 3 in 0..1. The search goes from coarse to fine, up to 1/2^`finest` of
+    their size.
     """
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setFinestScale(finest)
