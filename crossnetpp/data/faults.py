@@ -1,6 +1,6 @@
 """Faulty references, which teach the network to borrow only some of the detail, or none.
 
-No fault changes the target. The flow stays where it is still valid, and becomes NaN elsewhere.
+No fault changes the target. The flow is kept where it is still valid, and becomes NaN elsewhere.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def scale_light(image: NDArray[np.uint8], gain: NDArray[np.float64]) -> NDArray[
 
 
 def change_exposure(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with a reference of another exposure, 0.4 to 1.8 times as bright."""
+    """Return `pair` with a reference at another exposure, 0.4 to 1.8 times as bright."""
     gain = np.exp(rng.uniform(-0.9, 0.6))
     return replace(pair, reference=scale_light(pair.reference, np.full(3, gain)))
 
 
 def change_colour(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with a reference of another white balance.
+    """Return `pair` with another white balance in its reference.
 
     The gains of two channels differ by up to 40 %, and the brightness changes by up to 19 %.
     """
@@ -64,7 +64,7 @@ def hide_part(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
 
 
 def sharpen_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with detail in its reference that the target lacks, as generated detail does.
+    """Return `pair` with invented detail in its reference, as in generated pictures.
 
     The detail comes from an unsharp mask with a sigma of 0.8 to 2.2 pixels and a strength of 0.4 to
     1.8, and from noise with a standard deviation of up to 8 levels.
@@ -126,12 +126,12 @@ FAULTS: dict[str, Callable[[np.random.Generator, Pair, Pair], Pair]] = {
 
 
 def break_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with one of FAULTS, all of which are equally probable."""
+    """Return `pair` with one of the FAULTS, all of which are equally probable."""
     return list(FAULTS.values())[int(rng.integers(len(FAULTS)))](rng, pair, other)
 
 
 def _find_positions(flow: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return where in the reference each target pixel is shown: x and y in pixels, H x W each."""
+    """Return where the reference shows each target pixel: x and y in pixels, H x W each."""
     y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
     return x + flow[..., 0], y + flow[..., 1]
 

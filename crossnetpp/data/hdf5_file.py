@@ -1,7 +1,8 @@
 """HDF5 files from untrusted sources, whose datasets must be stored in the file itself.
 
-HDF5 can store a dataset's values in any other file (external storage), take them from datasets of
-other files (virtual datasets), and continue a path in another file (external links).
+An HDF5 file could otherwise make the reader open any other file: a dataset's values can be stored
+there (external storage) or come from datasets there (virtual datasets), and a path can continue
+there (external links).
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ _LARGEST_CHUNK_BYTES = 1 << 30  # chunks are decompressed whole
 class ForeignDataError(ValueError):
     """Raised for a dataset that cannot be read safely.
 
-    It is a link, has no values, is stored elsewhere, or has chunks that are too large.
+    Such a dataset is a link, has no values, is stored elsewhere, or has chunks that are too large.
     """
 
 
 class Hdf5File:
-    """Mapping of names to the datasets of an HDF5 file, like h5py.File.
+    """Read-only mapping of names to the datasets of an HDF5 file, like h5py.File.
 
-    It refuses datasets whose values are not in the file itself.
+    Datasets whose values are not in the file itself are refused.
     """
 
     def __init__(self, path: Path) -> None:
@@ -95,6 +96,6 @@ class Hdf5File:
 
     def _refuse(self, name: str, what: str) -> ForeignDataError:
         return ForeignDataError(
-            f"found '{name}' in {self._path}, which is {what}, expected a dataset stored in the "
-            "file itself, in chunks of at most 1 GiB; rewrite it with h5repack or h5py"
+            f"'{name}' in {self._path} is {what}, but only datasets that are stored in the file "
+            "itself, in chunks of at most 1 GiB, can be read; rewrite it with h5repack or h5py"
         )

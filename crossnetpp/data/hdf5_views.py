@@ -57,7 +57,7 @@ class Hdf5Array:
             raise DataError(str(error)) from error
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state to pickle, without the handle, because that belongs to this process."""
+        """Return the state to pickle, without the handle, which is valid only in this process."""
         return {"path": self.path, "key": self.key, "_opened": None}
 
 

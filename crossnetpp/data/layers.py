@@ -88,7 +88,7 @@ def resample_picture(image: Picture, displacement: Field) -> Picture:
 
 
 def resample_cover(cover: Field, displacement: Field) -> Field:
-    """Return `cover` sampled like the image in `resample_picture`, but linearly and 0 outside."""
+    """Return `cover` sampled as in `resample_picture`, but bilinearly and with 0 outside."""
     x, y = _find_positions(cover.shape[0], displacement)
     return np.asarray(cv2.remap(cover, x, y, cv2.INTER_LINEAR), dtype=np.float32)
 

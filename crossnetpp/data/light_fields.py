@@ -1,7 +1,7 @@
 """Light fields on disk: folders of views, lenslet pictures, mosaics, and CrossNet's HDF5 files.
 
-Rows and columns count from the top left. Views are read on demand, and the most recent ones are
-cached.
+Rows and columns are counted from the top left. Views are read on demand, and the most recently used
+ones are cached.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".ppm", ".tif", ".tiff", ".bmp"}
 
 
 class PictureCache:
-    """Cache of decoded pictures, limited to `max_bytes` but never below one picture."""
+    """Cache of decoded pictures that keeps at most `max_bytes`, but always the latest picture."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -71,7 +71,7 @@ class Scene(Protocol):
 
 
 class FolderScene:
-    """A folder with one picture per view, whose file name gives the view's row and column."""
+    """A folder with one file per view; the file's name determines the view's row and column."""
 
     def __init__(self, folder: Path) -> None:
         """Find the view files. Raises DataError if there are fewer than two."""
@@ -96,7 +96,10 @@ class FolderScene:
 
 
 def _match_row_col_names(files: list[Path]) -> dict[GridPosition, Path]:
-    """Return the files that match the first pattern in ROW_COL_NAMES to match any, by position."""
+    """Return the view files, keyed by row and column.
+
+    Only the first of the ROW_COL_NAMES that matches any file is used.
+    """
     for pattern in ROW_COL_NAMES:
         found = {
             (int(match[1]), int(match[2])): path
@@ -109,7 +112,7 @@ def _match_row_col_names(files: list[Path]) -> dict[GridPosition, Path]:
 
 
 def _match_numbered_names(files: list[Path]) -> dict[GridPosition, Path]:
-    """Return the files that match NUMBERED_NAME, by their position in a square grid."""
+    """Return the files that match NUMBERED_NAME, keyed by row and column in a square grid."""
     found = {int(match[1]): path for path in files if (match := NUMBERED_NAME.fullmatch(path.stem))}
     cols = round(len(found) ** 0.5)
     return {divmod(number, cols): path for number, path in found.items()}
@@ -121,7 +124,7 @@ class LensletScene:
     def __init__(
         self, path: Path, across: int = LENSLET_VIEWS, central: Sequence[int] = CENTRAL_VIEWS
     ) -> None:
-        """Open a picture; use only the rows and columns in `central`, and number them from 0."""
+        """Use only the rows and columns of views in `central`, and number them from 0."""
         self.name = str(path)
         self.positions = _list_positions(len(central), len(central))
         self._path = path
@@ -131,7 +134,7 @@ class LensletScene:
     def read(self, row: int, col: int, cache: PictureCache) -> Picture:
         """Return the view at (row, col), counted from the first central view.
 
-        Raises DataError if the picture cannot hold `across` x `across` views.
+        Raises DataError if the picture cannot be read or divided into `across` x `across` views.
         """
         views = cache.get(self._path, self._read_views)
         return np.asarray(views[row, col], dtype=np.uint8)
@@ -140,14 +143,14 @@ class LensletScene:
         """Return the central views, R x C x H x W x 3.
 
         The others are left out to save memory in the cache. Raises DataError if the picture cannot
-        hold `across` x `across` views.
+        be read or divided into `across` x `across` views.
         """
         image = read_rgb(path)
         across = self._across
         if image.shape[0] % across or image.shape[1] % across:
             raise DataError(
-                f"found {path} of {image.shape[1]}x{image.shape[0]}, expected a lenslet picture "
-                f"whose sides are multiples of {across}"
+                f"{path} is {image.shape[1]}x{image.shape[0]}, but the width and height of a "
+                f"lenslet picture with {across} x {across} views must be multiples of {across}"
             )
         rows = [
             np.stack([image[row::across, col::across] for col in self._central])
@@ -157,7 +160,7 @@ class LensletScene:
 
 
 class MosaicScene:
-    """A picture of `rows` x `cols` views side by side, such as a frame of LFVideo."""
+    """A picture that consists of `rows` x `cols` tiled views, such as a frame of LFVideo."""
 
     def __init__(self, path: Path, rows: int = 8, cols: int = 8) -> None:
         self.name = str(path)
@@ -188,7 +191,7 @@ class LightFields:
     def __init__(self, scenes: Sequence[Scene], max_bytes: int = 512 << 20) -> None:
         """Cache up to `max_bytes` of decoded pictures. Raises DataError if there is no scene."""
         if not scenes:
-            raise DataError("found no light field, expected at least one")
+            raise DataError("found no light field to train on, expected at least one scene")
         self.scenes = list(scenes)
         self._cache = PictureCache(max_bytes)
 
@@ -224,7 +227,7 @@ class LightFields:
         return cls([Hdf5Scene(file, number, positions) for number in range(count)])
 
     def read_view(self, scene: int, row: int, col: int) -> Picture:
-        """Return one view, uint8 H x W x 3 RGB. Raises DataError if the scene does not have it."""
+        """Return one view, uint8 H x W x 3 RGB. Raises DataError if the scene has no such view."""
         chosen = self.scenes[scene]
         if (row, col) not in chosen.positions:
             first = chosen.positions[0]

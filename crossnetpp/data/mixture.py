@@ -73,7 +73,7 @@ class MixtureSettings:
         return cls(**mapping)  # type: ignore[arg-type]
 
     def motion(self, sample: int) -> float:
-        """Return the motion, 0..1, that the curriculum sets for sample number `sample`."""
+        """Return the motion (0..1) that the curriculum allows in sample number `sample`."""
         done = sample / (self.batch * self.steps)
         widened = done / self.curriculum if self.curriculum else 1.0
         return min(1.0, self.curriculum_start + (1 - self.curriculum_start) * widened)
@@ -98,7 +98,7 @@ class Mixture(Dataset[Sample]):
         settings: MixtureSettings,
         landmarks: LandmarkCache | None = None,
     ) -> None:
-        """Mix `sources`, each a weight and a source.
+        """Mix `sources`, each of which is a weight and a source.
 
         With `landmarks`, every sample also has SIFT pairs. Raises DataError if no weight is
         positive.
@@ -118,11 +118,11 @@ class Mixture(Dataset[Sample]):
     def __getitem__(self, number: int) -> Sample:
         """Return sample `number`. Raises IndexError if the run has no such sample."""
         if not 0 <= number < len(self):
-            raise IndexError(f"found the sample number {number}, expected 0 to {len(self) - 1}")
+            raise IndexError(f"found sample number {number}, expected 0 to {len(self) - 1}")
         return self._to_sample(self.make_pair(number))
 
     def make_pair(self, number: int) -> Pair:
-        """Return sample `number` as pictures."""
+        """Return sample `number` as a pair of pictures."""
         settings = self.settings
         rng = np.random.default_rng((settings.seed, number))
         motion = settings.motion(number)

@@ -20,7 +20,7 @@ from crossnetpp.data.layers import (
 from crossnetpp.data.sample import DataError, Pair, draw_crop_origin, read_rgb, shrink_picture
 
 MAX_SHIFT = 36.0  # largest common shift in pixels at the end of the curriculum
-MAX_PARALLAX = 30.0  # largest parallax of the nearest surface in pixels, also at its end
+MAX_PARALLAX = 30.0  # largest parallax of the nearest surface in pixels, also at the end
 MIN_SIDE = 300  # pixels; smaller photographs are not used
 SMALL_MOTION_SHARE = 0.35  # share of pairs that move an eighth as far, like neighbouring views
 LARGE_MOTION_SHARE = 0.3  # share of pairs that move 2.4 times as far, like views of two cameras
@@ -114,7 +114,7 @@ class Photographs:
         return np.ascontiguousarray(np.rot90(patch, int(rng.integers(4))))
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return a pair with one resampled picture; half of the pairs show 2 to 4 surfaces.
+        """Return a pair of which one picture is resampled; half of the pairs show 2 to 4 surfaces.
 
         All surfaces share the camera's rotation, zoom and shift. Parallax grows from the farthest
         surface to the nearest, and every surface but the farthest also bends on its own. If

@@ -103,7 +103,8 @@ class RecordedClips:
         """
         if len(frames) <= KEY_FRAME_EVERY:
             raise DataError(
-                f"found {path} with {len(frames)} readable frame{'s' * (len(frames) != 1)}, "
+                f"found the clip {path} with {len(frames)} readable frame"
+                f"{'s' * (len(frames) != 1)}, "
                 f"expected more than {KEY_FRAME_EVERY}; leave the clip out"
             )
         return frames, {
@@ -170,7 +171,7 @@ class RecordedClips:
         return number, keys[:count]
 
     def _draw_other(self, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
-        """Return a random crop of a random frame of any clip."""
+        """Return a random `size` x `size` crop of a random frame of any clip."""
         clip = self._clips[int(rng.integers(len(self._clips)))]
         frame = clip.frames[int(rng.integers(len(clip.frames)))]
         row, col = draw_crop_origin(rng, frame.shape[0], frame.shape[1], size)
@@ -189,7 +190,7 @@ def _read_frames(path: Path, count: int) -> list[Picture]:
 
 
 def _turn(rng: np.random.Generator, pictures: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-    """Return the pictures rotated by the same random multiple of 90 degrees, and maybe mirrored."""
+    """Return the pictures rotated and perhaps mirrored, all in the same random way."""
     quarters = int(rng.integers(4))
     step = -1 if rng.random() < 0.5 else 1
     return [np.ascontiguousarray(np.rot90(p, quarters)[:, ::step]) for p in pictures]

@@ -46,7 +46,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Capture:
-    """How a recording of LR frames and its HR key frames are made from HR frames."""
+    """How LR frames and HR key frames are recorded from HR frames."""
 
     kernel: Kernel = "bicubic"
     """Reduction from HR to LR."""
@@ -109,9 +109,9 @@ def record_clip(
 
 
 def encode_and_decode(pictures: Sequence[Picture], encoder: Encoder) -> list[Picture]:
-    """Return `pictures` (uint8 H x W x 3 RGB of one size) as read back from a lossy video.
+    """Return `pictures` (uint8 H x W x 3 RGB of one size) after lossy encoding and decoding.
 
-    For the encoder, odd sizes are padded by replication; the result is cropped to the input's size.
+    Pictures with odd sizes are padded for the encoder by replication, and cropped afterwards.
     """
     if not pictures:
         return []

@@ -25,10 +25,10 @@ def _read_clip(path: Path, every: int) -> list[NDArray[np.uint8]]:
 
 
 class Clips:
-    """Source of pairs of frames of one clip, up to `reach` decoded frames apart."""
+    """Source of pairs of frames from one clip, at most `reach` of the frames read apart."""
 
     def __init__(self, paths: list[Path], reach: int = 15, every: int = 1) -> None:
-        """Decode every `every`-th frame of each clip. Raises DataError if a clip has no frames."""
+        """Read every `every`-th frame of each clip. Raises DataError if a clip has no frames."""
         self.clips = [_read_clip(path, every) for path in paths]
         self.reach = reach
 

@@ -17,7 +17,7 @@ TOLERANCE = 1.0
 
 
 def read_disparity(path: Path) -> Disparity:
-    """Return the left picture's disparity from a .npz, .npy or .pfm file or an integer picture.
+    """Return the left picture's disparity, read from a .npz, .npy or .pfm file or from a picture.
 
     Infinite, zero and negative values become NaN. Raises DataError if the file cannot be read or
     does not contain H x W values.
@@ -66,9 +66,9 @@ def make_flow_pairs(
 
 
 def _find_nearest(left: Disparity) -> Disparity:
-    """Return the largest disparity of the left pixels that map to or next to each right pixel.
+    """Return, for each right pixel, the largest disparity of the left pixels that map to it.
 
-    It is NaN where no left pixel does.
+    Left pixels that map next to it count, too. The result is NaN where there are none.
     """
     height, width = left.shape
     rows, cols = np.nonzero(np.isfinite(left))
@@ -113,7 +113,7 @@ def _make_horizontal_flow(displacement: Disparity) -> NDArray[np.float32]:
 
 
 def shrink_pair(pair: Pair, factor: float) -> Pair:
-    """Return `pair` with its sides scaled by `factor`, at most 1, and its flow in new pixels."""
+    """Return `pair` with its sides and its flow scaled by `factor`, which is at most 1."""
     target = shrink_picture(pair.target, factor)
     reference = shrink_picture(pair.reference, factor)
     if pair.flow is None:
