@@ -70,7 +70,10 @@ def evaluate(
 
 
 def write_results(report: Report, out: Path) -> None:
-    """Write the tables, the record, the results of each case and the contact sheets to `out`."""
+    """Write the tables, the record, the results of each case and the contact sheets.
+
+    `out` is the folder for all of them.
+    """
     (out / "results.md").write_text(render_markdown(report), encoding="utf-8")
     (out / "results.json").write_text(
         json.dumps(make_record(report), indent=1) + "\n", encoding="utf-8"
@@ -134,7 +137,7 @@ def run_evaluation(arguments: argparse.Namespace, command: str) -> None:
     )
     write_results(report, arguments.out)
     scene_count = "1 scene" if len(scenes) == 1 else f"{len(scenes)} scenes"
-    console.print(f"{scene_count}; tables in {arguments.out / 'results.md'}")
+    console.print(f"measured {scene_count}; the tables are in {arguments.out / 'results.md'}")
 
 
 def _make_sampling(arguments: argparse.Namespace) -> Sampling:

@@ -1,1 +1,1 @@
-"""The comparison of methods by the papers' protocol: scenes, methods, tables, contact sheets."""
+"""The comparison of methods: scenes, methods, measurements, tables and contact sheets."""

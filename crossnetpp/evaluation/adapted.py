@@ -27,10 +27,10 @@ class AdaptedNetwork(TrainedNetwork):
         self.about = self.about._replace(what=what)
 
     def prepare(self, material: Material, taps: Taps | None) -> str:
-        """Choose the weights, adapt them, and describe the result.
+        """Choose the weights, adapt them, and return a description of the result.
 
-        The description contains the chosen weights and either the steps, the blend and the gain on
-        held-out key frames, or the reason why the weights are not adapted.
+        The description contains the chosen weights and, for `fast`, either the steps, the blend and
+        the gain on held-out key frames, or the reason why the weights could not be adapted.
         """
         chosen = super().prepare(material, taps)
         network = self._network

@@ -39,7 +39,7 @@ BICUBIC_KERNEL = "bicubic-kernel"
 ADAPTED = "adapted"
 MIXED = "mixed"
 
-# Option -> what is added to the description of a method with this option in results.json
+# Option -> text that is added to the description of a method with this option in results.json
 LIMITS = {
     ONE_REFERENCE: "with the nearest reference alone",
     BICUBIC_KERNEL: "with the bicubic kernel instead of the measured one",
@@ -47,7 +47,7 @@ LIMITS = {
 
 
 class LimitedMethod:
-    """A method that is given less than the others, to measure the value of what is missing."""
+    """A method without some of its inputs, which shows how much these inputs are worth."""
 
     def __init__(self, name: str, method: Method, limits: frozenset[str]) -> None:
         self.name = name
@@ -61,7 +61,7 @@ class LimitedMethod:
         return self._method.prepare(material, self._limit_taps(taps))
 
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
-        """Return the method's result without the references or kernel that the limits exclude."""
+        """Return the method's result without the references or kernel that the limits withhold."""
         if ONE_REFERENCE in self._limits:
             references = references[:1]
         return self._method.enhance(lr, references, self._limit_taps(taps))
@@ -71,7 +71,7 @@ class LimitedMethod:
 
 
 def load_methods(words: list[str], device: torch.device) -> tuple[list[Method], dict[str, str]]:
-    """Return bicubic and the other methods in `words`, and each skipped word with the reason.
+    """Return bicubic and the other methods in `words`, and a map from skipped words to reasons.
 
     Presets without shipped weights are skipped. Raises EvaluationError if a word is neither a
     method nor a file, if an option is unknown, or if two methods have the same name, and
@@ -89,7 +89,7 @@ def load_methods(words: list[str], device: torch.device) -> tuple[list[Method], 
             except WeightsError as error:
                 skipped[word] = str(error)
                 continue
-        # A method from a file is named after its stem unless another method has that name
+        # A method from a file gets the file's stem as its name, unless that name is taken
         taken = {method.name for method in methods} | set(words)
         if not name:
             stem = word.replace(source, Path(source).stem, 1)

@@ -40,9 +40,9 @@ def enhance_classical(
 ) -> Classical:
     """Return `lr` (h x w x 3) enlarged, with the detail of `references` (H x W x 3), all in 0..1.
 
-    Each reference gives a separate result, and the results are averaged. A result has less weight
+    Each reference yields a separate result, and the results are averaged. A result has less weight
     where it differs from `lr` after downscaling. `weights` are the prior weights of the references;
-    None means 1. `taps` is the kernel that reduced HR to LR; None means antialiased bicubic
+    None means 1 for all. `taps` is the kernel that reduced HR to LR; None means antialiased bicubic
     downscaling.
     """
     results = [borrow_detail(lr, reference, taps) for reference in references]
@@ -67,7 +67,7 @@ def enhance_classical_plain(lr: Image, references: Sequence[Image]) -> Classical
     """Return the result of the simplest variant of `enhance_classical`.
 
     It uses only the first reference and the bicubic kernel, blurs the reference before warping, and
-    has the same tolerance for all contrasts.
+    applies the same tolerance to all contrasts.
     """
     reference = references[0]
     scale = reference.shape[0] // lr.shape[0]

@@ -1,4 +1,4 @@
-"""Pictures and clips of the val and test splits, and which part of them is measured."""
+"""Pictures and clips of the val and test splits, and the choice of what is measured."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Sampling:
     starts: int = 4
     """Number of references per clip from which these distances are measured."""
     faults: int = 12
-    """Number of frames per clip that are measured with each kind of faulty reference; a third as
-    many in recordings."""
+    """Number of frames per clip that are measured with each kind of faulty reference; in
+    recordings, a third as many."""
     street: int = 4
     """Use every `street`-th pair of neighbouring photographs from the street walk."""
 
@@ -44,7 +44,7 @@ class Sampling:
         return not self.scenes or name in self.scenes or split in self.scenes
 
 
-# One interval of each clip, which takes a few minutes
+# Measures one interval of each clip, which takes a few minutes
 QUICK = Sampling(
     stride=1000,
     positions=(2, 7),

@@ -123,7 +123,7 @@ def _spoil_pairs(pairs: list[tuple[Picture, Picture, int]], other: Picture) -> l
 def make_recorded_fault_cases(
     frames: list[Picture], others: list[Picture], other: Picture, sampling: Sampling
 ) -> list[Case]:
-    """Return cases of recordings of `frames` with each kind of fault in the key frames.
+    """Record `frames` with each kind of fault in the key frames, and return the cases.
 
     `others` are the frames of another clip, and `other` is an unrelated picture.
     """

@@ -1,4 +1,4 @@
-"""Key frames and the intervals between them, and lossless cases."""
+"""Find key frames and their intervals, and make lossless cases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crossnetpp.evaluation.scenes import Case, Material, Picture, Reference
 def find_nearest_key(number: int, frames: int, every: int = KEY_FRAME_EVERY) -> tuple[int, int]:
     """Return the number of the key frame nearest to frame `number`, and its distance in frames.
 
-    The clip has `frames` frames.
+    The clip has `frames` frames, and a key frame every `every` frames.
     """
     last = (frames - 1) // every
     key = min(round(number / every), last) * every
@@ -22,7 +22,8 @@ def find_nearest_key(number: int, frames: int, every: int = KEY_FRAME_EVERY) -> 
 def find_neighbouring_keys(number: int, frames: int, every: int = KEY_FRAME_EVERY) -> list[int]:
     """Return the numbers of the key frames before and after frame `number`, the nearest first.
 
-    After the last key frame, only that one is returned; for a key frame, only the frame itself.
+    For a frame after the last key frame, only that key frame is returned; for a key frame, only the
+    frame itself.
     """
     before = number // every * every
     keys = [before, before + every] if number % every else [before]

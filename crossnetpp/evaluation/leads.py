@@ -17,7 +17,7 @@ def list_leads(result: SceneResult, method: str, baseline: str) -> list[float]:
 
 
 def average_lead(results: list[SceneResult], method: str, baseline: str) -> float | None:
-    """Return the mean over all scenes of their mean leads in dB; None if nothing was measured."""
+    """Return the mean of the scenes' mean leads in dB, or None if nothing was measured."""
     leads = [lead for result in results if (lead := list_leads(result, method, baseline))]
     return float(np.mean([np.mean(lead) for lead in leads])) if leads else None
 
@@ -30,7 +30,7 @@ def select_clips(results: list[SceneResult], group: str, split: str = "test") ->
 def render_leads(results: list[SceneResult], methods: list[str], baseline: str) -> str:
     """Return a table with the lead in dB of all methods over `baseline` for each scene.
 
-    If a group of recordings has several test clips, its last row is the mean over these.
+    If a group of recordings has several test clips, its last row is their mean.
     """
     others = [name for name in methods if name not in ("bicubic", baseline)]
     rows = []

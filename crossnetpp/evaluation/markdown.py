@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def render_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a table with the columns `head`."""
+    """Return a Markdown table with the column titles `head` and the cells of each row in `rows`."""
     columns = list(head)
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -38,8 +38,8 @@ class Enhanced(NamedTuple):
 
     sr: Picture
     warped: Picture | None = None
-    """The warped reference, or None if the method warps none; for published networks, that of
-    stage 1."""
+    """The warped reference, or None if the method warps none; for published networks, the reference
+    warped by stage 1."""
 
 
 class MethodInfo(NamedTuple):
@@ -117,7 +117,7 @@ class ClassicalPlain:
     name = "classical-plain"
     about = MethodInfo(
         "like classical, but with the nearest reference and the bicubic kernel; the reference is "
-        "blurred before it is warped, and one tolerance serves all contrasts"
+        "blurred before it is warped, and the tolerance is the same for all contrasts"
     )
 
     def prepare(self, material: Material, taps: Taps | None) -> str:
@@ -185,7 +185,7 @@ class TrainedNetwork:
 
     @torch.inference_mode()
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
-        """Return the network's result and its warped reference, both without padding."""
+        """Return the network's result and the warped reference, both without padding."""
         network = self._network
         height, width = references[0].picture.shape[:2]
         scale = height // lr.shape[0]
@@ -226,7 +226,7 @@ def _compute_sha256(model: str) -> str:
 
 
 def weigh(references: Sequence[Reference]) -> NDArray[np.float32]:
-    """Return the prior weight of each reference."""
+    """Return the prior weights of K references, an array of length K."""
     return weigh_references([reference.distance for reference in references])
 
 

@@ -22,13 +22,16 @@ class MixedMethod:
         self._is_mixed = False
 
     def prepare(self, material: Material, taps: Taps | None) -> str:
-        """Prepare the method, and decide from the measured capture whether to mix."""
+        """Prepare the method, and decide from the measured capture whether to mix.
+
+        Return the method's remark for the report.
+        """
         fits = material.capture.fits_db
         self._is_mixed = fits is not None and fits >= LEAST_FAITHFUL
         return self._method.prepare(material, taps)
 
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
-        """Return the method's result, mixed with that of optical flow if `prepare` decided so."""
+        """Return the method's result, mixed with optical flow's result if `prepare` decided so."""
         found = self._method.enhance(lr, references, taps)
         if not self._is_mixed:
             return found

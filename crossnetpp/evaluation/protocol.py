@@ -29,7 +29,7 @@ from crossnetpp.evaluation.scenes import (
     crop_to_multiple,
 )
 
-REACH = KEY_FRAME_EVERY // 2  # largest distance to a key frame; frames farther away are left out
+REACH = KEY_FRAME_EVERY // 2  # frames farther than this from every key frame are left out
 CLIPS = {"frog": "val", "monster": "test", "flower": "test"}
 
 

@@ -1,7 +1,7 @@
 """Realistic recordings: one group of scenes for each simulated camera in `CAPTURES`.
 
 Clips have a key frame every 15 frames (sintel: every 9), and both neighbouring key frames are the
-references of a frame. The downscaling kernel is measured at instants that both LR and HR show.
+references of a frame. The downscaling kernel is measured at the instants that both LR and HR show.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ SOURCES = {
 
 
 def make_recorded_scenes(capture: str, data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
-    """Yield each clip recorded by `capture`; for `sensor`, also the stereo pair and light field."""
+    """Yield the clips as recorded by `capture`.
+
+    For `sensor`, the stereo pair and the light field follow.
+    """
     for name, source in SOURCES.items():
         if not sampling.includes(name, source.split):
             continue

@@ -25,10 +25,11 @@ from crossnetpp.machine import processor_name
 
 DEGRADATION = "antialiased bicubic downscaling (a = -0.5), lossless, 8 bit"
 BORDERS = (
-    "Truth and reference are cropped at the bottom and right to a multiple of the scale. Networks "
-    "get pictures padded by replication to their multiple, and the padding is cropped from their "
-    "output. All pixels count, including the borders. The outermost columns of frog and monster "
-    "are black and count as well; the edge of that black is part of every gain on these clips."
+    "The truth and the reference are cropped at the bottom and right to multiples of the scale. "
+    "For networks, pictures are padded by replication to the multiple that the network requires, "
+    "and the padding is cropped from the output. All pixels count, including the borders. The "
+    "outermost columns of frog and monster are black; they count as well, so every gain on these "
+    "clips includes the edge between the black columns and the picture."
 )
 VMAF = "Netflix's vmaf_v0.6.1, averaged over the frames with a measured neighbour"
 TEMPORAL = (
@@ -113,7 +114,7 @@ def iterate_case_records(results: list[SceneResult]) -> Iterator[dict[str, Any]]
 
 
 def describe_capture(capture: Capture) -> str:
-    """Return a description of how LR and key frames are recorded."""
+    """Return a description of how `capture` records LR and key frames."""
     words = {"bicubic": "antialiased bicubic downscaling (a = -0.5)", "area": "pixel means"}
     lr = words[capture.kernel]
     if capture.noise:

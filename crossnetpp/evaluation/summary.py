@@ -24,7 +24,8 @@ MIN_PROGRESS = {"recorded": 1.8, "sensor": 1.5, "bicubic": 0.5}
 # Group of recordings -> minimum lead in dB over `classical` on every test clip
 MIN_RECORDED_LEAD = {"recorded": 1.0, "sensor": 0.7}
 
-# Method -> the same network without a second stage; configs/ablation.yaml trains the last two
+# Method -> the same network without a second stage; the last pair is trained with
+# configs/ablation.yaml
 ONE_STAGE = {"paper": "crossnet", "two_stages": "one_stage"}
 
 # Method -> the same network trained with the super-resolution loss alone
@@ -38,7 +39,7 @@ class Requirement:
     what: str
     least: float
     figure: Callable[[list[SceneResult], str], float | None]
-    """A function that returns the quantity, given the results and a method; None if it was not
+    """A function of the results and a method that returns the quantity, or None if it was not
     measured."""
 
 
@@ -192,7 +193,7 @@ def _reduce_gains(
 
 
 def _lead_of_second_stage(results: list[SceneResult], method: str) -> float | None:
-    """Return the mean gain in dB of two stages over one stage for view (7,7)."""
+    """Return the mean gain in dB of two stages over one stage for view (7,7); None if unknown."""
     if method not in ONE_STAGE:
         return None
     where = {"over": ONE_STAGE[method], "group": "lightfield", "condition": "(7,7)"}
@@ -200,7 +201,10 @@ def _lead_of_second_stage(results: list[SceneResult], method: str) -> float | No
 
 
 def _lead_of_hybrid_loss(results: list[SceneResult], method: str) -> float | None:
-    """Return the mean PSNR gain of the warped reference from the hybrid loss, in dB."""
+    """Return by how many dB the hybrid loss raises the mean PSNR of the warped reference.
+
+    The result is None if this was not measured.
+    """
     if method not in SR_LOSS:
         return None
     pairs = [

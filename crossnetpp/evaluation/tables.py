@@ -162,7 +162,7 @@ def _render_cost(results: list[SceneResult], methods: list[str]) -> str:
         cells = []
         for name in methods[1:]:
             cell = f"{np.median(result.seconds[name]):.2f}"
-            # If it took less than a second, nothing was trained
+            # If the preparation took less than a second, nothing was trained
             preparing = result.preparing.get(name, 0.0)
             cells.append(f"{cell} (+{preparing:.0f} once)" if preparing > 1 else cell)
         rows.append([f"{result.group} {result.name} x{result.scale}", *cells])

@@ -1,9 +1,9 @@
 """Temporal consistency: how much the appearance of a point changes from frame to frame.
 
 This is the warping error of Lai et al. 2018 (Learning Blind Video Temporal Consistency), but with
-the mean absolute difference instead of the mean squared difference. The motion is estimated
-not from the measured pictures but from others, such as the ground truth, so that it is the same for
-all methods.
+the mean absolute difference instead of the mean squared difference. The motion is not estimated
+from the measured pictures but from others, such as the ground truth, so that it is the same for all
+methods.
 """
 
 from __future__ import annotations

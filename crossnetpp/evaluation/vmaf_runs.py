@@ -1,4 +1,4 @@
-"""VMAF of the measured frames of a clip, with a separate measurement for each run of frames.
+"""VMAF of the measured frames of a clip, measured separately for each run of successive frames.
 
 VMAF includes the motion since the previous frame, so it cannot be measured for frames without a
 measured neighbour. Runs end before key frames.

@@ -47,9 +47,9 @@ def record_pictures(
     recorded: float,
     chroma_subsampled: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return the LR (N x 3 x h x w in 0..1) of `target`, and the taps of its kernel.
+    """Return the LR (N x 3 x h x w) of `target` (N x 3 x H x W), and the taps of the kernel.
 
-    The values are rounded to 8-bit levels. With probability `recorded`, noise and JPEG compression
+    LR is in 0..1, rounded to 8-bit levels. With probability `recorded`, noise and JPEG compression
     are added; otherwise, with probability `chroma_subsampled`, chroma is subsampled to 4:2:0.
     """
     taps = torch.from_numpy(draw_kernel(rng, scale)).to(target.device)

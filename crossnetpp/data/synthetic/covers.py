@@ -33,7 +33,7 @@ def _draw_cover(rng: np.random.Generator, random: torch.Generator, side: int) ->
 
 
 def _draw_blobs(rng: np.random.Generator, random: torch.Generator, side: int) -> Tensor:
-    """Return the area where smooth noise exceeds a level, at most about half of the cover."""
+    """Return a cover that is 1 where smooth noise exceeds a level (at most about half the area)."""
     knots = int(rng.integers(3, 17))
     noise = torch.randn((1, 1, knots, knots), generator=random, device=random.device)
     noise = F.interpolate(noise, (side, side), mode="bicubic", align_corners=True)
@@ -42,7 +42,7 @@ def _draw_blobs(rng: np.random.Generator, random: torch.Generator, side: int) ->
 
 
 def _draw_boxes(rng: np.random.Generator, device: torch.device, side: int) -> Tensor:
-    """Return one to four rotated rectangles."""
+    """Return a cover that consists of one to four rotated rectangles."""
     cover = torch.zeros((1, 1, side, side), device=device)
     for _ in range(int(rng.integers(1, 5))):
         across, along = _turn_positions(rng, device, side)
@@ -54,7 +54,7 @@ def _draw_boxes(rng: np.random.Generator, device: torch.device, side: int) -> Te
 
 
 def _draw_bars(rng: np.random.Generator, device: torch.device, side: int) -> Tensor:
-    """Return thin parallel bars, like those of a fence."""
+    """Return a cover that consists of thin parallel bars, like a fence."""
     across, _ = _turn_positions(rng, device, side)
     width = float(rng.uniform(LEAST_BAR, MOST_BAR))
     period = width * float(rng.uniform(3, 10))
@@ -65,7 +65,10 @@ def _draw_bars(rng: np.random.Generator, device: torch.device, side: int) -> Ten
 def _turn_positions(
     rng: np.random.Generator, device: torch.device, side: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the positions of all pixels along two random orthogonal axes."""
+    """Return the positions of all pixels along two random orthogonal axes.
+
+    Each is 1 x 1 x side x side, in pixels.
+    """
     angle = rng.uniform(0, np.pi)
     x, y = torch.split(make_positions(side, device), 1, dim=1)
     return (

@@ -38,7 +38,7 @@ def break_references(
     flow: Tensor,
     rate: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return the references with faults in a share `rate` of them, and the flows to them.
+    """Return the references, a share `rate` of which now have faults, and the flows to them.
 
     `reference` is N x 3 x H x W in 0..1, and `flow` N x 2 x H x W. The flow becomes NaN where a
     fault replaces the content to which it leads. The new content comes from the previous sample of
@@ -129,9 +129,10 @@ def _hide_part(
     other: Tensor,
     chosen: NDArray[np.bool_],
 ) -> tuple[Tensor, Tensor]:
-    """Return the references behind a square of `other`, and the flows, NaN where the square hides.
+    """Hide a square of each reference in `chosen` (N) behind a square of `other`.
 
-    Only the references in `chosen` (N) change. A square is a sixth to a half as wide as a picture.
+    Return the references, and the flows, which are NaN where they lead behind a square. A square is
+    a sixth to a half as wide as a picture.
     """
     count, _, size, _ = reference.shape
     half = _per_scene(rng.uniform(size / 12, size / 4, count) * chosen, reference)

@@ -27,11 +27,11 @@ from crossnetpp.data.synthetic.scene import (
 )
 from crossnetpp.networks.priors import weigh_references
 
-TEXTURE_MARGIN = 64  # pixels around a crop that motion can reveal; beyond, textures are mirrored
-MOST_KNOTS = 7  # per side, in grids of smooth bending; the fewest is 2
+TEXTURE_MARGIN = 64  # pixels around a crop that motion can reveal; textures are mirrored beyond it
+MOST_KNOTS = 7  # along each side of a smooth bending field; the fewest is 2
 BENT_SHARE = 0.5  # share of the scenes whose surfaces bend
 BLURRED_SHARE = 0.12  # share of the batches with motion blur
-RELIT_SHARE = 0.4  # share of the scenes with other light
+RELIT_SHARE = 0.4  # share of the scenes that are relit
 MISSING_SHARE = 0.25  # share of the two-reference samples in which one reference is missing
 SHRINK = (1.0, 0.6)  # factors by which every picture is scaled
 
@@ -95,7 +95,7 @@ class PairGenerator:
         rng = np.random.default_rng(seed)
         random = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
 
-        # The target is at time 0, the references are after and before it
+        # The target is at time 0, the first reference is after it, and the second before it
         count = 1 if rng.random() < settings.single_rate else 2
         times = [1.0, -float(rng.uniform(1, 2))][:count]
         layers = int(rng.integers(settings.layers[0], settings.layers[1] + 1))
@@ -134,7 +134,7 @@ class PairGenerator:
         layers: int,
         times: list[float],
     ) -> _Scene:
-        """Return the surfaces of `batch` scenes, and the maps between time 0 and `times`."""
+        """Return `batch` scenes: their surfaces, and homographies between time 0 and `times`."""
         side = size + 2 * TEXTURE_MARGIN
         motions = [draw_motion(rng, layers, size, self.settings.reach) for _ in range(batch)]
         ahead = [np.stack([m.find_homographies(time) for m in motions]) for time in times]
@@ -187,7 +187,7 @@ class PairGenerator:
         return target, references, flows
 
     def _draw_textures(self, rng: np.random.Generator, batch: int, side: int) -> Tensor:
-        """Return random, rotated crops of the pictures, `batch` x 3 x side x side in 0..1.
+        """Return randomly turned crops of the pictures, `batch` x 3 x side x side in 0..1.
 
         If all pictures are smaller, crops are as large as possible and extended by mirroring.
         Raises DataError if every picture has a side shorter than half of `side`.
@@ -228,11 +228,13 @@ class PairGenerator:
 
 
 class _Scene(NamedTuple):
+    """N scenes, and how their surfaces move."""
+
     surfaces: list[Surface]
     ahead: list[list[Tensor]]
     """For each reference and surface, N homographies from positions at time 0 to the reference."""
     back: list[list[Tensor]]
-    """The inverse of `ahead`."""
+    """The inverses of the homographies in `ahead`."""
 
 
 def _shrink(picture: Tensor, factor: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""JPEG compression of tensors: the effect of quantisation on pictures, without coding any bytes.
+"""JPEG compression of tensors, which simulates only the loss by quantisation and encodes no bytes.
 
 The quantisation tables are those of ISO/IEC 10918-1, annex K, scaled by quality as in libjpeg.
 """

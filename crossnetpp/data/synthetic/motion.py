@@ -50,9 +50,9 @@ class SceneMotion:
 def draw_motion(rng: np.random.Generator, layers: int, size: int, reach: float) -> SceneMotion:
     """Return the motion of a scene with `layers` surfaces, the first of which is the farthest.
 
-    In a unit of time, the whole picture moves by up to about `reach` pixels, and so does the
-    nearest surface relative to the farthest; in some scenes, they move twice as far. The logarithm
-    of the motion is distributed uniformly.
+    In a unit of time, the whole picture moves by up to about `reach` pixels, and the nearest
+    surface moves by as much relative to the farthest; in some scenes, both move up to twice as far.
+    The logarithm of the motion is distributed uniformly.
     """
     most = reach * (2 if rng.random() < FAR_SHARE else 1)
     pixels = float(np.exp(rng.uniform(np.log(LEAST_MOTION), np.log(most))))

@@ -39,8 +39,8 @@ def draw_smooth_fields(
 ) -> Tensor:
     """Return N smooth random displacement fields (N x 2 x size x size).
 
-    At the knots, the standard deviation is half of `amplitudes` (N pixels). The fields interpolate
-    `knots` x `knots` random vectors.
+    Each field interpolates `knots` x `knots` random vectors, whose components have a standard
+    deviation of half of `amplitudes` (N, in pixels).
     """
     shape = (len(amplitudes), 2, knots, knots)
     grid = torch.randn(shape, generator=random, device=random.device)
