@@ -22,10 +22,10 @@ from torch import Tensor
 Picture = NDArray[np.uint8]  # uint8 H x W x 3 RGB
 Points = NDArray[np.float32]  # K x 2, (x, y) pixels
 
-# Lowe's ratio test: the distance to the best descriptor, divided by that to the second best. At 0.6
-# on stereo with known disparity (Middlebury's motorcycle), 5 % of the pairs are off by more than 3
-# pixels and none by more than 45; at 0.7, some are off by hundreds. The published code uses 0.3,
-# which keeps only a third as many pairs.
+# Limit of Lowe's ratio test: the distance to the best descriptor divided by the distance to the
+# second best. At 0.6 on stereo with known disparity (Middlebury's motorcycle), 5 % of the pairs are
+# off by more than 3 pixels and none by more than 45; at 0.7, some are off by hundreds of pixels.
+# The published code uses 0.3, which keeps only a third as many pairs.
 MAX_RATIO = 0.6
 MAX_FEATURES = 4000  # keypoints per picture; only the strongest are used
 PADDED_COUNT = 256  # pairs per sample after padding
@@ -80,7 +80,7 @@ class Matches:
         return Matches(p, q)
 
     def pad(self, count: int = PADDED_COUNT) -> Landmarks:
-        """Return exactly `count` pairs, evenly selected if there are more, and padded if fewer."""
+        """Return exactly `count` pairs, evenly selected or padded as necessary."""
         chosen = np.arange(len(self))
         if len(self) > count:
             chosen = np.linspace(0, len(self) - 1, count).round().astype(int)

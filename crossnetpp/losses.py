@@ -109,8 +109,8 @@ def hybrid_loss(
         terms["landmark"] = landmark_loss(output.flow_stage1, landmarks)
     elif weights.landmark:
         raise ValueError(
-            f"found the weight {weights.landmark} for the landmark loss but no landmarks, "
-            "expected pairs from crossnetpp.landmarks; try the weight 0"
+            f"the landmark loss has the weight {weights.landmark}, but there are no landmarks; "
+            "pass pairs from crossnetpp.landmarks, or try the weight 0"
         )
 
     weight_of = {name: getattr(weights, name) for name in terms}

@@ -1,9 +1,9 @@
-"""Train a network with a configuration, such as one of those in `crossnetpp/configs`.
+"""Train a network with a configuration from `crossnetpp/configs`, or with one of your own.
 
     python -m crossnetpp.train fast --data DATA --out fast.safetensors
     torchrun --nproc-per-node 4 -m crossnetpp.train fast --data DATA --out fast.safetensors
 
-Repeat the command to resume an interrupted run; the weights equal those of an uninterrupted run.
+Repeat the command to resume an interrupted run; the interruption does not affect the weights.
 """
 
 from __future__ import annotations
@@ -124,9 +124,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="folder that contains the training data"
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="file for the weights, .safetensors"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="safetensors file for the weights")
     parser.add_argument(
         "--set",
         type=parse_setting,

@@ -97,7 +97,7 @@ class Vmaf:
             self._process.kill()
             self._process.wait()
         if self._process.stdin is not None:
-            with suppress(BrokenPipeError):  # data still buffered are lost
+            with suppress(BrokenPipeError):  # raised if data are still buffered
                 self._process.stdin.close()
         self._complaints.close()
         self._scratch.cleanup()

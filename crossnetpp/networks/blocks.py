@@ -35,7 +35,8 @@ def repeat_border(planes: Tensor, left: int, right: int, top: int, bottom: int) 
     return planes
 
 
-# bytes of a row of a block -> a type of the same size, which is copied much faster than its pixels
+# Bytes of a block's row -> type of the same size; copying one such value is much faster than
+# copying the row's pixels
 _ROW_TYPES = {4: torch.float32, 8: torch.float64, 16: torch.complex128}
 
 
@@ -70,13 +71,13 @@ def merge_blocks(blocks: Tensor, size: int) -> Tensor:
 
 
 def _can_copy_rows_whole(image: Tensor, size: int) -> bool:
-    """Return whether each `size` values along the last dimension can be copied as one element."""
+    """Return whether every run of `size` values along the last dimension can be copied as one."""
     return (
         not is_traced()
         and size * image.itemsize in _ROW_TYPES
         and image.device.type == "cpu"
         and image.is_contiguous()
         and image.storage_offset() % size == 0
-        # reinterpreted tensors have no gradients
+        # Reinterpreted tensors have no gradients
         and not image.requires_grad
     )

@@ -24,8 +24,8 @@ def correlate_features(left: Tensor, right: Tensor, radius: int) -> Tensor:
     """Return the similarity of every pixel of `left` to the pixels of `right` within `radius`.
 
     Both inputs are normalised features (N x C x H x W); the result is N x (2 radius + 1)^2 x H x W.
-    Channel (dy + radius)(2 radius + 1) + dx + radius holds the cosine between left(y, x) and
-    right(y + dy, x + dx), times COSINE_GAIN, or zero where the latter is outside the map.
+    Channel (dy + radius)(2 radius + 1) + dx + radius is the cosine between left(y, x) and
+    right(y + dy, x + dx), times COSINE_GAIN, or zero where (y + dy, x + dx) is outside the map.
     """
     if is_traced():
         return correlate_for_export(left, right, radius)
@@ -68,9 +68,9 @@ def correlate_features(left: Tensor, right: Tensor, radius: int) -> Tensor:
 
 
 def _correlate_copied_windows(left: Tensor, right: Tensor, radius: int) -> Tensor:
-    """Return the result of `correlate_features`, for any radius, with fast gradients.
+    """Return the result of `correlate_features` for any radius.
 
-    With overlapping views, the gradients would be slow.
+    The windows are copied, because gradients through overlapping views would be slow.
     """
     batch, channels, height, width = left.shape
     reach = 2 * radius + 1

@@ -119,7 +119,7 @@ class CrossNetFast(nn.Module):
         )
 
     def compute_sr(self, lr: Tensor, *prepared: Prepared, weights: Tensor | None = None) -> Tensor:
-        """Return only the field `sr` of what `enhance` returns, which takes less time."""
+        """Return only `sr` of the output of `enhance`, which takes less time to compute."""
         return self._enhance(lr, prepared, weights).sr
 
     def _enhance(
@@ -175,7 +175,7 @@ class CrossNetFast(nn.Module):
     def _refine_variationally(
         self, f4: Tensor, lr_luma: Tensor, flow2: Tensor, prepared: Prepared
     ) -> Tensor:
-        """Return the final flow (N x 2 x H x W), refined from `flow2` at 1/2 size.
+        """Return the final flow (N x 2 x H x W), refined from `flow2` (N x 2 x H/2 x W/2).
 
         The refinement works at twice the size of LR, because LR has no finer detail, but at no more
         than half the output size.

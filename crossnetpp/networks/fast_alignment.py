@@ -41,7 +41,7 @@ class Encoder(nn.Module):
         return features
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return features at 1/4, 1/8, 1/16 and 1/32 size."""
+        """Return features at 1/4, 1/8, 1/16 and 1/32 size of an N x 3 x H x W image."""
         f4 = self.encode_fine(image)
         f8 = self.level8(f4)
         f16 = self.level16(f8)
@@ -63,7 +63,7 @@ class FlowHead(nn.Module):
         init_near_zero(self.flow)
 
     def forward(self, lr: Tensor, ref: Tensor, flow: Tensor) -> Tensor:
-        """Return the refined flow; `lr` and `ref` are features, `ref` already warped by `flow`."""
+        """Return the refined flow, given LR features and reference features warped by `flow`."""
         cost = correlate_features(normalise_features(lr), normalise_features(ref), self.radius)
         update: Tensor = self.flow(self.body(cost, lr, 0.1 * flow))
         return flow + update

@@ -96,7 +96,7 @@ class Fusion(nn.Module):
         return FusionMaps(torch.sigmoid(confidence), torch.sigmoid(correction), 0.25 * residual)
 
     def copy_without_chroma(self, fusion: Fusion) -> None:
-        """Copy the weights of `fusion`, which has no separate chroma, so that both agree."""
+        """Copy the weights of `fusion`, which has no chroma maps, so that both borrow the same."""
         state = fusion.state_dict()
         for name in ("leave.weight", "leave.bias"):
             confidence, residual, correction = state[name].split((16, 48, 16))

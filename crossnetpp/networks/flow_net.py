@@ -44,7 +44,7 @@ def _make_flow_upsampling() -> nn.ConvTranspose2d:
 
 
 class FlowNet(nn.Module):
-    """Flow from LR_up to REF at four scales; H and W must be multiples of 64."""
+    """Estimator of the flow from LR_up to REF at four scales; H and W must be multiples of 64."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ def make_conv(inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1) ->
 def find_dtype(layers: nn.Module) -> torch.dtype:
     """Return the data type in which `layers` compute, or float32 in exported graphs.
 
-    Inputs that are converted to it early are copied faster.
+    Inputs that are converted to this type early are copied faster.
     """
     weight = next(layers.parameters(), None)
     return torch.float32 if weight is None or is_traced() else weight.dtype
@@ -45,7 +45,8 @@ def init_near_zero(layer: nn.Conv2d) -> None:
 class ConcatenatingSequential(nn.Sequential):
     """Layers that receive several inputs, and concatenate them along the channels.
 
-    Layers in a lower precision thus convert each input before copying it, which halves the bytes.
+    If the layers compute in a lower precision, the inputs can be converted before they are
+    concatenated, which halves the bytes to copy.
     """
 
     def forward(self, *inputs: Tensor) -> Tensor:

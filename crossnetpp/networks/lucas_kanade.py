@@ -20,7 +20,7 @@ from crossnetpp.networks.kernels import constant_like
 # yield no motion
 DAMPING = 2e-5
 
-# Pixels. A larger step means that the flow is far off, so the step is not reliable.
+# In pixels. A larger step means that the flow is far off, so the step is not reliable.
 MAX_STEP = 1.5
 
 _BT601 = np.array([0.299, 0.587, 0.114], np.float32)

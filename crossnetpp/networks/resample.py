@@ -14,9 +14,9 @@ from crossnetpp.networks.kernels import Kernel, constant_like
 from crossnetpp.networks.opencv import can_enlarge, enlarge
 from crossnetpp.networks.taps import evaluate_keys, make_bicubic_taps
 
-# A pixel is divided by the sum of its taps inside the image, but at least by this value. At the
-# border, the sum can be almost 0 for a kernel with lobes or a shift, which would turn noise
-# into a bright pixel.
+# A pixel is divided by the sum of its taps inside the image, but never by less than this value. At
+# the border, the sum can be almost 0 for a kernel with lobes or a shift, and the division would
+# turn noise into a bright pixel.
 LEAST_INSIDE = 0.1
 
 

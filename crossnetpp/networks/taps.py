@@ -29,7 +29,7 @@ def evaluate_keys(distance: NDArray[np.float64], a: float) -> NDArray[np.float64
 def make_separable_taps(rows: NDArray[np.floating], columns: NDArray[np.floating]) -> Taps:
     """Return the taps of a separable kernel, given its 4s weights along rows and along columns.
 
-    Each of them is scaled to a sum of 1.
+    Both sets of weights are scaled to a sum of 1.
     """
     taps = np.zeros((TERMS, 2, len(rows)), np.float32)
     taps[0, 0] = rows / rows.sum()

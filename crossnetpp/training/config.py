@@ -24,7 +24,7 @@ Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-# Options that may differ from those of the weights to start from: parts to add or to leave out
+# Network options that may differ from the weights to start from; they add or leave out parts
 CHANGEABLE = {"votes", "chroma", "stages", "blocks", "settlings"}
 
 
@@ -43,7 +43,7 @@ class SourceConfig(_Strict):
         "photographs", "clips", "views", "stereo", "light_fields", "lenslets", "mosaics", "hdf5"
     ]
     weight: Positive = 1.0
-    """Share of the samples, relative to the other sources."""
+    """Weight of the source in the mixture, relative to the weights of the other sources."""
     files: tuple[str, ...]
     """Glob patterns of files; for `light_fields`, of folders of views; for `stereo`, of the left
     pictures, the right pictures and the true disparities, in this order."""
@@ -97,13 +97,16 @@ class SyntheticConfig(_Strict):
     def _check_layers(self) -> SyntheticConfig:
         if self.layers[0] > self.layers[1]:
             raise ValueError(
-                f"found {self.layers}, expected the fewest layers first, then the most"
+                f"found {self.layers}, expected the minimum number of layers, then the maximum"
             )
         return self
 
 
 class LossConfig(_Strict):
-    """Weights of the terms of the hybrid loss; see LossWeights. The super-resolution loss has 1."""
+    """Weights of the terms of the hybrid loss; see LossWeights.
+
+    The super-resolution loss always has weight 1.
+    """
 
     warping: float = 0.5
     warping_stage1: float = 0.25
@@ -188,9 +191,9 @@ class TrainingConfig(_Strict):
         fixed = sorted(set(self.network) - CHANGEABLE)
         if self.start and fixed:
             raise ValueError(
-                f"found {', '.join(fixed)} in `network` together with `start`, whose weights "
-                f"determine the network, expected only {', '.join(sorted(CHANGEABLE))} in "
-                "`network`; remove the other options or `start`"
+                f"found {', '.join(fixed)} in `network` together with `start`, but with `start`, "
+                f"only {', '.join(sorted(CHANGEABLE))} can be set; remove the other options or "
+                "`start`"
             )
         if self.preset not in PRESETS:
             raise ValueError(
@@ -218,12 +221,12 @@ class TrainingConfig(_Strict):
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """A loader of plain data that refuses long numbers.
 
-    YAML's numbers to the base 60, such as 1:30:00, would take a time that is quadratic in their
-    length, and Python refuses to print large ones.
+    Parsing YAML's base-60 numbers, such as 1:30:00, takes time quadratic in their length, and
+    Python refuses to print very large numbers.
     """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """Return the value of a node; raises ValueError for a long number."""
+        """Return the value of a node. Raises ValueError if it is a long number."""
         is_number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
         if is_number and len(node.value) > _LONGEST_NUMBER:
             raise ValueError(
@@ -237,7 +240,7 @@ def load_yaml(text: str) -> Any:
     """Return the plain data in a YAML text.
 
     Aliases (*name) may repeat values, but not so often that a short text fills the memory. Raises
-    YAMLError, ValueError or RecursionError if the text contains anything else, or too much.
+    YAMLError, ValueError or RecursionError if the text is not plain data, or contains too much.
     """
     content = yaml.load(text, _Loader)
     count = 0

@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The rank and the device of this process, and the number of processes of the run."""
+    """The rank and the device of this process, and the number of processes in the run."""
 
     rank: int
     count: int

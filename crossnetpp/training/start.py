@@ -14,10 +14,10 @@ from crossnetpp.training.config import ConfigError, TrainingConfig
 def build_start(config: TrainingConfig) -> Network:
     """Return the network with which a run begins.
 
-    Its weights are random unless `config.start` is set. Where the weights to start from have no
-    votes, the votes are random; where they have no chroma maps, the luma maps are copied; where
-    they have too many blocks in the fusion, the first ones and the last one are kept. Raises
-    ConfigError if the weights cannot be used.
+    Its weights are random unless `config.start` is set. If the weights to start from have no votes,
+    the votes are random; if they have no chroma maps, the luma maps are copied; if they have too
+    many blocks in the fusion, the first ones and the last one are kept. Raises ConfigError if the
+    weights cannot be used.
     """
     if not config.start:
         return build_network(config.preset, config.network)
@@ -54,7 +54,7 @@ def _copy_weights(source: CrossNetFast, target: CrossNetFast) -> None:
     Raises RuntimeError if the shapes differ in a part that both have.
     """
     if 0 < len(target.fusion.blocks) < len(source.fusion.blocks):
-        # the blocks between the first and the last ones change the features least
+        # The blocks before the last one change the features least
         del source.fusion.blocks[len(target.fusion.blocks) - 1 : -1]
 
     expected = target.state_dict()

@@ -131,7 +131,7 @@ def load_state(
 
 
 def _load_tensors(folder: Path, names: list[str]) -> dict[str, Tensor]:
-    """Return the tensors in all files `names` in `folder`."""
+    """Return the tensors in the files of `folder` that `names` lists."""
     return {k: v for name in names for k, v in load_file(folder / name).items()}
 
 

@@ -76,7 +76,10 @@ class Validation:
 
     @torch.no_grad()
     def measure(self, network: Network, device: torch.device) -> ValidationResult:
-        """Measure `network` in evaluation mode, and restore its mode afterwards."""
+        """Return the quality of `network`, measured in evaluation mode.
+
+        Afterwards, the network's previous mode is restored.
+        """
         was_training = network.training
         network.eval()
 

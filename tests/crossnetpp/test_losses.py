@@ -217,7 +217,7 @@ def test_a_disabled_term_does_not_affect_the_rest() -> None:
 
 
 def test_a_landmark_weight_without_landmarks_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"weight 0\.0004 for the landmark loss but no landmarks"):
+    with pytest.raises(ValueError, match=r"has the weight 0\.0004, but there are no landmarks"):
         hybrid_loss(make_output("paper"), random_images(10), make_true_flow(), PAPER_WEIGHTS)
 
 
