@@ -183,9 +183,8 @@ def _to_float32(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     broken = [name for name, tensor in wide.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise WeightsError(
-            f"found weights that are not finite in {path} (in {len(broken)} of {len(wide)} "
-            f"tensors, first in {_shorten(broken[0])}), expected finite numbers; train again or "
-            "use another file"
+            f"{path} contains weights that are not finite (in {len(broken)} of {len(wide)} "
+            f"tensors, first in {_shorten(broken[0])}); train again or use another file"
         )
     return wide
 

@@ -29,7 +29,7 @@ def system_name() -> str:
 
 
 def is_linux() -> bool:
-    """Return whether this is Linux, the only system that supports the sandbox and runs on Ray."""
+    """Return whether this is Linux, the only system on which the sandbox and Ray are supported."""
     return sys.platform == "linux"
 
 

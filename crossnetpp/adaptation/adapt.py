@@ -43,7 +43,7 @@ class AdaptationSettings:
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of an adaptation."""
+    """How far an adaptation has progressed, and its latest gain."""
 
     step: int
     steps: int
@@ -53,7 +53,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Adapted:
-    """The result of an adaptation."""
+    """The network to use after an adaptation, with figures that describe the adaptation."""
 
     network: CrossNetFast
     """The network to use; it has the original weights if `used` is False."""

@@ -1,4 +1,4 @@
-"""Batches of crops from key frames, cut and rotated in the same way in every picture."""
+"""Batches of crops from key frames; the pictures of a sample are all cut and turned alike."""
 
 from __future__ import annotations
 

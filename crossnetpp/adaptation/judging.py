@@ -82,7 +82,7 @@ def make_cases(
 
 
 def choose_windows(key: KeyFrame, count: int, side: int) -> list[Window]:
-    """Return the `count` most detailed of the non-overlapping windows of a key frame.
+    """Divide a key frame into non-overlapping windows, and return the `count` most detailed ones.
 
     Windows are at most `side` HR pixels wide and high.
     """
@@ -120,7 +120,7 @@ def _list_starts(length: int, part: int) -> list[int]:
 
 @torch.inference_mode()
 def measure_psnr(network: CrossNetFast, case: Case, scale: int, taps: Tensor) -> float:
-    """Enhance a case, and return the PSNR in dB of the result at 8 bits; may be NaN."""
+    """Enhance a case, and return the PSNR in dB of the result, rounded to 8 bits; may be NaN."""
     lr, references, weights, target = case.batch
     prepared = (network.prepare(reference, scale, taps) for reference in references)
     sr = network.enhance(lr, *prepared, weights=weights).sr

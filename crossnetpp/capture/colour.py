@@ -25,7 +25,7 @@ BLUR = 5  # LR pixels over which colours are averaged before they are compared
 MOST_SAMPLES = 6_000  # per pair
 SMOOTHNESS = 0.05  # weight of a curve's bends relative to its errors
 ROUNDS = 3  # number of reweighted fits, and of alternations between curves and matrix
-EDGES = 0.8  # share of the pixels that are compared; the steepest ones are left out
+EDGES = 0.8  # share of the pixels that are compared; those at the strongest edges are left out
 
 OUTLIERS = 0.1  # share of the samples that a comparison leaves out: the worst ones
 CLIPPED = 2.5 / 255  # distance from black or white within which a level counts as clipped

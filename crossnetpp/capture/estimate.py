@@ -1,9 +1,9 @@
 """Estimate the capture: how the LR pixels of a recording result from HR pixels.
 
-Wherever LR and HR of one instant are both known, every LR pixel gives an equation for the
-downscaling kernel. Kernels from the simplest (bicubic, pixel means) to free ones are fitted by
-least squares, each to all parts of the pictures but one, and compared on the part left out. A more
-complex kernel is chosen only if it explains the left-out parts clearly better.
+Wherever both LR and HR of an instant are known, every LR pixel yields an equation for the
+downscaling kernel. Kernels of growing complexity, from bicubic and pixel means to free ones, are
+fitted by least squares to all parts of the pictures but one, and tested on the part left out. A
+more complex kernel is chosen only if it explains the left-out parts clearly better.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ PicturePair: TypeAlias = tuple[Picture, Picture]
 """LR (h x w x 3) and HR (s h x s w x 3) 8-bit or 16-bit RGB of one instant and one view."""
 
 MOST_PIXELS = {2: 30_000, 4: 12_000, 8: 6_000}  # scale -> LR pixels per pair
-FEWEST_PIXELS = 600  # in all pairs together at scale 2; proportional to the scale
+FEWEST_PIXELS = 600  # LR pixels in all pairs together at scale 2; proportional to the scale
 FEWEST_PARTS = 4  # fewer pairs are cut into strips, so that enough parts can be left out in turn
 LEAST_MATCH = 0.5  # share of the textured pixels of a pair that must agree
 MOST_MOTION = 0.75  # LR pixels; a larger shift is motion
@@ -70,7 +70,7 @@ LEAST_GAIN_OF_FREE = 0.8
 
 @dataclass(frozen=True)
 class CaptureEstimate:
-    """The measured capture of a recording."""
+    """How the LR pictures of a recording result from HR, as far as it was measured."""
 
     scale: int
     taps: Taps | None
@@ -87,7 +87,7 @@ class CaptureEstimate:
     rejected. Only textured pixels that were left out of the fit count. None if nothing was
     measured."""
     bicubic_db: float | None
-    """`fits_db` of the bicubic kernel."""
+    """PSNR in dB for the bicubic kernel, measured like `fits_db`."""
     pairs: tuple[int, ...]
     """Indices of the pairs that were used."""
     dropped: dict[int, str]
@@ -211,7 +211,7 @@ def find_shift(lr: Plane, reduced: Plane) -> tuple[float, float]:
 def list_unmoved(shifts: Sequence[tuple[float, float]]) -> list[int]:
     """Return the indices of the pairs in which nothing moved between LR and HR.
 
-    `shifts` has each pair's shift in LR pixels, as returned by `find_shift`. Without motion, the
+    `shifts` are the pairs' shifts in LR pixels, as returned by `find_shift`. Without motion, the
     shift is small and about the same in all pairs.
     """
     near = [n for n, shift in enumerate(shifts) if max(map(abs, shift)) <= MOST_MOTION]

@@ -31,7 +31,7 @@ ROWS, COLUMNS = 4, 6  # intervals of the spline along each axis
 BLUR = 5  # pixels over which colours are averaged before they are compared
 MOST_SAMPLES = 4_000
 FEWEST_SAMPLES = 200
-EDGES = 0.8  # share of the places that are compared; the steepest ones are left out
+EDGES = 0.8  # share of the places that are compared; those at the strongest edges are left out
 TURNS = 3  # alternations between fitting the global and the local part
 ROUNDS = 3  # reweighted fits of the local part in each turn
 LEAST_WEIGHT = 0.3  # places below this weight do not affect the curves and the matrix
@@ -122,7 +122,7 @@ def _sample(
     if seen is not None:
         usable &= cv2.erode(seen.astype(np.uint8), np.ones((BLUR, BLUR), np.uint8)) > 0
     places = np.argwhere(usable)
-    # Places at regular steps would line up along the picture's columns
+    # Random, because places at regular intervals could line up along the picture's columns
     order = np.random.default_rng(0).permutation(len(places))[:MOST_SAMPLES]
     places = places[np.sort(order)]
     rows, columns = places.T

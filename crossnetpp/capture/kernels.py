@@ -30,7 +30,7 @@ MOST_LOW_RESPONSE = 0.85  # at half of the Nyquist frequency; above it, exponent
 
 
 def locate_taps(scale: int) -> Array:
-    """Return the positions of the 4 x scale taps relative to the LR pixel, in LR pixels."""
+    """Return the positions of the 4 x scale taps in LR pixels, relative to the pixel's centre."""
     return np.asarray((np.arange(4 * scale) + 0.5) / scale - 2, np.float64)
 
 
@@ -61,14 +61,15 @@ class Family:
 
     name: str
     shape: Callable[[Array], Array] | None
-    """The kernel of width 1 at distances from its centre; None for a box."""
+    """A function that evaluates the kernel of width 1 at distances from its centre; None for a
+    box."""
     narrowest: float
     """Least width in LR pixels."""
     widest: float
     """Greatest width in LR pixels."""
 
     def make(self, scale: int, widths: Array, shifts: Array) -> Array:
-        """Return N kernels (N x 4s, each of sum 1) with N `widths` and N `shifts` in LR pixels."""
+        """Return N kernels (N x 4s, sum 1 each); N `widths` and N `shifts` are in LR pixels."""
         distance = locate_taps(scale)[None] - shifts[:, None]
         if self.shape is not None:
             taps = self.shape(distance / widths[:, None])

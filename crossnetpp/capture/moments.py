@@ -83,7 +83,7 @@ def get_luma(rgb: Picture) -> Plane:
 
 
 def reduce_plane(plane: Plane, kernel: NDArray[np.floating]) -> Plane:
-    """Return a plane (H x W) reduced by a kernel (4s x 4s), with edge pixels repeated outside.
+    """Return a plane (H x W) reduced by a kernel (4s x 4s); edge pixels are repeated outside it.
 
     The kernel is split into separable terms; most kernels have only one or two.
     """

@@ -11,7 +11,7 @@ from crossnetpp.capture.moments import Array, Moments
 
 MOST_SHIFT = 1.0  # LR pixels; a larger shift is motion, not the capture
 ROUNDS = 3  # number of alternating fits of the rows and the columns
-ZOOMS = 4  # successively finer grids in the search for a width and a shift
+ZOOMS = 4  # number of successively finer grids in the search for a width and a shift
 GRID = 9  # number of widths, and of shifts, in each grid
 
 # How far taps may deviate from the prior kernel, as a share of its largest tap; both are tried

@@ -18,7 +18,7 @@ Field = NDArray[np.float32]
 OPAQUE = 0.98
 CLEAR = 0.02
 
-INVERSION_STEPS = 6  # of fixed-point iteration
+INVERSION_STEPS = 6  # number of fixed-point iterations
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Layer:
     target_cover: Field
     """How much of each pixel the surface covers in the target, size x size in 0..1."""
     reference_cover: Field
-    """The same in the reference."""
+    """How much of each pixel the surface covers in the reference, size x size in 0..1."""
 
 
 def compose_layers(layers: list[Layer]) -> Pair:

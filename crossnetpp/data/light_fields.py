@@ -209,8 +209,8 @@ class LightFields:
     ) -> LightFields:
         """Open lenslet pictures, one per scene.
 
-        View (row, col) is image[row::across, col::across]. Only rows and columns in `central` are
-        used.
+        The view in row r and column c of a picture is image[r::across, c::across]. Only the rows
+        and columns in `central` are used, and numbered from 0.
         """
         return cls([LensletScene(path, across, central) for path in paths])
 

@@ -19,8 +19,8 @@ from crossnetpp.data.layers import (
 )
 from crossnetpp.data.sample import DataError, Pair, draw_crop_origin, read_rgb, shrink_picture
 
-MAX_SHIFT = 36.0  # largest common shift in pixels at the end of the curriculum
-MAX_PARALLAX = 30.0  # largest parallax of the nearest surface in pixels, also at the end
+MAX_SHIFT = 36.0  # largest common shift in pixels if `motion` is 1
+MAX_PARALLAX = 30.0  # largest parallax of the nearest surface in pixels if `motion` is 1
 MIN_SIDE = 300  # pixels; smaller photographs are not used
 SMALL_MOTION_SHARE = 0.35  # share of pairs that move an eighth as far, like neighbouring views
 LARGE_MOTION_SHARE = 0.3  # share of pairs that move 2.4 times as far, like views of two cameras

@@ -1,4 +1,4 @@
-"""Training samples from clips recorded with a real encoder, with one or two key frames each."""
+"""Training samples with one or two key frames each, from clips recorded with a real encoder."""
 
 from __future__ import annotations
 

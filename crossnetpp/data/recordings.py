@@ -25,7 +25,10 @@ def _read_clip(path: Path, every: int) -> list[NDArray[np.uint8]]:
 
 
 class Clips:
-    """Source of pairs of frames from one clip, at most `reach` of the frames read apart."""
+    """Source of pairs of frames from one clip.
+
+    A pair is at most `reach` frames apart, counting only the frames that were read.
+    """
 
     def __init__(self, paths: list[Path], reach: int = 15, every: int = 1) -> None:
         """Read every `every`-th frame of each clip. Raises DataError if a clip has no frames."""

@@ -68,7 +68,8 @@ def make_flow_pairs(
 def _find_nearest(left: Disparity) -> Disparity:
     """Return, for each right pixel, the largest disparity of the left pixels that map to it.
 
-    Left pixels that map next to it count, too. The result is NaN where there are none.
+    A left pixel that maps to a position between two right pixels counts for both. The result is NaN
+    where no left pixel maps.
     """
     height, width = left.shape
     rows, cols = np.nonzero(np.isfinite(left))
@@ -85,7 +86,7 @@ def _compute_right_disparity(left: Disparity) -> Disparity:
     """Return the disparity of the nearest surface at each right pixel, NaN where uncertain."""
     nearest = _find_nearest(left)
     x = np.arange(left.shape[1], dtype=np.float32)[None]
-    # `nearest` is only exact to a pixel; interpolation in the left picture gives the exact value
+    # `nearest` is accurate only to a pixel; interpolating in the left picture is exact
     exact = _interpolate_rows(left, x + _interpolate_rows(left, x + nearest))
     same = np.abs(exact - nearest) < TOLERANCE
     return np.where(same, exact, np.float32(np.nan))

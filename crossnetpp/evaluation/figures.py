@@ -44,7 +44,7 @@ class ShownCase(NamedTuple):
 
 @dataclass(frozen=True)
 class SceneResult:
-    """Measurements of one scene."""
+    """The measurements of all methods on one scene."""
 
     group: str
     name: str

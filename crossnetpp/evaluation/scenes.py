@@ -99,7 +99,7 @@ class Scene:
 
 
 def as_image(picture: Picture) -> Image:
-    """Return a picture as float32 in 0..1."""
+    """Return a picture (uint8 H x W x 3) as float32 in 0..1."""
     return np.asarray(picture, np.float32) / np.float32(255)
 
 

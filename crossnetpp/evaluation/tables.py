@@ -27,13 +27,13 @@ from crossnetpp.evaluation.report import (
 
 GROUP_TITLES = {
     "lightfield": "Light field: view (i, i) from view (0, 0)",
-    "clips": f"Clips: a key frame every {KEY_FRAME_EVERY} frames, by frames to the nearest one",
-    "distances": "Clips: by frames after the reference",
+    "clips": f"Clips: a key frame every {KEY_FRAME_EVERY} frames, by distance to the nearest one",
+    "distances": "Clips: by distance from the reference in frames",
     "stereo": "Stereo",
     "street": "Street walk: each photograph from the one before",
     "faults": "References that do not help",
     **{
-        name: f"Recordings, {name}: both key frames around a frame, by frames to the nearest one"
+        name: f"Recordings, {name}: both key frames around a frame, by distance to the nearest one"
         for name in CAPTURES
     },
 }
@@ -182,8 +182,8 @@ def _render_notes(report: Report) -> str:
         *_render_prepared(report.results),
         BORDERS,
         f"VMAF: {VMAF}.",
-        "Means are of per-image values; PSNR and SSIM on 0..1, RGB and BT.601 luma (Y). "
-        "Key frames themselves are not measured.",
+        "Means are averages of per-image values. PSNR and SSIM are computed on values in 0..1, for "
+        "RGB and for BT.601 luma (Y). Key frames themselves are not measured.",
         f"Clips: every frame of {_describe_stride(sampling)} between key frames; recordings: "
         f"{_describe_positions(sampling)} of the first {sampling.frames} frames; distances from "
         f"{_count(sampling.starts, 'reference')} in each clip; faults with "

@@ -119,7 +119,7 @@ class CrossNetFast(nn.Module):
         )
 
     def compute_sr(self, lr: Tensor, *prepared: Prepared, weights: Tensor | None = None) -> Tensor:
-        """Return only `sr` of the output of `enhance`, which takes less time to compute."""
+        """Return only the `sr` that `enhance` would return, which takes less time."""
         return self._enhance(lr, prepared, weights).sr
 
     def _enhance(
@@ -194,7 +194,7 @@ class CrossNetFast(nn.Module):
                 if turn + 1 < self.settlings:
                     warped = warp(unsharp, flow, mode="bicubic")
                 else:
-                    # The last iteration reduces to the LR grid, so that both images alias alike
+                    # The last iteration reduces to the LR grid, so that both have the same aliasing
                     warped = _simulate_lr(ref_luma, upscale_flow(flow, to_output), scale, taps)
                     warped = _upsample_to_refinement(warped, scale)
             if weights is None:
@@ -231,7 +231,7 @@ class _Aligned(NamedTuple):
 
 
 class _Enhanced(NamedTuple):
-    """Enhanced frames; the first four fields are those of FastOutput."""
+    """Enhanced frames; the first four fields have the same meaning as in FastOutput."""
 
     sr: Tensor
     lr_up: Tensor

@@ -25,7 +25,7 @@ from crossnetpp.networks.warp import upscale_flow, warp
 
 
 class Encoder(nn.Module):
-    """Encoder that computes features at 1/4, 1/8, 1/16 and 1/32 size, shared by all images."""
+    """Encoder of features at 1/4, 1/8, 1/16 and 1/32 size, which is used for all images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,8 +107,8 @@ class Stage2(nn.Module):
     ) -> Tensor:
         """Return the total flow of both stages, N x 2 x H/2 x W/2 in pixels at that resolution.
 
-        `lr` is the features of LR_up, `flow8` is the flow of stage 1, and `warped` is the unsharp
-        reference warped by `flow8`.
+        `lr` contains the features of LR_up, `flow8` is the flow of stage 1, and `warped` is the
+        unsharp reference warped by `flow8`.
         """
         f4 = encoder.encode_fine(warped)
         f8 = encoder.level8(f4)
@@ -132,8 +132,8 @@ class Refinement(nn.Module):
     def forward(self, f4: Tensor, target: Tensor, warped: Tensor) -> Tensor:
         """Return the correction to add to the flow, N x 2 x H/2 x W/2 in pixels at that resolution.
 
-        `f4` is the features of LR_up at 1/4 size. `target` (from LR) and `warped` (from the warped
-        reference) are equally sharp luma, N x 1 x H/2 x W/2.
+        `f4` contains the features of LR_up at 1/4 size. `target` (from LR) and `warped` (from the
+        warped reference) are equally sharp luma, N x 1 x H/2 x W/2.
         """
         # Gradients flow through the trust in the steps, not through the steps themselves
         with torch.no_grad():
@@ -165,9 +165,9 @@ class Balance(nn.Module):
     ) -> TermWeights:
         """Return the weight of each term for every pixel of `flow`.
 
-        `f4` is the features of LR_up at 1/4 size. `target` (from LR) and `warped` (from the warped
-        reference) are equally sharp luma. `target`, `warped` and `flow` are `factor` times as wide
-        and high as `f4`.
+        `f4` contains the features of LR_up at 1/4 size. `target` (from LR) and `warped` (from the
+        warped reference) are equally sharp luma. `target`, `warped` and `flow` are `factor` times
+        as wide and high as `f4`.
         """
         # Inputs at 1/4 size; the motion is relative to its 7 x 7 neighbourhood
         difference = warped - target

@@ -131,8 +131,8 @@ class Votes(nn.Module):
     ) -> Tensor:
         """Return the shares of the K candidates (N x K x H x W), which sum to 1 at every pixel.
 
-        `f4` is the features of LR_up at 1/4 size. `weights` (N x K, 0 or more) are prior weights; a
-        candidate with weight 0 gets no share unless all weights are 0.
+        `f4` contains the features of LR_up at 1/4 size. `weights` (N x K, 0 or more) are prior
+        weights; a candidate with weight 0 gets no share unless all weights are 0.
         """
         votes = torch.cat([self._vote(f4, each, scale) for each in candidates], dim=1)
         if weights is not None:

@@ -12,7 +12,7 @@ from crossnetpp.networks.warp import warp
 
 
 class MultiScaleFlow(NamedTuple):
-    """V^3..V^0 of the paper; V^i is N x 2 x H/2^i x W/2^i in its own pixels; channel 0 = x."""
+    """V^3..V^0 of the paper; V^i is N x 2 x H/2^i x W/2^i in pixels of that size; channel 0 = x."""
 
     v3: Tensor
     v2: Tensor

@@ -43,7 +43,7 @@ def rgb_to_luma(image: Tensor) -> Tensor:
 def _average_windows(values: Tensor, window: int) -> Tensor:
     """Return the mean of `values` over a square of `window` x `window` pixels around each pixel.
 
-    The cost does not depend on `window`, unlike that of avg_pool2d, because the means are computed
+    Unlike avg_pool2d, this takes the same time for every `window`, because the means are computed
     from running sums.
     """
     half = window // 2

@@ -18,8 +18,8 @@ from crossnetpp.networks.warp import warp
 class PaperOutput(NamedTuple):
     """Output of CrossNetPlusPlus; every image is N x 3 x H x W and not clamped.
 
-    The first six fields correspond to those of FastOutput. With one stage, `flow` equals
-    `flow_stage1`.
+    The first six fields have the same names and order as in FastOutput. With one stage, `flow`
+    equals `flow_stage1`.
     """
 
     sr: Tensor

@@ -33,8 +33,8 @@ def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
     """Return `lr` (N x C x h x w) upsampled bicubically (a = -0.75) by `scale`.
 
     Two convolutions compute all phases in x and in y, and a pixel shuffle interleaves the phases.
-    The result equals that of `F.interpolate`, but exported graphs need no resize operation. OpenCV
-    computes it on a CPU without gradients.
+    The result equals the result of `F.interpolate`, but exported graphs need no resize operation.
+    On a CPU, OpenCV computes it if no gradients are needed.
     """
     if can_enlarge(lr):
         return enlarge(lr, scale, cv2.INTER_CUBIC)

@@ -155,7 +155,7 @@ class Solver(Protocol):
 
 
 class ShiftCoupling:
-    """Coupling that sums shifted tensors, with fused operations because they dominate the time."""
+    """Coupling that sums shifted tensors with fused operations, because the sums take most time."""
 
     def __init__(self, diffusion: Diffusion) -> None:
         self._diffusion = diffusion

@@ -40,7 +40,7 @@ def make_grid(flow: Tensor) -> Tensor:
         columns = torch.add(x, flow[:, 0], alpha=step_x)
         return torch.stack((columns, torch.add(y, flow[:, 1], alpha=step_y)), dim=-1)
 
-    # Written in place, because operations with gradients would copy everything once more
+    # Written in place, because `torch.stack` would copy everything once more
     grid = flow.new_empty(len(flow), height, width, 2)
     torch.add(x, flow[:, 0], alpha=step_x, out=grid[..., 0])
     torch.add(y, flow[:, 1], alpha=step_y, out=grid[..., 1])
@@ -48,7 +48,7 @@ def make_grid(flow: Tensor) -> Tensor:
 
 
 def make_traced_grid(flow: Tensor) -> Tensor:
-    """Return the result of `make_grid`, in a form whose constants fixed-size engines can fold.
+    """Return the result of `make_grid`, computed so that engines of fixed size can fold constants.
 
     Only a product and a sum with the flow are then left to compute for each frame.
     """

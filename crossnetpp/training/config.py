@@ -1,6 +1,6 @@
 """The configuration of a training run, read from YAML.
 
-Its file patterns are relative to the data folder.
+File patterns in a configuration are relative to the data folder.
 """
 
 from __future__ import annotations

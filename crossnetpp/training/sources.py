@@ -24,7 +24,7 @@ from crossnetpp.training.config import (
 def find_files(data: Path, patterns: tuple[str, ...], leave_out: tuple[str, ...]) -> list[Path]:
     """Return the files that match any of `patterns` but none of the patterns `leave_out`.
 
-    They are sorted within each pattern. Raises ConfigError if there are no such files.
+    The files are sorted within each pattern. Raises ConfigError if there are no such files.
     """
     left_out = {path for pattern in leave_out for path in data.glob(pattern)}
     found = [path for pattern in patterns for path in sorted(data.glob(pattern))]

@@ -16,7 +16,7 @@ from crossnetpp.networks.taps import (
     make_separable_taps,
 )
 
-MOST_SHIFT = 0.35  # between the grids of LR and HR, in LR pixels
+MOST_SHIFT = 0.35  # largest shift between the LR and HR grids, in LR pixels
 LEAST_BLUR = 0.3  # standard deviation of a Gaussian kernel in LR pixels
 MOST_BLUR = 0.75
 READ_NOISE = 0.012  # largest standard deviations; white is 1

@@ -38,7 +38,7 @@ def break_references(
     flow: Tensor,
     rate: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return the references, a share `rate` of which now have faults, and the flows to them.
+    """Return the references, with a fault in a share `rate` of them, and the flows to them.
 
     `reference` is N x 3 x H x W in 0..1, and `flow` N x 2 x H x W. The flow becomes NaN where a
     fault replaces the content to which it leads. The new content comes from the previous sample of
@@ -88,7 +88,7 @@ def _change_light(
 
 
 def _blur(rng: np.random.Generator, images: Tensor, chosen: NDArray[np.bool_]) -> Tensor:
-    """Return `images` with those in `chosen` (N) blurred by Gaussians of random width.
+    """Blur those of the N images for which `chosen` (N) is True by Gaussians of random width.
 
     All images are filtered in one operation, each with its own kernel.
     """

@@ -38,7 +38,7 @@ SHRINK = (1.0, 0.6)  # factors by which every picture is scaled
 
 @dataclass(frozen=True)
 class GeneratorSettings:
-    """The composition of the samples."""
+    """What the samples show, and how they are degraded."""
 
     layers: tuple[int, int] = (1, 8)
     """Minimum and maximum number of surfaces in a scene."""
@@ -81,7 +81,7 @@ class PairGenerator:
     def from_files(
         cls, paths: Sequence[Path], settings: GeneratorSettings, device: torch.device
     ) -> PairGenerator:
-        """Read pictures from files. Raises DataError if one cannot be read."""
+        """Create a generator from picture files. Raises DataError if a file cannot be read."""
         pictures = [torch.from_numpy(read_rgb(path)).permute(2, 0, 1) for path in paths]
         return cls(pictures, settings, device)
 
@@ -139,7 +139,7 @@ class PairGenerator:
         motions = [draw_motion(rng, layers, size, self.settings.reach) for _ in range(batch)]
         ahead = [np.stack([m.find_homographies(time) for m in motions]) for time in times]
 
-        # Textures are undistorted at the time of the target, of the first reference or in between
+        # A scene's textures are undistorted at time 0 (the target), 1 (the first reference) or 0.5
         own_times = rng.choice((0.0, 1.0, 0.5), batch)
         to_texture = np.stack(
             [m.find_homographies(float(t)) for m, t in zip(motions, own_times, strict=True)]
