@@ -219,5 +219,5 @@ def _read_config(preset: str, config: str, path: Path) -> Config:
     except (ValueError, RecursionError) as error:
         raise WeightsError(
             f"{path} contains a network that this version cannot build "
-            f"({_shorten(str(error), 300)}); use the version that trained it"
+            f"({_shorten(str(error), 300)}); try the version that trained it"
         ) from error
