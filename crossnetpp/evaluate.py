@@ -10,7 +10,7 @@ A method is [NAME=]METHOD[:OPTION[+OPTION]]. METHOD is bicubic, classical, class
 fast-recorded, fast-quick, fast-recorded-quick, paper, crossnet, adapted (short for fast:adapted) or
 a safetensors file. The option 1ref gives the method only the nearest reference, bicubic-kernel
 hides the measured kernel from it, adapted adapts its network to each recording, and mixed mixes the
-network's results with those of optical flow. The groups bicubic, sensor, recorded and recorded28
+network's results with results of optical flow. The groups bicubic, sensor, recorded and recorded28
 are recordings of clips, with the key frames before and after each frame as references.
 
 The published networks take far longer than fast; --stride, --positions, --scenes, --groups and
@@ -215,7 +215,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--scenes", metavar="NAME,...", help="measure only these scenes or splits (val, test)"
     )
-    parser.add_argument("--against", metavar="NAME", help="also compare all methods with this one")
+    parser.add_argument("--against", metavar="NAME", help="also compare all methods with NAME")
     parser.add_argument(
         "--vmaf",
         action="store_true",

@@ -49,7 +49,7 @@ class Capture:
     """How LR frames and HR key frames are recorded from HR frames."""
 
     kernel: Kernel = "bicubic"
-    """Reduction from HR to LR."""
+    """Kernel that downscales HR to LR."""
     noise: float = 0.0
     """Standard deviation of the Gaussian noise added to LR before encoding, in 8-bit levels."""
     encoder: Encoder | None = None

@@ -1,7 +1,7 @@
 """Parse the methods to compare from the command line: [NAME=]METHOD[:OPTION[+OPTION]].
 
-The option `adapted` adapts a network to each recording, and `mixed` mixes its results with those of
-optical flow; the other options withhold something from the method. `adapted` alone is short for
+The option `adapted` adapts a network to each recording, and `mixed` mixes its results with results
+of optical flow; the other options withhold something from the method. `adapted` alone is short for
 `fast:adapted`.
 """
 

@@ -82,7 +82,7 @@ class Bicubic:
     about = MethodInfo("bicubic interpolation (a = -0.75)")
 
     def prepare(self, material: Material, taps: Taps | None) -> str:
-        """Do nothing."""
+        """Return "", because this method needs no preparation."""
         return ""
 
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
@@ -101,7 +101,7 @@ class Classical:
     )
 
     def prepare(self, material: Material, taps: Taps | None) -> str:
-        """Do nothing."""
+        """Return "", because this method needs no preparation."""
         return ""
 
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
@@ -121,7 +121,7 @@ class ClassicalPlain:
     )
 
     def prepare(self, material: Material, taps: Taps | None) -> str:
-        """Do nothing."""
+        """Return "", because this method needs no preparation."""
         return ""
 
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:

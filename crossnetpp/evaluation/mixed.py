@@ -1,4 +1,4 @@
-"""A network whose results are mixed with those of optical flow."""
+"""A network whose results are mixed with results of optical flow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crossnetpp.networks.taps import Taps
 
 
 class MixedMethod:
-    """A method whose results are mixed with those of optical flow, as `--effort best` does."""
+    """A method whose results are mixed with results of optical flow, as with `--effort best`."""
 
     def __init__(self, name: str, method: Method) -> None:
         self.name = name

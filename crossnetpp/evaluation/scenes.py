@@ -15,7 +15,7 @@ from crossnetpp.networks.taps import Taps
 Picture = NDArray[np.uint8]  # H x W x 3 RGB
 Image = NDArray[np.float32]  # H x W x 3 RGB in 0..1, or H x W for a single plane
 
-MOST_MOMENTS = 6  # evenly spread moments from which the kernel is measured
+MOST_MOMENTS = 6  # largest number of moments from which the kernel is measured
 
 
 class EvaluationError(Exception):

@@ -21,8 +21,8 @@ def pad_planes(planes: Tensor, multiple: int) -> Tensor:
 def repeat_border(planes: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
     """Return `planes` (N x C x H x W) extended on each side by copies of its border.
 
-    PyTorch's compiler turns F.pad into indexing, and fails if one indexing follows another, so it
-    is given slices and concatenations instead.
+    PyTorch's compiler turns F.pad into indexing, and fails if one indexing follows another, so
+    slices and concatenations replace F.pad in compiled code.
     """
     if torch.compiler.is_exporting() or not torch.compiler.is_compiling():
         return F.pad(planes, (left, right, top, bottom), mode="replicate")

@@ -157,7 +157,7 @@ class TrainingConfig(_Strict):
     weight_decay: float = 1e-4
     clip_gradient: Positive = 1.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay of the exponential moving average of the weights, which is what OUT contains."""
+    """Decay of the exponential moving average of the weights; OUT contains the averaged weights."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the convolutions; coordinates, images and sums are always float32."""
     chroma_subsampled: Share = 0.5
@@ -181,9 +181,9 @@ class TrainingConfig(_Strict):
     loss: LossConfig = LossConfig()
     sources: tuple[SourceConfig, ...]
     recordings: RecordingsConfig | None = None
-    """Recorded clips, which a share of the steps uses."""
+    """Recorded clips, on which a share of the steps trains."""
     synthetic: SyntheticConfig | None = None
-    """Composed scenes, which a share of the steps uses."""
+    """Composed scenes, on which a share of the steps trains."""
     validation: ValidationConfig = ValidationConfig()
 
     @model_validator(mode="after")

@@ -138,7 +138,7 @@ def _open_tensorboard(folder: Path, first_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        log.info("TensorBoard (extra `train`) is not installed, so its files are not written")
+        log.info("TensorBoard (extra `train`) is not installed, so no files are written for it")
         return None
     return SummaryWriter(str(folder), purge_step=first_step or None)
 

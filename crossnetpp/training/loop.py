@@ -73,7 +73,7 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
 def degrade_batch(
     config: TrainingConfig, target: Tensor, step: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the LR of `target` (N x 3 x H x W) at a scale drawn for `step`, and its taps.
+    """Return the LR of `target` (N x 3 x H x W) at a scale drawn for `step`, and the kernel's taps.
 
     The values are 8-bit levels scaled to 0..1. The taps are None for bicubic downscaling, and also
     for simulated recordings, because the network is not given their kernel.
@@ -94,7 +94,10 @@ def degrade_batch(
 
 
 def _simulate_recordings(rng: np.random.Generator, target: Tensor, scale: int) -> Tensor:
-    """Return the LR (0..1) of `target` (N x 3 x H x W), each as recorded by a different camera."""
+    """Return `target` (N x 3 x H x W) as recorded by LR cameras, N x 3 x h x w in 0..1.
+
+    Each picture is recorded by a different simulated camera.
+    """
     pictures = target.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     lr = np.stack([simulate_recording(rng, picture, scale) for picture in pictures])
     return torch.from_numpy(lr).permute(0, 3, 1, 2).to(target.device).float().div(255)
@@ -104,12 +107,12 @@ class TrainingData(NamedTuple):
     """The data of a run."""
 
     samples: Dataset[Sample]
-    """`steps * batch` samples of the sources."""
+    """Samples of the sources, `steps * batch` in all."""
     validation: Validation | None = None
     recordings: RecordedClips | None = None
-    """Recorded clips, which a share of the steps uses."""
+    """Recorded clips, on which a share of the steps trains."""
     synthetic: PairGenerator | None = None
-    """Composed scenes, which a share of the steps uses."""
+    """Composed scenes, on which a share of the steps trains."""
 
 
 class Trainer:
@@ -318,7 +321,10 @@ class Trainer:
         return self._update(terms, step), output
 
     def _update(self, terms: dict[str, Tensor], step: int) -> _Terms:
-        """Update the weights and their average from the loss terms; return the terms, detached."""
+        """Update the weights and their average from the loss terms.
+
+        Return the terms, detached and averaged over all processes.
+        """
         config = self.config
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(config, step)

@@ -27,7 +27,7 @@ class Progress:
     """Progress of a run."""
 
     digest: str
-    """Digest of the configuration with which the run started; no other can resume the run."""
+    """Digest of the configuration with which the run started, the only one that can resume it."""
     step: int = 0
     """Completed steps."""
     best: float = -1e9

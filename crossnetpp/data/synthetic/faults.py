@@ -38,7 +38,7 @@ def break_references(
     flow: Tensor,
     rate: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return the references, with a fault in a share `rate` of them, and the flows to them.
+    """Add faults to a share `rate` of the references; return the references and the flows to them.
 
     `reference` is N x 3 x H x W in 0..1, and `flow` N x 2 x H x W. The flow becomes NaN where a
     fault replaces the content to which it leads. The new content comes from the previous sample of

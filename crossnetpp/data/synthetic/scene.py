@@ -31,7 +31,7 @@ class Surface:
     to_texture: Tensor
     """Homography from positions at time 0 to positions in the texture, N x 3 x 3."""
     bending: Tensor
-    """Displacement of the target's positions before the homography, N x 2 x H x W pixels."""
+    """Bending in the target: added to positions before the homography, N x 2 x H x W pixels."""
 
 
 class View(NamedTuple):
