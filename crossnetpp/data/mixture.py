@@ -36,7 +36,7 @@ class MixtureSettings:
     size: int = 160
     """Pixels along each side of a crop."""
     steps: int = 6000
-    """Number of steps in the run, over which the curriculum is spread."""
+    """Number of steps in the run."""
     batch: int = 4
     """Samples per step, summed over all processes."""
     fault_rate: float = 0.15

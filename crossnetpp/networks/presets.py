@@ -63,7 +63,8 @@ class FastConfig:
     """Number of channels in the network that corrects the weights of several references; if it is
     0, there is no such network, and only the references' errors count."""
     chroma: bool = False
-    """Whether luma and chroma are borrowed in different shares; 4:2:0 video lacks more chroma."""
+    """Whether luma and chroma are borrowed in different shares; 4:2:0 video lacks more chroma
+    detail than luma detail."""
 
 
 Config = PaperConfig | FastConfig

@@ -24,7 +24,8 @@ Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-# Network options that may differ from the weights to start from; they add or leave out parts
+# Network options that may differ from those of the weights to start from, because they only add or
+# leave out parts
 CHANGEABLE = {"votes", "chroma", "stages", "blocks", "settlings"}
 
 
