@@ -10,26 +10,29 @@ from filelock import FileLock
 
 from deploy.registry import Registry, RegistryError
 
-KEPT = 4  # number of adapted models whose graphs are kept, so that their runs can resume
+KEPT = 4  # number of adapted models whose files are kept, so that their runs can resume
 _LIST = "adapted.list"
 
 
 def is_adapted(model: str) -> bool:
-    """Return whether `model` is a file of weights that were adapted to a recording."""
+    """Return whether `model` is a file of weights that were adapted to a recording.
+
+    The result is False if the weights cannot be read.
+    """
     from crossnetpp.checkpoint import WeightsError, find_weights, read_adapted_facts
 
     try:
         return read_adapted_facts(find_weights(model)) is not None
-    except WeightsError:  # reported when the engine is loaded
+    except WeightsError:  # loading the engine will report the error
         return False
 
 
 def limit_adapted_models(model: str, registry: Registry) -> None:
-    """Record the use of `model` if it is adapted, and delete the graphs of old adapted models.
+    """Record the use of `model` if it is adapted, and delete the files of old adapted models.
 
-    The graphs of the KEPT most recently used adapted models are not deleted. Every run may adapt a
-    model, whose graphs are rarely needed again once the run has finished. Raises RegistryError if
-    the list of adapted models cannot be read or written.
+    Only the KEPT most recently used adapted models keep their files. Every run may adapt a model,
+    whose files are rarely needed again once the run has finished. Raises RegistryError if the list
+    of adapted models cannot be read or written.
     """
     if not is_adapted(model):
         return
@@ -56,7 +59,7 @@ def limit_adapted_models(model: str, registry: Registry) -> None:
 
 
 def _read_list(path: Path) -> list[str]:
-    """Return the digests in the list at `path`, or none if it is missing or damaged."""
+    """Return the digests in the file `path`; the list is empty if it is missing or damaged."""
     if not path.exists():
         return []
     try:

@@ -11,6 +11,6 @@ from deploy.distribution import DISTRIBUTION
 
 
 def cache_root() -> Path:
-    """Return `$PIPELINE_CACHE` or, if it is unset or empty, a folder in the user's cache."""
+    """Return `$PIPELINE_CACHE` or, if that is unset or empty, a folder in the user's cache."""
     folder = os.environ.get("PIPELINE_CACHE")
     return Path(folder) if folder else platformdirs.user_cache_path(DISTRIBUTION)

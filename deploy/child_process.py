@@ -40,5 +40,5 @@ def import_variables(path: Sequence[str] | None = None) -> dict[str, str]:
 
 
 def child_environment(path: Sequence[str] | None = None) -> dict[str, str]:
-    """Return this process's environment variables, plus those of `import_variables(path)`."""
+    """Return this process's environment variables, updated with `import_variables(path)`."""
     return {**os.environ, **import_variables(path)}

@@ -2,9 +2,9 @@
 
 The chosen engine is the one that would finish the run first, loading included. An engine that takes
 long to load, because it compiles for each frame size, pays off only for many frames. The registry
-stores speeds and load times for a month. What was measured on a busy machine is measured again
-when the machine is idle: after an hour at first, and then at ever longer intervals, because the
-speeds of some machines are never steady.
+stores speeds and load times for a month. Measurements from a busy machine are repeated once the
+machine is idle: after an hour at first, and then at ever longer intervals, because the speeds of
+some machines are never steady.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MEASUREMENT_VERSION = 3  # increase when a change to an engine makes stored spee
 SPEED_MARGIN = 1.05  # factor by which an engine must beat PyTorch; a smaller lead may be chance
 FRAMES = 2  # frames per measured call
 SCALE = 4
-TURNS = 3  # measured calls, of which the fastest counts
+TURNS = 3  # number of measured calls, of which the fastest counts
 _HEIGHT = 320
 _WIDTH = 512
 _SMALL = (128, 192)  # height and width for the published networks, which are slow
@@ -48,7 +48,7 @@ class Choice(NamedTuple):
 
     name: str
     why: str
-    """The measurements behind the choice, in one line."""
+    """One line that states the measurements behind the choice, or why nothing was measured."""
 
 
 def measure_fps(
@@ -61,8 +61,8 @@ def measure_fps(
 ) -> float:
     """Return an engine's best speed in `turns` calls, in `height` x `width` frames per second.
 
-    All frames share one reference, as in a clip. A first call, in which the engine may compile, is
-    not counted.
+    All frames share one reference, as in a clip. A first call, during which the engine may compile,
+    is not timed.
     """
     lr, refs = make_sample_frames(height, width, frames)
     engine.enhance(lr, refs)
@@ -70,7 +70,7 @@ def measure_fps(
 
 
 class Measurement(NamedTuple):
-    """What determines how soon an engine would finish a run."""
+    """An engine's measured speed and load time, which determine how soon it finishes a run."""
 
     pixels_per_second: float
     """Output pixels per second, once the engine is loaded."""
@@ -108,7 +108,7 @@ def measure_engine(load: Callable[[], Engine]) -> Measurement:
 
 
 def _time_turns(engine: Engine, lr: Pixels, refs: Pixels, turns: int) -> list[float]:
-    """Return the seconds that each of `turns` calls takes."""
+    """Return the duration in seconds of each of `turns` calls."""
     seconds = []
     for _ in range(turns):
         start = time.perf_counter()
@@ -123,7 +123,10 @@ def is_machine_busy() -> bool:
 
 
 def make_sample_frames(height: int, width: int, frames: int) -> tuple[Pixels, Pixels]:
-    """Return `frames` copies of a uint8 LR frame, and of its reference of `height` x `width`."""
+    """Return `frames` copies of a synthetic LR frame, and as many copies of its reference.
+
+    Both are uint8 N x H x W x 3. The reference is `height` x `width`, SCALE times the LR size.
+    """
     rng = np.random.default_rng(0)
     noise = cv2.GaussianBlur(rng.random((height, width, 3), dtype=np.float32), (0, 0), 1.0)
     ref = np.asarray(cv2.normalize(noise, noise, 0, 255, cv2.NORM_MINMAX)).astype(np.uint8)
@@ -196,7 +199,7 @@ def choose_engine(
 def find_record(
     model: str, candidates: tuple[str, ...], registry: Registry, *, threads: int | None
 ) -> JsonObject | None:
-    """Return the stored measurements of `candidates` on this device, or None."""
+    """Return the stored measurements of `candidates` on this device, or None if there are none."""
     stored = registry.get(make_key(model, candidates, threads))
     return stored.facts if stored is not None else None
 
@@ -223,9 +226,9 @@ def make_record(
 ) -> JsonObject:
     """Return measurements as a record for the registry.
 
-    `failed` contains the reason for each engine that does not work. `measured_at` is in seconds
-    since 1970, and `busy` states whether the machine was busy then. `disturbed_before` is the
-    number of consecutive disturbed records before this one.
+    `failed` maps each engine that does not work to the reason. `measured_at` is in seconds since
+    1970, and `busy` states whether the machine was busy then. `disturbed_before` is the number of
+    consecutive disturbed records before this one.
     """
     disturbed = busy or any(each.spread > MOST_SPREAD for each in found.values())
     return {
@@ -242,7 +245,7 @@ def make_record(
 def is_current(facts: JsonObject, now: float, *, busy_now: bool) -> bool:
     """Return whether a record may still be used; `now` is in seconds since 1970.
 
-    Records of earlier versions, which lack load times, may not be used.
+    Records that lack load times, because an earlier version wrote them, may not be used.
     """
     if "load_seconds" not in facts:
         return False
@@ -262,8 +265,8 @@ def count_disturbed(facts: JsonObject) -> int:
 def pick_first_to_end(facts: JsonObject, pixels: int) -> Choice:
     """Return the engine in a record that would finish `pixels` output pixels first.
 
-    Loading time counts. If PyTorch would finish at about the same time, return PyTorch. Raises
-    EngineError if no engine ran.
+    The time includes loading. If PyTorch would finish at about the same time, return PyTorch.
+    Raises EngineError if no engine ran.
     """
     fastest = pick_fastest(facts["fps"], facts["failed"])
     seconds = {
@@ -284,7 +287,8 @@ def pick_first_to_end(facts: JsonObject, pixels: int) -> Choice:
 def pick_fastest(speeds: Mapping[str, float], failed: Mapping[str, str]) -> Choice:
     """Return the engine with the highest speed, or PyTorch if it is about as fast.
 
-    Raises EngineError, with the reasons in `failed`, if no engine ran.
+    `speeds` are in frames per second. Raises EngineError, with the reasons in `failed`, if no
+    engine ran.
     """
     if not speeds:
         raise EngineError(
@@ -298,7 +302,7 @@ def pick_fastest(speeds: Mapping[str, float], failed: Mapping[str, str]) -> Choi
 
     ranked = sorted(speeds.items(), key=lambda item: -item[1])
     measured = ", ".join(f"{each} {fps:.3g}" for each, fps in ranked)
-    why = f"auto: measured here in frames per second {measured}"
+    why = f"auto: frames per second measured here: {measured}"
     if failed:
-        why += "; " + ", ".join(f"{each} not usable" for each in failed)
+        why += f"; not usable: {', '.join(failed)}"
     return Choice(name, why)

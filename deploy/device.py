@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-# Devices on which float32 PyTorch is the baseline of the self-tests, and needs none itself.
+# Devices on which float32 PyTorch is the baseline of the self-tests, so it needs no test itself.
 BASELINE_DEVICES = ("cuda", "cpu")
 
 
@@ -21,9 +21,9 @@ def choose_baseline_device() -> torch.device:
 
 
 def has_processor_feature(*names: str) -> bool:
-    """Return whether the processor has one of the features, named as in PyTorch.
+    """Return whether the processor has at least one of the features, named as in PyTorch.
 
-    The result is False if PyTorch cannot tell, as older versions cannot.
+    The result is False if this version of PyTorch is too old to report processor features.
     """
     get_capabilities = getattr(torch.cpu, "get_capabilities", None)
     if get_capabilities is None:

@@ -1,4 +1,4 @@
-"""Load an engine by name; `auto` is the tested engine that would finish the run first."""
+"""Load an engine by name; `auto` selects the tested engine that would finish the run first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
     "load_engine",
 ]
 
-# These need no compilation; the first ones are usually faster where the processor supports them.
+# Engines that need no compilation, usually fastest first on processors that support them all.
 PYTORCH_ENGINES = ("bf16", "int8", "torch")
 
 
@@ -50,10 +50,11 @@ def load_engine(
     `threads` limits the number of CPU threads. `notify` receives a line of text before the engines
     are measured. For `auto`, the result is the engine that would be the first to finish `pixels`
     output pixels, or the fastest if `pixels` is None; if `remeasure` is True, all engines are
-    measured again. With adapted weights, `auto` is `bf16`, `int8` or `torch`. A named engine that
-    fails its self-test is quarantined and replaced by PyTorch in float32; `info.reason` states why.
+    measured again. With adapted weights, `auto` selects `bf16`, `int8` or `torch`. A named engine
+    that fails its self-test is quarantined and replaced by PyTorch in float32; `info.reason` states
+    why.
 
-    If the registry cannot be used, `auto` and `torch` are PyTorch in float32.
+    If the registry cannot be used, `auto` and `torch` fall back to PyTorch in float32.
 
     Raises UnknownEngineError if the name is unknown, RegistryError if any other engine is requested
     and the registry cannot be used, and EngineError if the engine or the weights do not work on
@@ -131,7 +132,10 @@ def list_candidates() -> tuple[str, ...]:
 def create_engine(
     name: str, model: str, threads: int | None, *, reason: str = "requested"
 ) -> Engine:
-    """Return an untested engine. Raises EngineError if it does not work on this machine."""
+    """Return the engine `name`, without testing it.
+
+    Raises EngineError if the engine does not work on this machine.
+    """
     if name == "onnx":
         from deploy.engines.onnx_engine import OnnxEngine
 
@@ -170,9 +174,10 @@ def load_tested_engine(
     *,
     reason: str = "requested",
 ) -> Engine:
-    """Return an engine that passes its self-test.
+    """Return the engine `name` after its self-test.
 
-    Raises SelfTestError if it fails the test, and EngineError if it does not work on this machine.
+    Raises SelfTestError if the engine fails the test, and EngineError if it does not work on this
+    machine.
     """
     from deploy.selftest import is_baseline, load_baseline_engine, require_selftest
 

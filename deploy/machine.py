@@ -20,7 +20,7 @@ _LIBRARIES = (
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of the installed libraries that engines use, by package name."""
+    """Return a map from the packages that engines use, if they are installed, to their versions."""
     return installed_versions(_LIBRARIES)
 
 
@@ -33,7 +33,7 @@ def driver_version() -> str:
 
 
 def device_facts() -> JsonObject:
-    """Return what affects a model's speed: processor, cores, GPU, driver and library versions."""
+    """Return the facts that affect speed: processor, cores, GPU, driver and library versions."""
     import torch
 
     from deploy.device import choose_device

@@ -24,7 +24,10 @@ def available_bytes(device: str) -> int:
 
 
 def _available_in_cgroup() -> int:
-    """Return how many more bytes this process's control group, such as a container, may use."""
+    """Return how many more bytes this process's control group (its container) may use.
+
+    The result is _UNLIMITED if there is no limit, or no control group.
+    """
     try:
         limit = (_CGROUP / "memory.max").read_text(encoding="utf-8").strip()
         used = int((_CGROUP / "memory.current").read_text(encoding="utf-8"))

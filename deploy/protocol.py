@@ -18,7 +18,7 @@ from crossnetpp.networks.taps import Taps
 CONTEXT = 384
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-Weights = NDArray[np.float32]  # N x K, 0 or more: prior weights of each frame's references
+Weights = NDArray[np.float32]  # N x K, all >= 0: the prior weights of each frame's references
 
 
 class EngineError(Exception):
@@ -89,14 +89,14 @@ def find_scale(lr: Pixels, *refs: Pixels) -> int:
         fits = ref.shape == (lr.shape[0], lr.shape[1] * scale, lr.shape[2] * scale, 3)
         if scale not in (2, 4, 8) or not fits or lr.dtype != ref.dtype or len(ref) != len(lr):
             raise EngineError(
-                f"the references {ref.shape} {ref.dtype} do not match the frames {lr.shape} "
-                f"{lr.dtype}; expected one for each frame, of the same type, and 2, 4 or 8 times "
-                "as wide and high; scale the references to the output size first"
+                f"the references ({ref.dtype} {ref.shape}) do not match the frames ({lr.dtype} "
+                f"{lr.shape}); each frame needs a reference of the same type that is 2, 4 or 8 "
+                "times as wide and high; scale the references to the output size first"
             )
     if not scale or len({ref.shape for ref in refs}) > 1:
         raise EngineError(
-            f"found references {[ref.shape for ref in refs]}, expected at least one, all of one "
-            "size; scale the references to the output size first"
+            f"found references of shapes {[ref.shape for ref in refs]}, expected at least one, all "
+            "of the same size; scale the references to the output size first"
         )
     return scale
 
@@ -108,10 +108,10 @@ def run_engine(
     weights: Weights | None = None,
     kernel: Taps | None = None,
 ) -> Pixels:
-    """Return the SR frames of `engine`, without passing `weights` and `kernel` if they do nothing.
+    """Return the SR frames that `engine` computes from `lr` and `refs`.
 
-    That is the case for a single reference and the bicubic kernel. An engine that supports nothing
-    else therefore needs only `enhance(lr, ref)`.
+    With a single reference and the bicubic kernel, `weights` and `kernel` have no effect and are
+    not passed. An engine that supports only this case can therefore define `enhance(lr, ref)`.
     """
     if len(refs) == 1 and kernel is None:
         return engine.enhance(lr, refs[0])

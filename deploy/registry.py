@@ -1,13 +1,14 @@
 """The registry of files made for this machine, in a folder that only its owner can access.
 
     <root>/key                     32 random bytes that sign the sidecars
-    <root>/<digest>.<kind>         an exported graph or an engine's plan
+    <root>/<digest>.<kind>         for example an exported graph or an engine's plan
     <root>/<digest>.json           its sidecar: key, facts, SHA-256 and signature
     <root>/<digest>.lock           locked while a process makes the file, so that others wait
 
-A plan is executable code. Therefore, the folder has mode 0700, files that belong to other users or
-were changed after they were written are never used, and files from elsewhere cannot be added. On
-Windows, where files have no such modes, the folder is as private as the user's profile.
+A plan is executable code. Therefore, the folder has mode 0700, and a file is used only if it
+belongs to the user and matches a sidecar that was signed with the key. This rules out files that
+were made elsewhere or changed later. On Windows, where files have no such modes, the folder is as
+private as the user's profile.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def default_root() -> Path:
 
 
 def digest_key(key: JsonObject) -> str:
-    """Return the digest of `key`, with which the names of its files begin."""
+    """Return the digest of `key`, which is the first part of the names of its files."""
     return hashlib.sha256(_canonical(key)).hexdigest()[:32]
 
 
@@ -89,7 +90,7 @@ class Registry:
                 "that you can write to"
             )
         if _permissions(found) & 0o077:
-            # restricting it now is enough, because only files with a valid signature are used
+            # it is enough to restrict access now, because only signed files are used
             self.root.chmod(0o700)
 
     def _local_key(self) -> bytes:
@@ -118,7 +119,7 @@ class Registry:
         return self.root / f"{digest}.json"
 
     def _read_sidecar(self, digest: str) -> dict[str, Any] | None:
-        """Return the sidecar for `digest`, or None if it is missing, unsafe or was changed."""
+        """Return the sidecar for `digest`, or None if it is missing, unsafe or altered."""
         path = self._sidecar_path(digest)
         if not path.exists() or not _is_safe(path):
             return None
@@ -129,7 +130,7 @@ class Registry:
         if not isinstance(sidecar, dict) or not isinstance(sidecar.get("hmac"), str):
             return None
 
-        # as bytes, because text with other characters than ASCII cannot be compared
+        # compare bytes, because compare_digest rejects text that is not ASCII
         found = sidecar["hmac"].encode(errors="replace")
         is_signed = hmac.compare_digest(found, self._signature(sidecar).encode())
         return sidecar if is_signed and digest_key(sidecar["key"]) == digest else None
@@ -208,7 +209,7 @@ class Registry:
         force: bool = False,
         is_usable: Callable[[JsonObject], bool] = lambda _: True,
     ) -> Entry:
-        """Return the entry for `key`, calling `make` for its content and facts if it is missing.
+        """Return the entry for `key`; if it is missing, `make` returns its content and facts.
 
         While one process makes the entry, others wait for it. An existing entry is made again if
         `is_usable` returns False for its facts, or if `force` is True.
@@ -243,8 +244,8 @@ class Registry:
     def entries(self) -> Iterator[dict[str, Any]]:
         """Yield every sidecar, with a `state` added.
 
-        The state is "ok", "quarantined: " and the reason, "damaged" if the file cannot be used, or
-        "not ours or changed" if the sidecar cannot be used; then `key` and `facts` are empty.
+        The state is "ok", "quarantined: REASON", "damaged" if the file cannot be used, or "not ours
+        or changed" if the sidecar cannot be used. In the last case, `key` and `facts` are empty.
         """
         for path in sorted(self.root.glob("*.json")):
             sidecar = self._read_sidecar(path.stem)
@@ -258,7 +259,7 @@ class Registry:
 
 
 def _is_safe(path: Path) -> bool:
-    """Return whether `path` is a regular file of this user, to which nobody else can write."""
+    """Return whether `path` is a regular file that this user owns and nobody else can write to."""
     found = path.lstat()
     return stat.S_ISREG(found.st_mode) and _is_own(found) and not _permissions(found) & 0o022
 

@@ -18,16 +18,16 @@ from deploy.registry import JsonObject, Registry, RegistryError
 # an engine's precision -> the PSNR in dB that it must reach against PyTorch in float32
 LOWEST_PSNR = {"fp32": 50.0, "tf32": 50.0, "fp16": 45.0, "bf16": 45.0, "int8": 45.0}
 SCALE = 4
-TEST_VERSION = 2  # increase when the batches change, which makes stored figures invalid
+TEST_VERSION = 2  # increase when the batches change, so that stored figures are not used
 _PSNR_OF_EQUAL_FRAMES = 99.0  # dB; JSON has no infinity
 
 
 class SelfTestError(EngineError):
-    """Raised if an engine fails, or if its results differ too much from those of PyTorch."""
+    """Raised if an engine fails in its self-test, or its results differ too much from PyTorch's."""
 
 
 class SelfTestBatch(NamedTuple):
-    """Two uint8 LR frames for 4x enhancement, with their references."""
+    """The arguments for one call of Engine.enhance: two uint8 LR frames, to be enhanced 4x."""
 
     lr: Pixels
     refs: tuple[Pixels, ...]
@@ -113,7 +113,10 @@ def is_baseline(info: EngineInfo) -> bool:
 
 
 def selftest_key(engine: Engine) -> JsonObject:
-    """Return the registry key of a self-test, which changes with the driver and the libraries."""
+    """Return the registry key of an engine's self-test.
+
+    A new driver or library version changes the key, so that the test is repeated.
+    """
     info = engine.info
     return {
         "kind": "selftest",
@@ -148,8 +151,8 @@ def require_selftest(
         lowest = LOWEST_PSNR[engine.info.precision]
         if figures["psnr"] < lowest:
             raise SelfTestError(
-                f"its results differ from PyTorch's (PSNR {figures['psnr']:.1f} dB, expected at "
-                f"least {lowest:g} dB; by up to {figures['largest_difference']:.0f} levels)"
+                f"its results differ from PyTorch's by up to {figures['largest_difference']:.0f} "
+                f"levels (PSNR {figures['psnr']:.1f} dB, expected at least {lowest:g} dB)"
             )
         return b"", figures
 

@@ -1,7 +1,7 @@
 """Keep an engine within the available memory, first with smaller batches, then with tiles.
 
-A tile is enhanced together with `context` pixels on every side. These are discarded afterwards,
-except for a narrow seam in which neighbouring tiles are blended.
+A tile is enhanced together with a border of `context` pixels on every side. The border is discarded
+afterwards, except for a narrow seam in which neighbouring tiles are blended.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from deploy.protocol import (
 )
 
 MEMORY_SHARE = 0.7  # of the free memory; the rest is for decoding, encoding and other programs
-SEAM_PIXELS = 16  # width on each side of a border in which neighbouring tiles are blended
+SEAM_PIXELS = 16  # neighbouring tiles are blended over this width on each side of their border
 SMALLEST_TILE = 64  # least height and width of a tile in output pixels, without its context
 _UNLIMITED = 2**62  # pixels
-_SHARE_OF_FURTHER = 0.5  # memory of a further reference, relative to a frame with one reference
+_SHARE_OF_FURTHER = 0.5  # memory for each further reference, as a share of a frame's with one
 
 
 class Span(NamedTuple):
@@ -47,9 +47,10 @@ def make_spans(length: int, pieces: int, context: int, multiple: int) -> list[Sp
     """Return at most `pieces` spans over `length` pixels, with borders at multiples of `multiple`.
 
     Without context, all spans have an equal share of the length, rounded up to the next multiple,
-    except for the last span, which has the remainder. If spans are longer than their context, there
-    are at most three different lengths: that of the first span, of all inner spans, and of the
-    last. Otherwise there may be more, because the ends cut off the context of several spans.
+    except for the last span, which has the remainder. If spans are longer than the context, their
+    lengths including context have at most three values: one for the first span, one for all inner
+    spans, and one for the last. Otherwise there may be more, because the ends of the frame cut off
+    the context of several spans.
     """
     step = -(-length // pieces // multiple) * multiple
     borders = [0, *range(step, length, step), length]
@@ -76,7 +77,7 @@ def choose_tile_grid(height: int, width: int, limit: int, context: int) -> tuple
 
     A tile's context counts towards the limit. The tiles of `make_spans` differ slightly in size, so
     some may exceed the limit by a few rows and columns. If even the smallest allowed tiles exceed
-    it, return their grid.
+    the limit, return their grid.
     """
     rows = 1
     cols = 1
@@ -155,7 +156,7 @@ class TilingEngine:
     ) -> None:
         """Halve the limit until a batch of `shape` is split into smaller parts than before.
 
-        Raises EngineError if it cannot be split further.
+        `shape` begins with N x H x W. Raises EngineError if the batch cannot be split further.
         """
         frames, height, width = shape[:3]
 

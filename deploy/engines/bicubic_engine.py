@@ -1,4 +1,4 @@
-"""Plain bicubic up-sampling: the baseline of quality figures, and a fast engine for tests."""
+"""Plain bicubic up-sampling: the baseline for quality figures, and a fast engine for tests."""
 
 from __future__ import annotations
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Number of graphs to keep. A clip has full batches and a shorter last one, with one or two
-# references per frame. A row of tiles has up to three widths if its tiles are wider than their
-# context. If rows differ in height, or tiles are narrower, they need more graphs than are kept, and
-# these are captured again for every frame.
+# Number of graphs to keep. A clip needs up to four: for full batches and for the shorter last one,
+# each with one or two references per frame. A row of tiles needs up to three, one per tile width,
+# if the tiles are wider than their context. Rows of different heights, or narrower tiles, may need
+# more graphs than are kept, which are then captured again for every frame.
 MOST_GRAPHS = 6
 WARM_UP_RUNS = 2  # before the capture, so that libraries can choose kernels and allocate workspace
 
@@ -33,7 +33,7 @@ Work = Callable[..., Tensor]
 
 
 class CudaGraph:
-    """A function of tensors, captured as a CUDA graph for inputs of fixed sizes."""
+    """A function from tensors to a tensor, captured as a CUDA graph for inputs of fixed sizes."""
 
     def __init__(self, work: Work, inputs: Sequence[Tensor], pool: _POOL_HANDLE) -> None:
         self._inputs = [tensor.clone() for tensor in inputs]
@@ -59,9 +59,9 @@ class CudaGraph:
 
 
 class CudaGraphCache:
-    """The CUDA graphs of one network for the most recently used sizes, in one memory pool.
+    """A cache of one network's CUDA graphs for the most recently used sizes, in one memory pool.
 
-    The graphs share memory, so the output of one must be read before another is replayed.
+    The graphs share memory, so each graph's output must be read before another graph is replayed.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class CudaGraphCache:
         self._pool: _POOL_HANDLE | None = None
 
     def run(self, key: Hashable, work: Work, inputs: Sequence[Tensor]) -> Tensor:
-        """Return `work(*inputs)`; the first call with `key` captures a graph, later ones replay it.
+        """Return `work(*inputs)`. The first call with `key` captures a graph, later ones replay it.
 
         `key` identifies the work and the sizes and types of the inputs. Work that cannot be
         captured, usually because memory is short, is called directly and raises its own errors.

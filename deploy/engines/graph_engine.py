@@ -31,7 +31,7 @@ BYTES_PER_PIXEL = 900  # working memory per output pixel of a batch, measured fo
 
 
 class GraphEngine:
-    """An engine that runs exported graphs, with one thread per frame of a batch."""
+    """An engine that runs exported graphs, using one thread for each frame of a batch."""
 
     name: str
     compiles_shapes = False
@@ -63,7 +63,10 @@ class GraphEngine:
         )
 
     def _load_library(self) -> str:
-        """Load the library, and return the name of its device. Raises EngineError if that fails."""
+        """Load the library and return the device it runs on, such as `cpu`.
+
+        Raises EngineError if the library cannot be loaded.
+        """
         raise NotImplementedError
 
     def _load_graph(self, content: bytes) -> Any:
@@ -113,7 +116,7 @@ class GraphEngine:
             refs = refs[:1]
         padded = [pad_to_multiple(ref, multiple) for ref in refs]
 
-        # a graph that prepares references, if the network supports that, and one for frames
+        # one graph prepares references, if the network supports that, and another computes frames
         pixels = cast(PixelType, str(lr.dtype))
         size = (padded[0].shape[1], padded[0].shape[2])
         specs = [

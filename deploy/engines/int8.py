@@ -4,8 +4,8 @@ Instructions such as AVX-512 VNNI multiply and add four bytes in the time of one
 quantised with one scale per output channel. Inputs are quantised with a single scale and zero
 point, which each call computes from the range of the inputs. Before that, each input channel is
 divided by a factor and its weights are multiplied by the same factor, so that a few channels with
-large values do not make all others coarse (Xiao et al., "SmoothQuant", 2022). Sums are exact, and
-outputs are float32.
+large values do not cost all others precision (Xiao et al., "SmoothQuant", 2022). Sums are exact,
+and outputs are float32.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _SMALLEST = 1e-12  # avoids divisions by zero
 # Limit of a channel's factor relative to the median factor; unused channels would exceed it.
 _MOST_UNEVEN = 16.0
 
-# Processor features: 8-bit dot products
+# Processor features that compute 8-bit dot products
 _DOT_PRODUCTS = ("avx512_vnni", "avx_vnni")
 
-_PARTS = ("fusion.", "refinement.", "votes.")
+_PARTS = ("fusion.", "refinement.", "votes.")  # parts of the network whose layers are quantised
 _CROP = (128, 192)  # height and width of the part of the photograph used for calibration
-# angle (radians), dx and dy (pixels) of two references
+# the angle (radians), dx and dy (pixels) by which each of the two references is moved
 _MOTIONS = ((0.01, 3.3, -2.6), (-0.02, -9.4, 5.2))
 
 
@@ -44,7 +44,10 @@ class Int8Convolution(nn.Module):
     """A convolution that quantises its weights and activations to 8 bits, and returns float32."""
 
     def __init__(self, convolution: nn.Conv2d, largest: Tensor) -> None:
-        """Quantise `convolution`; `largest` is the typical peak magnitude of each input channel."""
+        """Quantise the weights of `convolution`.
+
+        `largest` (C) contains the typical peak magnitude of each input channel.
+        """
         super().__init__()
         weight = convolution.weight.detach().float().contiguous()
         factors = choose_factors(largest, weight.abs().amax((0, 2, 3)))
@@ -100,8 +103,8 @@ class Int8Convolution(nn.Module):
 def choose_scale(low: float, high: float) -> tuple[float, int]:
     """Return the scale (the size of a level) and zero point for values from `low` to `high`.
 
-    Zero is exactly represented by a level in 1..254, because convolutions pad with zeros. If the
-    range is not finite, the scale is 1.
+    A level in 1..254 represents zero exactly, because convolutions pad with zeros. If the range is
+    not finite, the scale is 1.
     """
     low = min(low, 0.0)
     high = max(high, 0.0)
@@ -114,10 +117,10 @@ def choose_scale(low: float, high: float) -> tuple[float, int]:
 
 
 def choose_factors(largest: Tensor, weights: Tensor) -> Tensor:
-    """Return the divisor of each input channel, given the magnitudes of its inputs and weights.
+    """Return a divisor for each input channel (C), given the peaks of its inputs and weights (C).
 
-    Within limits, the divisors make the magnitudes of inputs and of weights vary equally across
-    channels.
+    Within limits, dividing the inputs by the divisors and multiplying the weights by them makes
+    both vary equally across channels.
     """
     factors = (largest.clamp(min=_SMALLEST) / weights.clamp(min=_SMALLEST)).sqrt()
     return (factors / factors.median()).clamp(1 / _MOST_UNEVEN, _MOST_UNEVEN)
@@ -127,8 +130,8 @@ def round_network(network: CrossNetFast) -> None:
     """Replace some convolutions of `network` with 8-bit ones, in place.
 
     These are the convolutions of the fusion, which takes most of the time, and of the two small
-    networks that weight motion and references. The other convolutions find motion; where several
-    motions fit almost equally well, rounding would change which of them is found.
+    networks that weight motion and references. The other convolutions find motion, and rounding
+    could make them find a different one where several motions fit almost equally well.
     """
     chosen = {
         name: layer
@@ -145,7 +148,10 @@ def round_network(network: CrossNetFast) -> None:
 
 @torch.inference_mode()
 def _measure_inputs(network: CrossNetFast, layers: Mapping[str, nn.Conv2d]) -> dict[str, Tensor]:
-    """Return the largest magnitude of each input channel of each layer, for a moving photograph."""
+    """Return the peak magnitude of every input channel (C) of each layer, by the layer's name.
+
+    The magnitudes are measured on a moving photograph.
+    """
     found: dict[str, Tensor] = {}
 
     def watch(name: str) -> RemovableHandle:
@@ -183,7 +189,7 @@ def is_int8_fast() -> bool:
 
 
 def is_int8_usable() -> bool:
-    """Return whether PyTorch's 8-bit convolution works on this machine and is accurate."""
+    """Return whether PyTorch's 8-bit convolution works and is accurate on this machine."""
     generator = torch.Generator().manual_seed(0)
     convolution = nn.Conv2d(8, 16, 3, padding=1)
     nn.init.normal_(convolution.weight, generator=generator)

@@ -17,9 +17,9 @@ from deploy.protocol import EngineError, Pixels
 
 
 class Int8Engine(TorchEngine):
-    """Run `fast` in eager PyTorch on the CPU, with 8-bit convolutions that cost little quality.
+    """Run `fast` in eager PyTorch on the CPU, with 8 bits where that costs little quality.
 
-    16-bit frames are enhanced in float32, because 8 bits are too coarse for them.
+    16-bit frames are enhanced in float32, because 8-bit convolutions are too coarse for them.
     """
 
     def __init__(

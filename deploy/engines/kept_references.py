@@ -1,4 +1,4 @@
-"""Cache what was computed from the most recently used references."""
+"""A cache for what engines compute from the most recently used references."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Kept(NamedTuple, Generic[Computed]):
     computed: Computed
 
     def fits(self, pixels: Pixels, scale: int, kernel: Taps | None) -> bool:
-        """Return whether this was computed from the same pixels, scale and kernel."""
+        """Return whether the cached result was computed from this reference, scale and kernel."""
         return (
             self.scale == scale
             and is_same_kernel(self.kernel, kernel)
@@ -47,9 +47,9 @@ class KeptReferences(Generic[Computed]):
     def get_or_compute(
         self, pixels: Pixels, scale: int, kernel: Taps | None, compute: Callable[[], Computed]
     ) -> Computed:
-        """Return the result for a reference (H x W x 3), computing it unless it is cached.
+        """Return the result for the reference `pixels` (H x W x 3), calling `compute` if necessary.
 
-        The result also depends on the scale and on the downscaling kernel.
+        The cached result is used only if the scale and the downscaling kernel are the same, too.
         """
         for i, kept in enumerate(self._kept):
             if kept.fits(pixels, scale, kernel):

@@ -34,8 +34,8 @@ def import_openvino() -> Any:
 class OpenvinoEngine(GraphEngine):
     """Run the exported network on OpenVINO, using one thread per frame.
 
-    The network is compiled for every frame size, because graphs with static shapes run faster than
-    those with dynamic shapes.
+    The network is compiled separately for every frame size, because graphs with static shapes run
+    faster than graphs with dynamic shapes.
     """
 
     name = "openvino"
@@ -94,12 +94,12 @@ class OpenvinoEngine(GraphEngine):
 
 
 def _declared_shape(shape: Any) -> tuple[int, ...]:
-    """Return an OpenVINO shape as a tuple, with -1 for each dynamic axis."""
+    """Return an OpenVINO `PartialShape` as a tuple, with -1 for each dynamic axis."""
     return tuple(axis.get_length() if axis.is_static else -1 for axis in shape)
 
 
 def _reject(error: RuntimeError) -> EngineError:
-    """Return a one-line error for a rejected graph, without lines about OpenVINO's source."""
+    """Return a one-line EngineError for a rejected graph, without OpenVINO's source locations."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = " ".join(line for line in lines if not line.startswith("Exception from ")) or "unknown"
     return EngineError(f"OpenVINO rejects the graph: {reason[:300]}; try --engine torch")

@@ -48,7 +48,8 @@ from deploy.trt.transfers import TransferRing
 
 BYTES_PER_PIXEL = 700  # working memory per output pixel of a batch, as for PyTorch on a CPU
 # Number of sizes that stay ready, each of which occupies GPU memory. The tiles of a 2 x 2 grid have
-# up to four sizes. Those of finer grids may have more, and are then prepared again for every frame.
+# up to four sizes. Tiles of finer grids may have more sizes than this, and are then prepared again
+# for every frame.
 MOST_SIZES = 6
 _log = logging.getLogger(__name__)
 
@@ -64,9 +65,9 @@ class _PreparedSize:
     loaded: list[list[int | None]]
     """For each frame of a batch, the numbers of the loaded references; see `_reference_number`."""
     prepared: int | None = None
-    """The number of the reference on which `prepare` last ran."""
+    """The number of the reference on which `prepare` last ran; None if it has not run."""
     taps: Taps | None = None
-    """The kernel on the device."""
+    """The downscaling kernel that was copied to the device; None if none was."""
 
 
 class _SizeKey(NamedTuple):
@@ -84,8 +85,8 @@ def _log_progress(phase: str, done: int, total: int) -> None:
 class TensorrtEngine:
     """Run plans built for this GPU, copying some frames while others are computed.
 
-    Raises EngineError, before any plan is read, if the driver, the GPU or TensorRT is missing or
-    broken, or if the weights cannot be used.
+    The constructor, which reads no plans, raises EngineError if the driver, the GPU or TensorRT is
+    missing or broken, or if the weights cannot be used.
     """
 
     def __init__(
@@ -134,7 +135,8 @@ class TensorrtEngine:
     ) -> Pixels:
         """Return SR frames, with the shape and dtype of a reference; see Engine.enhance.
 
-        Raises OutOfMemoryError, after releasing the engine's memory, if the GPU has too little.
+        Raises OutOfMemoryError, after releasing the engine's memory, if the GPU has too little
+        memory for the batch.
         """
         scale = find_scale(lr, *refs)
         weights = complete_weights(weights, len(lr), len(refs))
@@ -193,7 +195,7 @@ class TensorrtEngine:
             ready.ring.run(lr, sr, chunks(), work)
 
     def _set_kernel(self, ready: _PreparedSize, taps: Taps) -> None:
-        """Copy the kernel to the device if it has changed, and forget the loaded references."""
+        """If the kernel has changed, copy it to the device and forget the loaded references."""
         if is_same_kernel(ready.taps, taps):
             return
         ready.taps = taps.copy()
@@ -204,7 +206,10 @@ class TensorrtEngine:
                 run.tensors["taps"].copy_(torch.from_numpy(ready.taps))
 
     def _set_references(self, ready: _PreparedSize, refs: list[Pixels]) -> None:
-        """Copy references that have changed to the device, and prepare them if the network can."""
+        """Copy the references that have changed to the device, and prepare them if possible.
+
+        Each array in `refs` (N x H x W x 3) contains one reference for every frame of the batch.
+        """
         for k, ref in enumerate(refs):
             for position, pixels in enumerate(ref):
                 number = self._reference_number(ready, pixels, len(refs))
@@ -216,7 +221,7 @@ class TensorrtEngine:
         self, ready: _PreparedSize, k: int, position: int, pixels: Pixels, number: int
     ) -> None:
         """Set the k-th reference of the frame at `position` in the batch."""
-        # not pinned, so that copies have finished when `copy_` returns
+        # not in pinned memory, so that copies have finished when `copy_` returns
         reference = torch.from_numpy(np.ascontiguousarray(pixels))
         tensors = ready.frame.tensors
         if (name := name_tensor("ref", k)) in tensors:
@@ -233,7 +238,7 @@ class TensorrtEngine:
                 tensors[name][position].copy_(ready.prepare.tensors[source][0])
 
     def _reference_number(self, ready: _PreparedSize, pixels: Pixels, references: int) -> int:
-        """Return the number that identifies a reference: a new one unless it is cached."""
+        """Return a number that identifies a reference (H x W x 3); equal pixels keep theirs."""
         self._references.make_room(references)
         return self._references.get_or_compute(
             pixels, ready.scale, ready.taps, lambda: next(self._numbers)

@@ -1,4 +1,4 @@
-"""The engine for PyTorch, which is also the baseline of all other engines."""
+"""The engine for PyTorch, which is also the baseline for testing all other engines."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from deploy.protocol import (
 )
 
 UINT16_DEVICES = ("cuda", "cpu")
-MEASURED_BYTES_PER_PIXEL = 700  # growth of memory per output pixel of a batch, for `fast` on a CPU
+MEASURED_BYTES_PER_PIXEL = 700  # growth in memory per output pixel of a batch, for `fast` on a CPU
 
 
 _References = list[Prepared] | list[Tensor]
-"""The K references of a frame, prepared if the network supports that."""
+"""The K references of a frame: prepared, if the network supports that, or as 1 x 3 x H x W."""
 
 
 def device_name(device: torch.device) -> str:
@@ -150,7 +150,7 @@ class TorchEngine:
     ) -> list[_References]:
         """Return the K references of each frame, prepared if the network supports that.
 
-        For networks that support only one reference, return only the nearest one.
+        For a network that supports only one reference, return only the nearest one.
         """
         network = self._network_for(refs[0])
         if not isinstance(network, CrossNetFast):
@@ -176,7 +176,7 @@ class TorchEngine:
         return self._kept.get_or_compute(ref, scale, kernel, compute)
 
     def _network_for(self, frames: Pixels | Tensor) -> Network:
-        """Return the network for frames of this dtype."""
+        """Return the network that enhances frames of this dtype; subclasses may have several."""
         return self.network
 
     def _on_device(self, frames: Pixels) -> Tensor:
@@ -199,7 +199,11 @@ class TorchEngine:
         shape: tuple[int, ...],
         threads: int,
     ) -> Pixels:
-        """Return SR frames for `lr`, cropped to H x W as in `shape`, using `threads` threads."""
+        """Return SR frames for `lr`, computed on `threads` threads.
+
+        `references` contains the K references of each frame, and `weights` is N x K. `shape` is the
+        shape of the references, N x H x W x 3, to whose H x W the frames are cropped.
+        """
         torch.set_num_threads(threads)
         count = len(references[0])
         first = references[0][0]
@@ -218,7 +222,7 @@ class TorchEngine:
             sr = self.cuda_graphs.run(key, work, inputs)
         if not sr.is_cuda:
             return cast(Pixels, sr.cpu().numpy().astype(lr.dtype, copy=False))
-        # page-locked memory, because copies to other memory take a detour through a driver buffer
+        # copy to page-locked memory, because other copies take a detour through a driver buffer
         return cast(Pixels, torch.empty_like(sr, device="cpu", pin_memory=True).copy_(sr).numpy())
 
     def _pixels(
@@ -229,7 +233,7 @@ class TorchEngine:
         shape: tuple[int, ...],
         largest: int,
     ) -> Tensor:
-        """Return SR frames, cropped to `shape`, with the dtype and device of `lr`.
+        """Return SR frames, cropped to the H x W of `shape`, with the dtype and device of `lr`.
 
         `references` contains, for each k, the k-th references of all frames. `largest` is the pixel
         value of white.
@@ -243,12 +247,12 @@ class TorchEngine:
         else:
             sr = network(planes, *references).sr
         sr = sr[..., : shape[1], : shape[2]].clamp_(0, 1).mul_(largest).round_()
-        # torch converts to uint16 but has no arithmetic on it
+        # PyTorch can convert tensors to uint16, but cannot do arithmetic on them
         return sr.permute(0, 2, 3, 1).to(lr.dtype).contiguous()
 
 
 def _planes(frames: Tensor, multiple: int, largest: int) -> Tensor:
-    """Return N x H x W x 3 `frames` in 0..largest as padded float32 N x 3 x H x W in 0..1."""
+    """Return `frames` (N x H x W x 3 in 0..largest) as padded float32 N x 3 x H x W in 0..1."""
     planes = frames.permute(0, 3, 1, 2).contiguous().float().mul_(1 / largest)
     return pad_planes(planes, multiple)
 
@@ -256,8 +260,9 @@ def _planes(frames: Tensor, multiple: int, largest: int) -> Tensor:
 def _to_tensors(references: list[_References]) -> list[Tensor]:
     """Return the references of a batch as a flat list of tensors; `_from_tensors` reverses this.
 
-    There is a tensor for each field of each of the K references, and one for the kernel, if any,
-    which all references share. References that are not prepared have a single field.
+    There is one tensor for each field of each of the K references, batched over the frames, and one
+    for the kernel, if any, which all references share. A reference that is not prepared has a
+    single field.
     """
     tensors: list[Tensor] = []
     for several in zip(*references, strict=True):

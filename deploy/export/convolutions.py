@@ -1,8 +1,9 @@
 """The arithmetic of `crossnetpp.networks.variational` as convolutions, for TensorRT.
 
-TensorRT fuses chains of shifts and sums into kernels that recompute common parts, so the kernels
-grow with every sweep of the solver. A convolution with a kernel of zeros and ones interrupts such a
-chain. In float32 with TF32 off, the results equal those of `ShiftSolver` up to rounding.
+TensorRT fuses chains of shifts and sums into kernels that compute common parts repeatedly, so the
+kernels grow with every sweep of the solver. A convolution with a kernel of zeros and ones
+interrupts such a chain. In float32 with TF32 off, `ShiftSolver` yields the same results up to
+rounding.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from crossnetpp.networks.variational import Diffusion, InverseBlocks, NormalEquations
 
-# row and column of the right, left, lower and upper neighbour in a 3 x 3 kernel
+# row and column in a 3 x 3 kernel of the right, left, lower and upper neighbour
 _NEIGHBOURS = ((1, 2), (1, 0), (2, 1), (0, 1))
 
 
@@ -42,7 +43,10 @@ class ConvolutionCoupling:
         return F.conv2d(fetched * self._strengths, self._add)
 
     def compute_pull(self, system: NormalEquations, flow: Tensor) -> Tensor:
-        """Return the linear system's right-hand side, including the smoothness term of `flow`."""
+        """Return the linear system's right-hand side (N x 2 x H x W) at `flow` (N x 2 x H x W).
+
+        It includes the smoothness term of `flow`.
+        """
         pull = self._sum_neighbours(flow) - self._total * flow
         return pull - torch.cat((system.x, system.y), dim=1)
 
@@ -56,7 +60,7 @@ class ConvolutionCoupling:
         return inverse.on_diagonal * right + inverse.off_diagonal * swapped
 
     def extrapolate(self, before: Tensor | None, after: Tensor, weight: float) -> Tensor:
-        """Return before + weight (after - before); `before` may be None, which means zeros."""
+        """Return before + weight (after - before); if `before` is None, it is taken as zeros."""
         weighted = weight * after
         return weighted if before is None else weighted + (1 - weight) * before
 
@@ -65,12 +69,12 @@ class ConvolutionSolver:
     """Computes variational steps by convolution; see `crossnetpp.networks.variational.Solver`."""
 
     def differentiate_x(self, image: Tensor) -> Tensor:
-        """Return the central difference in x of `image` (N x 1 x H x W), with repeated borders."""
+        """Return the central difference in x of `image` (N x 1 x H x W), repeating its borders."""
         kernel = torch.tensor([-0.5, 0, 0.5], dtype=image.dtype).view(1, 1, 1, 3)
         return F.conv2d(F.pad(image, (1, 1, 0, 0), mode="replicate"), kernel)
 
     def differentiate_y(self, image: Tensor) -> Tensor:
-        """Return the central difference in y of `image` (N x 1 x H x W), with repeated borders."""
+        """Return the central difference in y of `image` (N x 1 x H x W), repeating its borders."""
         kernel = torch.tensor([-0.5, 0, 0.5], dtype=image.dtype).view(1, 1, 3, 1)
         return F.conv2d(F.pad(image, (0, 0, 1, 1), mode="replicate"), kernel)
 
@@ -80,7 +84,7 @@ class ConvolutionSolver:
 
 
 def _make_kernel(dtype: torch.dtype, shape: tuple[int, ...], *ones: tuple[int, ...]) -> Tensor:
-    """Return a kernel that is 1 at each index in `ones` and 0 elsewhere."""
+    """Return a kernel of `shape` that is 1 at each index in `ones` and 0 elsewhere."""
     kernel = torch.zeros(shape, dtype=dtype)
     for index in ones:
         kernel[index] = 1

@@ -1,4 +1,4 @@
-"""Constant folding for exported graphs, which compute even constant pad sizes at run time."""
+"""Constant folding for exported graphs, which otherwise compute constant pad sizes at run time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from deploy.export.session import import_onnxruntime
 
 
 def fold_constants(model: bytes) -> bytes:
-    """Return an equivalent ONNX file with fewer nodes, all of which are standard operators.
+    """Return an ONNX file, given as bytes, with constants computed in advance.
 
-    Raises EngineError if onnxruntime is missing or broken.
+    All remaining nodes are standard operators. Raises EngineError if onnxruntime is missing or
+    broken.
     """
     import onnx  # optional, like onnxruntime
 
@@ -24,7 +25,7 @@ def fold_constants(model: bytes) -> bytes:
         ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         folded = onnx.load(options.optimized_model_filepath)
 
-    # onnxruntime declares every operator domain that it knows, even if it is not used
+    # onnxruntime declares all operator domains that it knows, even if the graph does not use them
     standard = [entry for entry in folded.opset_import if entry.domain == ""]
     del folded.opset_import[:]
     folded.opset_import.extend(standard)

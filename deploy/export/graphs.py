@@ -1,4 +1,4 @@
-"""The exported graphs, which convert integer pixels to floats and back themselves.
+"""The exported graphs, whose inputs and outputs are integer pixels.
 
 A reference is used for many frames, so the graph `prepare` computes everything that depends only on
 the reference, and the graph `frame` computes the rest. A network that cannot be split is exported
@@ -23,10 +23,11 @@ from deploy.export.lowering import Precision, lower_network
 
 Part = Literal["prepare", "frame", "whole"]
 PixelType = Literal["uint8", "uint16", "int32"]  # in TensorRT, int32 replaces uint16 (0..65535)
-Target = Literal["any", "tensorrt"]  # for TensorRT see deploy/export/convolutions.py
+Target = Literal["any", "tensorrt"]  # graphs for TensorRT use deploy/export/convolutions.py
 LEVELS: dict[PixelType, int] = {"uint8": 255, "uint16": 65535, "int32": 65535}
 FEATURES = ("f4", "f8", "f16", "f32")
-PREPARED_TENSORS = ("unsharp", *FEATURES)  # float32 N x C x H/k x W/k, from `prepare` to `frame`
+# float32 N x C x H/k x W/k outputs of `prepare` that are inputs of `frame`; k = 4 for f4 and so on
+PREPARED_TENSORS = ("unsharp", *FEATURES)
 
 
 def name_tensor(name: str, reference: int) -> str:
@@ -48,7 +49,7 @@ class GraphSpec:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the graph's inputs."""
+        """Names of the graph's inputs, in the order in which its module receives them."""
         if self.part == "prepare":
             return "ref", "taps"
         if self.part == "whole":
@@ -92,7 +93,7 @@ class _Graph(nn.Module):
         return frames.to(torch.float32).permute(0, 3, 1, 2) * (1 / self._levels)
 
     def _pixels(self, planes: Tensor) -> Tensor:
-        """Return `planes` (N x 3 x H x W) as pixels, N x H x W x 3, clamped and rounded."""
+        """Return `planes` (N x 3 x H x W, in 0..1) as clamped and rounded N x H x W x 3 pixels."""
         levels = (planes.float().clamp(0, 1) * self._levels).round()
         return levels.permute(0, 2, 3, 1).to(getattr(torch, self.spec.pixels))
 
@@ -128,10 +129,10 @@ class _Whole(_Graph):
 
 
 def build_graph(network: Network, spec: GraphSpec) -> nn.Module:
-    """Return the module to export; this rewrites `network` in place (see `lower_network`).
+    """Return the module to export for `spec`; `network` is rewritten in place by `lower_network`.
 
-    The module's pixels are N x H x W x 3 of dtype `spec.pixels`. The output's height and width must
-    be multiples of `network.multiple`.
+    The module's input and output pixels are N x H x W x 3 of dtype `spec.pixels`. The output's
+    height and width must be multiples of `network.multiple`.
     """
     kinds: dict[Part, type[_Graph]] = {"prepare": _Prepare, "frame": _Frame, "whole": _Whole}
     return kinds[spec.part](network, spec).eval()
@@ -140,7 +141,7 @@ def build_graph(network: Network, spec: GraphSpec) -> nn.Module:
 def make_example_inputs(
     network: Network, spec: GraphSpec, batch: int, height: int, width: int
 ) -> Sequence[Tensor]:
-    """Return random inputs with which the graph yields `batch` frames of `height` x `width`."""
+    """Return random inputs for which the graph's output is `batch` x `height` x `width` pixels."""
     generator = torch.Generator().manual_seed(height * width)
     dtype = getattr(torch, spec.pixels)
 

@@ -1,7 +1,7 @@
-"""Rewrite a network into layers that engines run fast.
+"""Replace layers of a network with layers that engines run fast.
 
-Deconvolutions become convolutions with pixel shuffles, which compute the same. Convolutions may run
-in 16 bits, while all coordinates, warps and sums between them stay in float32.
+Deconvolutions become convolutions with pixel shuffles, which compute the same results. Convolutions
+may run in 16 bits, while all coordinates, warps and sums between them stay in float32.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class HalfPrecision(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the output of the layers in float32."""
         if is_traced():
-            # engines cast as they like, and onnxruntime would compute a concatenation in float16
+            # concatenate before the cast, or onnxruntime would concatenate in float16
             inputs = (torch.cat(inputs, dim=1),) if len(inputs) > 1 else inputs
         outputs: Tensor = self.layers(*(each.to(self.dtype) for each in inputs))
         return outputs.float()
@@ -91,7 +91,10 @@ def _can_run_in_half(module: nn.Module) -> bool:
 
 
 def _replace_layers(module: nn.Module, *, half: torch.dtype | None) -> None:
-    """Replace deconvolutions and, if `half` is given, layers that can run in that dtype."""
+    """Replace the deconvolutions in `module` and, if `half` is not None, move layers to that dtype.
+
+    Only layers that can run in 16 bits are moved.
+    """
     for name, child in module.named_children():
         if is_repackable(child):
             assert isinstance(child, nn.ConvTranspose2d)
@@ -110,7 +113,7 @@ def lower_network(network: nn.Module, precision: Precision = "fp32") -> nn.Modul
     """Rewrite `network` in place for export or compilation, and return it.
 
     With fp16 or bf16, convolutions and activations run in 16 bits, in chains that are as long as
-    possible. Those that compute flows or images stay in float32.
+    possible. Layers that compute flows or images stay in float32.
     """
     _replace_layers(network, half=_HALF_TYPES.get(precision))
     return network

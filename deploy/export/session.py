@@ -1,4 +1,4 @@
-"""One ONNX graph on onnxruntime, as a function of named arrays."""
+"""Run an ONNX graph on onnxruntime, as a function of named arrays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crossnetpp.machine import is_out_of_memory
 from deploy.distribution import describe_install
 from deploy.protocol import EngineError
 
-# a function that maps a graph's inputs, by name, to its outputs
+# a function that runs a graph; it maps the named inputs to a list of outputs
 RunGraph = Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
@@ -33,8 +33,8 @@ def create_session(model: bytes, *, threads: int) -> RunGraph:
     """Return a function that runs the graph in an ONNX file, given as bytes.
 
     On a CPU, the graph runs on `threads` threads. Raises EngineError if onnxruntime is missing or
-    broken, or rejects the file. The returned function raises EngineError if onnxruntime fails. Both
-    raise MemoryError if memory runs out.
+    broken, or rejects the file. The returned function raises EngineError if onnxruntime fails to
+    run the graph. Both functions raise MemoryError if memory runs out.
     """
     ort = import_onnxruntime()
     options = ort.SessionOptions()
@@ -66,7 +66,10 @@ def create_session(model: bytes, *, threads: int) -> RunGraph:
 
 
 def _translate(error: Exception, what: str) -> Exception:
-    """Return the exception to raise in place of onnxruntime's, which derive only from Exception."""
+    """Return the exception to raise instead of `error`, which onnxruntime raised.
+
+    `what` states in a few words what onnxruntime did, for example "failed".
+    """
     line = " ".join(str(error).split())
     if is_out_of_memory(error):
         return MemoryError(line)

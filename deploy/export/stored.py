@@ -1,4 +1,4 @@
-"""Export graphs into the registry, under keys made from the weights and the options."""
+"""Export graphs into the registry, under keys that contain the weights' digest and the options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deploy.export.write import EXPORT_VERSION, OPSET, export_checked_graph
 from deploy.protocol import EngineError
 from deploy.registry import Entry, JsonObject, Registry
 
-# Options of a network that hardly affect its speed
+# Options of a network that hardly affect its speed, and are not part of `describe_network`
 SMALL_OPTIONS = ("votes", "chroma")
 
 
@@ -40,7 +40,10 @@ def _sha256(path: str, size: int, mtime_ns: int, inode: int) -> str:
 
 
 def weights_sha256(model: str) -> str:
-    """Return the SHA-256 of the weights file of `model`. Raises EngineError if there is none."""
+    """Return the SHA-256 of the weights file of `model`, in hexadecimal.
+
+    Raises EngineError if there is no such file.
+    """
     try:
         path = find_weights(model)
     except WeightsError as error:
@@ -50,9 +53,10 @@ def weights_sha256(model: str) -> str:
 
 
 def describe_network(model: str) -> str:
-    """Return what determines the speed of `model`, as text: its network, but not its weights.
+    """Return a text that identifies the network of `model`, which determines its speed.
 
-    Raises EngineError if there are no weights.
+    The text does not depend on the values of the weights. Raises EngineError if the weights file is
+    missing or unusable.
     """
     try:
         preset, config = read_description(find_weights(model))
@@ -65,7 +69,7 @@ def describe_network(model: str) -> str:
 def graph_key(model: str, spec: GraphSpec) -> JsonObject:
     """Return the registry key of a graph of `model`, with everything that determines the graph.
 
-    Raises EngineError if there are no weights.
+    Raises EngineError if there is no weights file.
     """
     return {
         "kind": "onnx",
@@ -78,7 +82,7 @@ def graph_key(model: str, spec: GraphSpec) -> JsonObject:
 
 
 def get_or_export_graph(model: str, spec: GraphSpec, registry: Registry | None = None) -> Entry:
-    """Return the registry's entry of an ONNX file, exporting the graph if it is missing.
+    """Return the registry's entry for the ONNX file of a graph, exporting the graph if necessary.
 
     Raises EngineError if the weights cannot be used, the export fails or the registry is unusable.
     """

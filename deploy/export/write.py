@@ -1,7 +1,7 @@
 """Export networks to ONNX for any batch, height and width, and compare them with PyTorch.
 
 The opset is 18, because opset 20 renamed GridSample's mode `bilinear` to `linear`, which TensorRT's
-parser mistook for nearest (NVIDIA/TensorRT#4646). Graphs are traced, because torch.export treats
+parser mistook for `nearest` (NVIDIA/TensorRT#4646). Graphs are traced, because torch.export treats
 height and width as symbols, which takes far longer for the solver inside `fast`. Traced graphs
 still accept any size, because the networks use sizes only inside tensor operations.
 """
@@ -29,7 +29,7 @@ from deploy.protocol import EngineError
 
 OPSET = 18
 EXPORT_VERSION = 4  # increase when a change here or in the networks changes exported graphs
-EXAMPLE_SIZE = (2, 64, 128)  # batch, height and width of the traced inputs: distinct, above 1
+EXAMPLE_SIZE = (2, 64, 128)  # batch, height, width when tracing: different sizes, all above 1
 PARITY_SIZES = ((1, 64, 192), (2, 64, 128), (1, 192, 64))  # batch, height and width
 LARGEST_DIFFERENCE = {"fp32": 1, "fp16": 6}  # allowed difference from PyTorch, in 8-bit levels
 
@@ -52,8 +52,8 @@ def _dynamic_axes(spec: GraphSpec) -> dict[str, dict[int, str]]:
 def export_graph(network: Network, spec: GraphSpec) -> bytes:
     """Return `network` exported for `spec`, as the bytes of an ONNX file.
 
-    Raises ExportError if weights are not finite or `onnx` is missing, and EngineError if
-    onnxruntime is needed and missing.
+    Raises ExportError if some weights are not finite or `onnx` is missing, and EngineError if
+    onnxruntime, which is needed only for the target TensorRT, is missing.
     """
     onnx = _import_onnx()
 
@@ -61,7 +61,7 @@ def export_graph(network: Network, spec: GraphSpec) -> bytes:
     if broken:
         raise ExportError(
             f"some weights are not finite (in {len(broken)} of {len(network.state_dict())} "
-            f"tensors, first in {broken[0]}); train again or use another file"
+            f"tensors, the first of which is {broken[0]}); train again or use another file"
         )
 
     network = copy.deepcopy(network).cpu().float().eval()
@@ -71,7 +71,7 @@ def export_graph(network: Network, spec: GraphSpec) -> bytes:
     file = io.BytesIO()
 
     with torch.no_grad(), warnings.catch_warnings():
-        # the tracer's many warnings are not needed: the comparison with PyTorch finds real errors
+        # ignore the tracer's many warnings, because the comparison with PyTorch finds real errors
         warnings.simplefilter("ignore")
         torch.onnx.export(
             build_graph(network, traced),
@@ -95,7 +95,10 @@ def export_graph(network: Network, spec: GraphSpec) -> bytes:
 
 
 def _declare_uint16(model: Any, types: Any) -> None:
-    """Change the dtype of pixels from int32 to uint16, which the graph casts to float32 first."""
+    """Change the declared type of all pixels in an ONNX model from int32 to uint16.
+
+    The graph needs no other change, because it begins by casting pixels to float32.
+    """
     values = (*model.graph.input, *model.graph.output)
     pixels = {v.name for v in values if v.name.partition("_")[0] in ("lr", "ref", "sr")}
     for value in values:
@@ -123,9 +126,9 @@ def check_parity(network: Network, spec: GraphSpec, model: bytes) -> dict[str, f
     """Compare an exported graph, run by onnxruntime, with `network` at three sizes.
 
     Return the largest difference in each output: in 8-bit levels for `sr`, and as a fraction of the
-    largest value for other outputs. Raises ExportError if a difference exceeds LARGEST_DIFFERENCE,
-    which is in thousandths for fractions, and EngineError if onnxruntime is missing or rejects the
-    graph.
+    output's largest value for the part `prepare`. Raises ExportError if a difference exceeds
+    LARGEST_DIFFERENCE (in levels, or in thousandths), and EngineError if onnxruntime is missing or
+    rejects the graph.
     """
     run = create_session(model, threads=1)
     plain = GraphSpec(spec.part, spec.scale, spec.pixels, references=spec.references)
@@ -159,8 +162,8 @@ def _check_differences(worst: Mapping[str, float], spec: GraphSpec) -> None:
     if wrong:
         name, value = max(wrong.items(), key=lambda item: item[1])
         raise ExportError(
-            f"the exported graph {spec.name} differs from PyTorch by {value:.3g} in {name}, "
-            f"expected at most {limit:g}; try --engine torch"
+            f"the output {name} of the exported graph {spec.name} differs from PyTorch's by "
+            f"{value:.3g}, expected at most {limit:g}; try --engine torch"
         )
 
 
@@ -176,10 +179,10 @@ def export_checked_graph(network: Network, spec: GraphSpec) -> tuple[bytes, dict
 def write_graphs(
     network: Network, specs: list[GraphSpec], folder: Path
 ) -> dict[Path, dict[str, float]]:
-    """Write a checked ONNX file for each spec into `folder`.
+    """Write a checked ONNX file for each of `specs` into `folder`.
 
-    Return each file's path with its largest differences from `network`. Raises ExportError if an
-    export fails or a difference exceeds its limit; see `check_parity`.
+    Return a map from each file's path to the largest difference in each output; see `check_parity`.
+    Raises ExportError if an export fails or a difference exceeds its limit.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = {}

@@ -19,11 +19,11 @@ class BuiltPlan(NamedTuple):
 
     plan: bytes
     timing: bytes
-    """The updated timing cache; empty if none is used."""
+    """The updated timing cache; empty if no cache was used."""
 
 
 def ignore_progress(_phase: str, _done: int, _total: int) -> None:
-    """Do nothing; the default receiver of progress."""
+    """Ignore the progress of a build; this is the default."""
 
 
 def build_plan(
@@ -35,7 +35,7 @@ def build_plan(
 ) -> BuiltPlan:
     """Return the plan that TensorRT builds from the ONNX file `graph` in a child process.
 
-    `timing` is the timing cache of earlier builds, which may be empty, or None to use none.
+    `timing` is the timing cache of earlier builds, which may be empty; None means to use no cache.
 
     Raises TensorrtError if TensorRT rejects the graph, crashes or builds nothing. An interrupt
     kills the child at once and leaves no files behind.
@@ -101,9 +101,9 @@ def _run(folder: Path, progress: Progress) -> int:
 
 
 def _parse_step(line: str) -> tuple[str, int, int] | None:
-    """Return a phase, the number of its finished steps and the number of all its steps.
+    """Return the name of a phase, the number of its finished steps, and its total number of steps.
 
-    The result is None if the line is not progress, because a library printed it.
+    The result is None if the line does not report progress, for example because a library wrote it.
     """
     try:
         phase, done, total = json.loads(line)

@@ -14,7 +14,7 @@ from typing import Any
 from deploy.trt.library import TensorrtError, TensorrtLibrary
 from deploy.trt.profiles import SizeRange, input_shape
 
-# a function that receives a phase, the number of its finished steps and the number of all steps
+# a function that receives a phase's name, its number of finished steps and its number of steps
 Progress = Callable[[str, int, int], None]
 
 # files in the folder shared by parent and child
@@ -29,7 +29,7 @@ DEFAULT_WORKSPACE = 1 << 37  # bytes that a kernel may use if the GPU's memory i
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What determines a plan, apart from the graph."""
+    """Everything that determines a plan, apart from the graph."""
 
     module: str
     version: str
@@ -38,6 +38,7 @@ class BuildRequest:
     targets: tuple[str, ...] = ()
     """Compute capabilities such as `sm89`; if empty, the plan is built for this machine's GPU."""
     workspace: int = DEFAULT_WORKSPACE
+    """Bytes of GPU memory that a kernel may use."""
     level: int = 3
     """TensorRT's optimisation level, from 0 to 5."""
 
@@ -60,7 +61,7 @@ class BuildRequest:
 
 
 class ErrorLog:
-    """A logger for TensorRT that collects the error messages and drops all others."""
+    """A logger for TensorRT that collects error messages and drops all other messages."""
 
     def __init__(self, api: Any) -> None:
         messages: list[str] = []
@@ -77,7 +78,10 @@ class ErrorLog:
         self.messages = messages
 
     def first_error(self) -> str:
-        """Return the first error message, which usually caused the rest, cut to 300 characters."""
+        """Return up to 300 characters of the first error message, which usually explains the rest.
+
+        If there is none, return text that says so.
+        """
         return self.messages[0][:300] if self.messages else "TensorRT gave no reason"
 
 
@@ -105,7 +109,7 @@ def _create_monitor(api: Any, progress: Progress) -> Any:
 def parse_graph(
     library: TensorrtLibrary, graph: bytes, log: ErrorLog | None = None
 ) -> tuple[Any, Any, Any]:
-    """Return a builder, the network of an ONNX file, and the parser, which owns the weights.
+    """Return a builder, the network in an ONNX file, and the parser, which owns its weights.
 
     Raises TensorrtError if the parser rejects the graph or misreads its warps.
     """
@@ -141,8 +145,8 @@ def list_warp_modes(graph: bytes) -> list[str]:
 def check_warps(api: Any, network: Any, modes: list[str]) -> list[str]:
     """Return the interpolation mode of each warp in TensorRT's network.
 
-    Raises TensorrtError if they differ from `modes`, those in the graph, because some parsers
-    replace unknown modes with NEAREST (NVIDIA/TensorRT#4646).
+    Raises TensorrtError if the modes differ from `modes`, which are those in the graph. Some
+    parsers replace modes that they do not know with NEAREST (NVIDIA/TensorRT#4646).
     """
     known = {"bilinear": api.InterpolationMode.LINEAR, "bicubic": api.InterpolationMode.CUBIC}
     found = []
@@ -155,8 +159,8 @@ def check_warps(api: Any, network: Any, modes: list[str]) -> list[str]:
     expected = [known[mode] for mode in modes]
     if sorted(map(str, found)) != sorted(map(str, expected)):
         raise TensorrtError(
-            f"TensorRT reads the warps of the graph as {', '.join(map(str, found)) or 'nothing'}, "
-            f"expected {', '.join(modes)}; try another version of TensorRT, or --engine torch"
+            f"TensorRT reads the graph's warps as {', '.join(map(str, found)) or 'nothing'}, but "
+            f"they are {', '.join(modes)}; try another version of TensorRT, or --engine torch"
         )
     return [str(mode) for mode in found]
 
@@ -194,10 +198,11 @@ def _create_config(request: BuildRequest, builder: Any, network: Any, timing: by
 def build_in_this_process(
     request: BuildRequest, graph: bytes, progress: Progress, timing: bytes | None = None
 ) -> tuple[bytes, bytes]:
-    """Return a plan, built in this process, which may crash, and the updated timing cache.
+    """Return a plan and the updated timing cache; TensorRT may crash this process.
 
-    `timing` is the timing cache of earlier builds, which may be empty, or None to use none. Raises
-    TensorrtError if TensorRT rejects the graph or builds nothing.
+    `timing` is the timing cache of earlier builds, which may be empty; None means to use no cache,
+    and then the returned cache is empty. Raises TensorrtError if TensorRT rejects the graph or
+    builds nothing.
     """
     log = ErrorLog(request.library.api)
     builder, network, _parser = parse_graph(request.library, graph, log)

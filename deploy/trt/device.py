@@ -31,7 +31,7 @@ class Device(Protocol):
         ...
 
     def create_stream(self) -> Stream:
-        """Return a new stream, which is not the default stream."""
+        """Return a new stream; work on it may overlap with work on other streams."""
         ...
 
     def create_event(self) -> Event:
@@ -45,12 +45,13 @@ class Device(Protocol):
     def capture(self, stream: Stream, work: Callable[[int], None]) -> Callable[[], None]:
         """Return a function that replays `work`, or calls it if it cannot be captured.
 
-        `work` receives the handle of the stream on which it queues, and must have run before.
+        `work` receives the handle of the stream on which it queues its kernels. It must have run
+        at least once before.
         """
         ...
 
     def release_memory(self) -> None:
-        """Release unused memory to the driver."""
+        """Return unused memory to the driver."""
         ...
 
 
@@ -96,5 +97,5 @@ class Cuda:
         return graph.replay
 
     def release_memory(self) -> None:
-        """Release PyTorch's unused memory to the driver."""
+        """Return PyTorch's unused memory to the driver."""
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Facts about the GPU, checked before TensorRT is loaded, which may crash without a driver."""
+"""Find the GPU before TensorRT is loaded, because TensorRT may crash without a driver."""
 
 from __future__ import annotations
 

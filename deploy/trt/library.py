@@ -15,9 +15,9 @@ from deploy.child_process import child_environment, import_path
 from deploy.distribution import describe_install
 from deploy.protocol import EngineError
 
-# Modules in order of preference: regular TensorRT comes first, because it times kernels on the GPU
+# Modules in order of preference. Regular TensorRT comes first, because it times kernels on the GPU.
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
-OLDEST_VERSION = 10  # the first version with strong typing and `execute_async_v3` on all platforms
+OLDEST_VERSION = 10  # the first with strong typing and `execute_async_v3` on all platforms
 PROBE_TIMEOUT_SECONDS = 120  # long, because loading from a shared file system is slow
 _EXPECTED = f"TensorRT {OLDEST_VERSION} or newer, or TensorRT for RTX"
 _PROBE = """
@@ -60,7 +60,10 @@ class TensorrtLibrary:
         return 0 if flag is None else 1 << int(flag)
 
     def targets(self) -> tuple[str, ...]:
-        """Return the compute capabilities, such as `sm89`, for which no GPU is needed to build."""
+        """Return the compute capabilities, such as `sm89`, that do not need a GPU during a build.
+
+        The tuple is empty if the library builds plans only for this machine's GPU.
+        """
         known = getattr(self.api, "ComputeCapability", None)
         names = [] if known is None else [n for n in dir(known) if n.startswith("SM")]
         return tuple(name.lower() for name in sorted(names, key=lambda n: int(n[2:])))
@@ -97,7 +100,7 @@ def list_installed_modules(*, rtx: bool | None = None) -> list[str]:
 
 
 def probe_library(module: str) -> TensorrtLibrary:
-    """Return the library in `module`, after loading it in a child process.
+    """Return the library in `module` after a trial load in a child process.
 
     If the library crashes, only the child dies. The child imports nothing from the current folder.
     Raises TensorrtError if the module is broken or too old, or does not load in time.

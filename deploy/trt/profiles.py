@@ -1,4 +1,4 @@
-"""The sizes that a plan is built for, which become TensorRT's optimisation profiles."""
+"""The ranges of sizes for which a plan is built: TensorRT's optimisation profiles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 Shape = tuple[int, int, int]  # frames in a batch, height and width of the output
-BUSY_PIXELS = 2**21  # number of output pixels in a batch that is large enough to keep a GPU busy
+BUSY_PIXELS = 2**21  # output pixels per batch that are enough to keep a GPU busy
 MOST_FRAMES = 8  # per batch, even if frames are very small
 
 
@@ -17,7 +17,7 @@ def frames_at_once(height: int, width: int) -> int:
 
 @dataclass(frozen=True)
 class SizeRange:
-    """The smallest, the usual and the largest output, each as frames, height and width."""
+    """The smallest, the usual and the largest output that a plan supports."""
 
     least: Shape
     usual: Shape
@@ -25,7 +25,7 @@ class SizeRange:
 
     @classmethod
     def for_frames(cls, height: int, width: int) -> SizeRange:
-        """Return the range for frames of a single size, for which plans run fastest."""
+        """Return the range for frames of a single size; plans for one size run fastest."""
         batch = frames_at_once(height, width)
         return cls(
             least=(1, height, width), usual=(batch, height, width), most=(batch, height, width)
@@ -38,7 +38,7 @@ class SizeRange:
         return cls(least, usual, most)
 
     def contains(self, shape: Shape) -> bool:
-        """Return whether a plan for this range can run `shape`."""
+        """Return whether a plan for this range supports an output of `shape`."""
         return all(a <= b <= c for a, b, c in zip(self.least, shape, self.most, strict=True))
 
     def to_json(self) -> list[list[int]]:

@@ -54,7 +54,7 @@ class Program:
         return tuple(self.engine.get_tensor_shape(name))
 
     def first_error(self) -> str:
-        """Return the first error message of TensorRT, or text that states that there is none."""
+        """Return TensorRT's first error message, or text that says that there is none."""
         return self._log.first_error()
 
 

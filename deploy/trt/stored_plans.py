@@ -55,7 +55,7 @@ def get_or_build_plan(
 ) -> Entry:
     """Return the registry's plan for `gpu`, building it if it is missing.
 
-    With TensorRT for RTX, a plan that was cross-built for the GPU's compute capability is used too.
+    With TensorRT for RTX, a plan that was cross-built for the GPU's compute capability also counts.
     Raises EngineError if the weights, the registry or TensorRT cannot be used, or if the build
     fails.
     """
@@ -112,7 +112,10 @@ def _timing_key(library: TensorrtLibrary, gpu: Gpu) -> JsonObject:
 def _find_cross_built_plan(
     registry: Registry, key: JsonObject, gpu: Gpu, shape: Shape
 ) -> Entry | None:
-    """Return a cross-built plan for `gpu` and `shape` that otherwise matches `key`, or None."""
+    """Return a cross-built plan that supports `gpu` and `shape` and otherwise matches `key`.
+
+    The result is None if there is no such plan.
+    """
     expected = _without_gpu(key)
     for entry in registry.entries():
         found = entry["key"]
@@ -133,16 +136,16 @@ def _without_gpu(key: JsonObject) -> JsonObject:
 def check_targets(targets: Sequence[str], library: TensorrtLibrary) -> tuple[str, ...]:
     """Return `targets` in the spelling and order of TensorRT for RTX, without duplicates.
 
-    Raises TensorrtError if there are none or if one is unknown.
+    Raises TensorrtError if `targets` is empty or contains an unknown target.
     """
     known = library.targets()
     requested = {target.strip().lower().replace("sm_", "sm").replace(".", "") for target in targets}
     unknown = sorted(requested - set(known))
     if unknown or not requested:
         noun = "target" if len(unknown) == 1 else "targets"
-        found = f"the {noun} {', '.join(unknown)}" if unknown else "no target"
+        fault = f"unknown {noun} {', '.join(unknown)}" if unknown else "no target is given"
         raise TensorrtError(
-            f"found {found}, expected some of {', '.join(known)}; for other GPUs, run `pipeline "
+            f"{fault}, expected some of {', '.join(known)}; for other GPUs, run `pipeline "
             "engines build` on the machine with the GPU"
         )
     return tuple(sorted(requested, key=known.index))
@@ -157,7 +160,7 @@ def cross_build_plans(
     sizes: SizeRange = ANY_SIZE,
     progress: Progress = ignore_progress,
 ) -> list[Entry]:
-    """Return plans of `model` for other GPUs, built with TensorRT for RTX.
+    """Return plans of `model` for the GPUs of other machines, built with TensorRT for RTX.
 
     There is one plan for each of `specs`, and each plan runs on all `targets`. The plans are stored
     in a registry in `folder`, by default the user's own registry. Raises EngineError if the

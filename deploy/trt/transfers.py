@@ -1,8 +1,8 @@
 """A ring of buffers that copies pixels to and from a device while the device computes.
 
 Each slot has pinned host memory and device memory for both directions. Copies to the device, the
-work, and copies from the device each have a stream, so that one of the three slots is filled while
-another is processed and the third is emptied.
+computation, and copies from the device each have their own stream, so that one of the three slots
+is filled while another is processed and the third is emptied.
 """
 
 from __future__ import annotations
@@ -35,12 +35,15 @@ class _Slot:
         self.copied_in = device.create_event()
         self.computed = device.create_event()
         self.copied_out = device.create_event()
-        # frames in the slot, which must be fetched before it is refilled; None if it is empty
+        # the frames in the slot, which must be fetched before the slot is refilled; None if empty
         self.frames: slice | None = None
 
 
 class TransferRing:
-    """Slots for LR frames (n x h x w x 3) and SR frames (n x H x W x 3) of one dtype."""
+    """Three slots, each for LR frames of shape `lr` and SR frames of shape `sr`, of one dtype.
+
+    The shapes are N x h x w x 3 and N x H x W x 3, where N is the size of the largest chunk.
+    """
 
     def __init__(
         self, device: Device, lr: tuple[int, ...], sr: tuple[int, ...], dtype: torch.dtype
@@ -53,7 +56,10 @@ class TransferRing:
         """The stream on which the work is queued."""
 
     def run(self, lr: Pixels, sr: Pixels, chunks: Iterator[slice], work: Work) -> None:
-        """Fill `sr` with the results of `work` on `lr`, chunk by chunk."""
+        """Run `work` on `lr` (frames x h x w x 3), chunk by chunk, and write its results to `sr`.
+
+        The results are cropped to the height and width of `sr`.
+        """
         try:
             for turn, frames in enumerate(chunks):
                 slot = self._slots[turn % SLOTS]

@@ -66,7 +66,7 @@ def test_the_engine_that_ends_first_is_chosen(frames: int, name: str) -> None:
 def test_the_reason_names_what_takes_long_to_load() -> None:
     fastest = pick_first_to_end(record(), 10_000 * FRAME)
     assert fastest.why == (
-        "auto: measured here in frames per second openvino 7, torch 5, onnx 4"
+        "auto: frames per second measured here: openvino 7, torch 5, onnx 4"
     )  # fmt: skip
     first = pick_first_to_end(record(), FRAME)
     assert first.why == f"{fastest.why}; openvino takes 14 s to load, so torch finishes first"

@@ -88,7 +88,7 @@ def test_frames_that_do_not_fit_are_refused(
     lr: tuple[int, ...], ref: tuple[int, ...], dtype: type
 ) -> None:
     with pytest.raises(
-        EngineError, match="expected one for each frame, of the same type, and 2, 4 or 8 times"
+        EngineError, match="each frame needs a reference of the same type that is 2, 4 or 8 times"
     ):
         load_engine("bicubic").enhance(np.zeros(lr, np.uint8), np.zeros(ref, dtype))
 
@@ -161,9 +161,11 @@ def test_weights_and_references_must_fit(picture: np.ndarray) -> None:
     engine = load_engine("torch")
     with pytest.raises(EngineError, match=r"weights have the shape \(1, 3\), expected \(1, 2\)"):
         engine.enhance(lr, ref, ref, weights=np.ones((1, 3), np.float32))
-    with pytest.raises(EngineError, match=r"found references \[\], expected at least one"):
+    with pytest.raises(
+        EngineError, match=r"found references of shapes \[\], expected at least one"
+    ):
         engine.enhance(lr)
-    with pytest.raises(EngineError, match=r"expected at least one, all of one size"):
+    with pytest.raises(EngineError, match=r"expected at least one, all of the same size"):
         engine.enhance(lr, ref, np.repeat(np.repeat(lr, 2, 1), 2, 2))
 
 

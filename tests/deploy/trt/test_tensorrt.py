@@ -206,7 +206,9 @@ def test_warps_that_a_parser_reads_as_nearest_are_refused(fake: Fake) -> None:
         for name in ("ref", "f1", "sr")
     ]
     model = helper.make_model(helper.make_graph([node], "warp", values[:2], values[2:]))
-    with pytest.raises(TensorrtError, match=r"reads the warps .*NEAREST, expected bicubic; try"):
+    with pytest.raises(
+        TensorrtError, match=r"reads the graph's warps as .*NEAREST, but they are bicubic; try"
+    ):
         build_plan(request_of(), model.SerializeToString())
     fake.restart("")
     assert build_plan(request_of(), model.SerializeToString()).plan
