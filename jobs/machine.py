@@ -17,7 +17,10 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return the processor, usable cores, memory in GB, package versions and the commit."""
+    """Return this machine's processor, number of usable cores and memory in GB.
+
+    The result also contains the versions of Python and the main packages, and the git commit.
+    """
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
     return {
@@ -27,7 +30,7 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         # Ray may be missing on a remote machine
         "versions": installed_versions(("torch", "av", "numpy", "ray")),
-        # "" in a copy of the repository without git history
+        # "" if git or the repository's history is missing
         "commit": _commit(),
     }
 

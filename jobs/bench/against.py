@@ -1,4 +1,4 @@
-"""Compare the speed of whole runs with that of an older commit, running the two alternately.
+"""Compare the speed of whole runs in this checkout and in an older commit, in alternating runs.
 
     python -m jobs.bench.against [COMMIT] [--turns 3] [--only CASE]
 
@@ -36,24 +36,25 @@ BASELINE = "8909375"  # before the network and the code around it were made fast
 RATE = 30  # frames per second of the bundled clip
 KEY_FRAME_EVERY = 15
 PHOTOGRAPH = ROOT / "tests" / "data" / "kodak_21.jpg"
-COLUMNS = 9  # of the light fields
-SIDE = 512  # of a view, in pixels
+COLUMNS = 9  # of views in a light field
+SIDE = 512  # height and width of a view in pixels
 SCALE = 4
-PARALLAX = 2  # pixels between neighbouring views
+PARALLAX = 2  # pixels by which neighbouring views are displaced
 
 
 class Case(NamedTuple):
-    """A run of both versions, with further options for the newer one."""
+    """A recording, and the options with which each version enhances it."""
 
     options: tuple[str, ...]
+    """Options for both versions."""
     new_options: tuple[str, ...] = ()
-    """Options that the older version does not support."""
+    """Additional options for the newer version, which the older version does not support."""
     frames: tuple[int, int] = (15, 60)
     """The number of frames in the short run and in the long run."""
     is_light_field: bool = False
 
 
-# The mix with optical flow costs time for quality that the older version lacks
+# Without the mix with optical flow, which improves quality, takes time, and is missing in BASELINE
 NETWORK_ALONE = ("--effort", "normal")
 
 # Adaptation is off, because it takes as long as the user allows, whatever the engine's speed.
@@ -72,7 +73,7 @@ CASES = {
 
 
 class Seconds(NamedTuple):
-    """The wall-clock and CPU time that a command takes."""
+    """The wall-clock time and the CPU time that a command takes, in seconds."""
 
     wall: float
     cpu: float
@@ -81,7 +82,7 @@ class Seconds(NamedTuple):
 def time_run(tree: Path, arguments: list[str]) -> Seconds:
     """Return how long a `pipeline` command takes with the packages in `tree`.
 
-    Raises SystemExit if it fails.
+    Raises SystemExit if the command fails.
     """
     command = [sys.executable, "-P", "-m", "pipeline", *arguments]
     cost = time_command(command, {**os.environ, "PYTHONPATH": str(tree)})
@@ -102,12 +103,15 @@ def check_out(commit: str) -> Iterator[Path]:
 
 
 def compare(trees: dict[str, Path], case: Case, folder: Path, turns: int) -> dict[str, Any]:
-    """Return a case's figures: each version's seconds per frame and PSNR, and the speed ratios."""
+    """Return a case's figures: each version's seconds per frame and PSNR, and the speed ratios.
+
+    `trees` maps "old" and "new" to the checkouts of the two versions.
+    """
     write = write_light_fields if case.is_light_field else write_clips
     recordings = write(folder, case.frames)
     turned: dict[str, list[Seconds]] = {name: [] for name in trees}
     psnr: dict[str, float] = {}
-    # In an additional first turn, which does not count, `--engine auto` measures the engines
+    # `--engine auto` measures the engines in an additional first turn, which does not count
     for turn in range(turns + 1):
         for name, tree in trees.items():
             out = folder / (name if case.is_light_field else f"{name}.mp4")
@@ -129,7 +133,10 @@ def compare(trees: dict[str, Path], case: Case, folder: Path, turns: int) -> dic
 
 
 def write_clips(folder: Path, frames: tuple[int, int]) -> list[list[str]]:
-    """Write the bundled clip, and return the arguments for runs of its first frames."""
+    """Write the bundled clip as LR and key frames, and return the arguments for each run.
+
+    `frames` are the numbers of frames from the start of the clip that the runs enhance.
+    """
     lr, ref = write_lr_and_key_frames(folder)
     return [[str(lr), "--ref-stream", str(ref), "--end", f"{count / RATE:g}"] for count in frames]
 
@@ -168,7 +175,7 @@ def read_view(row: int, column: int) -> np.ndarray:
 
 @cache
 def read_large_photograph() -> np.ndarray:
-    """Return the photograph enlarged, because it is not high enough for vertical parallax."""
+    """Return the photograph (uint8 H x W x 3 BGR), enlarged to be high enough for all views."""
     photograph = cv2.imread(str(PHOTOGRAPH))
     assert photograph is not None
     return cv2.resize(photograph, None, fx=1.25, fy=1.25, interpolation=cv2.INTER_CUBIC)
@@ -192,9 +199,10 @@ def measure_psnr(output: Path, case: Case) -> float:
 
 
 def summarise(turned: dict[str, list[Seconds]]) -> dict[str, Any]:
-    """Return the median seconds per frame, and the ratio of the speed of `new` to that of `old`.
+    """Return each version's median seconds per frame, and how many times as fast "new" is as "old".
 
-    Ratios are computed within each turn, because the speed of a shared machine drifts.
+    `turned` contains each version's seconds per frame in every turn. Ratios are computed within
+    each turn, because the speed of a shared machine drifts.
     """
     result: dict[str, Any] = {
         name: {

@@ -25,7 +25,7 @@ NAMES = ("torch", "bf16", "int8", "onnx", "openvino")
 def compare_engines(
     engines: dict[str, Engine], height: int, width: int, turns: int
 ) -> dict[str, Any]:
-    """Return each engine's frames per second at one output size, and the ratio to torch."""
+    """Return each engine's frames per second at one output size, and the ratios to `torch`."""
     rates: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(turns):
         for name, engine in engines.items():

@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def measure_clip(minutes: float) -> dict[str, float]:
-    """Enhance a clip of `minutes` at 25 frames per second, and return the figures."""
+    """Enhance a clip that is `minutes` long at 25 frames per second, and return the figures."""
     case = Case(container="mp4", frames=round(minutes * 1500), audio=1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

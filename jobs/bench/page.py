@@ -2,7 +2,8 @@
 
     python -m jobs.bench.page
 
-Each row states what was measured, the result, its spread, the target, the command, and the machine.
+Each row states what was measured, the result, its spread, the target, the file that contains the
+figures, and the machine.
 """
 
 from __future__ import annotations
@@ -30,12 +31,15 @@ class Row(NamedTuple):
 
 
 def read_result(name: str) -> Any:
-    """Return the content of a result file."""
+    """Return the content of the file jobs/results/<name>.json."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def name_processor(result: Any) -> str:
-    """Return the processor (or GPU) on which the figures of a result file were measured."""
+    """Return the name of the GPU on which the figures of `result` were measured.
+
+    If a CPU was used, return its name and the number of cores.
+    """
     for case in result.get("results", ()):
         for line in case.get("lines", ()):
             if "gpu" in line:
@@ -46,12 +50,12 @@ def name_processor(result: Any) -> str:
 
 
 def judge(value: float, target: float) -> str:
-    """Return a target as text, with a remark if `value` misses it."""
+    """Return a target as text, with the remark "missed" if `value` is below it."""
     return f"{target:g}" if value >= target else f"{target:g}, **missed**"
 
 
 def list_comparisons() -> list[Row]:
-    """Return the rows of whole runs against an older commit."""
+    """Return the rows that compare whole runs with an older commit."""
     result = read_result("bench_against")
     targets = {"effort fast": 2.0, "light field": 1.5}
     names = {
@@ -83,7 +87,7 @@ def list_comparisons() -> list[Row]:
 
 
 def list_runs() -> list[Row]:
-    """Return the rows of whole runs and their parts."""
+    """Return the rows about whole runs: their speed, memory and start-up time."""
     bench = read_result("bench_pipeline")
     seconds = bench["presets"]["seconds"]
     turns = [turn["ratio"] for turn in bench["end_to_end"]["turns"]]
@@ -96,7 +100,7 @@ def list_runs() -> list[Row]:
             target=judge(bench["overhead"]["ratio"], 0.95),
         ),
         Row(
-            "`fast` with overlapping stages against one stage after another",
+            "`fast` with overlapping stages against a loop that runs them one after another",
             f"{bench['end_to_end']['ratio']:.2f} times as fast",
             "bench_pipeline",
             f"{min(turns):.2f} to {max(turns):.2f}",
@@ -130,13 +134,16 @@ def list_runs() -> list[Row]:
 
 
 def find_growth(clips: list[dict[str, Any]], name: str) -> float:
-    """Return by how many kB per frame a peak grows from a short clip to a long one."""
+    """Return by how many kB per additional frame a peak grows from a short clip to a long one.
+
+    `clips` are the figures of both clips, and `name` is the key of the peak, in MB.
+    """
     short, long = clips
     return float((long[name] - short[name]) * 1024 / (long["frames"] - short["frames"]))
 
 
 def list_engines() -> list[Row]:
-    """Return the rows of engines, and of the network's share of the arithmetic that is possible."""
+    """Return the rows that compare engines, and the network's arithmetic with what is possible."""
     engines = read_result("bench_engines")["320x512"]
     names = {"bf16": "bf16", "int8": "int8", "openvino": "OpenVINO", "onnx": "onnxruntime"}
     rows = [
@@ -155,7 +162,7 @@ def list_engines() -> list[Row]:
         rate = network["gflop"] / sum(network["milliseconds"].values()) * 1000
         rows.append(
             Row(
-                f"`fast` in {precision} against a large convolution, arithmetic per second",
+                f"operations per second of `fast` in {precision} against a large convolution",
                 f"{rate / possible:.0%} (its convolutions alone: "
                 f"{network['convolution_gflops'] / possible:.0%})".replace("%", " %"),
                 "profile",
@@ -166,7 +173,7 @@ def list_engines() -> list[Row]:
 
 
 def list_many_workers() -> list[Row]:
-    """Return the rows of GPUs and of several workers."""
+    """Return the rows about GPUs and about several workers."""
     rows = []
     for model, target in (("fast", 300), ("paper", 40)):
         fps = max(

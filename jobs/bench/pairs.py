@@ -1,10 +1,11 @@
-"""Compare how many training pairs per second the CPU cuts from photographs and a device composes.
+"""Compare two sources of training pairs: the CPU, which cuts photographs, and a composing device.
 
     python -m jobs.bench.pairs --data DATA [--size 256] [--batch 16] [--seconds 20]
 
-Both use the same photographs. A pair cut from a photograph on the CPU has one reference, and its LR
-picture has yet to be made. A composed pair has one or two references, an LR picture, a kernel and
-possibly faults. The figures go to `jobs/results/training_pairs.json`, under the name of the device.
+The job measures the pairs per second of each; both use the same photographs. A pair that the CPU
+cuts from a photograph has one reference and does not have an LR picture yet. A pair that the device
+(the GPU, if there is one) composes has one or two references, an LR picture, a kernel and possibly
+faults. The figures go to `jobs/results/training_pairs.json`, under the name of the device.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ NAME = "training_pairs"
 
 
 def count_per_second(draw: Callable[[int], int], seconds: float) -> float:
-    """Return how many samples per second `draw` makes, measured for `seconds`.
+    """Call `draw` for `seconds` seconds, and return how many samples per second it makes.
 
     `draw` receives the number of the call and returns how many samples it made. The first call
-    (number 0) is only a warm-up.
+    (number 0) is a warm-up that is not timed.
     """
     draw(0)
     _wait_for_device()
@@ -58,8 +59,8 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the training data")
-    parser.add_argument("--size", type=int, default=256, help="pixels along each side")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--size", type=int, default=256, help="side of a pair in pixels")
+    parser.add_argument("--batch", type=int, default=16, help="composed pairs per call")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each measurement")
     options = parser.parse_args()
 

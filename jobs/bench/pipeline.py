@@ -84,7 +84,7 @@ def loop_clip(source: Path, times: int, out: Path) -> Path:
 
 
 def run_command(lr: Path, ref: Path, out: Path, *more: str) -> list[str]:
-    """Return the command line of a run in a single process, with the further options `more`."""
+    """Return the command line of a run in a single process, with `more` as additional options."""
     paths = [*PIPELINE, "run", str(lr), "--ref-stream", str(ref), "-o", str(out)]
     return [*paths, "--runner", "inline", "--quiet", "--force", *more]
 
@@ -139,10 +139,10 @@ def measure_overhead(folder: Path) -> dict[str, Any]:
 
 
 def measure_end_to_end(folder: Path) -> dict[str, Any]:
-    """Compare the speed of `fast` in the pipeline with that of a loop that overlaps no stages.
+    """Compare the speed of `fast` in the pipeline and in a loop whose stages do not overlap.
 
-    The loop decodes, enhances and encodes one frame after another. The two alternate, three times
-    each, and the median ratio is reported, because the speed of a shared machine drifts.
+    The loop decodes, enhances and encodes one frame after another. Both are timed three times in
+    turn, and the median ratio is reported, because the speed of a shared machine drifts.
     """
     lr, ref = write_lr_and_key_frames(folder)
     count = count_frames(lr)
@@ -223,7 +223,7 @@ def time_plain_loop(lr: Path, ref: Path, out: Path) -> float:
 
 
 def measure_presets(_: Path) -> dict[str, Any]:
-    """Compare the seconds per 512x320 frame of `fast` and `paper` in the torch engine."""
+    """Compare how many seconds `fast` and `paper` take per 512x320 frame in the torch engine."""
     import numpy as np
 
     from crossnetpp.checkpoint import save_weights
@@ -271,7 +271,7 @@ def measure_memory(folder: Path) -> dict[str, Any]:
     degrade(str(SAMPLE), half, scale=2, force=True)
     degrade(str(half), tiny, scale=4, force=True, pix_fmt="yuv444p")
     degrade(str(half), key, scale=1, every=15, force=True)
-    # the long clip would be adapted to, which needs more memory, and the short one would not
+    # no adaptation, which needs more memory and would run only for the long clip
     cases: dict[str, tuple[Path, Path, tuple[str, ...]]] = {
         "bicubic": (lr, ref, ("--engine", "bicubic")),
         "fast": (tiny, key, AS_IN_THE_LOOP),

@@ -2,10 +2,10 @@
 
     python -m jobs.bench.profile [--calls 5]
 
-One frame of 720x480 is enhanced at x4 with one reference, on one CPU thread, by `fast` and by
-`fast-quick`, in float32 and, where the processor is fast at it, in bfloat16. PyTorch's profiler
-states the time of each operation, without that of the operations it calls. The figures are written
-to jobs/results/profile.json, and the drawing to docs/images/profile.svg.
+One frame is enhanced to 704x480 at x4 with one reference, on one CPU thread, by `fast` and by
+`fast-quick`: in float32 and, if the processor has fast bfloat16 instructions, in bfloat16. The time
+of each operation, as measured by PyTorch's profiler, excludes the operations that it calls. The
+figures are written to jobs/results/profile.json, and the drawing to docs/images/profile.svg.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HEIGHT = 480
 WIDTH = 704  # a multiple of 32, so that no padding is measured
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "profile.svg"
 
-# what operations do -> the beginnings of their names in PyTorch
+# kind of operation -> the beginnings of the names that such operations have in PyTorch
 KINDS = {
     "convolution": ("aten::mkldnn_convolution", "aten::thnn_conv2d", "aten::_slow_conv2d"),
     "correlation": ("aten::bmm",),
@@ -44,7 +44,7 @@ COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#bbbbbb")
 
 
 def find_kind(operation: str) -> str:
-    """Return what an operation does: a key of KINDS, or OTHER."""
+    """Return the kind of an operation: a key of KINDS, or OTHER."""
     for kind, beginnings in KINDS.items():
         if operation.startswith(beginnings):
             return kind
@@ -52,7 +52,10 @@ def find_kind(operation: str) -> str:
 
 
 def profile_engine(engine: TorchEngine, calls: int) -> dict[str, Any]:
-    """Return the ms per frame of each kind of operation, and the rate of the convolutions."""
+    """Return the milliseconds per frame that each kind of operation takes, and GFLOP figures.
+
+    These are the GFLOP of a frame, and the GFLOP/s at which the convolutions run.
+    """
     lr, refs = make_sample_frames(HEIGHT, WIDTH, 1)
     engine.enhance(lr, refs)  # prepares the reference, as only the first frame of a clip does
 
@@ -75,7 +78,7 @@ def profile_engine(engine: TorchEngine, calls: int) -> dict[str, Any]:
 
 
 def measure_convolution_rate(dtype: torch.dtype) -> float:
-    """Return the GFLOP/s of a large convolution on one thread, the best of ten."""
+    """Return the GFLOP/s of a large convolution on one thread, in the fastest of ten calls."""
     layer = torch.nn.Conv2d(256, 256, 3, padding=1).to(dtype=dtype)
     layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     inputs = torch.rand(1, 256, 64, 64, dtype=dtype).to(memory_format=torch.channels_last)
@@ -90,7 +93,7 @@ def measure_convolution_rate(dtype: torch.dtype) -> float:
 
 
 def draw_bars(profiles: dict[str, dict[str, Any]]) -> str:
-    """Return an SVG with a stacked bar of the ms per frame for each profile."""
+    """Return an SVG with a stacked bar for each profile: the milliseconds per kind of operation."""
     kinds = (*KINDS, OTHER)
     longest = max(sum(each["milliseconds"].values()) for each in profiles.values())
     left, bar, row = 130, 560, 34
@@ -124,7 +127,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--calls", type=int, default=5, metavar="N", help="default 5")
+    parser.add_argument(
+        "--calls", type=int, default=5, metavar="N", help="profiled calls per engine (default 5)"
+    )
     calls = parser.parse_args().calls
 
     torch.set_num_threads(1)

@@ -5,8 +5,8 @@
 The engine sleeps for as long as a network would compute. That leaves the cores to the pipeline
 itself, so a two-core machine can show how eight GPUs would scale. The number of segments per actor
 and the length of the segments are always the same. The clock starts when all actors have loaded
-their engines and stops at the last commit, so the measured time includes filling and draining the
-pipeline.
+their engines, and stops when the last segment has been committed, so the measured time includes
+filling and draining the pipeline.
 """
 
 from __future__ import annotations
@@ -105,7 +105,10 @@ def make_settings(folder: Path, workers: int) -> RunSettings:
 
 
 def measure_rate(folder: Path, workers: int) -> dict[str, Any]:
-    """Run with `workers` actors on the cluster, and return the frame rate and other figures."""
+    """Enhance a clip with `workers` actors, and return the frame rate and other figures.
+
+    The clip and the output are written to `folder`.
+    """
     plan = prepare_plan(make_settings(folder, workers), SilentReporter())
     sizes = [segment.frames for segment in plan.segments]
     assert sizes == [FRAMES_PER_SEGMENT] * (workers * SEGMENTS_PER_ACTOR)

@@ -1,1 +1,1 @@
-"""Real situations that break tools like this one, each with a few commands and a check."""
+"""Real situations that break tools like this one, each with commands that recreate and check it."""

@@ -16,7 +16,7 @@ SECONDS = 600.0
 
 
 class UnexpectedError(AssertionError):
-    """Raised if a case has a wrong result; the message describes that result."""
+    """Raised if a case has a wrong result; the message describes the result."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Case:
     """A situation, its expected result, and a check of that result."""
 
     number: str
-    """A permanent number, such as A5 or B4; those that start with B are about recordings."""
+    """A permanent number, such as A5 or B4; numbers that start with B are about recordings."""
     situation: str
     right: str
-    """Description of the expected result."""
+    """The expected result, in words."""
     check: Callable[[Bench], str]
     """Runs the case and describes its result. Raises UnexpectedError if the result is wrong."""
 

@@ -116,8 +116,8 @@ def _check_figures(bench: Bench) -> str:
 
 CASES = (
     Case("A5", "a batch, and the same command again", "done, status 0", _check_batch_again),
-    Case("A9", "plan without a network", "what its time depends on", _check_estimate),
-    Case("A12", "figures of run and evaluate", "one figure", _check_figures),
+    Case("A9", "plan without a network", "what the time depends on", _check_estimate),
+    Case("A12", "figures of run and evaluate", "the same figure", _check_figures),
     Case("A13", "a fifo as input", "read, or one line", _check_fifo),
     Case("A14", "4:4:4 material to MP4", "plays: 4:2:0, a note", _check_chroma),
     Case("A15", "mov_text into .mkv", "SRT", _check_subtitles),

@@ -21,7 +21,7 @@ TEST_PATTERN = "testsrc2=s=320x180"
 
 
 def _describe_times(path: Path) -> tuple[int, Fraction, Fraction]:
-    """Return the number of frames in a video, and the times (s) of the first and the last one."""
+    """Return a video's number of frames, and the times of the first and the last one in seconds."""
     clip = probe(str(path))
     pts = scan(clip).pts
     return len(pts), pts[0] * clip.time_base, pts[-1] * clip.time_base
@@ -83,7 +83,7 @@ def _check_raw_streams(bench: Bench) -> str:
         expect((count, last) == (25, Fraction(24, 25)), f"{name}: {count} frames to {last} s")
     bench.ffmpeg("-f", "lavfi", "-i", "testsrc2=s=640x360:d=1", "-c:v", "libx264", "ref.h264")
     expect_done(bench.enhance("a.h264", "other.mkv", ref="ref.h264"))
-    return "25 frames at its rate; also as reference"
+    return "25 frames at their rate; also as reference"
 
 
 def _check_beginning(bench: Bench) -> str:
@@ -345,7 +345,7 @@ def _check_hints(bench: Bench) -> str:
 
 
 def _check_offset(bench: Bench) -> str:
-    # noise in bursts, as the sound of both cameras; the second one starts half a second later
+    # both cameras record the same bursts of noise; the second one starts half a second later
     tone = "aevalsrc=random(0)*lt(mod(t*t*3\\,1.7)\\,0.6):s=16000:d=14"
     scene = ("-f", "lavfi", "-i", "testsrc2=s=640x360:r=10:d=14", "-f", "lavfi", "-i", tone)
     bench.ffmpeg(*scene, "-c:v", "libx264", "-c:a", "pcm_s16le", "whole.mkv")
@@ -367,13 +367,11 @@ CASES = (
     Case("B2", "EXIF in frames", "read", _check_exif),
     Case("B3", "HEIC from a phone, in tiles", "the whole picture", _check_heic),
     Case("B4", ".ts with times from milliseconds", "the same times", _check_derived_duration),
-    Case("B5", "raw .h264 and .hevc", "25 frames at its rate", _check_raw_streams),
+    Case("B5", "raw .h264 and .hevc", "25 frames at their rate", _check_raw_streams),
     Case("B5b", "raw streams of other rates", "their rate, or a note", _check_raw_rates),
-    Case("B6", "begins between key frames", "from the first frame, a note", _check_beginning),
+    Case("B6", ".ts from between key frames", "from its first frame, a note", _check_beginning),
     Case("B7", "HEVC .ts that begins with CRA and RASL", "50 frames", _check_open_group),
-    Case(
-        "B8", "MPEG-4 frames that are not coded", "the frame before lasts longer", _check_not_coded
-    ),
+    Case("B8", "MPEG-4 frames that are not coded", "the frame before is longer", _check_not_coded),
     Case("B9", "folders with the same numbers", "frame n uses n", _check_equal_numbers),
     Case("B10", "stills named by frame number", "frame 15 gets 15", _check_frame_numbers),
     Case("B11", "names with a constant time", "it is ignored", _check_constant_times),
@@ -383,7 +381,7 @@ CASES = (
     Case(
         "B15",
         "compressed LR, true key frames",
-        "given instants look like their key frames",
+        "frames with key frames look like them",
         _check_compressed_input,
     ),
     Case("B16", "pictures in, video out", "a video or a refusal", _check_pictures_to_video),
@@ -391,5 +389,5 @@ CASES = (
     Case("B18", "two frames at one time", "advice that fits", _check_one_time),
     Case("B18b", "2000 frames per second to .mkv", "advice that fits", _check_close_frames),
     Case("B19", "mixed stills, patterns, gaps, grids", "a note or a hint", _check_hints),
-    Case("B20", "an offset by sound, of a part", "sound first", _check_offset),
+    Case("B20", "the offset of a part, by sound", "sound is compared first", _check_offset),
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 Case = dict[str, Any]
-# billions of floating-point operations per 512x320 frame, proportional to the number of pixels
+# billions of floating-point operations per 512x320 frame; proportional to the number of pixels
 GFLOP_AT_320X512 = {"fast": 15.72, "paper": 374.0}
 
 
@@ -182,7 +182,7 @@ def measure_engine(case: Case) -> None:
 
 
 def _compare_recorded(engine: Any, known: dict[str, str]) -> None:
-    """Print whether CUDA graphs keep the output bit-identical, and the speeds with and without."""
+    """Print whether CUDA graphs change the output, and the speeds with and without them."""
     from deploy.choice import make_sample_frames, measure_fps
     from deploy.engines.cuda_graph import CudaGraphCache
 

@@ -32,7 +32,7 @@ SIZES = ((1088, 1920), (320, 512), (2176, 3840))  # output height and width, mos
 def list_cases(
     engines: tuple[str, ...], models: dict[str, str], *, quick: bool, device: str
 ) -> list[Case]:
-    """Return the cases, the most important first; `models` maps presets to their weights."""
+    """Return the cases, most important first; `models` maps presets to their weights."""
     sizes = ((64, 96),) if quick else SIZES
     batches = (1, 2) if quick else (1, 2, 4, 8)
     common: Case = {"device": device, "quick": quick, "sizes": sizes, "batches": batches}
@@ -57,7 +57,8 @@ def case_name(case: Case) -> str:
 def run_case(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
     """Run a case in a child process for at most `seconds`; return its measurements and failure.
 
-    The failure is "" if the case succeeded. If `seconds` is below LEAST_SECONDS, skip the case.
+    The failure is text that is empty if the case succeeded. If `seconds` is below LEAST_SECONDS,
+    the case is skipped.
     """
     if seconds < LEAST_SECONDS:
         return {"case": case_name(case), "lines": [], "failed": "skipped: no time left"}
@@ -124,7 +125,7 @@ def format_table(results: list[dict[str, Any]]) -> str:
 
 
 def add_shares(results: list[dict[str, Any]]) -> None:
-    """Add `of_ceiling` to each speed: its share of the measured matrix product rate."""
+    """Add `of_ceiling` to each speed, which is its share of the device's matrix throughput."""
     rates = [line for result in results for line in result["lines"] if "matrix_tflops" in line]
     ceilings = {line["precision"]: line["matrix_tflops"] for line in rates}
 
@@ -153,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="limit for all cases (default 450)",
     )
     parser.add_argument("--engines", default=",".join(ENGINES), help="comma-separated names")
-    parser.add_argument("--models", help="default fast,paper, or fast with --quick")
+    parser.add_argument("--models", help="default fast,paper, or only fast with --quick")
     parser.add_argument("--out", type=Path, default=RESULTS / "gpu_check.json", metavar="FILE")
     options = parser.parse_args(arguments)
 

@@ -3,14 +3,14 @@
     python -m jobs.gpu.session --data DATA --out OUT --minutes 10 [--resume EARLIER_OUT]
 
 Training uses the configuration `fast_joint` with a constant learning rate. It continues the run in
-EARLIER_OUT, which may come from another machine, or starts a new one. A second, short run starts
-from the average weights and lowers the rate. The remaining time is for `jobs.gpu.check`. OUT
-receives, in files of at most 16 MiB:
+EARLIER_OUT, which may come from another machine, or starts a new run. A second, short run starts
+from the average weights and lowers the rate. The remaining time is for `jobs.gpu.check`. These
+files of at most 16 MiB are written to OUT:
 
     run.safetensors, run.state/   the run, for the next session's --resume
     average.safetensors           its average weights
     cooled.safetensors            the weights after the second run, to compare with shipped ones
-    session.json                  gains on validation, samples, speeds and the machine
+    session.json                  validation gains, sample counts, speeds and the machine
     gpu_check.json                the speeds of the engines
 
 Without a GPU, the same command trains on the CPU.
@@ -113,7 +113,7 @@ def train_and_compare(
         seconds = progress.seconds - before.seconds
         steps_per_second = (progress.step - before.step) / max(seconds, 1e-3)
 
-        # compare the average weights with those of a short run from there that lowers the rate
+        # compare the average weights with the result of a short run that lowers the rate
         average, cooled = out / "average.safetensors", out / "cooled.safetensors"
         save_weights(trainer.average, config.preset, average)
         steps = max(LEAST_STEPS, int(cooling_seconds * steps_per_second))
@@ -158,7 +158,11 @@ def make_cooling_config(
 def measure_gains(
     validation: Validation | None, weights: dict[str, str | None], device: torch.device
 ) -> dict[str, float]:
-    """Return the mean gain in dB over LR_up on the validation pairs, for each set of weights."""
+    """Return the mean gain in dB over LR_up on the validation pairs, for each set of weights.
+
+    `weights` maps names to models; those that are None are skipped. Without validation pairs, the
+    result is empty.
+    """
     if validation is None:
         return {}
     return {

@@ -1,8 +1,8 @@
-"""Draw and read test pictures that show their frame number and colours with known code values.
+"""Draw and read test pictures that show their frame number, and colours with known code values.
 
-The upper half shows eight colour bars, and the lower half the frame number as eight binary digits;
-each bar and digit is CELL pixels wide. The code values come from the equations of H.273, not from
-the pipeline's own code.
+The upper half shows eight colour bars, and the lower half shows the frame number as eight binary
+digits; each bar and digit is CELL pixels wide. The code values are computed by the equations in
+ITU-T H.273, not by the pipeline's own code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 CELL = 12  # pixels
 WIDTH = 8 * CELL
 HEIGHT = 6 * CELL
-# weights of red and blue in luma
+# matrix -> weights of red and blue in luma
 _LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
 # R'G'B' of the bars, which lie within every gamut and range
 COLOURS = np.array(
@@ -37,7 +37,7 @@ COLOURS = np.array(
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """The format of pictures: pixel format, size, matrix (a key of _LUMA) and range."""
+    """The pixel format, size, matrix (a key of _LUMA) and range of test pictures."""
 
     pix_fmt: str
     width: int
@@ -54,7 +54,7 @@ class PictureFormat:
 def encode_colours(rgb: NDArray[np.float64], form: PictureFormat) -> NDArray[np.float64]:
     """Return the unrounded Y'CbCr or RGB code values of `rgb` (... x 3, R'G'B' in 0..1).
 
-    The equations are those of H.273: from number 20 for full range, from 26 for limited range.
+    Source: ITU-T H.273, clause 8.3.
     """
     most = 2**form.depth - 1
     if VideoFormat(form.pix_fmt).is_rgb:
@@ -113,9 +113,9 @@ class Reading:
 
 
 def read_picture(frame: VideoFrame, scale: int = 1) -> Reading:
-    """Return the number and the colour bars shown in a picture that was enlarged by `scale`.
+    """Return the number and the colour bars in a picture that was enlarged by `scale`.
 
-    The bars of a grey picture have a single component, so they are 8 x 1.
+    A grey picture has a single component, so its bars are 8 x 1.
     """
     layers = _layers(frame)
     bits = _cells(layers[0], frame, scale, row=4.5)
@@ -143,7 +143,7 @@ def _layers(frame: VideoFrame) -> list[NDArray[np.float64]]:
 def _cells(
     layer: NDArray[np.float64], frame: VideoFrame, scale: int, row: float
 ) -> NDArray[np.float64]:
-    """Return the mean values around the centres of eight cells, `row` cell heights from the top."""
+    """Return the mean values (8) at the centres of the cells, `row` cell heights from the top."""
     down = layer.shape[0] / frame.height
     across = layer.shape[1] / frame.width
     y = round(row * CELL * scale * down)

@@ -1,4 +1,4 @@
-"""Runs with `--engine bicubic` at scale 2, which exercise everything except the network."""
+"""Run the pipeline with `--engine bicubic` at scale 2, which uses everything but the network."""
 
 from __future__ import annotations
 

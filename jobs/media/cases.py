@@ -1,4 +1,4 @@
-"""The cases of the media contract, which cover nearly every possible pair of properties."""
+"""The cases of the media contract, which cover nearly every possible pair of property values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from jobs.media.bars import HEIGHT, WIDTH
 
-# container -> kind of pixels -> encoder of the recordings, always lossless
+# container -> kind of pixels -> encoder, which always writes the recording losslessly
 _CODECS = {
     "mp4": {"8": "libx264", "10": "libx265", "gray": "libx264", "rgb": "libx264rgb"},
     "mov": {"8": "libx264", "10": "libx265", "gray": "libx264", "rgb": "png"},
@@ -55,7 +55,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The container, followed by all properties that differ from those of a plain recording."""
+        """The container, followed by all properties that are not those of a plain recording."""
         plain = Case()
         words = [str(self.container)]
         for field in fields(self)[1:]:
@@ -143,7 +143,11 @@ def is_possible(case: Case) -> bool:
 
 
 def cover_pairs(count: int, seed: int = 1) -> list[Case]:
-    """Return `count` distinct cases, ordered so that the first ones cover the most value pairs."""
+    """Return `count` distinct cases, chosen greedily to cover many pairs of property values.
+
+    The first cases are plain. Each further case is the one of 20 random cases that adds the most
+    new pairs.
+    """
     random = np.random.default_rng(seed)
     seen: set[tuple[object, ...]] = set()
     chosen: dict[Case, None] = {}

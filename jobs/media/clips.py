@@ -1,4 +1,4 @@
-"""Write the recording of a case: bars as pictures, tones as sound, and any extra stream."""
+"""Write the recording of a case: colour bars as pictures, tones as sound, and any extra stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from av.stream import Disposition, Stream
 from jobs.media import bars
 from jobs.media.cases import Case
 
-# codes of matrix, range, primaries and transfer: FFmpeg's for the range, else those of H.273
+# codes of matrix, range, primaries and transfer; the range has FFmpeg's code, the others H.273's
 _TAGS = {
     "bt601 limited": (6, 1, 6, 6), "bt601 full": (6, 2, 6, 6),
     "bt709 limited": (1, 1, 1, 1), "bt709 full": (1, 2, 1, 1),
@@ -43,7 +43,10 @@ def picture_format(case: Case) -> bars.PictureFormat:
 
 
 def choose_times(case: Case) -> tuple[Fraction, list[int]]:
-    """Return the time base and the pts of all frames, followed by the end of the last frame."""
+    """Return the time base in seconds, and the pts of all frames.
+
+    The list of pts also contains, as its last item, the end of the last frame.
+    """
     base = Fraction(1, 90000 if case.container == "ts" else 1000)
     if case.rate == "ntsc":
         base = Fraction(1001, 30000) if case.container == "avi" else Fraction(1, 30000)
@@ -142,7 +145,7 @@ def _encoder_options(case: Case) -> dict[str, str]:
     keyint = 1 if case.groups == "intra" else 5
     b_frames = 0 if case.groups == "intra" else 2
     if case.frames < 4:
-        b_frames = 0  # in a clip shorter than its delay, x265 writes a dts after the pts
+        b_frames = 0  # if a clip is shorter than x265's delay, x265 writes a dts after the pts
 
     if case.codec in ("libx264", "libx264rgb"):
         options["x264-params"] = (

@@ -25,7 +25,10 @@ _LEVELS = {8: 1.0, 10: 2.0}  # bit depth -> largest allowed error of a colour ba
 
 @dataclass
 class Result:
-    """The result of a case; without faults or a refusal, everything was preserved or noted."""
+    """The result of a case.
+
+    If there are no faults and no refusal, everything was preserved or a note states what was lost.
+    """
 
     case: Case
     faults: list[str] = field(default_factory=list)
@@ -34,7 +37,7 @@ class Result:
 
     @property
     def outcome(self) -> str:
-        """Either `kept`, `noted` (a note states what was lost), `refused` or `FAULT`."""
+        """Either `kept`, `noted` (a note states what was lost or rounded), `refused` or `FAULT`."""
         if self.faults:
             return "FAULT"
         if self.refusal:
@@ -48,9 +51,12 @@ class Contents:
     """The contents of a file, as FFmpeg's libraries read them."""
 
     times: list[Fraction]
+    """The time of each frame in seconds."""
     readings: list[bars.Reading]
     end: Fraction
+    """The end of the last frame in seconds."""
     half_tick: Fraction
+    """Half the video stream's time base, in seconds."""
     depth: int
     grey: bool
     rgb: bool
@@ -63,7 +69,7 @@ class Contents:
 
 
 def check_case(case: Case, folder: Path) -> Result:
-    """Write the case's recording to `folder`, enhance it bicubically, and compare the two."""
+    """Write the case's recording to `folder`, enhance it bicubically, and compare both files."""
     source = clips.write_clip(case, folder)
     reference = folder / "reference.png"
     width, height = case.width_height
@@ -152,7 +158,7 @@ def read_contents(path: Path, scale: int = 1) -> Contents:
 
     end, others = _digest_packets(path, index)
     if duration is not None and path.suffix in (".mp4", ".mov"):
-        # with B-frames at a variable rate, FFmpeg's own files end before their last frame
+        # with B-frames at a variable rate, the end that FFmpeg writes is before the last frame
         declared = times[0] + duration * base
         end = declared if declared > times[-1] else end
 
@@ -305,7 +311,10 @@ def _colour_faults(source: Contents, made: Contents) -> list[str]:
 def _text_faults(
     source: Contents, made: Contents, index: int, left: list[tuple[str, str, str]]
 ) -> list[str]:
-    """Return faults in a subtitle stream that was converted, and remove its output from `left`."""
+    """Return the faults of the subtitle stream `index`, which the run converted.
+
+    The converted stream is removed from `left`, the output streams that are not yet accounted for.
+    """
     kind = source.others[index][:2]
     texts = source.texts.get(index, [])
     for number, stream in made.others.items():

@@ -1,4 +1,4 @@
-"""Copy the first packets of a recording into another container."""
+"""Copy the beginning of a recording into other containers, packet by packet."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from av.container import InputContainer, OutputContainer
 CONTAINERS = ("mp4", "matroska", "mpegts", "flv", "mov", "nut")  # FFmpeg's muxer names
 LEAST_FRAMES = 3
 MOST_FRAMES = 8
-PIXELS = 800_000  # limit for all copied frames together, but LEAST_FRAMES are always copied
+PIXELS = 800_000  # limit for all copied frames together, although LEAST_FRAMES are always copied
 LARGEST_FRAME = 1_000_000  # pixels; larger frames would take seconds to enhance
 
 
 def cut_beginnings(path: Path) -> list[bytes]:
     """Return the beginning of a recording, with sound, as a file in each of CONTAINERS.
 
-    Skip containers that cannot hold the streams. Return an empty list if the frames are larger than
-    LARGEST_FRAME.
+    Containers that cannot hold the streams are left out. The list is empty if the frames are larger
+    than LARGEST_FRAME.
     """
     with av.open(str(path)) as container:
         video = container.streams.video[0]

@@ -1,8 +1,8 @@
 """Run the matrix of media cases and print the result of each: `python -m jobs.media.matrix`.
 
-`--odd FOLDER` first checks the unusual files from other projects in that folder. A run of all cases
-writes the machine, the counts, and the cases in which something is lost or wrong to
-jobs/results/media_matrix.json.
+With `--odd FOLDER`, the unusual files from other projects in that folder are checked first. A run
+of all cases writes a description of the machine, the number of cases with each outcome, and the
+cases in which anything was lost or wrong to jobs/results/media_matrix.json.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def list_outcomes(results: list[Result]) -> list[dict[str, Any]]:
-    """Return each result as a record: the case, its outcome, its notes and its faults."""
+    """Return a record of each result: the case, its outcome, its notes and its faults."""
     return [
         {"case": asdict(r.case), "outcome": r.outcome, "notes": r.notes, "faults": r.faults}
         for r in results

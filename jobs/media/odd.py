@@ -42,10 +42,10 @@ class OddResult(NamedTuple):
 
 
 def check_file(path: Path, *, end: float | None = None) -> OddResult:
-    """Enhance a file with `--engine bicubic --scale 2`, and compare the output with the file.
+    """Enhance a file with `--engine bicubic --scale 2`, and compare the output with the input.
 
     If `end` is set, enhance only the part before that time in seconds, and compare nothing. A file
-    not listed in EXPECTED is expected to succeed.
+    that is not listed in EXPECTED is expected to succeed.
     """
     expected = EXPECTED.get(path.name, "")
     with tempfile.TemporaryDirectory() as scratch:
@@ -93,7 +93,7 @@ def _write_reference(path: Path, folder: Path) -> Path:
 def check_folder(folder: Path) -> Iterator[OddResult]:
     """Yield the result of every file in `folder` that is listed in EXPECTED.
 
-    Raises SystemExit if there are none.
+    Raises SystemExit if the folder contains none of those files.
     """
     paths = [path for path in sorted(folder.iterdir()) if path.name in EXPECTED]
     if not paths:

@@ -3,7 +3,7 @@
 The `ffmpeg` program writes half a second of video and one other stream to each container that can
 hold them. With the bicubic engine, the pipeline then enhances the whole recording, and a part of
 it, to each output container. A stream passes if ffmpeg and ffprobe find its times, samples and text
-unchanged (for a part, if the run's own check passes), or if a note states that it was lost.
+unchanged, or if a note states that it was lost. In a part, it passes if the run's own check does.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ SOUNDS = (
 )  # fmt: skip
 TEXTS = ("srt", "ass", "mov_text", "webvtt")
 OUTPUTS = {"mkv": "libx264", "mp4": "libx264", "mov": "libx264", "webm": "libvpx-vp9"}
-# start and end of a part, relative to the first frame; both fall within a packet
+# start and end of the part in seconds, relative to the first frame; both fall within a packet
 PART_SECONDS = (0.12, 0.37)
 ROUNDING_SECONDS = 0.0011  # Matroska rounds times to milliseconds
-EDGE_BYTES = 2 * 4096  # tolerance for both ends together, 85 ms of 16-bit samples at 48 kHz
+EDGE_BYTES = 2 * 4096  # tolerance at each end: 85 ms of 16-bit mono samples at 48 kHz
 _SUBTITLES = "1\n00:00:00,100 --> 00:00:00,300\nhello\n\n2\n00:00:00,400 --> 00:00:00,450\nyou\n"
 
 
@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
 
 
 def main() -> int:
-    """Test the combinations; return 1 if any stream is neither preserved nor noted as lost."""
+    """Test the combinations, and return 1 if any stream is neither preserved nor noted as lost."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -138,7 +138,7 @@ def _check_output(source: Path, out: Path, *, whole: bool) -> tuple[str, str]:
 
 
 def _find_fault(source: Path, out: Path) -> str:
-    """Return how an output's sound or subtitles differ from those of its source, or ""."""
+    """Return how an output's sound or subtitles differ from the source's, or "" if they do not."""
     if texts := _decode(source, "0:s"):
         # a converted stream has other packets: MP4 fills the gaps between subtitles
         return "" if _decode(out, "0:s") == texts else "the subtitles differ"
@@ -182,9 +182,9 @@ def _ask_ffprobe(path: Path, options: list[str]) -> str:
 
 
 def _decode(path: Path, streams: str) -> bytes:
-    """Return a stream ("0:s", "0:a" or "0:v") as decoded by FFmpeg, or b"" if that fails.
+    """Return the content of a stream ("0:s", "0:a" or "0:v"), or b"" if FFmpeg cannot decode it.
 
-    Subtitles are returned as SRT, and sound and video as raw data.
+    Subtitles are returned as SRT, sound as 16-bit samples, and video as raw frames.
     """
     form = {"0:s": ["-f", "srt"], "0:a": ["-f", "s16le"], "0:v": ["-f", "rawvideo"]}[streams]
     command = ["ffmpeg", "-v", "error", "-i", str(path), "-map", streams, *form, "-"]

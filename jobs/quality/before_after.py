@@ -61,12 +61,13 @@ def read_frame(path: Path, number: int) -> Picture:
         if index == number:
             return np.asarray(frame.rgb, dtype=np.uint8)
     raise SystemExit(
-        f"{path} has no frame {number}, expected the demo's whole clip; run `pipeline demo` again"
+        f"{path} has no frame {number}, so it is not the demo's whole clip; run `pipeline demo` "
+        "again"
     )
 
 
 def read_shown_frames(demo: Path) -> ShownFrames:
-    """Return the frame shown in the picture, from the original and the clips in `demo`.
+    """Return the frame that the picture shows, read from the original and the clips in `demo`.
 
     Raises SystemExit if a clip is missing or too short.
     """
@@ -85,7 +86,7 @@ def read_shown_frames(demo: Path) -> ShownFrames:
 
 
 def make_column(frame: Picture, heading: str) -> Picture:
-    """Return the details of a frame, magnified without smoothing, below `heading`."""
+    """Return a picture of the frame's details, magnified without smoothing, below `heading`."""
     width = DETAIL_WIDTH * ZOOM
     gap = np.full((GAP, width, 3), 255, np.uint8)
     band = np.full((HEADING, width, 3), 255, np.uint8)
@@ -99,7 +100,7 @@ def make_column(frame: Picture, heading: str) -> Picture:
 
 
 def make_picture(shown: ShownFrames) -> Picture:
-    """Return the bicubic, enhanced and original versions side by side."""
+    """Return a picture of the bicubic, enhanced and original versions side by side."""
     columns = [
         make_column(shown.bicubic, "plain up-sampling (bicubic)"),
         make_column(shown.fast, "this project"),
@@ -120,9 +121,9 @@ def measure_shown_frames(shown: ShownFrames) -> dict[str, Any]:
 
 
 def measure_demo(demo: Path) -> dict[str, Any]:
-    """Return the mean PSNR in dB and SSIM of both methods, and the PSNR of each one's worst frame.
+    """Return each method's mean PSNR in dB, its mean SSIM, and the PSNR of its worst frame.
 
-    The key frames are excluded. The last entry is bicubic up-sampling that was not encoded.
+    The key frames are excluded. The last entry is for bicubic up-sampling that was not encoded.
     """
     figures: dict[str, Any] = {}
     for name, file in METHODS.items():
@@ -143,7 +144,7 @@ def measure_demo(demo: Path) -> dict[str, Any]:
 
 
 def measure_plain_upsampling(lr: Path, given: frozenset[int]) -> float:
-    """Return the mean PSNR in dB of unencoded bicubic up-sampling, measured as in reports.
+    """Return the mean PSNR in dB of the clip `lr` after bicubic up-sampling, without encoding it.
 
     The key frames, whose numbers are in `given`, are excluded.
     """

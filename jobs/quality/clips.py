@@ -2,9 +2,9 @@
 
     python -m jobs.quality.clips monster.mp4 flower.mp4
 
-Each clip is downscaled, then enhanced in three ways: with its own key frames, with the key frames
-of the next clip (which must do no harm), and by bicubic up-sampling. The original clip is the
-ground truth. The means exclude the key frames.
+Each clip is downscaled, and then enhanced in three ways: with its own key frames, with the key
+frames of the next clip (which must do no harm), and by bicubic up-sampling. The original clip is
+the ground truth. The means exclude the key frames.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KEY_FRAME_EVERY = 15
 
 
 def enhance(lr: Path, ref: Path, folder: Path, engine: str, scale: int) -> Path:
-    """Run the pipeline with its default encoder, and return the output's path."""
+    """Enhance `lr` to a file in `folder` with the default encoder, and return the file's path."""
     settings = RunSettings(
         input=str(lr),
         ref_stream=str(ref),
@@ -64,7 +64,7 @@ def compare_frames(
 
 
 def evaluate_clip(truth: Path, unrelated: Path, folder: Path, scale: int) -> dict[str, Any]:
-    """Return the figures of the clip `truth`; `unrelated` is an HR clip of another scene."""
+    """Return the figures for the clip `truth`; `unrelated` is an HR clip of another scene."""
     lr = folder / "lr.mp4"
     own = folder / "own.mp4"
     other = folder / "other.mp4"

@@ -7,9 +7,9 @@ inputs of the run are the unedited clip, downscaled, and every 15th edited frame
 edited clip is the ground truth. Runs with and without the option are compared with bicubic
 up-sampling of the input, graded like the key frames.
 
-The means exclude the key frames. "agreement" is the PSNR against the nearest key frame, warped by
-the flow of the ground truth, where both frames show the same content. "flicker" is the mean
-absolute change of the error from frame to frame, in 8-bit levels.
+"psnr", "worst" and "agreement" exclude the key frames. "agreement" is the PSNR against the nearest
+key frame, warped by the flow of the ground truth, where both frames show the same content.
+"flicker" is the mean absolute change of the error from frame to frame, in 8-bit levels.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ SIZE = (192, 256)  # rows and columns of the central part of each clip that is u
 
 
 def read_clip(path: Path, frames: int, size: tuple[int, int] = SIZE) -> Clip:
-    """Return the central part of a clip's first frames."""
+    """Return the central part, of `size` (rows, columns), of a clip's first frames.
+
+    `frames` is the largest number of frames. Each is uint8 H x W x 3 RGB.
+    """
     found: Clip = []
     for frame in read_frames(probe(str(path))):
         height, width = frame.rgb.shape[:2]
@@ -62,7 +65,10 @@ def read_clip(path: Path, frames: int, size: tuple[int, int] = SIZE) -> Clip:
 
 
 def reduce_clip(material: Material, scale: int, crf: float | None) -> Clip:
-    """Return the LR recording: reduced by area averaging, with noise, and encoded at `crf`."""
+    """Return the LR recording, reduced by area averaging, with the noise of `material`.
+
+    It is encoded by x264 at `crf`, and decoded again, unless `crf` is None.
+    """
     random = np.random.default_rng(SEED)
     small = []
     for picture in material.recorded:
@@ -97,7 +103,7 @@ def enhance(lr: Path, keys: Path, scale: int, engine: str, *, trust: bool) -> Cl
 
 
 def upsample_graded(lr: Path, keys: Path, scale: int) -> Clip:
-    """Return the input, graded like the key frames but not repaired, bicubically up-sampled."""
+    """Return the clip `lr` after bicubic up-sampling, graded like the key frames but not repaired."""
     settings = RunSettings(
         input=str(lr),
         ref_stream=str(keys),
@@ -121,7 +127,7 @@ def upsample_graded(lr: Path, keys: Path, scale: int) -> Clip:
 
 
 def measure_frames(made: Clip, truth: Clip, every: int) -> dict[int, float]:
-    """Return the PSNR in dB of every frame except the key frames, by frame number."""
+    """Return a map from the number of every frame except the key frames to its PSNR in dB."""
     return {
         number: measure_quality(made[number], truth[number]).psnr
         for number in range(len(truth))
@@ -138,7 +144,8 @@ def measure_flicker(made: Clip, truth: Clip) -> float:
 def measure_agreement(made: Clip, truth: Clip, every: int, scene: Clip | None = None) -> float:
     """Return the mean PSNR in dB against the nearest key frame, warped by the flow of `scene`.
 
-    By default, `scene` is the truth. If the key frames were generated, it is the original clip.
+    The key frames, which come from `truth`, are excluded. By default, `scene` is `truth`; if the
+    key frames were generated, it should be the original clip.
     """
     scene = scene or truth
     found = []
@@ -174,7 +181,7 @@ def measure_material(
     every: int = EVERY,
     pictures: Path | None = None,
 ) -> dict[str, Any]:
-    """Return the figures of a clip whose key frames were edited.
+    """Return the figures for a clip whose key frames were edited.
 
     `crf` is the x264 quality of the LR recording, or None for a lossless one. If `pictures` is set,
     write the frame half-way between two key frames to that folder.
@@ -220,7 +227,7 @@ def main() -> None:
     parser.add_argument("--clips", nargs="*", default=["bottle.mp4"], help="names of those clips")
     parser.add_argument("--edits", nargs="*", help="names of edits (default all)")
     parser.add_argument(
-        "--crf", type=float, nargs="*", default=[], help="crf values for further LR"
+        "--crf", type=float, nargs="*", default=[], help="crf of additional, encoded LR recordings"
     )
     parser.add_argument("--pictures", type=Path, help="folder for comparison pictures")
     parser.add_argument("--name", default="edited_keys", help="write jobs/results/NAME.json")

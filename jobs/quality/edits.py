@@ -24,7 +24,7 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Material:
-    """A clip before and after an edit, at full size; key frames come from the edited version."""
+    """A clip before and after an edit, at full size; the key frames are edited frames."""
 
     recorded: Clip
     edited: Clip
@@ -64,9 +64,10 @@ def draw_scratches(picture: Picture, number: int) -> Picture:
 
 
 def follow(clip: Clip, place: tuple[float, float], size: int) -> list[NDArray[np.float64]]:
-    """Return, for each frame, the affine map (2 x 3) from frame 0 that tracks a part of the scene.
+    """Track a part of the scene, and return an affine map (2 x 3) from frame 0 to each frame.
 
-    `place` is the (column, row) of the part's centre in frame 0, and `size` its side in pixels.
+    `place` is the (column, row) of the part's centre in frame 0, and `size` is the length of the
+    part's sides in pixels.
     """
     total = np.eye(3)
     maps = [total[:2].copy()]
@@ -92,7 +93,7 @@ def follow(clip: Clip, place: tuple[float, float], size: int) -> list[NDArray[np
 
 
 def draw_sticker(size: int) -> Picture:
-    """Return a square sign with text and fine lines, which LR pictures hardly resolve."""
+    """Return a square sign with text and lines that are too fine for LR, `size` pixels wide."""
     sign = np.full((size, size, 3), (190, 60, 40), np.uint8)
     sign[size // 16 : -size // 16, size // 16 : -size // 16] = (240, 225, 170)
     for row in range(size // 2, size - size // 8, 4):
@@ -118,7 +119,7 @@ def paste_sticker(clip: Clip, place: tuple[float, float], size: int) -> Clip:
 
 
 def make_materials(clip: Clip) -> dict[str, Material]:
-    """Return the clip with each kind of edit, by the name of the edit."""
+    """Return a map from the name of each kind of edit to the clip before and after that edit."""
     height, width = clip[0].shape[:2]
     place, size = (0.45 * width, 0.4 * height), height // 5
     marked = paste_sticker(clip, place, size)

@@ -6,9 +6,9 @@ The bundled clip is reduced by averaging pixels. Its first frame, with a fault, 
 reference. The gain over bicubic up-sampling is measured for every fourth frame; the reference does
 no harm if no gain is below zero.
 
-Then an unrelated photograph is the only reference, at 2x and 4x, for lossless LR frames and for LR
-frames encoded by x264 at crf 20. The gains of the network alone, without the checks of a run, are
-measured as well.
+After that, an unrelated photograph is the only reference, at 2x and 4x, for lossless LR frames and
+for LR frames encoded by x264 at crf 20. The gains of the network alone, without the checks that a
+run makes, are measured as well.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pipeline.pairing.upsample import upsample
 from pipeline.tools.demo import SAMPLE
 
 SCALE = 4
-STEP = 4  # one frame in STEP is measured
+STEP = 4  # one in STEP frames is measured
 OTHER = Path(__file__).parents[2] / "tests" / "data" / "stereo" / "motorcycle_left.png"
 
 Picture = NDArray[np.uint8]
@@ -150,7 +150,10 @@ def measure_faults(
 def measure_unrelated(
     frames: int, size: tuple[int, int] | None = None, crfs: tuple[int | None, ...] = (None, 20)
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row of figures for each scale (2, 4) and each crf of LR; None means lossless."""
+    """Yield a row of figures for each scale and each crf of LR, with an unrelated reference.
+
+    The scales are 2 and 4; a crf of None means that LR is lossless.
+    """
     truth = read_clip(frames, size)
     other = cv2.imread(str(OTHER), cv2.IMREAD_COLOR)
     other = np.asarray(cv2.resize(other[..., ::-1], truth[0].shape[1::-1]), np.uint8)

@@ -1,4 +1,4 @@
-"""Measure how accurate the optical flow is that the networks find between LR and reference.
+"""Measure the accuracy of the optical flow that networks find between LR and a reference.
 
     python -m jobs.quality.flow --data DATA [--models fast fast-recorded ...] [--old FILE]
 
@@ -7,10 +7,11 @@ measured disparities, and scenes rendered from the photographs have exact flow. 
 downscaled by 2, 4 and 8 (antialiased bicubic, lossless). The figures are end-point errors in HR
 pixels over all pixels whose flow is known and leads to a visible point of the reference.
 
-A model is a preset, a variant or a safetensors file. The flow of stage 1 is measured for every
-model. For the first model, two further flows show what its parts achieve: that of both searches
-(`:stage2`), without the sub-pixel refinement that follows, and that of the same weights without the
-second search (`:no-stage2`), with the refinement. `dis` is the classical method's flow.
+A model is a preset, a variant or a safetensors file. Every model's flow is measured after stage 1
+(`:stage1`) and at the end. For the first model, two further flows show what its parts achieve: the
+flow after both searches (`:stage2`), without the sub-pixel refinement that follows, and the flow of
+the same network with the refinement but without the second search (`:no-stage2`). `dis` is the flow
+of the classical method.
 
 The figures are written to jobs/results/flow.json, and a table is printed.
 """
@@ -56,9 +57,9 @@ class Method:
     """A way to find flow."""
 
     names: tuple[str, ...]
-    """Names of the flows."""
+    """Names of the flows that it finds."""
     find_flows: Callable[[Picture, Picture], tuple[Flow, ...]]
-    """Function that maps LR (h x w x 3) and a reference (H x W x 3) to flows, H x W x 2 each."""
+    """A function that maps LR (h x w x 3) and a reference (H x W x 3) to flows (H x W x 2)."""
 
 
 def find_dis_flow(lr: Picture, reference: Picture) -> tuple[Flow, ...]:
@@ -70,14 +71,14 @@ def find_dis_flow(lr: Picture, reference: Picture) -> tuple[Flow, ...]:
 
 
 class NetworkFlow:
-    """The flows of a network: the final one, and that of stage 1."""
+    """A function that returns the final flow of a network, and its flow after stage 1."""
 
     def __init__(self, network: CrossNetFast) -> None:
         self._network = network
 
     @torch.inference_mode()
     def __call__(self, lr: Picture, reference: Picture) -> tuple[Flow, ...]:
-        """Return the final flow and the flow of stage 1, without padding."""
+        """Return the final flow and the flow after stage 1, both H x W x 2 in HR pixels."""
         height, width = reference.shape[:2]
         multiple = self._network.multiple
         planes = pad_planes(_to_planes(lr), multiple * lr.shape[0] // height)
@@ -94,24 +95,24 @@ def _to_planes(picture: Picture) -> Tensor:
 
 
 def name_models(models: Sequence[str], old: Path | None = None) -> dict[str, str]:
-    """Return each model by its name: that of a file is its stem, and that of `old` is "old".
+    """Return a map from names to models; a file's name is its stem, and `old` is named "old".
 
-    Raises WeightsError if two models have the same name.
+    Raises WeightsError if two models would have the same name.
     """
     named: dict[str, str] = {}
     for model in models:
         name = model if model in PRESETS or model in VARIANTS else Path(model).stem
         if name in named or name in ("dis", "old"):
             raise WeightsError(
-                f"found another flow named {name} beside the model {model}, expected a name for "
-                "each model; try a file with another name"
+                f"the model {model} would have the same name as another flow, {name}; rename the "
+                "file"
             )
         named[name] = model
     return named if old is None else {**named, "old": str(old)}
 
 
 def load_methods(named: dict[str, str]) -> list[Method]:
-    """Return the classical method, and methods for each model (name -> model).
+    """Return the classical method, and the methods for each model; `named` maps names to models.
 
     Raises WeightsError if a model cannot be loaded or is not a form of `fast`.
     """
@@ -124,7 +125,7 @@ def load_methods(named: dict[str, str]) -> list[Method]:
 
 
 def load_parts(name: str, model: str) -> list[Method]:
-    """Return methods that use only some parts of a network with two stages."""
+    """Return methods that use only some parts of a network, or none if it has a single stage."""
     searches, single = load_fast(model), load_fast(model)
     if searches.stage2 is None:
         return []
@@ -148,13 +149,17 @@ def load_fast(model: str) -> CrossNetFast:
     network = load_network(model)
     if not isinstance(network, CrossNetFast):
         raise WeightsError(
-            f"found the published network in {model}, expected a form of fast; try --models fast"
+            f"{model} contains the published network, which is not a form of fast; try --models "
+            "fast"
         )
     return network
 
 
 def measure_errors(flow: Flow, truth: Flow) -> Errors:
-    """Return the end-point errors of `flow` where `truth` (both H x W x 2) is not NaN."""
+    """Return the end-point errors (P) of `flow` at the P pixels where `truth` is not NaN.
+
+    Both flows are H x W x 2, in pixels.
+    """
     known = np.isfinite(truth).all(axis=-1)
     return np.asarray(np.linalg.norm(flow[known] - truth[known], axis=-1), np.float32)
 
@@ -171,7 +176,7 @@ def summarise_errors(errors: Errors) -> dict[str, float]:
 def measure_scene(
     scene: FlowScene, methods: Iterable[Method], scales: Sequence[int] = SCALES
 ) -> Iterator[dict[str, Any]]:
-    """Yield the figures of all pixels of a scene's pairs, for each scale and each flow."""
+    """Yield figures over all pixels of a scene's pairs, for each scale and each flow."""
     for scale in scales:
         errors: dict[str, list[Errors]] = {}
         for pair in scene.pairs:
@@ -186,7 +191,7 @@ def measure_scene(
 
 
 def describe_scene(scene: FlowScene) -> dict[str, Any]:
-    """Return a scene's number of pairs, of measured pixels, and its mean motion in pixels."""
+    """Return a scene's name, its numbers of pairs and measured pixels, and its mean motion (px)."""
     known = [pair.flow[np.isfinite(pair.flow).all(axis=-1)] for pair in scene.pairs]
     motion = np.linalg.norm(np.concatenate(known), axis=-1)
     return {
@@ -235,8 +240,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--old", type=Path, metavar="FILE", help="safetensors file of old weights")
     arguments = parser.parse_args(argv)
 
-    # DIS depends on the number of threads; and OpenCV warns about unknown tags of TIFF files
+    # one thread, because the results of DIS depend on the number of threads
     cv2.setNumThreads(1)
+    # errors only, because OpenCV warns about unknown tags in TIFF files
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     try:
         named = name_models(arguments.models, arguments.old)

@@ -21,19 +21,19 @@ from crossnetpp.data.stereo import make_flow_pairs, read_disparity
 from crossnetpp.data.synthetic.generator import GeneratorSettings, PairGenerator
 from crossnetpp.evaluation.scenes import Picture, crop_to_multiple
 
-MULTIPLE = 8  # the largest scale; at every scale, the same pixels are measured
+MULTIPLE = 8  # the largest scale, so that the same pixels are measured at every scale
 PHOTOS = tuple(f"photos/kodak_{number}.jpg" for number in (21, 22, 23, 24))
 SIZE = 384  # pixels; with the margin that a texture needs, this fits into a photograph
 PER_BAND = 12  # rendered pairs in each of BANDS
 SEED = 20261128
-LEAST_VISIBLE = 0.25  # share of a scene's pixels whose flow is known
-# Mean motion of the rendered scenes in pixels
+LEAST_VISIBLE = 0.25  # least share of a rendered pair's pixels whose flow is known
+# Range of the mean motion of rendered pairs, in pixels
 BANDS = {
     "rendered, below 8 px": (0, 8),
     "rendered, 8 to 32 px": (8, 32),
     "rendered, 32 to 128 px": (32, 128),
 }
-# One reference without faults
+# Pairs with a single reference, without faults
 CLEAN = GeneratorSettings(
     reach=128.0, recorded=0.0, chroma_subsampled=0.0, fault_rate=0.0, single_rate=1.0
 )
@@ -46,7 +46,7 @@ class FlowPair:
     target: Picture
     reference: Picture
     flow: Flow
-    """The reference at x + flow(x) shows what the target shows at x.
+    """H x W x 2, in pixels: the reference at x + flow(x) shows what the target shows at x.
 
     The flow is NaN where it is unknown, and where it leads to no visible point."""
 
@@ -70,7 +70,10 @@ def load_scenes(data: Path) -> list[FlowScene]:
 
 
 def read_stereo(data: Path, name: str) -> tuple[FlowPair, ...]:
-    """Return the stereo pair `name` (motorcycle or cones) with either picture as the target."""
+    """Return two pairs for the stereo pair `name` (motorcycle or cones): each picture is a target.
+
+    Raises DataError if a file in the folder `data` is missing or unreadable.
+    """
     names = {
         "motorcycle": ("motorcycle_left.png", "motorcycle_right.png", "motorcycle_disp.npz"),
         "cones": ("cones_left_rgb.tif", "cones_right_rgb.tif", "cones_disp_left.tif"),
@@ -81,7 +84,7 @@ def read_stereo(data: Path, name: str) -> tuple[FlowPair, ...]:
 
 
 def crop_flow_pair(pair: Pair) -> FlowPair:
-    """Return `pair` cropped to multiples of MULTIPLE; flow that leads out of it becomes NaN."""
+    """Return `pair` cropped to multiples of MULTIPLE; flow that leaves the crop becomes NaN."""
     assert pair.flow is not None
     target, reference = (crop_to_multiple(p, MULTIPLE) for p in (pair.target, pair.reference))
     height, width = target.shape[:2]
@@ -118,9 +121,9 @@ def render_bands(
 def _find_file(data: Path, name: str) -> Path:
     path = data / name
     if not path.is_file():
-        found = f"no file {name} in {data}" if data.is_dir() else f"no folder {data}"
+        fault = f"no file {name} in {data}" if data.is_dir() else f"no folder {data}"
         raise DataError(
-            f"found {found}, expected a folder with stereo pairs and photographs; "
+            f"there is {fault}, expected a folder with stereo pairs and photographs; "
             "try --data with the folder that training uses"
         )
     return path
@@ -132,7 +135,7 @@ def _read_picture(path: Path) -> NDArray[np.uint8]:
         return read_rgb(path)
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None or image.ndim != 3:
-        raise DataError(f"found no readable picture at {path}, expected a TIFF with RGB levels")
+        raise DataError(f"cannot read {path}, expected a TIFF with RGB levels; get the file again")
     levels = np.asarray(np.rint(image).clip(0, 255), np.uint8)
     return np.asarray(cv2.cvtColor(levels, cv2.COLOR_BGR2RGB), np.uint8)
 

@@ -5,8 +5,8 @@
 
 The first command writes the LR frames of a clip, `000000.png` and so on, to `frames/lr`. Enlarge
 all of them by 4 with any program, and save the results with the same names in `frames/generated`.
-The second command enhances the LR frames with every 15th generated picture as a key frame, and
-compares the result with the generated pictures themselves, each of which was made without its
+The second command enhances the LR frames with every 15th generated picture as a key frame. For
+comparison, it also measures the generated pictures themselves, each of which was made without its
 neighbours.
 
 What a network invents has no ground truth. Therefore "agreement" is the PSNR in dB against the
@@ -45,7 +45,7 @@ from pipeline.tools.demo import SAMPLE
 
 
 def measure_flicker(made: Clip, original: Clip) -> float:
-    """Return the mean warping error along the motion of the original, in 8-bit levels."""
+    """Return the clip's mean warping error along the motion of the original, in 8-bit levels."""
     errors = []
     for number in range(1, len(made)):
         motion = estimate_motion(original[number - 1], original[number])
@@ -54,18 +54,21 @@ def measure_flicker(made: Clip, original: Clip) -> float:
 
 
 def read_generated(folder: Path, count: int) -> Clip:
-    """Return the enlarged pictures; raises SystemExit if one is missing."""
+    """Return the first `count` enlarged pictures in `folder`, each uint8 H x W x 3 RGB.
+
+    Raises SystemExit if one is missing.
+    """
     found = []
     for number in range(count):
         file = folder / f"{number:06d}.png"
         if not file.exists():
-            raise SystemExit(f"{file} is missing; enlarge all pictures of {folder.parent / 'lr'}")
+            raise SystemExit(f"{file} is missing; enlarge all pictures in {folder.parent / 'lr'}")
         found.append(np.asarray(load_picture(str(file)), np.uint8))
     return found
 
 
 def describe_clip(made: Clip, generated: Clip, original: Clip) -> dict[str, float]:
-    """Return the figures of a clip that shows what the original shows."""
+    """Return the figures for the clip `made`, one of several enlarged versions of `original`."""
     found = list(measure_frames(made, original, EVERY).values())
     return {
         "agreement": round(measure_agreement(made, generated, EVERY, scene=original), 2),
@@ -75,7 +78,10 @@ def describe_clip(made: Clip, generated: Clip, original: Clip) -> dict[str, floa
 
 
 def measure_generated(original: Clip, generated: Clip, pictures: Path | None) -> dict[str, Any]:
-    """Return the figures of runs whose key frames were generated, and of what they started from."""
+    """Return the figures for runs with generated key frames, and for other versions of the clip.
+
+    If `pictures` is set, write one frame of all versions side by side to that folder.
+    """
     material = Material(original, generated)
     with tempfile.TemporaryDirectory() as folder:
         lr, keys = write_inputs(material, Path(folder), SCALE, None, EVERY)
@@ -99,11 +105,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="folder of the pictures")
+    parser.add_argument("folder", type=Path, help="folder that contains lr and generated")
     parser.add_argument("--write", action="store_true", help="write the LR frames, and stop")
     parser.add_argument("--network", default="", help="name of the network, for the result")
     parser.add_argument("--frames", type=int, default=16, help="frames of the clip (default 16)")
-    parser.add_argument("--pictures", type=Path, help="folder for a picture to look at")
+    parser.add_argument("--pictures", type=Path, help="folder for a comparison picture")
     arguments = parser.parse_args()
 
     original = read_clip(SAMPLE, arguments.frames)

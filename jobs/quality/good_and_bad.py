@@ -1,12 +1,12 @@
-"""Make the pictures of docs/can-and-cannot.md, in which the network helps, or does not.
+"""Make the pictures in docs/can-and-cannot.md, which show where the network helps and where not.
 
     python -m jobs.quality.good_and_bad --data FOLDER
 
-FOLDER holds the test material that docs/can-and-cannot.md lists with its licences. A part of each
-frame is reduced by 4 and enhanced with one or two references. A picture shows a detail of it in
-four columns: plain up-sampling, the enhanced frame, the original, and the nearest reference at the
-same place. The job writes the pictures to docs/images/cases, and PSNR in RGB over the whole part,
-without a margin, to jobs/results/good_and_bad.json.
+FOLDER contains the test material that docs/can-and-cannot.md lists with its licences. A part of
+each frame is reduced by 4 and enhanced with one or two references. A picture shows a detail of this
+part in four columns: plain up-sampling, the enhanced frame, the original, and the nearest reference
+at the same place. The job writes the pictures to docs/images/cases, and the PSNR in RGB over the
+whole part, except its margin, to jobs/results/good_and_bad.json.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pipeline.media.read.probe import probe
 
 ROOT = Path(__file__).parents[2]
 SCALE = 4
-MARGIN = 8  # pixels that are left out of the figures, because there the reference ends
+MARGIN = 8  # pixels at each edge that are not measured, because the references end there
 ZOOM = 2
 GAP = 4  # pixels between the columns
 JPEG_QUALITY = 85
@@ -48,18 +48,18 @@ def read_file(folder: Path, *, name: str) -> Picture:
 
 
 def read_clip_frame(folder: Path, *, name: str, number: int) -> Picture:
-    """Return frame `number` of the clip `name` in the folder."""
+    """Return frame `number` of the clip `name` in the folder of test material."""
     (frame,) = islice(read_frames(probe(str(folder / name))), number, number + 1)
     return np.asarray(frame.rgb, np.uint8)
 
 
 def in_clip(name: str, number: int) -> Read:
-    """Return a function that reads frame `number` of a clip."""
+    """Return a function that reads frame `number` of the clip `name` in a given folder."""
     return partial(read_clip_frame, name=name, number=number)
 
 
 def in_file(name: str) -> Read:
-    """Return a function that reads a picture."""
+    """Return a function that reads the picture `name` in a given folder."""
     return partial(read_file, name=name)
 
 
@@ -149,7 +149,7 @@ def show_detail(picture: Picture, case: Case) -> Picture:
 
 
 def make_case(case: Case, folder: Path, enhancer: Enhancer) -> tuple[Picture, dict[str, Any]]:
-    """Return the case's picture and its figures."""
+    """Return the case's picture, and the PSNR in dB of the bicubic and the enhanced part."""
     original = cut_part(case.frame(folder), case)
     references = [cut_part(read(folder), case) for read in case.references]
     lr = degrade(original, SCALE)

@@ -1,4 +1,4 @@
-"""Measure the quality of an enhanced light field, by view and by distance to the HR views.
+"""Measure the quality of an enhanced light field, by view and by distance from the HR views.
 
     python -m jobs.quality.light_field DATA/lightfields/lytro_stegosaurus
 
@@ -89,7 +89,7 @@ def enhance(
 
 
 def summarise_quality(found: LightFieldQuality) -> dict[str, Any]:
-    """Return the figures for the result file."""
+    """Return the figures for the result file: PSNR in dB, SSIM, and measures of consistency."""
     psnr = {(view.row, view.col): view.psnr for view in found.views}
     named = {f"({row},{col})": psnr.get((row, col)) for row, col in TABLE_VIEWS}
     measured = [value for value in named.values() if value is not None]

@@ -4,8 +4,8 @@
 
 CONFIG is the training configuration, such as `fast_recorded`, and TRAINED are its trained weights.
 OUT receives SHARE times TRAINED plus (1 - SHARE) times the weights from which CONFIG starts. Parts
-that the training added to the network are copied from TRAINED. With --part, so are all other parts
-than that one. SOURCES.md states the shares used for the shipped weights.
+that the training added to the network are copied from TRAINED. With --part, only that part is
+mixed, and all others are copied, too. SOURCES.md states the shares used for the shipped weights.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def mix_weights(
     """Return a network with a weighted mean of the weights before training and of `trained`.
 
     `share` (0..1) is the weight of `trained` in the mean. If `part` is given, only that part of the
-    network is a mean, and the rest is that of `trained`. Raises SystemExit if the configuration
+    network is mixed, and the rest is copied from `trained`. Raises SystemExit if the configuration
     starts from random weights, or if the network has no such part.
     """
     config = load_config(config_name)
@@ -49,7 +49,7 @@ def mix_weights(
 
     known_parts = dict(after.named_children())
     if part not in known_parts:
-        raise SystemExit(f"found the part {part}, expected one of {', '.join(known_parts)}")
+        raise SystemExit(f"the network has no part {part}; try one of {', '.join(known_parts)}")
     weights = {k: v for k, v in mixed.state_dict().items() if k.startswith(f"{part}.")}
     after.load_state_dict(after.state_dict() | weights)
     return after

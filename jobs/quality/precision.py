@@ -1,4 +1,4 @@
-"""Compare the quality and the CPU time of float32 convolutions, bfloat16 and 8-bit ones.
+"""Compare the quality and the CPU time of float32, bfloat16 and 8-bit convolutions.
 
     python -m jobs.quality.precision [CLIP ...] [--frames 46]
 
@@ -38,7 +38,7 @@ ENGINES = {"fp32": TorchEngine, "bf16": Bf16Engine, "int8": Int8Engine}
 
 
 def read_clip(path: Path, most: int) -> list[Pixels]:
-    """Return the first frames of a clip, cropped to a multiple of the scale."""
+    """Return up to `most` frames from the start of a clip, cropped to multiples of SCALE."""
     frames = itertools.islice(read_frames(probe(str(path))), most)
     cropped = []
     for frame in frames:
@@ -56,7 +56,10 @@ def reduce_frame(frame: Pixels, seed: int) -> Pixels:
 
 
 def measure_clip(path: Path, most: int) -> dict[str, Any]:
-    """Return a clip's figures: the quality and time of both precisions, and their differences."""
+    """Return a clip's figures: each precision's quality and CPU time, and how it differs from fp32.
+
+    `most` is the largest number of frames to read.
+    """
     truth = read_clip(path, most)
     numbers = [i for i in range(2, len(truth), FRAME_EVERY) if i % KEY_FRAME_EVERY]
     last_key = (len(truth) - 1) // KEY_FRAME_EVERY * KEY_FRAME_EVERY

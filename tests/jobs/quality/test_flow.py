@@ -171,15 +171,15 @@ def test_models_have_names_of_their_own() -> None:
         "old": "b.safetensors",
     }
     for models in (["fast", "runs/fast.safetensors"], ["old.safetensors"], ["dis.safetensors"]):
-        with pytest.raises(WeightsError, match="found another flow named"):
+        with pytest.raises(WeightsError, match="would have the same name as another flow"):
             name_models(models)
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--data", "{}/none"], "found no folder {}/none, expected a folder with stereo pairs"),
-        (["--data", "{}"], "found no file stereo/motorcycle_left.png in {}, expected a folder"),
+        (["--data", "{}/none"], "there is no folder {}/none, expected a folder with stereo pairs"),
+        (["--data", "{}"], "there is no file stereo/motorcycle_left.png in {}, expected a folder"),
         (["--data", "{}", "--models", "slow"], "found no model 'slow', expected one of"),
     ],
 )

@@ -53,7 +53,9 @@ def test_only_one_part_can_be_mixed(trained: tuple[CrossNetFast, Path]) -> None:
     for name, weights in mixed.items():
         source = before if name.startswith("stage1.") else after
         assert torch.allclose(weights, source[name], atol=1e-3)
-    with pytest.raises(SystemExit, match="found the part stage9, expected one of encoder, stage1"):
+    with pytest.raises(
+        SystemExit, match="the network has no part stage9; try one of encoder, stage1"
+    ):
         mix_weights("fast_recorded", path, 0.5, "stage9")
 
 
