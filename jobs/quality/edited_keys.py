@@ -103,7 +103,10 @@ def enhance(lr: Path, keys: Path, scale: int, engine: str, *, trust: bool) -> Cl
 
 
 def upsample_graded(lr: Path, keys: Path, scale: int) -> Clip:
-    """Return the clip `lr` after bicubic up-sampling, graded like the key frames but not repaired."""
+    """Return the clip `lr`, bicubically up-sampled and graded like the key frames.
+
+    The grading is the one that a run with --trust-reference applies; nothing is repaired.
+    """
     settings = RunSettings(
         input=str(lr),
         ref_stream=str(keys),

@@ -55,7 +55,7 @@ class Outcome:
     struck: bool
     """Whether the driver was killed, or an actor was killed and the driver reported it."""
     moment: str
-    """The moment of the kill, chosen by the seed."""
+    """The moment of the kill, in words; the seed determines it."""
     was_complete: bool
     """Whether the first driver had already published the output, so the second refused to run."""
     exit_status: int
@@ -110,7 +110,7 @@ def start_cluster(folder: Path) -> Iterator[Any]:
 
 
 class Chaos:
-    """A cluster, a clip, and the expected output from an undisturbed run."""
+    """A cluster and a clip, with the digest of the output that every run must reproduce."""
 
     def __init__(self, cluster: Any, folder: Path, lr: Path, hr: Path) -> None:
         self.cluster = cluster
@@ -122,14 +122,14 @@ class Chaos:
         self.before = self.list_files()
 
     def run_undisturbed(self) -> Path:
-        """Run undisturbed in one process, and return the output that all runs must reproduce."""
+        """Enhance the clip undisturbed in one process, and return the path of the output."""
         output = self.folder / "expected.mkv"
         command = [sys.executable, "-m", "pipeline", *self.arguments, "-o", str(output)]
         subprocess.run([*command, "--runner", "inline", "-q"], check=True, capture_output=True)
         return output
 
     def run(self, event: str, seed: int) -> Outcome:
-        """Run once, cause `event` at a moment chosen by `seed`, and return the outcome."""
+        """Enhance the clip, cause `event` at a moment chosen by `seed`, and return the outcome."""
         chance = random.Random(seed)
         run_folder = self.folder / f"run{seed}"
         run_folder.mkdir()
@@ -205,7 +205,7 @@ class Chaos:
     def kill_driver(
         process: subprocess.Popen[str], chance: random.Random, output: Path, marker: Path
     ) -> str:
-        """Kill the driver in a random phase of its run, and return the moment."""
+        """Kill the driver in a random phase of its run, and return the moment in words."""
         from pipeline.ledger.run_folder import run_folder_of
 
         run_folder = run_folder_of(output)
@@ -234,7 +234,7 @@ class Chaos:
         return moment
 
     def find_leftovers(self, run_folder: Path) -> tuple[str, ...]:
-        """Wait up to 30 seconds for files and processes to go, and return those that remain."""
+        """Wait up to 30 seconds for files and processes to disappear, and return what remains."""
         deadline = time.monotonic() + 30
         while True:
             files = {path.name for path in run_folder.iterdir()} - {"out.mkv", "out.plan.json"}

@@ -1,9 +1,9 @@
 """Read damaged recordings: `python -m jobs.stress.fuzz_media --seconds 60 --seed 1`.
 
 A child process with limits on memory and time probes, scans and decodes every input. With --runs,
-the child instead enhances the first frames of each recording, which is also its own reference, and
-starts with undamaged recordings. An input passes if it yields frames or a verified output, or if
-the pipeline refuses it with one of its own errors and leaves no output. A crash, a hang, any other
+the inputs are the beginnings of recordings, undamaged ones first, and the child enhances them, with
+each as its own reference. An input passes if it yields frames or a verified output, or if the
+pipeline refuses it with one of its own errors and leaves no output. A crash, a hang, any other
 exception or an output that differs from the input is a failure, and --keep saves the input. With
 --trace, strace records the opened files; opening a file that is neither the input nor a library is
 also a failure.
@@ -33,10 +33,10 @@ from jobs.machine import describe_machine
 from jobs.media.cut import cut_beginnings
 
 SAMPLES = Path(__file__).parents[2] / "tests" / "data"
-CPU_SECONDS_PER_INPUT = 60.0  # a machine that does much else does not count as a hang
-SECONDS_PER_INPUT = 600.0  # for a child process that waits for something
+CPU_SECONDS_PER_INPUT = 60.0  # limit in CPU time, so that a busy machine does not cause a "hang"
+SECONDS_PER_INPUT = 600.0  # limit in elapsed time, for a child process that waits for something
 MEMORY_BYTES = 4 << 30  # address space of the child process
-FRAMES = 5  # most frames to decode per input
+FRAMES = 5  # maximum number of frames to decode per input
 SCRATCH = "fuzz-"  # prefix of the temporary folders
 INPUTS_PER_SEED = 1_000_000
 _HOSTILE_NUMBERS = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFE, 0x10000)
@@ -50,7 +50,7 @@ def list_samples() -> list[Path]:
 
 
 def damage_sample(seed: int, originals: list[bytes]) -> bytes:
-    """Return an input chosen by `seed`: one of the originals, damaged in one to three ways."""
+    """Return an input determined by `seed`: one of the originals, damaged in one to three ways."""
     random = np.random.default_rng(seed)
     data = bytearray(originals[random.integers(len(originals))])
     for _ in range(random.integers(1, 4)):
@@ -204,7 +204,7 @@ class Child:
 
 
 def _wait_for_output(process: subprocess.Popen[str]) -> bool:
-    """Return whether a process writes something or ends before it uses up its time."""
+    """Return whether a process writes something, or ends, before its time is used up."""
     used = psutil.Process(process.pid)
     start = sum(used.cpu_times()[:2])
     end = time.monotonic() + SECONDS_PER_INPUT

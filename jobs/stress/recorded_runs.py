@@ -42,14 +42,14 @@ def call(*arguments: object) -> dict[str, Any]:
 
 
 def count_segments(output: Path) -> int:
-    """Return how many segments the unfinished run that writes `output` has committed."""
+    """Return how many segments the unfinished run with the given `output` has committed."""
     return len(list(output.with_name(f".{output.name}.run").glob("segments/*.json")))
 
 
 def run_until_segments(count: int, output: Path, words: Sequence[object]) -> bool:
     """Start a run, and kill it once it has committed a segment and `count` segments exist.
 
-    Return whether the run was killed; it may have finished before.
+    Return whether the run was killed; it may have finished first.
     """
     least = max(count, count_segments(output) + 1)
     command = [*PIPELINE, *map(str, words), "--json", "-q"]
@@ -63,7 +63,10 @@ def run_until_segments(count: int, output: Path, words: Sequence[object]) -> boo
 
 
 def measure_run(plan: Path, output: Path, words: Sequence[object], segments: int) -> dict[str, Any]:
-    """Run a plan, killing it at one third and two thirds of its segments; return the figures."""
+    """Run a plan, killing and resuming it at one and two thirds of its segments.
+
+    Return the figures of the finished run. `words` are the arguments of `pipeline run`.
+    """
     command = ("run", *words, "--plan", plan, "-o", output)
     kills = sum(
         run_until_segments(max(segments * (n + 1) // (KILLS + 1), 1), output, command)
@@ -83,8 +86,8 @@ def measure_run(plan: Path, output: Path, words: Sequence[object], segments: int
 def adapt_weights(inputs: Sequence[object], output: Path) -> Path | None:
     """Adapt weights to the recording, and return their path, or None if they are no better.
 
-    Both runs use the same file, because the number of steps that a run itself would train depends
-    on its speed. Raises SystemExit if the command fails.
+    Both runs use this file, because an adaptation within each run would train for a number of steps
+    that depends on its speed. Raises SystemExit if the command fails.
     """
     words = ("adapt", *inputs, "--seconds", ADAPT_SECONDS, "-o", output, "--force", "-q")
     done = subprocess.run([*PIPELINE, *map(str, words)], check=False)
@@ -158,7 +161,7 @@ def main() -> None:
     command = f"python -m jobs.stress.recorded_runs CLIP... --seconds {arguments.seconds:g}"
     write_result("recorded_runs", {"command": command, "clips": clips})
     if not all(facts["same_bits"] for facts in clips.values()):
-        raise SystemExit("the outputs of the two runners differ, expected identical bits")
+        raise SystemExit("the outputs of the two runners differ, but should be bit-identical")
 
 
 if __name__ == "__main__":

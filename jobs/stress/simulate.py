@@ -57,7 +57,7 @@ class Outcome:
     lost: int
     """Number of segments never committed; must be 0."""
     wasted: float
-    """Discarded work (from deaths, second copies, restarts), as a fraction of the useful work."""
+    """Work lost to deaths, second copies and restarts, as a fraction of the useful work."""
     deaths: int
     events: int
     cpu_ms_per_event: float
@@ -224,7 +224,7 @@ class Simulation:
         self.deaths += 1
         self.stop_worker(now, worker)
         given_up = self.scheduler.remove_worker(worker)
-        assert not given_up, "no segment meets three deaths here"
+        assert not given_up, "a segment lost its worker three times, which is unlikely here"
 
         kind = (self.kinds[worker], 0)
         self.push_event(now + self.world.replacement, "join", self.new_name(), kind)

@@ -3,8 +3,8 @@
 Each attack gives real files to real `pipeline` processes, in its own folder with an empty home. It
 is judged by what happened: changes on disk, whether the stranger's code ran, the exit status, the
 text, the time, the memory and the remaining processes. The exit status is 1 if anything broke.
-Results go to jobs/results/hostile.json, where results for the same cases are replaced; --quick
-writes none. The `ffmpeg` program makes the recordings.
+Results go to jobs/results/hostile.json, where they replace earlier results for the same cases;
+--quick writes no results. The `ffmpeg` program makes the recordings.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ CASES: tuple[Case, ...] = (
 )
 
 _OF_A_KIND = 3  # cases of each kind in a default pass
-_LONGEST = 300  # most characters of a command's last line to record
+_LONGEST = 300  # maximum number of characters to record of a command's last line
 
 
 def run_case(case: Case, materials: Materials) -> dict[str, Any]:
@@ -177,7 +177,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="one or two cases of each direction")
     parser.add_argument("--thorough", action="store_true", help="all cases of each kind")
-    parser.add_argument("--jobs", type=int, default=1, help="cases at a time (default 1)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="number of cases to run at a time (default 1)"
+    )
     parser.add_argument("--list", action="store_true", help="print the names of all cases")
     options = parser.parse_args(arguments)
     cases = choose_cases(options.only, quick=options.quick, thorough=options.thorough)

@@ -28,7 +28,7 @@ PLAN = ("plan", "lr.mkv", "--ref-stream", "hr.mkv", *PLAIN)
 _OUTPUTS = ("out*", ".out*")
 _CACHE = ("home", "home/.cache", "home/.cache/*")
 
-# matches the output if an attack's own command line is wrong, so that it proves nothing
+# matches the output if an attack's own command line is wrong, in which case it proves nothing
 _WRONG_USE = re.compile(r"Missing (argument|option)|No such (option|command) '-?-?[a-z]")
 
 Result = Literal["refused", "harmless", "broken"]
@@ -150,9 +150,10 @@ class Bench:
     ) -> Outcome:
         """Run `pipeline ARGUMENTS`, judge what it did, and return the outcome.
 
-        `status` lists the allowed exit statuses, `says` is text that the output must contain, and
-        `makes` are patterns for paths in the working folder that may change, and `races` patterns
-        for those that the case itself changes while the command runs.
+        `status` lists the allowed exit statuses, and `says` is text that the output must contain.
+        `makes` and `races` are patterns for paths in the working folder that may change: because
+        the command writes them, or because the case itself changes them while the command runs.
+        For `shell`, `stdin` and `terminal`, see `run_command`.
         """
         before = list_tree(self.root)
         outcome = self._run(
@@ -202,7 +203,10 @@ class Bench:
     def _find_changes(
         self, before: Listing, outcome: Outcome, makes: tuple[str, ...], races: tuple[str, ...]
     ) -> list[str]:
-        """Return a command's forbidden changes; a refused command must not write any output."""
+        """Return the changes that a command was not allowed to make.
+
+        A refused command must not write any output.
+        """
         work = self.folder.relative_to(self.root).as_posix()
         if outcome.status == REFUSED:
             makes = tuple(pattern for pattern in makes if pattern.startswith((".", "cache")))

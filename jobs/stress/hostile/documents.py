@@ -29,7 +29,7 @@ def _change_keys(changes: Callable[[list[dict[str, Any]]], object]) -> Callable[
 
 
 def _repeat_name(content: bytes, name: str, value: str) -> bytes:
-    """Return a JSON object with a second entry of the same name at its end."""
+    """Return the JSON object `content` with another entry named `name` at its end."""
     return content.rstrip()[:-1] + f', "{name}": {value}}}'.encode()
 
 
@@ -155,7 +155,7 @@ def _make_safetensors(header: dict[str, Any] | bytes, data: bytes = bytes(4)) ->
 
 
 def _make_onnx(bench: Bench) -> bytes:
-    """Return an ONNX file whose weights are in the victim's file."""
+    """Return an ONNX file whose weights are stored externally, in one of the victim's files."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -253,7 +253,7 @@ _BESIDE: dict[str, tuple[str, bytes]] = {
 
 
 def _attack_beside(bench: Bench, name: str) -> None:
-    """Probe and enhance views beside which there is such a file."""
+    """Probe and enhance views in a folder that also contains a file from _BESIDE."""
     bench.copy("views", "large.png")
     file, content = _BESIDE[name]
     bench.write(f"views/{file}", content)

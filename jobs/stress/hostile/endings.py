@@ -1,4 +1,4 @@
-"""Runs that are interrupted, are killed or run out of space, and recordings that then change."""
+"""Runs that are interrupted, killed or out of disk space, and recordings that change afterwards."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _attack_ending(
 def _expect_whole(bench: Bench) -> None:
     out, whole = (bench.folder / name for name in ("out.mkv", "out-whole.mkv"))
     same = out.is_file() and out.read_bytes() == whole.read_bytes()
-    bench.expect(same, "the output differs from that of an uninterrupted run")
+    bench.expect(same, "an uninterrupted run has a different output")
     bench.expect(not (bench.folder / ".out.mkv.run").exists(), "the run folder was left behind")
 
 
@@ -80,7 +80,7 @@ _CHANGES: dict[str, Callable[[Path], None]] = {
 
 
 def _attack_change(bench: Bench, role: str, how: str) -> None:
-    """Change a recording between a kill and the resumption; no mixture may be published."""
+    """Change a recording between a kill and the resumption; the output must not mix both."""
     bench.copy("lr.mkv", "hr.mkv")
     kill_before(bench, "os.rename", "00001.json", *RUN)
     _CHANGES[how](bench.folder / role)
@@ -90,11 +90,12 @@ def _attack_change(bench: Bench, role: str, how: str) -> None:
     bench.expect(done.status == fresh.status, f"status {done.status}, in a new run {fresh.status}")
     out, other = (bench.folder / name for name in ("out.mkv", "out-fresh.mkv"))
     if done.status == 0:
-        bench.expect(out.read_bytes() == other.read_bytes(), "a mixture was published")
+        same = out.read_bytes() == other.read_bytes()
+        bench.expect(same, "the output is a mixture of both recordings")
 
 
 def _attack_space(bench: Bench, kibibytes: int) -> None:
-    """Run and degrade on a file system with only `kibibytes` KiB of space."""
+    """Run `run` and `degrade` with outputs on a file system of only `kibibytes` KiB."""
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
         raise SkippedError("this system does not allow tests to mount file systems")
     bench.copy("lr.mkv", "hr.mkv")

@@ -35,7 +35,7 @@ _VARIABLES: dict[str, dict[str, str | None]] = {
 }
 
 
-# prefixes of the keys in _VARIABLES whose variables also affect a run
+# prefixes of keys in _VARIABLES; only these variables are also tried with `run`
 _USED_IN_RUNS = ("cache", "home", "temporary", "path", "threads", "ray", "xdg", "locale-c")
 
 
@@ -166,7 +166,7 @@ CASES = (
         Case(
             f"forbidden-{name}",
             "system",
-            f"{place} with mode 000 at {' '.join(command[:2])}",
+            f"`{' '.join(command[:2])}`, where {place} has mode 000",
             partial(_attack_mode, name=place, command=command),
             name == "folder",
         )

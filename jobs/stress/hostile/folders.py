@@ -1,4 +1,4 @@
-"""Run folders, staging folders, outputs and caches that are links, planted or another user's."""
+"""Run folders, staging folders, outputs and caches that a stranger replaced, changed or owns."""
 
 from __future__ import annotations
 
@@ -143,8 +143,8 @@ def _record_outside(segment: Path) -> None:
 
 _CHANGES = {
     "damaged": _damage,
-    "that holds another one's frames": _swap,
-    "whose record names another": _adapt_record,
+    "that contains another segment's frames": _swap,
+    "whose record describes another segment": _adapt_record,
     "whose record names a file elsewhere": _record_outside,
 }
 
@@ -179,14 +179,14 @@ def _attack_output(bench: Bench, writer: str, *, dangling: bool) -> None:
 
 
 def _attack_force(bench: Bench, writer: str) -> None:
-    """Attack like `_attack_output`, with --force, which may replace the link but not its target."""
+    """Make the output a link and use --force, which may replace the link but not its target."""
     bench.copy("lr.mkv", "hr.mkv", "views", "m.png", "m.lightfield.json")
     bench.link(_WRITTEN[writer], bench.victim / "plan.json")
     bench.attack(*_WRITERS[writer], "--force", makes=("out*", ".out*", "lr_x2*", ".lr_x2*"))
 
 
 def _attack_beside(bench: Bench) -> None:
-    """Plant links to a victim's file under the names of the files beside an output."""
+    """Plant links to one of the victim's files where commands write files beside their output."""
     bench.copy("lr.mkv", "hr.mkv", "views")
     for name in ("out.plan.json", "out.html", "out.lightfield.json", "out.json"):
         bench.link(name, bench.victim / "plan.json")

@@ -170,7 +170,7 @@ def _attack_other(bench: Bench, command: str) -> None:
 
 
 def _attack_list(bench: Bench) -> None:
-    """Write a list whose lines overwrite each other's inputs and outputs, and the reference."""
+    """Run a list whose lines would overwrite each other's inputs and outputs, and the reference."""
     bench.copy("lr.mkv", "hr.mkv", "lr.mp4")
     bench.link("also.mkv", "lr.mkv")
     lines = (

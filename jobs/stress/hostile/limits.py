@@ -1,4 +1,4 @@
-"""Limits of the system, special files, races, and odd places for temporary files and outputs."""
+"""System limits, special files, races, and unusual places for temporary files and outputs."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _ULIMITS = {
 
 
 def _attack_limit(bench: Bench, limit: str) -> None:
-    """Run commands under a limit, after which no output may be incomplete."""
+    """Run commands under a limit; if a command fails, it must not leave an incomplete output."""
     bench.copy("lr.mkv", "hr.mkv", "views")
     for command in _COMMANDS:
-        # the kernel ends a process that exceeds its time or the size of a file
+        # the kernel kills a process that exceeds the limit on CPU time or file size
         allowed = (0, 1, 2, -9, -24, -25, -31, 127, 137)
-        # Python would write incomplete bytecode of the installed program
+        # otherwise, Python would write incomplete bytecode for the installed program
         environment = {"PYTHONDONTWRITEBYTECODE": "1"}
         shell = f'{limit}; exec "$@"'
         bench.attack(*command, shell=shell, environment=environment, status=allowed)
@@ -66,7 +66,7 @@ _OUTPUTS = ("/dev/full", "/dev/null", "/dev/stdout", "/proc/self/fd/1", "/dev/fd
 
 
 def _attack_output(bench: Bench, place: str) -> None:
-    """Write to what is not a regular file."""
+    """Write to something that is not a regular file."""
     bench.copy("lr.mkv", "hr.mkv")
     if place.endswith(".fifo"):
         os.mkfifo(bench.folder / place)
@@ -89,7 +89,7 @@ _INPUTS = ("/dev/null", "/dev/zero", "/dev/random", "/dev/full", "/dev/fd/77", "
 
 
 def _attack_input(bench: Bench, place: str) -> None:
-    """Read what is not a regular file, or a sparse file of 1 TiB."""
+    """Read something that is not a regular file, or a sparse file of 1 TiB."""
     bench.copy("lr.mkv", "hr.mkv")
     if place.endswith(".socket"):
         socket.socket(socket.AF_UNIX).bind(os.path.relpath(bench.folder / place))
@@ -107,7 +107,7 @@ def _attack_input(bench: Bench, place: str) -> None:
 
 
 def _attack_hard_link(bench: Bench) -> None:
-    """Replace an output that is a hard link to the victim's file, which must keep its content."""
+    """Replace an output that is a hard link to a victim's file, whose content must not change."""
     bench.copy("lr.mkv", "hr.mkv", "views")
     for command in _COMMANDS:
         name = next(word for word in command if word.startswith("out."))
@@ -121,7 +121,7 @@ def _attack_hard_link(bench: Bench) -> None:
 
 
 def _attack_linked_ledger(bench: Bench) -> None:
-    """Resume a run whose files are hard links to the victim's."""
+    """Resume a run whose files are hard links to one of the victim's files."""
     bench.copy("lr.mkv", "hr.mkv")
     folder = bench.folder / ".out.mkv.run"
     (folder / "segments").mkdir(parents=True, mode=0o700)
@@ -137,7 +137,7 @@ def _attack_linked_ledger(bench: Bench) -> None:
 
 @contextmanager
 def _repeating(act: Callable[[], None]) -> Iterator[None]:
-    """Repeat an act in a thread until the block ends."""
+    """Call `act` again and again in a thread, until the context ends."""
     ended = threading.Event()
 
     def repeat() -> None:
@@ -155,7 +155,7 @@ def _repeating(act: Callable[[], None]) -> Iterator[None]:
 
 
 def _swap(place: Path, targets: list[Path]) -> None:
-    """Point a link to the next target, in one step."""
+    """Atomically point the link `place` to the next target."""
     targets.append(targets.pop(0))
     temporary = place.with_name(f"{place.name}.swap")
     temporary.symlink_to(targets[0])
@@ -240,14 +240,14 @@ _NAMES = {
 
 
 def _attack_name(bench: Bench, name: str) -> None:
-    """Enhance a recording with an odd name, to an output with an odd name."""
+    """Enhance a recording with an unusual name to an output with an unusual name."""
     bench.copy("lr.mkv", "hr.mkv")
     (bench.folder / "lr.mkv").rename(bench.folder / name)
     makes = ("out*", ".out*")
     bench.attack("run", f"./{name}", *RUN[2:], status=(0, 2))
     (bench.folder / "out").mkdir()
     bench.attack("run", f"./{name}", *RUN[2:-1], f"out/{name}", makes=makes, status=(0, 2))
-    if not name.startswith("-"):  # which would be an option
+    if not name.startswith("-"):  # such a name would be an option
         bench.attack("run", name, *RUN[2:-1], f"out/{name}", makes=makes, status=(0, 2))
 
 
@@ -285,7 +285,7 @@ CASES = (
     Case("links-output", "limits", "outputs that are hard links", _attack_hard_link),
     Case("links-ledger", "limits", "a run folder of hard links", _attack_linked_ledger),
     *(
-        Case(f"race-{name}", "limits", f"a link as {name} that changes all the time",
+        Case(f"race-{name}", "limits", f"a link as {name}, whose target changes all the time",
              partial(_attack_race, name=name))
         for name in ("output", "run-folder", "plan", "input", "cache")
     ),
@@ -300,5 +300,5 @@ CASES = (
         Case(f"called-{key}", "limits", f"the name {name[:20]!r}", partial(_attack_name, name=name))
         for key, name in _NAMES.items()
     ),
-    Case("deep-folder", "limits", "a folder whose path is as long as can be", _attack_deep_folder),
+    Case("deep-folder", "limits", "a folder with the longest possible path", _attack_deep_folder),
 )  # fmt: skip

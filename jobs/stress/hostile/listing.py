@@ -14,9 +14,9 @@ _LARGEST = 1 << 26  # bytes; larger files are listed without a digest
 
 
 def list_tree(folder: Path) -> Listing:
-    """Return everything below `folder`, by relative path: type, mode, mtime, size and digest.
+    """Return a map from each relative path below `folder` to its type, mode and further details.
 
-    Links are listed with their targets. Only regular files have a time, a size and a digest; pipes
+    For a link, these are its target, and for a regular file, its mtime (ns), size and digest. Pipes
     and devices are never opened.
     """
     found: Listing = {}

@@ -19,13 +19,13 @@ from jobs.stress.hostile.process import ROOT
 
 _ESCAPE = "\x1b]0;evil\x07"
 _MIB = 1 << 20
-# Pillow would start the program gs for this
+# an EPS picture, for which Pillow would start the program gs
 _SCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 24\n(%pipe%touch PWNED) (w) file\n"
 _RUN = ("--ref-stream", "hr.mkv", *OPTIONS, "-o")
 
 
 def _save(file_format: str, **options: object) -> bytes:
-    """Return a picture of 32 x 24 pixels in a format of Pillow's."""
+    """Return a picture of 32 x 24 pixels in one of Pillow's formats."""
     pixels = np.arange(32 * 24 * 3, dtype=np.uint32).astype(np.uint8).reshape(24, 32, 3)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, file_format, **options)
@@ -33,7 +33,7 @@ def _save(file_format: str, **options: object) -> bytes:
 
 
 def _make_profile(tags: int) -> bytes:
-    """Return an ICC profile that claims `tags` tags, each of 2 GiB."""
+    """Return an ICC profile that claims to contain `tags` tags of 2 GiB each."""
     head = struct.pack(">I", 0xFFFFFFFF) + b"evil" + bytes(120) + struct.pack(">I", tags)
     return head + struct.pack(">III", 0x64657363, 8, 0x7FFFFFFF) * min(tags, 1000)
 
@@ -58,7 +58,7 @@ _TIFF = [(256, 4, 1, 32), (257, 4, 1, 24), (258, 3, 1, 8), (262, 3, 1, 1), (273,
 
 def _make_exr(*, compression: int = 0, window: tuple[int, int, int, int] = (0, 0, 31, 23),
               attribute: bytes = b"", flags: int = 0, channel: bytes = b"R") -> bytes:  # fmt: skip
-    """Return an EXR header of one channel of floats, followed by zeros."""
+    """Return an EXR header that declares one channel of floats, followed by zeros."""
 
     def add(name: bytes, kind: bytes, value: bytes) -> bytes:
         return name + b"\0" + kind + b"\0" + struct.pack("<I", len(value)) + value
@@ -76,14 +76,14 @@ def _make_exr(*, compression: int = 0, window: tuple[int, int, int, int] = (0, 0
 
 
 def _damage_heif(old: bytes, new: bytes) -> bytes:
-    """Return a HEIC file of several tiles with bytes of its boxes replaced."""
+    """Return a HEIC file of several tiles in which the bytes `old` are replaced with `new`."""
     whole = (ROOT / "tests" / "data" / "tiled.heic").read_bytes()
     assert old in whole
     return whole.replace(old, new)
 
 
 def _spoil_box(kind: bytes, skip: int) -> bytes:
-    """Return a HEIC file in which 16 bytes of a box, `skip` after its name, are 0xff."""
+    """Return a HEIC file with 16 bytes of 0xff in the box `kind`, `skip` bytes after its name."""
     whole = (ROOT / "tests" / "data" / "tiled.heic").read_bytes()
     place = whole.index(kind) + 4 + skip
     return whole[:place] + b"\xff" * 16 + whole[place + 16 :]
@@ -234,14 +234,14 @@ def _make_shape(bench: Bench) -> None:
 
 
 def _make_turn(bench: Bench) -> None:
-    """Write an MP4 file with a display matrix that is no rotation."""
+    """Write an MP4 file with a display matrix that is not a rotation."""
     content = bench.materials.get("lr.mp4").read_bytes()
     matrix = content.index(b"tkhd") + 44
     bench.write("a.mkv", content[:matrix] + b"\x7f\xff\xff\xff" * 9 + content[matrix + 36 :])
 
 
 def _make_external(bench: Bench) -> None:
-    """Write an MP4 file whose samples are in another file, the victim's."""
+    """Write an MP4 file that refers to one of the victim's files for its samples."""
     content = bench.materials.get("lr.mp4").read_bytes()
     place = str(bench.victim / "thesis.txt").encode()
     assert b"url \0\0\0\1" in content

@@ -1,4 +1,4 @@
-"""Pictures and recordings that claim a huge size, or that contain more than pixels."""
+"""Pictures and recordings that claim a huge size, or that contain huge or malicious metadata."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _make_png(before: bytes = b"", size: tuple[int, int] = (_SIDE, _SIDE), depth: int = 8) -> bytes:
-    """Return a black PNG with the chunks `before` its pixels, whose header claims `size`."""
+    """Return a black PNG whose header claims `size`, with the chunks `before` before its pixels."""
     head = _chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, 2, 0, 0, 0))
     pixels = _chunk(b"IDAT", zlib.compress(bytes((3 * _SIDE + 1) * _SIDE)))
     return b"\x89PNG\r\n\x1a\n" + head + before + pixels + _chunk(b"IEND", b"")
 
 
 def _make_bomb() -> bytes:
-    """Return a PNG of 17000 x 17000 pixels in 40 kB."""
+    """Return a PNG of 17000 x 17000 pixels that is compressed to 40 kB."""
     rows = zlib.compress(bytes((17000 // 8 + 1) * 17000), 9)
     head = _chunk(b"IHDR", struct.pack(">IIBBBBB", 17000, 17000, 1, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + _chunk(b"IDAT", rows) + _chunk(b"IEND", b"")

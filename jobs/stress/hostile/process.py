@@ -19,9 +19,9 @@ import psutil
 
 ROOT = Path(__file__).parents[3]
 PIPELINE = (sys.executable, "-P", "-m", "pipeline")
-SECONDS = 240.0  # time limit of a command; most need 3
-ADDRESS_SPACE = 12 << 30
-_GRACE_SECONDS = 2.0  # for children that are still ending when their parent has ended
+SECONDS = 240.0  # time limit of a command; most commands need 3 seconds
+ADDRESS_SPACE = 12 << 30  # limit for each process, in bytes
+_GRACE_SECONDS = 2.0  # how long children may outlive their parent
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,10 @@ def run_command(
 def _wait(
     process: subprocess.Popen[bytes], end: float, screen: int, stderr: BinaryIO
 ) -> tuple[int, int, bool]:
-    """Wait for a process; return its exit status, its memory, and whether it had to be killed.
+    """Wait for a process; return its exit status, its peak memory, and whether it had to be killed.
 
-    Output to the terminal `screen` (-1 for none) is copied to `stderr`.
+    The memory is in bytes. The process is killed at `end`, a time of time.monotonic. Output to the
+    terminal `screen` (-1 for none) is copied to `stderr`.
     """
     timed_out = False
     memory = 0
@@ -129,10 +130,10 @@ def _wait(
 
 
 def _read_memory(pid: int) -> int:
-    """Return the peak memory so far, in bytes, of the largest among a process and its children.
+    """Return the largest peak memory so far, in bytes, of a process and its descendants.
 
-    The peak that the operating system reports when a process ends is not used, because it includes
-    the peak of its parent, of which a child starts as a copy.
+    The peak that the operating system reports when a process ends is not used: a child starts as a
+    copy of its parent, so this peak includes the parent's.
     """
     most = 0
     try:
@@ -147,7 +148,7 @@ def _read_memory(pid: int) -> int:
 
 
 def _end_group(group: int) -> bool:
-    """Kill the remaining processes of a group, and return whether there were any."""
+    """Kill the processes that remain in a group after a grace period; return whether any did."""
     end = time.monotonic() + _GRACE_SECONDS
     while time.monotonic() < end:
         try:

@@ -86,7 +86,7 @@ def _make_sparse(bench: Bench, name: str) -> None:
         file.truncate(2 << 30)
 
 
-# files that are read beside a recording -> the material they belong to, and a command on it
+# file read beside a recording -> the material that it belongs to, and a command that reads it
 _BESIDE: dict[str, tuple[str, tuple[str, ...]]] = {
     "m.lightfield.json": ("m.png", ("probe", "m.png")),
     "views/lightfield.json": ("views", ("probe", "views")),
@@ -100,7 +100,7 @@ _BESIDE: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def _attack_file(bench: Bench, name: str, kind: str) -> None:
-    """Make a file that is read beside a recording a link, a pipe or a 2 GiB file."""
+    """Replace a file that is read beside a recording with a link, a pipe or a file of 2 GiB."""
     source, command = _BESIDE[name]
     bench.copy(source, "lr.mkv")
     (bench.folder / name).unlink(missing_ok=True)
@@ -189,7 +189,7 @@ CASES = (
         Case(
             f"sidecar-{name}",
             "sidecars",
-            f"{', '.join(fields)} of lightfield.json",
+            f"{', '.join(fields)} in lightfield.json",
             partial(_attack_field, fields=fields),
         )
         for name, fields in _FIELDS.items()
@@ -230,7 +230,7 @@ CASES = (
         Case(
             f"keys-{name}",
             "sidecars",
-            f"{', '.join(fields)} of keyframes.json",
+            f"{', '.join(fields)} in keyframes.json",
             partial(_attack_keys, of_key={}, of_all=fields),
         )
         for name, fields in _KEY_FIELDS.items()

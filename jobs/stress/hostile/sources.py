@@ -18,7 +18,7 @@ _HIDDEN = "hidden"
 
 
 def _write_secret(bench: Bench) -> Path:
-    """Write the victim's numbers as raw bytes and as HDF5, and return the path of the raw bytes."""
+    """Write a secret of the victim's as raw bytes and as HDF5, and return the raw file's path."""
     secret = bench.victim / "numbers"
     secret.write_bytes(SECRET.encode() * 200)
     with h5py.File(bench.victim / "numbers.h5", "w") as file:
@@ -219,7 +219,7 @@ def _attack_sandbox(bench: Bench) -> None:
     given = (str(bench.folder / "lr.mkv"), str(bench.victim), str(bench.marker))
     # the confined process cannot write to files, not even to stdout if that is a file
     done = bench.attack(*given, program=code, shell='"$@" | cat', makes=(), status=(0,))
-    bench.expect(done.stdout.strip() == b"[]", f"done: {done.text}")
+    bench.expect(done.stdout.strip() == b"[]", f"the confined process did: {done.text}")
 
 
 CASES = (

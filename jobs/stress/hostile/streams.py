@@ -40,11 +40,11 @@ def _attack_stream(bench: Bench, redirection: str) -> None:
     # a result that nobody reads is an error, although the output is complete
     allowed = (0, 1) if redirection.startswith("> ") else (0,)
     bench.attack(*run, shell=f'"$@" {redirection}', status=allowed)
-    bench.expect((bench.folder / "out.mkv").exists(), "no output")
+    bench.expect((bench.folder / "out.mkv").exists(), "the run wrote no output")
 
 
 def _attack_full_stdout(bench: Bench, command: tuple[str, ...]) -> None:
-    """Write results to a full disk, which must cause an error but never a traceback."""
+    """Write results to a full disk, which must cause an error without a traceback."""
     bench.copy("lr.mkv", "hr.mkv")
     bench.attack(*command, shell='"$@" >/dev/full', status=(1, 2, 120))
 

@@ -63,12 +63,12 @@ class _Handler(BaseHTTPRequestHandler):
         return int(first or 0), int(last) if last else None
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Print nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def _serve(folder: Path, manner: Manner = "well") -> Iterator[str]:
-    """Serve a folder on this machine, and yield its URL, which has a user and a password."""
+    """Serve a folder on this machine, and yield its URL, which contains a user and a password."""
     handler = type("Handler", (_Handler,), {"folder": folder, "manner": manner})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -180,7 +180,7 @@ def _attack_file_url(bench: Bench) -> None:
 
 CASES = (
     Case("url-secrets", "urls", "a password and a signature in a URL", _attack_run, False),
-    Case("url-texts", "urls", "messages about such a URL", _attack_texts),
+    Case("url-texts", "urls", "error messages about URLs with secrets", _attack_texts),
     *(
         Case(
             f"server-{manner.replace(' ', '-')}",
