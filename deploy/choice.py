@@ -245,6 +245,7 @@ def make_record(
 def is_current(facts: JsonObject, now: float, *, busy_now: bool) -> bool:
     """Return whether a record may still be used; `now` is in seconds since 1970.
 
+    A record from a busy machine expires early, unless the machine is busy now as well (`busy_now`).
     Records that lack load times, because an earlier version wrote them, may not be used.
     """
     if "load_seconds" not in facts:

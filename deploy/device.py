@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-# Devices on which float32 PyTorch is the baseline of the self-tests, so it needs no test itself.
+# On these devices, float32 PyTorch is the baseline of the self-tests, and is not tested itself.
 BASELINE_DEVICES = ("cuda", "cpu")
 
 

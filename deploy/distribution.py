@@ -20,7 +20,7 @@ def installed_version(package: str = DISTRIBUTION) -> str | None:
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return a map from each of `packages` that is installed to its version."""
+    """Return the versions of all packages in `packages` that are installed, by package name."""
     found = {package: installed_version(package) for package in packages}
     return {package: version for package, version in found.items() if version is not None}
 
@@ -29,8 +29,8 @@ def describe_install(extra: str) -> str:
     """Return the pip command that installs the packages of an extra of this distribution.
 
     The command lists the packages instead of naming the extra, because this distribution may have
-    been installed from an index, a file or a checkout. Only if it is not installed at all does the
-    command name the extra of the checkout.
+    been installed from an index, a file or a checkout. If the program runs from a checkout that is
+    not installed, the command installs the checkout with the extra.
     """
     try:
         lines = metadata.requires(DISTRIBUTION) or []

@@ -174,7 +174,7 @@ def load_tested_engine(
     *,
     reason: str = "requested",
 ) -> Engine:
-    """Return the engine `name` after its self-test.
+    """Return the engine `name`, which has passed its self-test or is itself the baseline.
 
     Raises SelfTestError if the engine fails the test, and EngineError if it does not work on this
     machine.

@@ -20,7 +20,7 @@ _LIBRARIES = (
 
 
 def library_versions() -> dict[str, str]:
-    """Return a map from the packages that engines use, if they are installed, to their versions."""
+    """Return the versions of all installed packages that engines use, by package name."""
     return installed_versions(_LIBRARIES)
 
 

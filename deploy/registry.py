@@ -209,10 +209,11 @@ class Registry:
         force: bool = False,
         is_usable: Callable[[JsonObject], bool] = lambda _: True,
     ) -> Entry:
-        """Return the entry for `key`; if it is missing, `make` returns its content and facts.
+        """Return the entry for `key`; if it is missing, call `make` and store what it returns.
 
-        While one process makes the entry, others wait for it. An existing entry is made again if
-        `is_usable` returns False for its facts, or if `force` is True.
+        `make` returns the content and the facts of the entry. While one process makes an entry,
+        others wait for it. An existing entry is made again if `is_usable` returns False for its
+        facts, or if `force` is True.
 
         Raises RegistryError if the entry cannot be written, or if it is quarantined and `force` is
         False.

@@ -23,7 +23,7 @@ _PSNR_OF_EQUAL_FRAMES = 99.0  # dB; JSON has no infinity
 
 
 class SelfTestError(EngineError):
-    """Raised if an engine fails in its self-test, or its results differ too much from PyTorch's."""
+    """Raised if an engine fails its self-test, or failed it earlier."""
 
 
 class SelfTestBatch(NamedTuple):

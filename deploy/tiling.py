@@ -29,7 +29,7 @@ MEMORY_SHARE = 0.7  # of the free memory; the rest is for decoding, encoding and
 SEAM_PIXELS = 16  # neighbouring tiles are blended over this width on each side of their border
 SMALLEST_TILE = 64  # least height and width of a tile in output pixels, without its context
 _UNLIMITED = 2**62  # pixels
-_SHARE_OF_FURTHER = 0.5  # memory for each further reference, as a share of a frame's with one
+_SHARE_OF_FURTHER = 0.5  # memory of each further reference / memory of a frame with one reference
 
 
 class Span(NamedTuple):

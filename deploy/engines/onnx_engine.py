@@ -1,4 +1,4 @@
-"""The engine for onnxruntime, on the CPU or, if its CUDA provider is installed, on a GPU."""
+"""The engine that uses onnxruntime, on the CPU or, if its CUDA provider is installed, on a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine for OpenVINO, on the CPU."""
+"""The engine that uses OpenVINO, on the CPU."""
 
 from __future__ import annotations
 

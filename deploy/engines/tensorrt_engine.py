@@ -1,4 +1,4 @@
-"""The engine for TensorRT, or TensorRT for RTX, on this machine's GPU."""
+"""The engine that uses TensorRT, or TensorRT for RTX, on this machine's GPU."""
 
 from __future__ import annotations
 
@@ -238,7 +238,10 @@ class TensorrtEngine:
                 tensors[name][position].copy_(ready.prepare.tensors[source][0])
 
     def _reference_number(self, ready: _PreparedSize, pixels: Pixels, references: int) -> int:
-        """Return a number that identifies a reference (H x W x 3); equal pixels keep theirs."""
+        """Return the number that identifies a reference (H x W x 3).
+
+        If its pixels are not those of a recently used reference, the number is new.
+        """
         self._references.make_room(references)
         return self._references.get_or_compute(
             pixels, ready.scale, ready.taps, lambda: next(self._numbers)

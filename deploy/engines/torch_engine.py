@@ -1,4 +1,4 @@
-"""The engine for PyTorch, which is also the baseline for testing all other engines."""
+"""The engine that uses PyTorch, which is also the baseline for testing all other engines."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ class TorchEngine:
         """Return SR frames for `lr`, computed on `threads` threads.
 
         `references` contains the K references of each frame, and `weights` is N x K. `shape` is the
-        shape of the references, N x H x W x 3, to whose H x W the frames are cropped.
+        references' shape without padding, N x H x W x 3; the frames are cropped to its H x W.
         """
         torch.set_num_threads(threads)
         count = len(references[0])

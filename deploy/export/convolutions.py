@@ -14,7 +14,7 @@ from torch import Tensor
 
 from crossnetpp.networks.variational import Diffusion, InverseBlocks, NormalEquations
 
-# row and column in a 3 x 3 kernel of the right, left, lower and upper neighbour
+# (row, column) of the right, left, lower and upper neighbour in a 3 x 3 kernel
 _NEIGHBOURS = ((1, 2), (1, 0), (2, 1), (0, 1))
 
 

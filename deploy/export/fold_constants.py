@@ -9,7 +9,7 @@ from deploy.export.session import import_onnxruntime
 
 
 def fold_constants(model: bytes) -> bytes:
-    """Return an ONNX file, given as bytes, with constants computed in advance.
+    """Return the ONNX file `model` (bytes) with its constant expressions computed in advance.
 
     All remaining nodes are standard operators. Raises EngineError if onnxruntime is missing or
     broken.

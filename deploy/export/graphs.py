@@ -26,7 +26,8 @@ PixelType = Literal["uint8", "uint16", "int32"]  # in TensorRT, int32 replaces u
 Target = Literal["any", "tensorrt"]  # graphs for TensorRT use deploy/export/convolutions.py
 LEVELS: dict[PixelType, int] = {"uint8": 255, "uint16": 65535, "int32": 65535}
 FEATURES = ("f4", "f8", "f16", "f32")
-# float32 N x C x H/k x W/k outputs of `prepare` that are inputs of `frame`; k = 4 for f4 and so on
+# outputs of `prepare` and inputs of `frame`: float32 N x C x H/k x W/k, with k = 1 for unsharp,
+# 4 for f4 and so on
 PREPARED_TENSORS = ("unsharp", *FEATURES)
 
 
@@ -141,7 +142,7 @@ def build_graph(network: Network, spec: GraphSpec) -> nn.Module:
 def make_example_inputs(
     network: Network, spec: GraphSpec, batch: int, height: int, width: int
 ) -> Sequence[Tensor]:
-    """Return random inputs for which the graph's output is `batch` x `height` x `width` pixels."""
+    """Return random inputs of the graph for `batch` output frames of `height` x `width` pixels."""
     generator = torch.Generator().manual_seed(height * width)
     dtype = getattr(torch, spec.pixels)
 

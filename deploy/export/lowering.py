@@ -91,9 +91,9 @@ def _can_run_in_half(module: nn.Module) -> bool:
 
 
 def _replace_layers(module: nn.Module, *, half: torch.dtype | None) -> None:
-    """Replace the deconvolutions in `module` and, if `half` is not None, move layers to that dtype.
+    """Replace deconvolutions in `module`, and layers that can run in 16 bits with HalfPrecision.
 
-    Only layers that can run in 16 bits are moved.
+    `half` is their dtype; if it is None, all layers stay in float32.
     """
     for name, child in module.named_children():
         if is_repackable(child):

@@ -77,7 +77,7 @@ def _translate(error: Exception, what: str) -> Exception:
 
 
 def has_cuda_provider() -> bool:
-    """Return whether onnxruntime has its CUDA provider.
+    """Return whether the installed onnxruntime includes its CUDA provider.
 
     Raises EngineError if onnxruntime is missing or broken.
     """

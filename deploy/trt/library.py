@@ -60,7 +60,7 @@ class TensorrtLibrary:
         return 0 if flag is None else 1 << int(flag)
 
     def targets(self) -> tuple[str, ...]:
-        """Return the compute capabilities, such as `sm89`, that do not need a GPU during a build.
+        """Return the compute capabilities, such as `sm89`, for which plans can be cross-built.
 
         The tuple is empty if the library builds plans only for this machine's GPU.
         """

@@ -1,13 +1,13 @@
-"""Compare the speed of whole runs in this checkout and in an older commit, in alternating runs.
+"""Compare the speed of whole runs with an older commit, alternating between the two versions.
 
     python -m jobs.bench.against [COMMIT] [--turns 3] [--only CASE]
 
 The commit is checked out into a temporary worktree, and both versions run in this environment. Each
 case runs on a short and on a long recording: clips of 15 and 60 frames, and light fields of 3x9 and
 9x9 views. The seconds per frame are the extra seconds divided by the extra frames, so start-up does
-not count. CPU time is measured as well, because it depends less on the other load of the machine.
-The PSNR of both outputs shows what any extra speed costs in quality.
-The figures are written to jobs/results/bench_against.json.
+not count. CPU time is measured as well, because other programs on the machine affect it less. The
+PSNR of both outputs shows what any extra speed costs in quality. The figures are written to
+jobs/results/bench_against.json.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Case(NamedTuple):
     is_light_field: bool = False
 
 
-# Without the mix with optical flow, which improves quality, takes time, and is missing in BASELINE
+# No mix with optical flow, which improves quality but takes time, and which BASELINE lacks.
 NETWORK_ALONE = ("--effort", "normal")
 
 # Adaptation is off, because it takes as long as the user allows, whatever the engine's speed.

@@ -2,8 +2,8 @@
 
     python -m jobs.bench.engines [--turns N]
 
-The engines are timed alternately, so that load on a shared host slows them all alike, and each
-engine's median is reported. The four frames of each call share one reference, as in a clip.
+The engines are timed in turn, so that load on a shared host slows them all alike, and each engine's
+median is reported. The four frames of each call share one reference, as in a clip.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write the table of docs/performance.md from the files in jobs/results.
+"""Write the table in docs/performance.md from the files in jobs/results.
 
     python -m jobs.bench.page
 
@@ -143,7 +143,7 @@ def find_growth(clips: list[dict[str, Any]], name: str) -> float:
 
 
 def list_engines() -> list[Row]:
-    """Return the rows that compare engines, and the network's arithmetic with what is possible."""
+    """Return the rows that compare engines, and the network's speed with the highest possible."""
     engines = read_result("bench_engines")["320x512"]
     names = {"bf16": "bf16", "int8": "int8", "openvino": "OpenVINO", "onnx": "onnxruntime"}
     rows = [

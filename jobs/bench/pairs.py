@@ -1,11 +1,11 @@
-"""Compare two sources of training pairs: the CPU, which cuts photographs, and a composing device.
+"""Compare the rates at which the CPU cuts training pairs and at which a device composes them.
 
     python -m jobs.bench.pairs --data DATA [--size 256] [--batch 16] [--seconds 20]
 
-The job measures the pairs per second of each; both use the same photographs. A pair that the CPU
-cuts from a photograph has one reference and does not have an LR picture yet. A pair that the device
-(the GPU, if there is one) composes has one or two references, an LR picture, a kernel and possibly
-faults. The figures go to `jobs/results/training_pairs.json`, under the name of the device.
+Both use the same photographs. A pair that the CPU cuts from a photograph has one reference, and
+does not have an LR picture yet. A pair that the device (the GPU, if there is one) composes has one
+or two references, an LR picture, a kernel and possibly faults. The figures go to
+`jobs/results/training_pairs.json`, under the name of the device.
 """
 
 from __future__ import annotations

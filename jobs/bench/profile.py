@@ -52,12 +52,12 @@ def find_kind(operation: str) -> str:
 
 
 def profile_engine(engine: TorchEngine, calls: int) -> dict[str, Any]:
-    """Return the milliseconds per frame that each kind of operation takes, and GFLOP figures.
+    """Return the milliseconds per frame that each kind of operation takes.
 
-    These are the GFLOP of a frame, and the GFLOP/s at which the convolutions run.
+    The result also contains the GFLOP per frame, and the GFLOP/s of the convolutions.
     """
     lr, refs = make_sample_frames(HEIGHT, WIDTH, 1)
-    engine.enhance(lr, refs)  # prepares the reference, as only the first frame of a clip does
+    engine.enhance(lr, refs)  # prepares the reference, which is cached from then on
 
     with FlopCounterMode(display=False) as counter:
         engine.enhance(lr, refs)

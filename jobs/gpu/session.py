@@ -160,8 +160,8 @@ def measure_gains(
 ) -> dict[str, float]:
     """Return the mean gain in dB over LR_up on the validation pairs, for each set of weights.
 
-    `weights` maps names to models; those that are None are skipped. Without validation pairs, the
-    result is empty.
+    `weights` maps names to models; names whose model is None are left out. Without validation
+    pairs, the result is empty.
     """
     if validation is None:
         return {}

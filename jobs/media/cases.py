@@ -55,7 +55,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The container, followed by all properties that are not those of a plain recording."""
+        """The container, followed by all properties that differ from a plain recording's."""
         plain = Case()
         words = [str(self.container)]
         for field in fields(self)[1:]:

@@ -3,7 +3,7 @@
 The `ffmpeg` program writes half a second of video and one other stream to each container that can
 hold them. With the bicubic engine, the pipeline then enhances the whole recording, and a part of
 it, to each output container. A stream passes if ffmpeg and ffprobe find its times, samples and text
-unchanged, or if a note states that it was lost. In a part, it passes if the run's own check does.
+unchanged, or if a note states that it was lost. In a part, only the run's own check is made.
 """
 
 from __future__ import annotations

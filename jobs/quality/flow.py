@@ -54,16 +54,16 @@ Errors = NDArray[np.float32]  # end-point errors in pixels
 
 @dataclass(frozen=True)
 class Method:
-    """A way to find flow."""
+    """A function that finds one or more flows, and their names."""
 
     names: tuple[str, ...]
-    """Names of the flows that it finds."""
+    """The names of the flows, in the order in which `find_flows` returns them."""
     find_flows: Callable[[Picture, Picture], tuple[Flow, ...]]
     """A function that maps LR (h x w x 3) and a reference (H x W x 3) to flows (H x W x 2)."""
 
 
 def find_dis_flow(lr: Picture, reference: Picture) -> tuple[Flow, ...]:
-    """Return the flow that the classical method finds."""
+    """Return a tuple of one flow (H x W x 2): the one that the classical method finds."""
     scale = reference.shape[0] // lr.shape[0]
     lr_up = upsample(as_image(lr), scale)
     unsharp = blur(as_image(reference), scale, None)

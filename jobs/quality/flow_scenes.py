@@ -60,7 +60,7 @@ class FlowScene:
 
 
 def load_scenes(data: Path) -> list[FlowScene]:
-    """Return the stereo pairs, in both directions, and the rendered scenes.
+    """Return a scene for each stereo pair, in both directions, and one for each of BANDS.
 
     Raises DataError if a file in the folder `data` is missing or unreadable.
     """
@@ -70,9 +70,10 @@ def load_scenes(data: Path) -> list[FlowScene]:
 
 
 def read_stereo(data: Path, name: str) -> tuple[FlowPair, ...]:
-    """Return two pairs for the stereo pair `name` (motorcycle or cones): each picture is a target.
+    """Return two pairs from the stereo pair `name`, with one and the other picture as the target.
 
-    Raises DataError if a file in the folder `data` is missing or unreadable.
+    `name` is motorcycle or cones. Raises DataError if a file in the folder `data` is missing or
+    unreadable.
     """
     names = {
         "motorcycle": ("motorcycle_left.png", "motorcycle_right.png", "motorcycle_disp.npz"),

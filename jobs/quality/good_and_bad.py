@@ -1,4 +1,4 @@
-"""Make the pictures in docs/can-and-cannot.md, which show where the network helps and where not.
+"""Make the pictures in docs/can-and-cannot.md, which show what the network can and cannot do.
 
     python -m jobs.quality.good_and_bad --data FOLDER
 

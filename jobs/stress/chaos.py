@@ -83,7 +83,7 @@ class Outcome:
 
 @contextlib.contextmanager
 def start_cluster(folder: Path) -> Iterator[Any]:
-    """Run a cluster inside the context: a head without CPUs, and two nodes with two CPUs each."""
+    """Run a cluster during the context: a head without CPUs, and two nodes with two CPUs each."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -170,7 +170,7 @@ class Chaos:
 
     @staticmethod
     def order_death(event: str, chance: random.Random, marker: Path) -> tuple[tuple[str, ...], str]:
-        """Return the arguments of `jobs.stress.deadly_actor`, and the moment of the kill."""
+        """Return arguments for `jobs.stress.deadly_actor`, and the moment of the kill in words."""
         most = 2 if "commit" in event else 12
         call = chance.randint(1, most)
         return (event, str(call), str(marker)), f"call {call} of an actor"
