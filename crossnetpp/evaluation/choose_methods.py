@@ -1,7 +1,8 @@
 """Parse the methods to compare from the command line: [NAME=]METHOD[:OPTION[+OPTION]].
 
-The option `adapted` adapts a network to each recording, and `mixed` mixes its results with results
-of optical flow; the other options withhold something from the method. `adapted` alone is short for
+The option `adapted` adapts a network to each recording, `mirrored` averages its results for four
+mirrored versions of every picture, and `mixed` mixes its results with results of optical flow; the
+other options withhold something from the method. `adapted` alone is short for
 `fast:adapted`.
 """
 
@@ -22,6 +23,7 @@ from crossnetpp.evaluation.methods import (
     Method,
     TrainedNetwork,
 )
+from crossnetpp.evaluation.mirrored import MirroredMethod
 from crossnetpp.evaluation.mixed import MixedMethod
 from crossnetpp.evaluation.scenes import EvaluationError, Material, Picture, Reference
 from crossnetpp.networks.presets import PRESETS, VARIANTS
@@ -37,6 +39,7 @@ DEFAULT_METHODS = "bicubic,classical,fast,crossnet,paper"
 ONE_REFERENCE = "1ref"
 BICUBIC_KERNEL = "bicubic-kernel"
 ADAPTED = "adapted"
+MIRRORED = "mirrored"
 MIXED = "mixed"
 
 # Option -> text that is added to the description of a method with this option in results.json
@@ -100,9 +103,11 @@ def load_methods(words: list[str], device: torch.device) -> tuple[list[Method], 
                 "try another NAME="
             )
         method = _load_method(name, source, device, adapted=ADAPTED in options)
+        if MIRRORED in options:
+            method = MirroredMethod(name, method)
         if MIXED in options:
             method = MixedMethod(name, method)
-        limits = options - {ADAPTED, MIXED}
+        limits = options - {ADAPTED, MIRRORED, MIXED}
         methods.append(LimitedMethod(name, method, limits) if limits else method)
     return methods, skipped
 
@@ -128,7 +133,7 @@ def _parse_word(word: str) -> tuple[str, str, frozenset[str]]:
             f"file; try --methods {DEFAULT_METHODS}"
         )
     options = frozenset(text.split("+")) if text else frozenset()
-    known = (*LIMITS, *(() if source in CLASSICAL_METHODS else (ADAPTED, MIXED)))
+    known = (*LIMITS, *(() if source in CLASSICAL_METHODS else (ADAPTED, MIRRORED, MIXED)))
     if unknown := sorted(options - set(known)):
         raise EvaluationError(
             f"found the option '{unknown[0]}' in '{word}', expected {' or '.join(known)}; "

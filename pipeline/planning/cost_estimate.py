@@ -6,7 +6,7 @@ import math
 
 import cv2
 
-from deploy.mirroring import ORIENTATIONS
+from crossnetpp.networks.mirroring import ORIENTATIONS
 from deploy.speed import Speed
 from pipeline.pairing.upsample import upsample
 from pipeline.planning.segments import count_passes

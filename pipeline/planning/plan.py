@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from deploy.mirroring import ORIENTATIONS
+from crossnetpp.networks.mirroring import ORIENTATIONS
 from deploy.names import ENGINES
 from deploy.speed import Speed
 from pipeline.errors import InputError

@@ -39,7 +39,7 @@ from crossnetpp.evaluation.summary import summarise_results
 from crossnetpp.evaluation.vmaf_runs import VmafRuns
 from crossnetpp.metrics import Quality
 from crossnetpp.networks.build import build_network
-from crossnetpp.networks.taps import make_box_taps
+from crossnetpp.networks.taps import make_box_taps, make_separable_taps
 from crossnetpp.vmaf import find_program
 from tests.support import ROOT
 
@@ -218,6 +218,32 @@ def test_a_network_borrows_from_all_references(tmp_path: Path) -> None:
     mixed = both.enhance(lr, references, taps)
     assert not np.array_equal(mixed.sr, alone.sr)
     assert not np.array_equal(both.enhance(lr, references, None).sr, mixed.sr)
+
+
+def test_mirrored_versions_are_averaged(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "mine.safetensors"
+    save_weights(build_network("fast"), "fast", path)
+    methods, _ = load_methods([str(path), f"{path}:mirrored"], torch.device("cpu"))
+    once, four = methods[1:]
+    frames = pan(16)
+    lr = record_clip(frames, 4, CAPTURES["sensor"]).lr[6]
+    taps = make_separable_taps(np.arange(16.0), np.ones(16))
+
+    def mirror(picture: Picture, rows: int, columns: int) -> Picture:
+        return np.ascontiguousarray(picture[::rows, ::columns])
+
+    results = []
+    for rows, columns in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+        reference = Reference(mirror(frames[0], rows, columns))
+        kernel = np.stack((taps[:, 0, ::rows], taps[:, 1, ::columns]), axis=1)
+        sr = once.enhance(mirror(lr, rows, columns), [reference], kernel).sr
+        results.append(mirror(sr, rows, columns).astype(np.float64))
+    mean = np.mean(results, axis=0)
+
+    mirrored = four.enhance(lr, [Reference(frames[0])], taps).sr
+    assert np.abs(mirrored - mean).max() <= 0.5
+    assert not np.array_equal(mirrored, results[0])
 
 
 def test_a_run_compares_with_another_method_and_measures_vmaf(data: Path, tmp_path: Path) -> None:
