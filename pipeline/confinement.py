@@ -1,4 +1,4 @@
-"""Find out how this system can confine processes: Landlock for files, namespaces for the network.
+"""Determine how this system can confine processes: Landlock for files, namespaces for networks.
 
 Sources: `landlock(7)` and `unshare(2)`.
 """
@@ -48,7 +48,7 @@ def landlock_version() -> int:
 
 @lru_cache
 def can_leave_network() -> bool:
-    """Return whether a process may leave the host's network, by trying it in a child process."""
+    """Return whether a process may leave the host's network, as tested in a child process."""
     code = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(int(sys.argv[1])) != 0)"
     command = [sys.executable, "-I", "-S", "-c", code, str(network_flags())]
     return subprocess.run(command, check=False, capture_output=True).returncode == 0

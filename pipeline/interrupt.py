@@ -51,7 +51,7 @@ class Interrupts:
     def defer(self) -> Iterator[None]:
         """Defer signals to the end of the block, so that they cannot interrupt publishing.
 
-        If the block raises an error after a signal, KeyboardInterrupt is raised instead of it.
+        If the block raises an error after a signal, KeyboardInterrupt is raised instead.
         """
         self._deferring = True
         try:

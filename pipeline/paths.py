@@ -122,8 +122,8 @@ def refuse_special(path: str | Path) -> None:
     kind = describe_special(str(path))
     if kind not in (None, "file"):
         raise InputError(
-            f"{path} is a {kind}, expected a file or a folder; save the data to a "
-            "file first, and pass that file"
+            f"{path} is a {kind}, but must be a file or a folder; save the data to a file first, "
+            "and pass that file"
         )
 
 
@@ -157,7 +157,7 @@ def own_folder(folder: Path) -> None:
         if mode & _OTHERS_WRITE and any(folder.iterdir()) and _keeps_modes(folder):
             raise InputError(
                 f"other users can write to the folder {folder} (mode {stat.S_IMODE(mode):04o}), "
-                "which only you should be able to change; if you trust what is in it, run chmod "
+                "which only you should be able to change; if you trust its contents, run chmod "
                 "go-w on it, or else move it elsewhere"
             )
         with suppress(OSError):  # some file systems do not support modes
@@ -170,7 +170,7 @@ def _check_is_folder(folder: Path) -> None:
     """Raise InputError if `folder` is a file or a link.
 
     On Windows, which has no file modes or user IDs, this is the only check. A junction counts as a
-    link, although its mode is that of a folder.
+    link, although its mode marks it as a folder.
     """
     found: Any = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or getattr(found, "st_reparse_tag", 0) == _JUNCTION:
@@ -179,8 +179,8 @@ def _check_is_folder(folder: Path) -> None:
 
 def _not_a_folder(folder: Path, what: str) -> InputError:
     return InputError(
-        f"{folder} is not a folder ({what}), but must be one that you own, or not exist; move it "
-        "elsewhere"
+        f"{folder} cannot be used as a folder ({what}); it must be a folder that you own, or not "
+        "exist; move it elsewhere"
     )
 
 
@@ -199,7 +199,7 @@ def _keeps_modes(folder: Path) -> bool:
 def _find_owner_of_new_files(folder: Path) -> int:
     """Return the ID of the user who owns new files in `folder`, or -1 if none can be created.
 
-    This may be another user than the current one: some network drives map all users to one.
+    This may not be the current user, because some network drives map all users to one.
     """
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -228,7 +228,7 @@ def join_url(url: str, name: str) -> str:
 
 
 def url_name(url: str) -> str:
-    """Return the last part of a URL's path, or else its host, as a valid file name here."""
+    """Return the last part of a URL's path, or else its host, as a file name valid here."""
     path = urlsplit(url).path.partition(";")[0]  # parameters may contain a signature
     name = PurePosixPath(path).name or urlsplit(url).netloc
     return _NOT_ON_WINDOWS.sub("_", name) if sys.platform == "win32" else name
@@ -242,14 +242,14 @@ def redact_url(url: str) -> str:
     """Return a URL for display, without its user, password, parameters, query and fragment."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # such as http://[host, of which nothing is safe to show
+    except ValueError:  # such as http://[host, no part of which is safe to show
         return f"{url.partition('://')[0]}://..."
     path = parts.path.partition(";")[0]
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
 
 
 def redact_text(text: str) -> str:
-    """Return `text` with every URL in it that may contain a secret redacted by `redact_url`."""
+    """Return `text` with `redact_url` applied to each URL that may contain a secret."""
     shown = re.sub(_URL, _redact_match, text)
     # also redact the query of a URL that contains a space
     return re.sub(r"([?&][\w.~-]+=)[^\s\"'&]+", r"\1...", shown) if "://" in shown else shown

@@ -235,7 +235,7 @@ class LineReporter(_BatchText):
     def __init__(
         self, stream: IO[str] | None = None, *, first_seconds: float = _FIRST_LINE_SECONDS
     ) -> None:
-        """Write to `stream`, by default stderr, and show progress only after `first_seconds`."""
+        """Write to `stream` (default: stderr), and show progress only after `first_seconds`."""
         self._first_seconds = first_seconds
         self._stream = LossyStream(stream or sys.stderr)
         self._pace = Pace(0, 0)
@@ -324,10 +324,10 @@ class BarReporter(_BatchText):
             self._progress.update(self._task, completed=done, pace=pace)
 
     def close(self) -> None:
-        """Stop and forget the bar, which stays on the screen as it is."""
+        """Stop the bar, whose last state stays on the screen."""
         self._progress.stop()
         if self._task is not None:
-            # otherwise the bar of another input or of a second pass would be drawn with this one
+            # otherwise, this bar would be drawn again beside the bar of the next input or pass
             self._progress.remove_task(self._task)
             self._task = None
 

@@ -129,7 +129,8 @@ def read(
 ) -> Iterator[Frame]:
     """Yield the frames with start_pts <= pts < end_pts in order.
 
-    The options are those of `media.read.frames.read_frames`.
+    The options have the same meaning as in `media.read.frames.read_frames`; light fields ignore
+    `planes`.
     """
     if isinstance(recording, LightField):
         return read_views(

@@ -4,11 +4,11 @@
     codec = "libx265"
     crf = 18
 
-The command line takes precedence over environment variables (PIPELINE_RUN_CRF=18), these over the
-file, and the file over the option's default. The file is `--config FILE` or PIPELINE_CONFIG. If
-neither is set, two files are read: ./pipeline.toml, which takes precedence, and the user's own
-file, such as ~/.config/crossnetpp-pipeline/pipeline.toml. `plan` also reads the table of `run`, so
-that it shows what a run would do.
+An option on the command line takes precedence over an environment variable (PIPELINE_RUN_CRF=18),
+a variable over the file, and the file over the option's default. The file is `--config FILE` or
+PIPELINE_CONFIG. If neither is set, two files are read: ./pipeline.toml, which takes precedence, and
+the user's own file, such as ~/.config/crossnetpp-pipeline/pipeline.toml. `plan` also reads the
+table of `run`, so that it shows what a run would do.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Configuration:
         for table in self._tables:
             if table not in commands:
                 raise InputError(
-                    f"found [{table}] in {path}; expected the name of a command"
+                    f"[{table}] in {path} is not the name of a command"
                     f"{suggest(table, commands) or '; see `pipeline --help`'}"
                 )
 
@@ -92,7 +92,7 @@ class Configuration:
         return defaults
 
     def describe_use(self, defaults: Defaults) -> str | None:
-        """Return a note about `defaults`, or None if there are none or the user chose the file."""
+        """Return a note that lists `defaults`; None if empty, or if the user chose the file."""
         if self._is_chosen or not defaults:
             return None
         names = sorted(self._names[name] for name in defaults)
@@ -114,13 +114,13 @@ class Configuration:
             parameter_name = parameters.get(key.replace("-", "_"))
             if parameter_name is None:
                 raise InputError(
-                    f"found {key} under [{name}] in {self._path}; expected an option of "
-                    f"`pipeline {name}`{suggest(key, parameters) or '; see its --help'}"
+                    f"{key} under [{name}] in {self._path} is not an option of `pipeline {name}`"
+                    f"{suggest(key, parameters) or '; see its --help'}"
                 )
             if isinstance(value, (dict, list)):
                 raise InputError(
-                    f"found {key} = {value!r} under [{name}] in {self._path}; expected a single "
-                    "value, written as on the command line"
+                    f"{key} = {value!r} under [{name}] in {self._path} is not a single value; "
+                    "write it as on the command line"
                 )
             if not self._is_chosen and _is_dangerous(key.replace("-", "_"), str(value)):
                 raise InputError(
@@ -134,11 +134,11 @@ class Configuration:
 
 
 def _is_dangerous(name: str, value: str) -> bool:
-    """Return whether a file in the current folder must not set this option to this value."""
+    """Return whether a file in the current folder must not set the option `name` to `value`."""
     if name == "adapt":
         from pipeline.adaptation.request import names_file  # imported here: few files set adapt
 
-        return names_file(value)  # the file contains weights, as one for --model does
+        return names_file(value)  # a file of weights is as dangerous as one for --model
     return name in DANGEROUS
 
 
@@ -192,6 +192,6 @@ def find_configurations(path: str | None) -> list[ConfigurationFile]:
 
 def user_file() -> Path:
     """Return the path of the user's own file, which may not exist."""
-    import platformdirs  # imported here, because that takes time
+    import platformdirs  # imported here, because the import is slow
 
     return platformdirs.user_config_path(DISTRIBUTION) / FILE_NAME

@@ -45,7 +45,7 @@ def print_table(demonstration: Demonstration) -> None:
     contenders = demonstration.contenders
     total = len(contenders[0].frames)
     given = demonstration.key_frames
-    table = Table(title=f"{total} frames x{SCALE}; the means leave out {given} given key frames")
+    table = Table(title=f"{total} frames x{SCALE}; the means leave out the {given} key frames")
     for heading in ("", "PSNR dB", "gain dB", "SSIM", "worst frame dB", "frames per s"):
         table.add_column(heading, justify="left" if not heading else "right")
 

@@ -51,7 +51,7 @@ def engines() -> None:
     type=click.Choice(["2", "4", "8"]),
     default="4",
     show_default=True,
-    help="Factor of enlargement.",
+    help="Enlargement factor.",
 )
 @click.option(
     "--precision",
@@ -154,7 +154,7 @@ def build(
 @QUIET_OPTION
 @click.pass_context
 def verify(context: click.Context, model: str, names: tuple[str, ...], quiet: bool) -> None:
-    """Test engines against PyTorch again; those that pass leave quarantine.
+    """Test engines against PyTorch again, and release those that pass from quarantine.
 
     The exit status is 1 if an engine fails, else 0.
     """
@@ -238,7 +238,7 @@ def _print_outcomes(outcomes: Iterator[Outcome], step: str, *, quiet: bool) -> b
     progress = make_reporter(quiet=quiet)
     succeeded = True
     while True:
-        # a step for each, because nothing is printed while the step is shown
+        # open a step for each outcome, because nothing can be printed while a step is shown
         with progress.step(step):
             outcome = next(outcomes, None)
         if outcome is None:

@@ -39,15 +39,15 @@ if TYPE_CHECKING:
 @click.option(
     "--at",
     metavar="TIMES",
-    help="Take the frames at these times (seconds or h:mm:ss), such as 12.5,40.",
+    help="Choose the frames at these times (seconds or h:mm:ss), such as 12.5,40.",
 )
-@click.option("--i-frames", is_flag=True, help="Take the video stream's own key frames.")
+@click.option("--i-frames", is_flag=True, help="Choose the video stream's own key frames.")
 @click.option(
     "--add",
     type=click.Path(exists=True, path_type=Path),
     metavar="RUN",
-    help="Take the frames (default: one) that the key frames of this finished run serve least. RUN "
-    "is its output.",
+    help="Choose the frames (default: one) that gained least from a finished run's key frames. RUN "
+    "is the output of that run.",
 )
 @click.option(
     "--format",

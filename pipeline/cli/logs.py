@@ -37,14 +37,14 @@ class JsonLines(logging.Formatter):
 def configure_logging(form: str | None = None) -> None:
     """Write the package's log lines to stderr in `form`, "json" or "text"; default: PIPELINE_LOG.
 
-    Do nothing if there is neither. Raises InputError for any other form.
+    Without a form and PIPELINE_LOG, do nothing. Raises InputError for any other form.
     """
     form = form or os.environ.get("PIPELINE_LOG")
     if not form:
         return
 
     if form not in ("json", "text"):
-        raise InputError(f"found PIPELINE_LOG={form}, expected json or text; try text")
+        raise InputError(f"PIPELINE_LOG is {form}, but must be json or text")
 
     plain = PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler = logging.StreamHandler()

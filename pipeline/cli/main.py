@@ -50,7 +50,7 @@ COMMANDS = {
     "engines": ("pipeline.cli.engines:engines", "Build, list, test and time engines."),
     "doctor": ("pipeline.cli.doctor:doctor", "Check what a run needs on this machine."),
     "completion": ("pipeline.cli.completion:completion", "Print a completion script for a shell."),
-    "ui": ("pipeline.cli.pages:ui", "Enhance recordings on a web page instead."),
+    "ui": ("pipeline.cli.pages:ui", "Enhance recordings on a web page."),
     "demo": ("pipeline.cli.demo:demo", "Enhance a bundled sample clip."),
 }
 
@@ -64,7 +64,7 @@ class LazyGroup(click.Group):
     """A group that loads subcommands by name and reports each PipelineError in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands, in the order of the table."""
+        """Return the names of all commands, in the order of `COMMANDS`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -92,7 +92,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command and its defaults, or suggest commands with similar names."""
+        """Return a command after loading its defaults; suggest similar ones to an unknown name."""
         check_encodable([*args, str(Path.cwd())])
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"No such command '{args[0]}'{suggest(args[0], COMMANDS)}")
@@ -105,7 +105,8 @@ class LazyGroup(click.Group):
     def _find_defaults(self, ctx: click.Context, command: click.Command) -> Defaults:
         """Return the defaults from all configuration files.
 
-        Print a note that lists those from a file in the current folder, unless the user chose it.
+        Print a note that lists the options set by a file in the current folder, unless the user
+        chose that file.
         """
         defaults: Defaults = {}
         for configuration in ctx.meta.get(CONFIG, ()):
@@ -175,8 +176,9 @@ class LazyGroup(click.Group):
             if "marshal data" not in str(raised):
                 raise RuntimeError(f"data ended unexpectedly: {raised}") from raised
             error = PipelineError(
-                "a compiled Python file is incomplete, as after a full disk; delete the folders "
-                f"__pycache__ below {Path(__file__).parents[2]}, then run the same command again"
+                "a compiled Python file is incomplete, perhaps because the disk was full; delete "
+                f"the __pycache__ folders below {Path(__file__).parents[2]}, then run the same "
+                "command again"
             )
             error.__cause__ = raised
 

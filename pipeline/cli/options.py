@@ -30,9 +30,9 @@ QUIET_OPTION = click.option(
     "-q", "--quiet", is_flag=True, help="Show no progress or notes on stderr."
 )
 
-_PIPED = "pipeline.piped"  # context key of the paths of copies of piped recordings
+_PIPED = "pipeline.piped"  # key of `Context.meta`: the paths to which pipes were copied
 
-# Names of weights, besides those of files.
+# Names of weights; commands also accept the path of a weights file.
 MODELS = ("fast", "fast-recorded", "fast-quick", "fast-recorded-quick", "paper")
 
 # Option -> words that shell completion suggests; the option may accept other values, too.
@@ -95,7 +95,7 @@ def _print_note(text: str) -> None:
 
 
 def name_recording(path: str) -> str:
-    """Return what suggested commands call a recording: its path, or INPUT if it was piped."""
+    """Return the name of a recording for suggested commands: its path, or INPUT if piped."""
     return "INPUT" if path in click.get_current_context().meta.get(_PIPED, ()) else path
 
 

@@ -87,8 +87,8 @@ def ui(host: str, port: int, opens: bool, folder: Path | None, needs_token: bool
     """Serve a web page for enhancing recordings without the command line.
 
     By default, only this computer can open the page. With another --host, other computers can open
-    it, too, but only with the token in its address. Stop it with Ctrl-C: a run in progress keeps
-    its finished segments, and can be resumed on the page the next time.
+    it, too, but only with the token in its address. Ctrl-C stops the server; a run in progress
+    keeps its finished segments, and can be resumed on the page later.
     """
     from pipeline.interrupt import Interrupts
     from pipeline.runs.preview import find_page_folder

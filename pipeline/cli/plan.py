@@ -83,7 +83,7 @@ def print_plans(
 ) -> None:
     """Print the plans of many inputs; an input that cannot be planned does not stop the others.
 
-    Raises InputError if `save` is not a place for several plans, and PipelineError after the last
+    Raises InputError if `save` cannot be used for several plans, and PipelineError after the last
     input if any input could not be planned.
     """
     from pipeline.runs.batch import read_shared_pipes
@@ -91,7 +91,7 @@ def print_plans(
 
     if save is not None and "{stem}" not in save and not Path(save).is_dir():
         raise InputError(
-            f"--save {save} is not a place for several plans; pass an existing folder, or a "
+            f"--save {save} cannot be used for several plans; pass an existing folder, or a "
             "pattern such as 'plans/{stem}.json'"
         )
     with read_shared_pipes(entries, progress.note) as readable:
@@ -113,7 +113,8 @@ def print_plans(
 def _name_files(entries: tuple[Entry, ...], save: str | None) -> list[str | None]:
     """Return the file for each input's plan; raises InputError if two would be the same.
 
-    `save` is a folder or a pattern; if it is None, so are the files.
+    `save` is a folder or a pattern. If it is None, the plans get no files, and the result contains
+    only None.
     """
     if save is None:
         return [None] * len(entries)
@@ -125,7 +126,7 @@ def _name_files(entries: tuple[Entry, ...], save: str | None) -> list[str | None
         if first.setdefault(file, name) != name:
             raise InputError(
                 f"the plans of {first[file]} and {name} would both be saved as {file}; rename an "
-                "input, or plan the two with different --save"
+                "input, or plan each of them with its own --save"
             )
     return list(files)
 

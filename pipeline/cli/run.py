@@ -198,12 +198,12 @@ def check_watch(
     *,
     dry_run: bool,
 ) -> None:
-    """Raise UsageError if --watch and --watch-until-idle cannot be used as they are set."""
+    """Raise UsageError if --watch or --watch-until-idle is invalid with the other arguments."""
     if watch is None and until_idle is not None:
         raise click.UsageError("--watch-until-idle needs --watch.")
     if until_idle is not None and not math.isfinite(until_idle):
         raise click.UsageError(
-            f"--watch-until-idle is {until_idle}; expected a finite number of seconds."
+            f"--watch-until-idle is {until_idle}, but must be a finite number of seconds."
         )
     if watch is not None and (inputs or manifest is not None):
         raise click.UsageError("--watch cannot be combined with INPUT or --manifest.")
@@ -254,7 +254,7 @@ def check_combination(
 
 
 def _list_defaults(names: Sequence[str]) -> list[str]:
-    """Return those of `names` whose options are not set on the command line."""
+    """Return the names whose options are not set on the command line."""
     context = click.get_current_context()
     given = click.core.ParameterSource.COMMANDLINE
     return [name for name in names if context.get_parameter_source(name) is not given]

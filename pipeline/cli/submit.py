@@ -20,7 +20,7 @@ from pipeline.errors import InputError
 @click.option("--follow", metavar="JOB", help="Follow JOB until it ends.")
 @click.option("--stop", metavar="JOB", help="Stop JOB; it can be resumed.")
 @click.option(
-    "--installed", is_flag=True, help="Upload no code, as the package is installed on the cluster."
+    "--installed", is_flag=True, help="Upload no code: the package is installed on the cluster."
 )
 @click.argument(
     "arguments",
@@ -40,7 +40,7 @@ def submit(
 ) -> None:
     """Start `pipeline run` on a Ray cluster, and follow it.
 
-    The exit status is that of the run. The cluster's token is read from RAY_AUTH_TOKEN or
+    The exit status is the run's own. The cluster's token is read from RAY_AUTH_TOKEN or
     ~/.ray/auth_token.
     """
     jobs = [name for name in (job, follow, stop) if name]
@@ -73,7 +73,8 @@ def submit(
 def check_arguments(arguments: tuple[str, ...]) -> None:
     """Raise UsageError or InputError for arguments that `pipeline run` would reject.
 
-    Checks that are possible only on the cluster, such as those of its files, are left to the job.
+    The job itself makes the checks that are possible only on the cluster, such as whether files
+    exist.
     """
     from pipeline.cli.options import make_settings
     from pipeline.cli.run import check_combination, run
@@ -87,7 +88,7 @@ def check_arguments(arguments: tuple[str, ...]) -> None:
             "--help cannot be submitted; pass the arguments of a run, or see `pipeline run --help`"
         ) from None
     if not values["inputs"] and not values["manifest"]:
-        raise InputError("found no INPUT; pass at least one, or see `pipeline run --help`")
+        raise InputError("no INPUT was passed; add at least one, or see `pipeline run --help`")
     if values["stream"] is not None:
         raise InputError(
             "--stream cannot be submitted, because no program reads the stdout of a job; pass "

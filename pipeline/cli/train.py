@@ -49,7 +49,7 @@ def train(
 ) -> None:
     """Train a network as described by CONFIG: a YAML file, or a shipped configuration (fast).
 
-    To resume an interrupted training, run the same command again.
+    To resume interrupted training, run the same command again.
     """
     from pipeline.tools.train import train_network
 
@@ -82,7 +82,7 @@ def train(
     help="Seconds to spend on training.",
 )
 @click.option("--model", type=FILE, metavar="NAME|FILE", help="Weights to start from.")
-@click.option("--scale", type=click.Choice(["auto", "2", "4", "8"]), help="Factor of enlargement.")
+@click.option("--scale", type=click.Choice(["auto", "2", "4", "8"]), help="Enlargement factor.")
 @click.option("--ref-offset", metavar="SECONDS|auto", help="Seconds to add to the times of REF.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @QUIET_OPTION

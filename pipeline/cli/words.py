@@ -30,7 +30,8 @@ def print_text(
 ) -> None:
     """Print text, without control characters and secrets in URLs, after `label` in `colour`.
 
-    The text goes to stdout, or to stderr if `err` is set. Only errors of stderr are ignored.
+    The text goes to stdout, or to stderr if `err` is set. Errors in writing to stderr are ignored;
+    raises OSError if stdout cannot be written.
     """
     start = click.style(make_printable(redact_text(label)), fg=colour) if label else ""
     line = start + make_printable(redact_text(str(text))) + end
@@ -161,9 +162,10 @@ def describe_cost(made: Plan, speed: Speed | None, disk: int) -> list[str]:
 
 
 def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
-    """Return a plan as a few lines of text, which count frames by the reason for their reference.
+    """Return a plan as a few lines of text.
 
-    `cost` contains further lines, about the running time and disk space.
+    One line counts the frames for each reason in the reference map. `cost` contains further lines,
+    about the running time and disk space.
     """
     from pipeline.schema.clip import LightField
 

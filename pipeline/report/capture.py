@@ -63,7 +63,7 @@ def describe_capture(capture: Capture) -> str:
     frames = "1 frame" if count == 1 else f"{count} frames"
     origin = {
         "measured": f"The kernel was measured on {frames} that the reference shows as well.",
-        "sensor": "The kernel was set to averages of pixels.",
+        "sensor": "The kernel was set to average pixels.",
         "file": "The kernel was read from a file.",
         "bicubic": "The bicubic kernel matches the input.",
     }[capture.source]
@@ -74,7 +74,7 @@ def describe_capture(capture: Capture) -> str:
     )
     if capture.fits_db is not None and capture.bicubic_db is not None:
         text += (
-            " The reference, reduced with this kernel, matches the input with a PSNR of "
+            " The reference, downscaled with this kernel, matches the input with a PSNR of "
             f"{capture.fits_db:.1f} dB; with the bicubic kernel, the PSNR is "
             f"{capture.bicubic_db:.1f} dB."
         )

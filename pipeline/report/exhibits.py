@@ -9,7 +9,7 @@ from pipeline.schema.plan import Plan
 def choose_exhibits(rows: list[Row], plan: Plan) -> dict[int, list[str]]:
     """Return a map from the number of each frame to show to the reasons for showing it.
 
-    The frames are in the order of the page.
+    The frames are in the order in which the page shows them.
     """
     candidates = sorted(drop_given(rows, plan), key=lambda row: (row.figure, row.number))
     picks = {

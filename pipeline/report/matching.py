@@ -18,10 +18,10 @@ TOLERANCE = 1e-3  # seconds by which the times of output and ground truth may di
 
 
 def open_matching(plan: Plan, path: str, grid_settings: GridSettings | None = None) -> Recording:
-    """Describe an output of the plan, or its ground truth.
+    """Return a description of the recording at `path`: the plan's output, or its ground truth.
 
-    It is opened as a light field if the plan's input is one, and as a video or pictures otherwise.
-    Raises InputError if that is not possible.
+    The recording is opened as a light field if the plan's input is one, and as a video or pictures
+    otherwise. Raises InputError if that is not possible.
     """
     if not isinstance(plan.input, LightField):
         return probe(path)

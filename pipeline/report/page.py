@@ -94,7 +94,7 @@ def write_report(
 ) -> None:
     """Write the report about a finished run to `page` atomically.
 
-    `plan_file` is by default the plan beside the output. `grid_settings` describes the layout of a
+    `plan_file` defaults to the plan beside the output. `grid_settings` describes the layout of a
     light field's ground truth if its file names do not. Raises InputError if the output, the plan
     and the ground truth do not belong together, or if the page cannot be written.
     """
@@ -268,7 +268,7 @@ def _summary(means: Mapping[str, float | None]) -> list[SummaryRow]:
             "consistency",
             None,
             ".2f",
-            "the result, reduced again, against the input; low if the result shows something else",
+            "the downscaled result against the input; low if the result shows something else",
         ),
         line(
             "Agreement with the reference",
@@ -284,7 +284,9 @@ def _summary(means: Mapping[str, float | None]) -> list[SummaryRow]:
             ".2f",
             "change that motion does not explain; a steady result is close to bicubic",
         ),
-        line("Borrowed, levels", "borrowed", None, ".2f", "mean difference from plain up-sampling"),
+        line(
+            "Borrowed, levels", "borrowed", None, ".2f", "mean difference from bicubic up-sampling"
+        ),
     ]
     return [line for line in lines if line is not None]
 

@@ -12,7 +12,7 @@ from pipeline.pixels import Picture
 from pipeline.report.rows import FramePictures
 from pipeline.report.without_truth import measure_borrowing
 
-# The page shows a window of this size from larger frames, as downscaling would hide added detail.
+# From a larger frame, the page shows a window of this size; downscaling would hide added detail.
 MOST_HEIGHT = 720
 MOST_WIDTH = 1280
 HOTTEST = 16.0  # difference in 8-bit levels at the bright end of the heat map
@@ -40,7 +40,7 @@ class CaptionedPicture:
 
 
 def choose_window(pictures: FramePictures) -> Window:
-    """Return the part of a frame to show: all of a small frame, or where most was borrowed."""
+    """Return the part to show: all of a small frame, or the window in which most was borrowed."""
     height, width = pictures.result.shape[:2]
     tall = min(height, MOST_HEIGHT)
     wide = min(width, MOST_WIDTH)
@@ -57,7 +57,7 @@ def choose_window(pictures: FramePictures) -> Window:
 def draw_heat_map(pictures: FramePictures) -> Picture:
     """Return a map of the borrowed detail, from black (0) to bright (HOTTEST levels or more).
 
-    The borrowed detail is the result's absolute difference from bicubic up-sampling.
+    The borrowed detail is the absolute difference between the result and bicubic up-sampling.
     """
     heat = measure_borrowing(pictures.result, pictures.bicubic) * (255 / HOTTEST)
     scaled = np.asarray(np.clip(heat, 0, 255), np.uint8)

@@ -31,7 +31,7 @@ from pipeline.schema.settings import GridSettings
 # Greatest number of frames that get a row; in longer runs, they are spread evenly. All frames are
 # compared with a ground truth, whether they have a row or not.
 MOST_FRAMES = 240
-MOST_PAIRS = 12  # frames measured with optical flow, which is slower than all else
+MOST_PAIRS = 12  # frames measured with optical flow, the slowest measurement
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class FramePictures:
 class FinishedRun:
     """The open recordings of a finished run: input, reference, output and ground truth.
 
-    A context manager that closes the recordings on exit. Raises InputError if the output or the
-    ground truth does not belong to the plan.
+    A context manager that closes the recordings on exit. The constructor raises InputError if the
+    output or the ground truth does not belong to the plan.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class FinishedRun:
 
         self._fitter = ReferenceFitter(plan)
         self.kernel = None if plan.capture is None else join_capture(plan.capture)
-        """The kernel that reduced HR to LR; None for the bicubic kernel."""
+        """The kernel with which HR was downscaled to LR; None for the bicubic kernel."""
 
         self._stack = ExitStack()
         # if the reference is trusted, the result is compared with the edited input
@@ -217,8 +217,8 @@ def average_figures(
 ) -> Mapping[str, float | None]:
     """Return the mean of every figure over the frames that the reference does not provide.
 
-    PSNR and SSIM are averaged over all these frames, as in `pipeline evaluate`; all other figures,
-    only over those in `rows`.
+    PSNR and SSIM are averaged over all these frames, as in `pipeline evaluate`. All other figures
+    are averaged only over the frames in `rows`.
     """
     compared = drop_given(rows, plan)
     means = {name: mean_figure(compared, name) for name in MEASURED}
@@ -339,7 +339,7 @@ def _measure_row(
         choice=choice,
         borrowed=float(without_truth.measure_borrowing(pictures.result, pictures.bicubic).mean()),
         consistency=without_truth.measure_consistency(
-            # the kernel that reduced HR to LR is for the network's scale
+            # the kernel from HR to LR is for the network's scale
             np.asarray(resize_picture(pictures.result, *plan.network_size), np.uint8),
             pictures.lr,
             plan.scale,
@@ -393,6 +393,6 @@ def mean_figure(rows: list[Row], name: str) -> float | None:
 
 
 def drop_given(rows: list[Row], plan: Plan) -> list[Row]:
-    """Return the rows of frames that the reference does not provide; all rows if none is left."""
+    """Return the rows of frames that the reference does not provide, or else all rows."""
     given = list_left_out(plan)
     return [row for row in rows if row.number not in given] or rows

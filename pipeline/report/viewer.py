@@ -120,7 +120,7 @@ def make_viewer(clip: LightField) -> Viewer:
 
 
 def _read_views(clip: LightField, size: tuple[int, int]) -> list[Picture]:
-    """Return the 8-bit views at the first moment, reduced to `size` (width, height)."""
+    """Return the 8-bit views at the first moment, downscaled to `size` (width, height)."""
     reader = open_frames(clip)
     try:
         pictures = []
@@ -136,7 +136,10 @@ def _read_views(clip: LightField, size: tuple[int, int]) -> list[Picture]:
 
 
 def make_table(grid: Grid, rows: list[Row]) -> list[list[Cell | None]]:
-    """Return the views at the first moment as rows of cells; None marks views not in `rows`."""
+    """Return the views at the first moment as rows of cells, with None for holes in the grid.
+
+    Views that are not in `rows` are None, too.
+    """
     figures = [row.figure for row in rows if row.choice.why != "given"]
     low = min(figures, default=0.0)
     high = max(figures, default=1.0)

@@ -31,8 +31,8 @@ def list_videos(path: str, *, sandbox: bool = False) -> list[str] | None:
         return None
     if pictures:
         raise InputError(
-            f"{path} contains both {count_items(len(videos), 'video')}, which would be an input "
-            f"each, and {count_items(len(pictures), 'picture')}, which would be a single input; "
+            f"{path} contains both {count_items(len(videos), 'video')}, each of which would be an "
+            f"input, and {count_items(len(pictures), 'picture')}, which would be a single input; "
             f"pass a pattern, such as '{folder / f'*{min(videos).suffix}'}' or "
             f"'{folder / f'*{min(pictures).suffix}'}'"
         )

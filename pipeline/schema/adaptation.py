@@ -72,7 +72,7 @@ class Adaptation(Model):
                 "of seconds for the request seconds, and null for any other"
             )
         if self.request == "off" and (self.steps or self.done):
-            raise ValueError("the request is off, but there is training; expected auto or seconds")
+            raise ValueError("the request is off, but steps or done is set; try auto or seconds")
         if self.done and self.steps is None:
             raise ValueError("the training is done, but steps is null; expected a number")
         return self

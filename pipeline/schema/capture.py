@@ -35,8 +35,8 @@ class ColourChange(Model):
         lengths = [len(curve) for curve in self.curves]
         if len(set(lengths)) > 1 or not 2 <= lengths[0] <= 1024:
             raise ValueError(
-                f"found curves with {lengths} values; expected three curves of the same length, "
-                "from 2 to 1024 values"
+                f"the curves have {lengths} values, but must all have the same number, from 2 to "
+                "1024"
             )
         return self
 
@@ -62,9 +62,9 @@ class Capture(Model):
     """Offset (x, y) of the chroma samples from luma in LR pixels. If it is large, the input is read
     with another chroma location and measured again."""
     fits_db: Number | None = None
-    """PSNR in dB between reduced HR luma and LR luma, on parts held out from the measurement."""
+    """PSNR in dB between downscaled HR luma and LR luma, on parts held out from the measurement."""
     bicubic_db: Number | None = None
-    """The same PSNR if HR is reduced with the bicubic kernel."""
+    """The same PSNR if HR is downscaled with the bicubic kernel."""
     colour: ColourChange | None = None
     """The map from the reference's colours to the input's; None if the colours agree."""
     pairs: tuple[int, ...] = ()
@@ -76,7 +76,7 @@ class Capture(Model):
         lengths = {len(weights) for weights in (*self.rows, *self.columns)}
         if terms not in (1, 2) or len(self.columns) != terms or lengths != {4 * self.scale}:
             raise ValueError(
-                f"found {len(self.rows)} rows and {len(self.columns)} columns with "
+                f"the kernel has {len(self.rows)} rows and {len(self.columns)} columns with "
                 f"{sorted(lengths)} weights; expected one or two of each, with {4 * self.scale} "
                 f"weights for scale {self.scale}"
             )

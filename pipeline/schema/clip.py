@@ -231,7 +231,7 @@ class Grid(Model):
 
     @property
     def tiling(self) -> tuple[int, int]:
-        """Numbers of rows and columns in a sheet or dataset; LookupError for other layouts."""
+        """Numbers of rows and columns in a sheet or dataset; LookupError without such a layout."""
         if self.packed is None:
             raise LookupError(f"the layout {self.layout} has neither sheets nor a dataset")
         return self.packed
@@ -305,7 +305,7 @@ class LightField(RecordingBase):
     grid: Grid
 
     def with_sandbox(self, on: bool) -> Self:
-        """Return the light field with `sandbox` set to `on`, also for its cameras and sheets."""
+        """Return the light field, including its videos and sheets, with `sandbox` set to `on`."""
         views = []
         for view in self.grid.views:
             clip = None if view.clip is None else view.clip.with_sandbox(on)

@@ -95,6 +95,6 @@ def check_crf(codec: str, crf: float | None) -> None:
     if crf is None or scale is None or 0 <= crf <= scale.largest:
         return
     raise InputError(
-        f"--crf {crf:g} is out of range for {codec}, which takes 0 (best) to {scale.largest}; try "
+        f"--crf {crf:g} is out of range for {codec}, from 0 (best) to {scale.largest}; try "
         f"{scale.words[0]:g}, or --quality {QUALITIES[0]}"
     )

@@ -1,6 +1,6 @@
-"""Write what is generated from the table of options: `python -m pipeline.schema.generate`.
+"""Generate code and documentation from the options: `python -m pipeline.schema.generate`.
 
-These are pipeline/schema/run_options.py, for editors and type checkers, and the table in
+This writes pipeline/schema/run_options.py, for editors and type checkers, and the table in
 docs/command-line.md. A test fails if either is out of date.
 """
 

@@ -36,8 +36,8 @@ _MOST = 1_000_000  # largest accepted value; larger ones would overflow timers a
 def read_number_variable(name: str, default: float, unit: str) -> float:
     """Return the number in an environment variable, or `default` if it is unset or empty.
 
-    Raises InputError unless the number is above 0 and at most a million; the message names its
-    `unit`.
+    Raises InputError unless the number is above 0 and at most a million; the message contains
+    `unit`, such as "seconds".
     """
     text = os.environ.get(name) or f"{default:g}"
     try:
@@ -46,7 +46,7 @@ def read_number_variable(name: str, default: float, unit: str) -> float:
         value = math.nan
     if not 0 < value <= _MOST:
         raise InputError(
-            f"found {name}={text}; expected a number of {unit} above 0 and at most {_MOST:,.0f}, "
+            f"{name} is {text}, but must be a number of {unit} above 0 and at most {_MOST:,.0f}, "
             f"such as {default:g}"
         )
     return value

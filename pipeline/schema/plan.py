@@ -131,8 +131,9 @@ class Plan(Model):
     adaptation: Adaptation | None = None
     """Adaptation of the weights to the recording; None means that the weights are not adapted."""
     restores_from_db: Number | None = None
-    """PSNR in dB at which downscaled key frames match the input if it is compressed or noisy; the
-    input is then restored at their instants. None if it is nearly lossless, or was not measured."""
+    """PSNR in dB between downscaled key frames and the input. If set, the input is compressed or
+    noisy, and is restored at the times of the key frames. None if the input is nearly lossless, or
+    if the PSNR was not measured."""
     mixes_flow: bool = False
     """Whether the network's frames are mixed with detail that optical flow borrows."""
     averages_mirrored: bool = False

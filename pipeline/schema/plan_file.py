@@ -91,7 +91,7 @@ def save_plan(plan: Plan, path: str | Path) -> None:
     except OSError as error:
         if error.errno == errno.ENXIO:
             raise InputError(
-                f"no program reads from {path}; start it first, or try another --save"
+                f"no program is reading from {path}; start one first, or try another --save"
             ) from error
         raise InputError(
             f"cannot write the plan to {path} ({error.strerror}); try another --save, in a folder "

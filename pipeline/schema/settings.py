@@ -110,7 +110,7 @@ class OutputSettings(Model):
         ),
     ] = None
     to: Annotated[
-        Layout | None, Option("Layout of the output; default: that of the input.", "Light fields")
+        Layout | None, Option("Layout of the output; default: the input's.", "Light fields")
     ] = None
     fps: Annotated[
         Finite | None,
@@ -162,7 +162,7 @@ class InputSettings(GridSettings):
     sandbox: Annotated[
         Literal["auto", "on", "off"],
         Option(
-            "Decode recordings in confined child processes: from URLs (auto), all (on), none (off)."
+            "Decode in confined child processes: URLs only (auto, default), all (on) or none (off)."
         ),
     ] = "auto"
 
@@ -232,7 +232,7 @@ class PairingSettings(Model):
             "NAME|FILE",
         ),
     ] = "auto"
-    """"auto" measures it if a reference and a frame show the same instant, else assumes bicubic."""
+    """"auto" measures it if a reference and a frame show the same instant, else it is bicubic."""
     trust_reference: Annotated[
         bool,
         Option(
@@ -357,7 +357,7 @@ class ExecutionSettings(Model):
         Field(ge=1),
         Option("Frames per network call; default 2.", "Execution", "N"),
     ] = 2
-    """Number of frames; on a CPU, those of a call are processed in parallel."""
+    """On a CPU, the frames of one call are processed in parallel."""
     segment: Annotated[
         Finite,
         Field(gt=0),

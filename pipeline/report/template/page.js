@@ -1,8 +1,8 @@
 "use strict";
 // Turns the rows of pictures into one before/after slider with a tab for each frame. Zoom, position
-// and divider stay the same when the frame or the pair of pictures changes. The keyboard works, too:
-// arrow keys choose a tab, the range input moves the divider; on the picture, arrow keys move the
-// view, + and - zoom, and 0 shows the whole picture.
+// and divider stay the same when the frame or the pair of pictures changes. With the keyboard, arrow
+// keys choose a tab, and the range input moves the divider. On the picture, arrow keys move the view,
+// + and - zoom, and 0 shows the whole picture.
 {
   const view = { z: 1, x: 0, y: 0, split: 50, mode: "slider", left: "bicubic", right: "result" };
   const limit = (value, low, high) => Math.min(high, Math.max(low, value));

@@ -144,7 +144,7 @@ def test_the_users_own_file_is_trusted_and_yields_to_the_folders(
     own.write_text("[rnu]\n")
     refused = invoke(*arguments)
     assert refused.exit_code == 2
-    assert f"found [rnu] in {own}" in refused.stderr
+    assert f"[rnu] in {own} is not the name of a command" in refused.stderr
     assert refused.stderr.count("\n") == 1
 
 
@@ -155,7 +155,7 @@ def test_the_users_own_file_is_trusted_and_yields_to_the_folders(
         ("crf = 3\n", "outside any table"),
         ("[rnu]\ncrf = 3\n", "did you mean run"),
         ("[run]\ncfr = 3\n", "did you mean crf"),
-        ("[run]\ncrf = [3]\n", "expected a single value"),
+        ("[run]\ncrf = [3]\n", "is not a single value"),
     ],
 )
 def test_a_wrong_configuration_is_one_line(

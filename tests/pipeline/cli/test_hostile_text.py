@@ -136,7 +136,7 @@ def test_a_folder_without_permissions_is_one_line(
 def test_an_unknown_kind_of_log_is_refused() -> None:
     result = invoke("probe", "a.mp4", env={"PIPELINE_LOG": "weird"})
     assert result.exit_code == 2
-    assert "expected json or text" in result.stderr
+    assert "must be json or text" in result.stderr
 
 
 def test_a_configuration_that_never_ends_is_refused() -> None:

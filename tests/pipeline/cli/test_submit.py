@@ -177,7 +177,7 @@ def test_wrong_arguments_are_refused_before_submission() -> None:
         check_arguments(("a.mp4", "--nonsense"))
     with pytest.raises(InputError, match="'9' is not a valid value for --scale"):
         check_arguments(("a.mp4", "--scale", "9"))
-    with pytest.raises(InputError, match="found no INPUT"):
+    with pytest.raises(InputError, match="no INPUT was passed"):
         check_arguments(("--scale", "2"))
     with pytest.raises(InputError, match="'later' is not a valid value for --start"):
         check_arguments(("a.mp4", "--start", "later"))

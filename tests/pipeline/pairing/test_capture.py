@@ -213,7 +213,10 @@ def test_captures_that_cannot_be_used_are_refused(folder: Path, tmp_path: Path) 
     file = tmp_path / "capture.json"
     for changes, problem in [
         ({"rows": [[2 * weight for weight in weights]]}, "the kernel sums to 2, but must sum to 1"),
-        ({"rows": [weights[1:]]}, "found 1 rows and 1 columns with [15, 16] weights; expected"),
+        (
+            {"rows": [weights[1:]]},
+            "the kernel has 1 rows and 1 columns with [15, 16] weights",
+        ),
         ({"rows": [[float("nan"), *weights[1:]]]}, "rows: Input should be"),
         ({"scale": 2, "rows": [weights[4:12]], "columns": [weights[4:12]]}, "is for scale 2, but"),
         ({"extra": 1}, "extra: Extra inputs are not permitted"),

@@ -113,7 +113,7 @@ def test_a_plan_is_saved_to_a_pipe_that_a_program_reads(
 ) -> None:
     plan, pipe = plan_of(), tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(InputError, match="no program reads from"):
+    with pytest.raises(InputError, match="no program is reading from"):
         save_plan(plan, pipe)
 
     reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True)
@@ -238,7 +238,7 @@ def test_other_weights_replace_the_training_in_a_plan(
         ({"request": "seconds"}, "the request is seconds and seconds is None"),
         ({"seconds": 60}, "the request is auto and seconds is 60.0"),
         ({"request": "seconds", "seconds": 0}, "greater than 0"),
-        ({"request": "off", "steps": 80}, "the request is off, but there is training"),
+        ({"request": "off", "steps": 80}, "the request is off, but steps or done is set"),
         ({"done": True}, "the training is done, but steps is null; expected a number"),
         ({"request": "sometimes"}, "is not a valid plan"),
     ],

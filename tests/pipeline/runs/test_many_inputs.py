@@ -83,7 +83,7 @@ def test_a_folder_of_videos_and_pictures_is_refused_in_one_line(
     takes: Path, pair: tuple[Path, Path]
 ) -> None:
     (takes / "still.jpg").touch()
-    expected = "takes contains both 2 videos, which would be an input each, and 1 picture"
+    expected = "takes contains both 2 videos, each of which would be an input, and 1 picture"
     with pytest.raises(InputError, match=expected):
         is_batch(("takes",), None)
     for command in (run_command, plan_command):
@@ -124,7 +124,7 @@ def test_the_plans_of_many_inputs_are_saved_and_run(takes: Path, pair: tuple[Pat
     rest = ("--ref-stream", pair[1], "-o", "out")
     refused = plan_command("takes", *rest, "--save", "plan.json")
     assert refused.exit_code == 2
-    assert "--save plan.json is not a place for several plans" in refused.stderr
+    assert "--save plan.json cannot be used for several plans" in refused.stderr
 
     shutil.copy("takes/take_2.mkv", "take_2.mp4")
     alike = plan_command("takes", "take_2.mp4", *rest, "--save", ".")

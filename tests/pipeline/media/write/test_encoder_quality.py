@@ -91,12 +91,12 @@ def test_prores_keeps_full_chroma_in_its_own_profile(tmp_path: Path) -> None:
     [
         (
             {"crf": 99},
-            r"--crf 99 is out of range for libx264, which takes 0 \(best\) to 51; try 16",
+            r"--crf 99 is out of range for libx264, from 0 \(best\) to 51; try 16",
         ),
-        ({"crf": -1}, r"--crf -1 is out of range for libx264, which takes 0"),
+        ({"crf": -1}, r"--crf -1 is out of range for libx264, from 0"),
         (
             {"crf": 64, "codec": "av1"},
-            r"--crf 64 is out of range for libsvtav1, which takes 0 \(best\) to 63",
+            r"--crf 64 is out of range for libsvtav1, from 0 \(best\) to 63",
         ),
         (
             {"quality": "high", "codec": "ffv1"},
