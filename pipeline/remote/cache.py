@@ -4,11 +4,11 @@ The folder is $PIPELINE_CACHE (default: ~/.cache/crossnetpp-pipeline), and the s
 is $PIPELINE_CACHE_GB gigabytes:
 
     files/<digest of URL and version>/<name>    a copy, beside a mark of each process that uses it
-    files/<digest of content>/<name>            what arrived through a pipe, until its run ends
+    files/<digest of content>/<name>            a recording from a pipe, until its run ends
     outputs/<digest of URL>/<name>              an output before its upload, beside its run folder
     scratch/work-*                              segments before their upload, pipes being copied
 
-Nobody else can write to these folders, so they contain only what this program put there.
+No other user can write to these folders, so they contain only what this program put there.
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ def fetch_copy(url: str) -> Path:
         return _copy_to_cache(url, [found], single=True)
     if members := list_files(url):
         return _copy_to_cache(url, members, single=False)
-    raise InputError(
-        f"there is nothing at {redact_url(url)}; expected a file or folder; check the URL"
-    )
+    raise InputError(f"there is no file or folder at {redact_url(url)}; check the URL")
 
 
 def output_path(url: str) -> Path:
@@ -127,7 +125,7 @@ def remove_scratch_folder(folder: Path) -> None:
 
 
 def fetch_recordings(plan: Plan) -> Plan:
-    """Return the plan with recordings at URLs replaced by local copies, fetching missing ones."""
+    """Download the plan's recordings at URLs if needed, and return the plan with local copies."""
     return plan.map_recordings(_fetch_recording)
 
 

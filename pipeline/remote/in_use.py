@@ -46,7 +46,7 @@ def mark_used(folder: Path) -> None:
 
 
 def release_mark(folder: Path) -> None:
-    """Undo one call of `mark_used`, and delete the mark if it was the last one."""
+    """Undo one call of `mark_used`, and delete the mark if no other call needs it."""
     with _guard:
         mark = _marks.get(folder)
         if mark is None:

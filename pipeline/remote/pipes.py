@@ -32,7 +32,7 @@ Settings = TypeVar("Settings", bound=InputSettings)
 _READ = ("input", "ref_stream", "ground_truth")  # settings whose value is a recording
 _CHUNK = 1 << 20  # bytes
 _LEAST_FREE = 64 << 20  # bytes that a copy must leave free on the disk
-_PATIENCE_SECONDS = 3.0  # without data from a pipe until a note says so
+_PATIENCE_SECONDS = 3.0  # how long a pipe may stay silent before a note says so
 _HEAD = 16  # bytes at the beginning of a recording that identify its format
 
 # First bytes -> suffix, for readers that recognize recordings by their names.
@@ -81,9 +81,9 @@ def read_pipes(
 ) -> Iterator[dict[str, Path]]:
     """Yield a map from each pipe, socket or `-` to a file; delete the copies after the block.
 
-    `note` receives what is copied. `on_wait`, or else `note`, receives the pipes that stay empty
-    for a few seconds. Raises InputError if one of them is a terminal, a device or empty, or cannot
-    be copied.
+    `note` receives a message about each recording that is copied. `on_wait`, or else `note`,
+    receives a message about each pipe that stays empty for a few seconds. Raises InputError if a
+    path is a terminal or a device, or if a pipe is empty or cannot be copied.
     """
     if not paths:
         yield {}
@@ -124,15 +124,15 @@ def _refuse_endless(path: str) -> None:
     kind = describe_special(path)
     if kind in ("terminal", "device"):
         raise InputError(
-            f"{_name(path)} is a {kind}; expected a file, a folder or a pipe; "
-            "record to a file first, and pass that file"
+            f"{_name(path)} is a {kind}, but must be a file, a folder or a pipe; record to a file "
+            "first, and pass that file"
         )
 
 
 def _copy_together(
     paths: Collection[str], on_wait: Callable[[str], None]
 ) -> Iterator[tuple[str, Path]]:
-    """Yield the path of each pipe with that of its copy, as soon as the copy is complete.
+    """Yield the path of each pipe and the path of its copy, as soon as the copy is complete.
 
     `on_wait` receives a note about each pipe that stays empty for a few seconds.
 
@@ -191,19 +191,19 @@ def _copy_pipe(path: str, part: Path, on_data: Callable[[], None]) -> Path:
                 copy.write(chunk)
                 if shutil.disk_usage(part.parent).free < _LEAST_FREE:
                     raise InputError(
-                        f"{part.parent.parent} has too little space for what arrives through "
-                        f"{_name(path)}; set PIPELINE_CACHE to a folder on another disk"
+                        f"{part.parent.parent} has too little space for the recording that arrives "
+                        f"through {_name(path)}; set PIPELINE_CACHE to a folder on another disk"
                     )
     except OSError as error:
         raise InputError(
-            f"{_name(path)} cannot be copied to {part.parent.parent} ({error.strerror}), expected "
-            "a recording; save it to a file first, and pass that file"
+            f"{_name(path)} cannot be copied to {part.parent.parent} ({error.strerror}); save the "
+            "recording to a file first, and pass that file"
         ) from error
 
     if not head:
         raise InputError(
-            f"{_name(path)} is empty, expected a recording; check the program that writes to it, "
-            "and note that a pipe can be read only once"
+            f"{_name(path)} is empty, but must contain a recording; check the program that writes "
+            "to it, and note that a pipe can be read only once"
         )
     return keep_file(part, digest.hexdigest(), _name_copy(path, head))
 

@@ -36,7 +36,7 @@ _DENIED = re.compile(
 )
 _MISSING = re.compile(r"NO_SUCH_BUCKET|NoSuchBucket|does not exist|NO_SUCH_KEY|\b404\b", re.I)
 
-# Schemes of stores for which the URL and the environment are enough. Through fsspec's other
+# Schemes of stores that need only a URL and environment variables. Through fsspec's other
 # schemes, such as zip, local and github, a manifest or plan from a stranger could make this program
 # read any file; ftp and sftp need a password.
 _SCHEMES = frozenset(
@@ -70,7 +70,7 @@ def _filesystem(scheme: str, endpoint: str) -> Any:
 
     if scheme not in _SCHEMES:
         raise InputError(
-            f"{scheme}:// URLs are not supported; expected s3, gs, http, https or file; copy the "
+            f"{scheme}:// URLs are not supported; use s3, gs, http, https or file, or copy the "
             "file to this machine, and pass its path"
         )
     if scheme not in ("s3", "gs"):
@@ -158,9 +158,7 @@ def retry_request(verb: str, url: str, request: Callable[[], Answer]) -> Answer:
         try:
             return request()
         except FileNotFoundError as error:
-            raise InputError(
-                f"there is nothing at {shown}; expected a file; check the URL"
-            ) from error
+            raise InputError(f"there is no file at {shown}; check the URL") from error
         except (OSError, TimeoutError, EOFError, _client_error()) as error:
             message = first_line(error).replace(url, shown)
             reason = _redact_reason(message)
@@ -170,8 +168,8 @@ def retry_request(verb: str, url: str, request: Callable[[], Answer]) -> Answer:
                 ) from error
             if _MISSING.search(message):
                 raise InputError(
-                    f"there is nothing at {shown} ({reason}); expected a bucket and a file that "
-                    "exist; check the URL"
+                    f"there is nothing at {shown} ({reason}); check the bucket and the file in the "
+                    "URL"
                 ) from error
             if attempt == ATTEMPTS:
                 raise PipelineError(
@@ -215,7 +213,7 @@ def find_file(url: str) -> RemoteFile | None:
 
 
 def _read_version(info: dict[str, Any]) -> str:
-    """Return a file's entity tag or modification time under any store's name for it, else ""."""
+    """Return a file's entity tag or modification time, or "" if the store reports neither."""
     keys = ("ETag", "etag", "mtime", "last_modified", "created")
     return next((str(info[key]) for key in keys if info.get(key)), "")
 
@@ -253,7 +251,7 @@ def glob_urls(pattern: str) -> list[str]:
 
 
 def download_file(found: RemoteFile, target: Path) -> None:
-    """Download a file to `target` and check its size; each attempt continues the one before.
+    """Download a file to `target` and check its size; each attempt resumes the previous one.
 
     Raises the errors of `retry_request`, and InputError if a file of unreported size is empty.
     """
@@ -277,7 +275,7 @@ def download_file(found: RemoteFile, target: Path) -> None:
         retry_request("read", found.url, copy)
         if found.size is None and part.stat().st_size == 0:
             raise InputError(
-                f"the file at {redact_url(found.url)} is empty; expected a recording; check the URL"
+                f"the file at {redact_url(found.url)} is empty; check the file and the URL"
             )
         part.replace(target)
     finally:

@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.ui.uploads import NAME_CONFLICTS, name_conflict, split_name
 
 MOST_MEMBERS = 20_000
-MOST_RATIO = 200  # of unpacked to packed bytes, because pictures and videos hardly shrink
+MOST_RATIO = 200  # largest ratio of unpacked to packed bytes; real pictures hardly shrink
 FREE_RATIO_BYTES = 100_000_000  # unpacked size up to which any ratio is harmless
 RESERVED_BYTES = 500_000_000  # kept free on the disk
 _PIECE = 1 << 20
@@ -67,8 +67,9 @@ def _check(
         )
     if total > max(FREE_RATIO_BYTES, MOST_RATIO * packed):
         raise InputError(
-            f"{archive.name} unpacks from {packed / 1e6:.1f} MB to {total / 1e6:.0f} MB, which no "
-            "pictures or recordings do; unpack it yourself, and enter the folder's path"
+            f"{archive.name} unpacks from {packed / 1e6:.1f} MB to {total / 1e6:.0f} MB, which is "
+            "implausible for pictures or recordings; unpack it yourself, and enter the folder's "
+            "path"
         )
 
     members = []

@@ -116,7 +116,7 @@ class Child:
                 self._lines = [*self._lines[1 - _KEPT_LINES :], text]
 
     def _report(self, event: dict[str, Any]) -> None:
-        """Pass an event on; an error in its receiver must not stop the reading of lines."""
+        """Pass an event to `on_event`, whose errors must not stop the reading of lines."""
         try:
             if self._on_event is not None:
                 self._on_event(event)
@@ -130,7 +130,7 @@ class Child:
             return self._error
         if status < 0:
             name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
-            return f"the command was ended by the signal {name}; start the job again to continue"
+            return f"the command was terminated by {name}; start the job again to continue"
         return self._lines[-1] if self._lines else f"the command ended with status {status}"
 
 

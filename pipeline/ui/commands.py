@@ -25,7 +25,7 @@ def make_picture_command(folder: JobFolder) -> list[str]:
 
 
 def make_key_frames_command(job: Job, folder: JobFolder, count: int | None) -> list[str]:
-    """Return the Python arguments that write `count` key frames; None leaves the number open."""
+    """Return the Python arguments that write key frames: `count` of them, or any number if None."""
     number = [] if count is None else [f"--count={count}"]
     where = [f"--output={folder.key_frames}", "--force", "--json", "-q"]
     return [*PROGRAM, "keyframes", *where, *number, "--", job.input]

@@ -55,8 +55,8 @@ def _describe(field: OptionField, *, is_common: bool) -> dict[str, Any]:
 def check_options(options: Mapping[str, Any]) -> dict[str, str]:
     """Return the options whose values are not blank, without surrounding whitespace.
 
-    Raises InputError for unknown options, and for values that are not text or contain NUL. Whether
-    a value is valid is checked by the command that receives it.
+    Raises InputError for unknown options, and for values that are not text or contain NUL. The
+    command that receives the other values checks whether they are valid.
     """
     known = {field.name for field in list_fields()}
     found = {}
@@ -74,7 +74,7 @@ def check_options(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def make_arguments(options: Mapping[str, str], *, planned_only: bool = False) -> list[str]:
-    """Return options, given as text by name, as arguments of `pipeline run`.
+    """Return the arguments of `pipeline run` for the given options, a map from names to text.
 
     With `planned_only`, they are arguments of `pipeline plan`, which lacks some of these options.
     """

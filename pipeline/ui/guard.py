@@ -45,7 +45,7 @@ class Guard:
         """Return why a request must be refused, or None if it may be answered."""
         host = request.headers.get("Host", "")
         if self._loopback_only and not is_loopback(_strip_port(host)):
-            return "this page answers only to its own address on this computer"
+            return "this page can be opened only at its own address on this computer"
 
         origin = request.headers.get("Origin")
         if origin is not None and _find_host(origin) != host.lower():

@@ -1,4 +1,4 @@
-"""Answer the page's requests: a thin layer above the store and the work."""
+"""Answer the page's requests: a thin layer on top of `JobStore` and `Work`."""
 
 from __future__ import annotations
 
@@ -211,8 +211,8 @@ class Handlers:
         if role == "input":
             if is_batch((path,), None, job.options):
                 raise InputError(
-                    "these are several recordings; expected one video, pictures in order, or one "
-                    "light field: make a job for each recording"
+                    "these are several recordings, but a job enhances one video, one set of "
+                    "pictures in order, or one light field; create a job for each recording"
                 )
             folder = self._store.folder_of(job.id)
             changes |= {"title": _name_recording(folder, role, path), "key_frames": 0}
@@ -291,7 +291,7 @@ class Handlers:
         return Answer(file=output, kind="application/octet-stream", save_as=output.name)
 
     async def show_report(self, call: Call) -> Answer:
-        """Return the report of a job."""
+        """Return the report of a finished job as a sandboxed page."""
         job = self._store.find(call.place["job"])
         folder = self._store.folder_of(job.id)
         answer = _show_file(folder.path, folder.report.name)
@@ -303,7 +303,7 @@ class Handlers:
         return _show_preview(self._store.folder_of(job.id).path, call)
 
     async def show_preview(self, call: Call) -> Answer:
-        """Return a preview picture of the latest frame of a run on the command line."""
+        """Return a preview picture of the latest frame of a run that the command line started."""
         return _show_preview(self._store.folder, call)
 
 
@@ -313,7 +313,7 @@ def _read_role(call: Call) -> Role:
         return "input"
     if role == "reference":
         return "reference"
-    raise InputError(f"found the role {role[:40]!r}; expected input or reference")
+    raise InputError(f"there is no role {role[:40]!r}; expected input or reference")
 
 
 def _check_room(folder: Path, size: int | None) -> None:
@@ -365,7 +365,8 @@ def _describe_previews(
 ) -> list[dict[str, Any]]:
     """Return descriptions of the previews in a folder, newest first.
 
-    Previews older than `most_age` seconds are left out. `address` is the path of their URLs.
+    Previews older than `most_age` seconds are left out. `address` is the beginning of the paths of
+    their URLs.
     """
     return [
         {

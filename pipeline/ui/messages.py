@@ -64,7 +64,7 @@ Handler = Callable[[Call], Awaitable[Answer]]
 
 
 def answer_json(value: Any, status: int = 200) -> Answer:
-    """Return an answer that consists of a value as JSON."""
+    """Return an answer whose body is `value` as JSON."""
     return Answer(json.dumps(value).encode(), status=status)
 
 

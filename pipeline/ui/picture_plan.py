@@ -38,18 +38,18 @@ THUMB_WIDTH = 240
 MEANINGS = {
     "nearest": "borrowing from the nearest reference",
     "content": "borrowing from the most similar reference",
-    "kept": "borrowing from the same reference as the frame before",
+    "kept": "borrowing from the same reference as the previous frame",
     "edited": "borrowing from the reference that you chose",
     "given": "passing through unchanged, because the reference contains them",
-    "cut": "with plain up-sampling: the references in reach show other scenes",
+    "cut": "with plain up-sampling: the references within reach show other scenes",
     "too far": "with plain up-sampling: every reference is too far away",
-    "unlike": "with plain up-sampling: no reference is similar",
+    "unlike": "with plain up-sampling: no reference is similar enough",
     "dark": "with plain up-sampling: the view shows nothing",
 }
 
 
 def describe(plan: Plan) -> dict[str, Any]:
-    """Return what the page shows of a plan, except for the pictures, as JSON values."""
+    """Return the facts that the page shows about a plan, except for its pictures, for JSON."""
     counts = Counter(choice.why for choice in plan.reference_map)
     total = len(plan.reference_map)
     served = sum(choice.ref_pts is not None for choice in plan.reference_map)
@@ -112,7 +112,7 @@ def _describe_time(plan: Plan) -> dict[str, Any]:
 
 
 def write_pictures(plan: Plan, folder: Path) -> dict[str, Any]:
-    """Write small pictures of frames and references, and return what the page shows of them."""
+    """Write small pictures of frames and references, and return their descriptions for the page."""
     choices = plan.reference_map
     numbers = spread_evenly(len(choices), FRAMES)
     frames = [(f"frame_{n}.jpg", choices[n].pts, {"frame": n}) for n in numbers]

@@ -1,4 +1,4 @@
-"""Serve the page with aiohttp, on which no other module depends."""
+"""Serve the page with aiohttp, which no other module of `pipeline.ui` imports."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def serve(
     token: str = "",
     on_ready: Callable[[str], None],
 ) -> None:
-    """Serve the page until the process is interrupted; `on_ready` receives its address.
+    """Serve the page until the process is interrupted; `on_ready` receives the page's address.
 
-    When that happens, a run in progress is interrupted too, and can be resumed later. Raises
-    InputError if the port or the folder cannot be used, or if aiohttp is missing.
+    The interrupt also stops a run in progress, which can be resumed later. Raises InputError if the
+    port or the folder cannot be used, or if aiohttp is missing.
     """
     check_library()
     listening = open_socket(host, port)

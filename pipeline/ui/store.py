@@ -94,7 +94,7 @@ class JobStore:
             return job
 
     def change_if(self, job_id: str, condition: Callable[[Job], bool], **changes: Any) -> bool:
-        """Change fields of a job if it exists and meets `condition`; return whether it did."""
+        """Change fields of a job if it exists and meets `condition`; return whether it does."""
         with self._lock:
             job = self._jobs.get(job_id)
             if job is None or not condition(job):
@@ -103,7 +103,7 @@ class JobStore:
             return True
 
     def keep_failure(self, job_id: str, error: str, **changes: Any) -> None:
-        """Change a job that failed, even if the disk is too full to store the change.
+        """Change a failed job and its error, at least in memory if the disk is full.
 
         Raises InputError if there is no such job.
         """

@@ -43,11 +43,11 @@ def name_unpacked(archive: Path) -> Path:
 
 def _make_error(name: str) -> InputError:
     shown = name[:80].encode(errors="replace").decode().replace("\0", "\\0")
-    return InputError(f"the file name {shown!r} is not a plain relative name; rename the file")
+    return InputError(f"the file name {shown!r} cannot be used; give the file a short, plain name")
 
 
 def name_conflict(name: str) -> InputError:
-    """Return the error for a file whose name is taken, or needs a folder where a file is."""
+    """Return the error for a file whose name is taken, or whose folder's name is that of a file."""
     return InputError(f"another file or folder is already named {name}; rename one of them")
 
 

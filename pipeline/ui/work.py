@@ -172,12 +172,12 @@ class Work:
                 self._run(job_id)
             with self._changed:
                 if self._running is not None:
-                    self._running[1].stop()  # it has ended, except after a failure
+                    self._running[1].stop()  # does nothing unless a failure left the child running
                     self._running = None
                 self._changed.notify_all()
 
     def _run(self, job_id: str) -> None:
-        """Run a job of the queue until it ends, and store how it ended."""
+        """Run a queued job until it ends, and store the outcome."""
         with self._changed:
             if job_id not in self._queue:
                 return  # it was paused in the meantime
@@ -189,9 +189,10 @@ class Work:
 
     @contextmanager
     def _report_failure(self, job_id: str, **changes: Any) -> Iterator[None]:
-        """Store an error in the block, with `changes`, as the error of a job, and log it.
+        """Catch an error of the block, and store it in the job together with `changes`.
 
-        A single job that fails for whatever reason must not end the work on all others.
+        Unexpected errors are logged, too. A job that fails for whatever reason must not end the
+        work on all others.
         """
         try:
             yield

@@ -304,7 +304,7 @@ for (const card of document.querySelectorAll(".drop")) {
     });
   });
 }
-// otherwise the browser would open a file that is dropped outside the cards in place of the page
+// otherwise, the browser would replace the page with a file that is dropped outside the cards
 for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault());
 
 at("propose").addEventListener("submit", (event) => {

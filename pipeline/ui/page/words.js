@@ -1,4 +1,4 @@
-// Functions that format values as short texts, and that create elements.
+// Functions that format values as short text, and functions that create elements.
 
 export const element = (name, attributes = {}, ...children) => {
   const made = document.createElement(name);

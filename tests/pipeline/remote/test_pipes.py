@@ -154,7 +154,7 @@ def test_an_empty_pipe_that_a_batch_shares_is_one_line(
     done = pipeline(command, tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "is empty, expected a recording" in line
+    assert "is empty, but must contain a recording" in line
 
 
 @pytest.mark.parametrize("suffix", [".y4m", ".mp4", ".png"])
@@ -262,7 +262,7 @@ def test_an_empty_pipe_and_a_missing_output_are_refused(
     empty.touch()
     with (
         piped(empty, tmp_path / "pipe") as pipe,
-        pytest.raises(InputError, match="is empty, expected a recording"),
+        pytest.raises(InputError, match="is empty, but must contain a recording"),
         read_pipes([str(pipe)]),
     ):
         raise AssertionError("the pipe is empty")

@@ -121,7 +121,7 @@ def test_a_read_only_bucket_is_one_clear_line(
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        (0, "there is nothing at s3://bucket/in/none.mkv"),
+        (0, "there is no file or folder at s3://bucket/in/none.mkv"),
         (4, "there is nothing at s3://nowhere/out/"),
     ],
     ids=["input", "bucket"],
