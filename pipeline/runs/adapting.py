@@ -66,8 +66,8 @@ def plan_adaptation(
 def _can_resume(stored: Adaptation, weights: Path | None, shared: SharedWeights | None) -> bool:
     """Return whether an unfinished run can continue with its stored adaptation.
 
-    If the adaptation uses shared weights, the batch must share weights, too, and they must be the
-    same ones if they have not been tried on this input yet.
+    If the adaptation uses shared weights, the batch must share weights, too. If the shared weights
+    have not been tried on this input yet, they must also be the ones that the adaptation names.
     """
     if not stored.shared:
         return True

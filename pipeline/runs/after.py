@@ -15,10 +15,10 @@ _SHOWN = 400  # characters of the command's last line that are shown
 
 
 class PublishedCommand:
-    """A shell command that gets the path or URL of the input and of the output as variables.
+    """A shell command that receives the paths or URLs of input and output in the environment.
 
-    These are PIPELINE_INPUT and PIPELINE_OUTPUT. The paths never become part of the command, so
-    nothing in them is executed. `note` receives a line about every call.
+    The variables are PIPELINE_INPUT and PIPELINE_OUTPUT. The paths never become part of the
+    command, so nothing in them is executed. `note` receives a line about every call.
     """
 
     def __init__(self, command: str, note: Callable[[str], None]) -> None:

@@ -51,7 +51,7 @@ def run_all(
     """Run one input after the other; a failed input does not stop the batch, but a signal does.
 
     The inputs to run again are listed in a file at `failed_list`, a path or URL. After a signal,
-    the results are returned together with the Interrupted to raise.
+    the results are returned together with the Interrupted that the caller should raise.
     """
     start = time.monotonic()
     entries = tuple(entries)
@@ -181,6 +181,6 @@ def _replace_pipes(entry: Entry, pipes: dict[str, str], copies: dict[str, Path])
     if settings is None or not changed:
         return entry
     if settings.output is None:
-        # the default output would be beside the copy, so leave the pipe for the run to refuse
+        # the default output would be beside the copy, so keep the pipe, which the run then rejects
         changed.pop("input", None)
     return entry.model_copy(update={"settings": settings.model_copy(update=changed)})

@@ -156,7 +156,7 @@ def close_run(
         try:
             plan_place = parts.finish(opened.ledger, interrupts, record_run, force=settings.force)
         except KeyboardInterrupt:
-            # publishing ends by deleting the run folder's plan; the signal may come right after it
+            # publishing ends with the deletion of the run folder's plan; the signal may come after it
             opened.published = not (opened.ledger.folder.path / PLAN).exists()
             raise
         opened.published = True
@@ -239,8 +239,8 @@ def describe_interruption(opened: OpenRun | None) -> str:
     total = len(opened.plan.segments)
     if not kept:
         return (
-            f"interrupted with none of {total} segments finished: no frame is kept; run the same "
-            "command again to start over, with a smaller --segment to lose less"
+            f"interrupted with none of {total} segments finished, so no frame is kept; run the "
+            "same command again to start over, with a smaller --segment to lose less"
         )
     frames = count_committed_frames(opened.ledger)
     return (

@@ -99,7 +99,7 @@ def _read_local_plan(output: Path) -> Plan | None:
         return None
 
     stored = read_plan(plan)
-    # the plan may be that of a deleted output, such as out.mkv beside out.mp4
+    # the plan may belong to a deleted output, such as out.mkv beside out.mp4
     if Path(stored.output).name != output.name:
         return None
     # an output is older than its plan, unless it has been replaced
@@ -133,7 +133,7 @@ def _find_model(stored: Plan, settings: ExecutionSettings, capture: str) -> str 
         return stored.model if is_variant else base
     if stored.capture is None and capture == "auto":
         return None  # the fit on which the choice depends is not stored
-    # the fit in a capture from a file is that of another recording, so the choice ignores it
+    # a capture from a file may have been measured on another recording, so its fit is ignored
     fitted = stored.capture if capture == "auto" else None
     return choose_model(base, fitted.fits_db if fitted else None)[0]
 
@@ -166,7 +166,7 @@ def _reopen_recordings(
 
 
 def _is_same_command(stored: Plan, command: str) -> bool:
-    """Return whether a command has the same settings as the one that made a finished plan.
+    """Return whether `command` has the same settings as the command recorded in a finished plan.
 
     An option that a command omits has its default. The model, settings that do not change the
     output, and the recordings' paths are not compared.

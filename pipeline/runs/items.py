@@ -63,8 +63,8 @@ def batch_result(
 ) -> BatchResult:
     """Return the totals over all inputs, and write the list of inputs to run again.
 
-    `start` is the monotonic time at which the batch began. If the list cannot be written, it is
-    None in the result.
+    `start` is the monotonic time at which the batch began. If the list cannot be written, the
+    result's `failed_list` is None.
     """
     again = [
         entry.given

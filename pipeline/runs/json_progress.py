@@ -53,7 +53,7 @@ class JsonReporter:
         self._write("note", text=text)
 
     def start(self, total: int, done: int) -> None:
-        """Write the first progress of the frames."""
+        """Write the first progress event of the frames."""
         self._stage = "enhance"
         self._pace = Pace(total, done)
         self._done = done
@@ -61,7 +61,7 @@ class JsonReporter:
         self._write_progress()
 
     def update(self, done: int, busy: dict[str, float]) -> None:
-        """Write the progress if the last one is old enough, or when all frames are done."""
+        """Write a progress event if the last one is old enough, or when all frames are done."""
         is_last = done == self._pace.total and done != self._done
         self._done = done
         if self._is_due("progress") or is_last:
@@ -74,7 +74,7 @@ class JsonReporter:
 
     @contextmanager
     def step(self, what: str, total: int = 0, done: int = 0) -> Iterator[Count]:
-        """Write an event when a step begins, and its progress from time to time."""
+        """Write an event when a step begins, and events about its progress from time to time."""
         pace = Pace(total, done)
         frames = total or None
 
@@ -100,7 +100,7 @@ class JsonReporter:
             self._open.remove(name)
 
     def show_batch(self, state: BatchState) -> None:
-        """Write the state of the batch if the last one is old enough, or when no input is left."""
+        """Write a batch event if the last one is old enough, or when no input is left."""
         if self._is_due("batch") or not state.running + state.waiting:
             counts = asdict(state)
             eta = _round(counts.pop("eta_seconds"))

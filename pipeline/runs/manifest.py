@@ -65,8 +65,8 @@ def make_entries(
 ) -> tuple[Entry, ...]:
     """Return the inputs to run; the settings in a line of the manifest override the `common` ones.
 
-    With `found`, the inputs were found in a folder, so that even for a single one, the common
-    output may be a folder.
+    `found` means that the inputs were found in a folder. The common output may then be a folder
+    even for a single input.
 
     An invalid line becomes an entry with an error, and an input that is the output of another one
     becomes an entry to skip. Raises InputError if the manifest cannot be read, if there is no
@@ -79,7 +79,7 @@ def make_entries(
         rows += read_manifest(manifest)
     if not rows:
         raise InputError(
-            f"found no input in {' '.join(inputs) or manifest}; check the path or pattern"
+            f"there is no input in {' '.join(inputs) or manifest}; check the path or pattern"
         )
 
     several = len(rows) > 1
@@ -97,8 +97,8 @@ def make_entries(
         name = entry.settings.output if entry.settings else None
         if name is not None and name in outputs:
             error = (
-                f"the output {name} is also that of another input; choose a different output for "
-                "each input"
+                f"the output {name} is also the output of another input; choose a different one "
+                "for each input"
             )
             entries[i] = entry.model_copy(update={"settings": None, "error": error})
         elif name is not None and _place(name) in read:
@@ -141,7 +141,7 @@ def _place(path: str) -> str:
 def _read_list(place: str) -> bytes:
     """Return the bytes of a manifest; raises InputError if it is a device or too large."""
     if describe_special(place) in ("device", "terminal"):
-        raise InputError(f"{place} is a device; expected a CSV or JSONL file; check --manifest")
+        raise InputError(f"{place} is a device, but must be a CSV or JSONL file; check --manifest")
     with Path(place).open("rb") as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
@@ -172,7 +172,7 @@ def _make_entry(given: dict[str, Any]) -> Entry:
 def _merge_row(
     common: dict[str, Any], row: dict[str, Any], *, several: bool, found: bool
 ) -> dict[str, Any]:
-    """Return the common settings, overridden by those of a row, with {stem} filled in.
+    """Return the common settings, overridden by a row's settings, with {stem} filled in.
 
     For several inputs, the common output must be a folder or contain {stem}. For a single input, it
     may be a folder if the input was `found` by a glob or in a folder.
@@ -195,12 +195,12 @@ def _merge_row(
 
 
 def check_shared_output(output: str | None) -> None:
-    """Raise InputError if an output is neither a folder nor a pattern, as needed for a batch."""
+    """Raise InputError unless an output is a folder or a pattern, as a batch requires."""
     if output is None or "{stem}" in output or (is_url(output) and output.endswith("/")):
         return
     if not Path(output).is_dir():
         raise InputError(
-            f"-o {output} is not a place for several outputs; pass an existing folder, or a "
+            f"-o {output} cannot be used for several outputs; pass an existing folder, or a "
             "pattern such as 'out/{stem}_x4.mp4'"
         )
 
@@ -253,7 +253,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
         # in CSV, all options share one cell: scale=4 crf=18
         options = dict(part.partition("=")[::2] for part in options.split())
     if not isinstance(options, dict):
-        problem = f'options is {options!r}; expected an object such as {{"crf": 18}}'
+        problem = f'options is {options!r}, but must be an object such as {{"crf": 18}}'
         options = {_PROBLEM: f"{problem}; correct that line"}
     flat = {ALIASES.get(k, k).replace("-", "_"): v for k, v in (row | options).items()}
     escaped = {_escape(key): _escape(value) for key, value in flat.items()}
@@ -307,9 +307,9 @@ def _check_expanded_pattern(inputs: tuple[str, ...], ref: Any) -> None:
         return
     pattern = Path(ref).parent / f"*{Path(ref).suffix}"
     raise InputError(
-        f"found {beside[0]} and other pictures from the folder of the reference {ref} as inputs "
-        "beside a recording, perhaps because the shell expanded a pattern; to use all of them as "
-        f"references, quote it: --ref-stream '{pattern}'"
+        f"{beside[0]}, from the folder of the reference {ref}, was passed as an input beside a "
+        "recording, perhaps because the shell expanded a pattern; to use all pictures as "
+        f"references, quote the pattern: --ref-stream '{pattern}'"
     )
 
 

@@ -17,9 +17,9 @@ from pipeline.schema.plan_file import read_plan
 
 
 def find_outputs_of_inputs(inputs: Sequence[str]) -> dict[str, str]:
-    """Return a map to another input from each input that is its output.
+    """Return a map from each input that was made from another input to that other input.
 
-    The plan beside an output states from which input it was made.
+    The plan beside an output states from which input the output was made.
     """
     names = {os.path.realpath(name): name for name in inputs if not is_url(name)}
     found = {}
@@ -44,5 +44,5 @@ def _read_source(output: Path) -> str | None:
         stored = read_plan(plan)
     except InputError:
         return None
-    # the plan may be that of a deleted output, such as out.mkv beside out.mp4
+    # the plan may belong to a deleted output, such as out.mkv beside out.mp4
     return os.path.realpath(stored.input.path) if Path(stored.output).name == output.name else None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.execution.cluster.actor import SegmentActor
 
 
-# `auto` chooses the engine again for an input with over this many times the pixels of the last one.
+# For an input with over this many times the pixels of the last one, `auto` chooses an engine again.
 FAR_LARGER = 4
 
 
@@ -51,9 +51,9 @@ class EngineCache:
     ) -> Engine:
         """Return the plan's engine; raises InputError if it cannot be loaded.
 
-        If the plan has adapted weights, its model must be their file. For `auto`, the engine is
+        If the plan has adapted weights, `plan.model` must be their file. For `auto`, the engine is
         chosen again if the input is far larger than the one for which it was chosen. `notify`
-        receives a line before anything slow. `pixels` is the number of pixels in all of the
+        receives a line before each slow step. `pixels` is the number of pixels in all of the
         network's frames together; by default, it is `plan.network_pixels`.
         """
         key = plan.engine, plan.model, plan.model_sha256, plan.threads

@@ -86,7 +86,8 @@ class PooledBatch:
     def run(self) -> tuple[list[ItemResult], Interrupted | None]:
         """Run all inputs; a failed input does not stop the batch, but a signal or a lost pool does.
 
-        After a signal, the results are returned together with the Interrupted to raise.
+        After a signal, the results are returned together with the Interrupted that the caller
+        should raise.
         """
         interrupted: Interrupted | None = None
         try:

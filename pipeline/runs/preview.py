@@ -1,4 +1,4 @@
-"""Write the latest frame of a run, before and after, for the page of `pipeline ui` to show."""
+"""Write a run's latest frame, before and after enhancement, for the page of `pipeline ui`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def find_page_folder() -> Path:
 
 
 class PreviewWriter:
-    """An `Enhance` that also writes the latest frame, before and after, at intervals.
+    """An `Enhance` that also writes the latest frame, before and after enhancement, at intervals.
 
     A frame that cannot be written is left out, because a preview must not end a run.
     """
@@ -83,7 +83,7 @@ class PreviewWriter:
             ) from error
 
     def __call__(self, plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
-        """Return the enhanced frames, and write the last of them if the latest preview is old."""
+        """Return the enhanced frames, and write the last of them if the next preview is due."""
         enhanced = self._enhance(plan, engine, batch)
         if time.monotonic() >= self._next:
             with suppress(OSError):

@@ -23,7 +23,7 @@ class CaptureResult(Model):
     shift: tuple[float, float]
     """Centroid (x, y) of the kernel in LR pixels."""
     fits_db: float | None
-    """PSNR in dB of LR luma against reduced HR luma; None if it was not measured."""
+    """PSNR in dB of LR luma against downscaled HR luma; None if it was not measured."""
 
     @classmethod
     def from_plan(cls, capture: Capture | None) -> Self | None:

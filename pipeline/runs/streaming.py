@@ -1,4 +1,4 @@
-"""Write frames to stdout as they are finished (`-o - --stream`), for a program at a pipe's end."""
+"""Write frames to stdout as they are finished (`-o - --stream`), for a program that reads them."""
 
 from __future__ import annotations
 
@@ -170,8 +170,8 @@ def _list_losses(plan: Plan, form: StreamForm) -> list[str]:
     ]
     if not _is_even(plan.reference_map.in_order().pts, clip.time_base * rate):
         notes.append(
-            "the input's frames are unevenly spaced in time, but a stream's are evenly spaced; use "
-            "-o FILE to keep the times"
+            "the input's frames are unevenly spaced in time, but a stream has evenly spaced "
+            "frames; use -o FILE to keep the times"
         )
 
     lost = Counter(stream.type for stream in getattr(clip, "other_streams", ()))
@@ -180,7 +180,7 @@ def _list_losses(plan: Plan, form: StreamForm) -> list[str]:
     words += ["the rotation"] if clip.rotation else []
     words += ["the HDR metadata"] if clip.hdr is not None else []
     if words:
-        notes.append(f"a stream cannot hold {', '.join(words)}")
+        notes.append(f"a stream cannot carry {', '.join(words)}")
     return notes
 
 

@@ -22,7 +22,7 @@ SETTLED_SECONDS = 5.0  # time without a change after which a recording is consid
 
 
 class RunEntries(Protocol):
-    """Runs inputs one after the other."""
+    """A function that runs inputs one after the other."""
 
     def __call__(
         self, entries: Sequence[Entry], results: list[ItemResult], *, interrupts: Interrupts
@@ -123,8 +123,9 @@ def watch_folder(
 ) -> Watched:
     """Run the recordings in a folder as they are completed, until a signal or an idle period.
 
-    If the folder (a network share, for example) cannot be read, the watch waits until it can be,
-    and `note` receives a line. Raises InputError if there is no such folder at the beginning.
+    If the folder (a network share, for example) cannot be read, `note` receives a message, and the
+    watch waits until the folder can be read again. Raises InputError if there is no such folder at
+    the beginning.
     """
     watch = FolderWatch(folder, pauses.settled)
     watched = Watched()

@@ -57,7 +57,7 @@ def adapt_to_camera(
     start = time.monotonic()
     if not 0 < seconds < math.inf:
         raise InputError(
-            f"found --seconds {seconds:g}; expected a finite number above 0, such as 120"
+            f"--seconds is {seconds:g}, but must be a finite number above 0, such as 120"
         )
     _check_output(output, (settings.input, settings.ref_stream, settings.model), force=force)
     # create this folder first, so that training is not wasted if it cannot be created

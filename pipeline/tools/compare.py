@@ -36,7 +36,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def draw_label(picture: Picture, text: str) -> Picture:
-    """Draw `text` in the bottom-left corner of a picture, in place if possible, and return it."""
+    """Draw `text` at the bottom left of a picture, in place if possible; return the picture."""
     picture = np.ascontiguousarray(picture)
     size = max(0.35, min(0.6, picture.shape[1] / 700))
     draw_text(picture, text, (10, picture.shape[0] - 12), size)
@@ -262,8 +262,8 @@ def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force
     """Raise InputError unless a comparison of `inputs` in `mode` can be written to `output`."""
     if not 2 <= len(inputs) <= 3:
         raise InputError(
-            f"found {count_items(len(inputs), 'recording')}; expected two or three to compare, as "
-            "in `pipeline compare A B -o side.mp4`"
+            f"{count_items(len(inputs), 'recording')} cannot be compared; pass two or three, as in "
+            "`pipeline compare A B -o side.mp4`"
         )
     if mode != "side" and len(inputs) != 2:
         raise InputError(f"--mode {mode} compares two recordings, not three; try --mode side")
@@ -282,8 +282,8 @@ def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force
 
     if output.suffix.lower() in VIDEOS and not isinstance(probe(inputs[0]), VideoClip):
         raise InputError(
-            f"a comparison in {output.suffix} needs a video, but {inputs[0]} contains pictures; "
-            "try .gif or .png"
+            f"the output {output} needs a video as the first recording, but {inputs[0]} contains "
+            "pictures; try .gif or .png"
         )
 
 
@@ -296,8 +296,8 @@ def make_labels(inputs: tuple[str, ...], text: str | None) -> list[str]:
         labels = [label.strip() for label in text.split(",")]
         if len(labels) != len(inputs):
             raise InputError(
-                f"found {count_items(len(labels), 'label')} for {len(inputs)} recordings; pass one "
-                "for each, separated by commas"
+                f"--labels has {count_items(len(labels), 'label')} for {len(inputs)} recordings; "
+                "pass one for each, separated by commas"
             )
         return labels
 

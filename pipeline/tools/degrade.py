@@ -54,7 +54,7 @@ def degrade(
     force: bool = False,
     progress: Reporter = SILENT,
 ) -> DegradeResult:
-    """Write every N-th frame of `source` (N = `every`), reduced by `scale`, to `output`.
+    """Write every N-th frame of `source` (N = `every`), downscaled by `scale`, to `output`.
 
     By default, the output is encoded losslessly and without chroma subsampling, so that detail is
     lost only in the downscaling. Timestamps are unchanged. Raises InputError for invalid arguments.
@@ -108,7 +108,7 @@ def _tag_matrix(clip: Clip, width: int, height: int) -> Clip:
 
 
 def _copy_sidecar(source: Path, finished: Path, width: int, height: int) -> None:
-    """Copy the sidecar of a folder of views, whose names alone may not give their order."""
+    """Copy the sidecar of a folder of views, whose names alone may not determine their order."""
     source_sidecar = sidecar.sidecar_path(source)
     if finished.is_dir() and source.is_dir() and source_sidecar.is_file():
         grid = sidecar.Sidecar.model_validate_json(source_sidecar.read_bytes())
@@ -150,7 +150,7 @@ def _check_arguments(
             f"{16 * scale}x{16 * scale}; try a smaller scale"
         )
     if every < 1:
-        raise InputError(f"found --every {every}; expected 1 or more, such as --every 15")
+        raise InputError(f"--every is {every}, but must be 1 or more, such as --every 15")
     check_not_read(output, clip.list_paths())
     if output.is_dir() and isinstance(clip, VideoClip):
         raise InputError(

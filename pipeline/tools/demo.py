@@ -84,7 +84,7 @@ class Demonstration:
 
 
 def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
-    """Reduce the sample, enlarge it with and without references, and compare the results.
+    """Downscale the sample, enlarge it with and without references, and compare the results.
 
     The references are every 15th frame of the sample. All files are written to `folder`. Raises
     OutputExistsError if the folder exists and `force` is not set; with `force`, the files of an
@@ -149,7 +149,7 @@ def decode_video(path: Path) -> list[NDArray[np.uint8]]:
 def _worst_window(
     bicubic: NDArray[np.uint8], truth: NDArray[np.uint8], side: int
 ) -> tuple[int, int]:
-    """Return the top row and left column of the window in which bicubic lost most detail.
+    """Return the top row and left column of the window in which `bicubic` lost the most detail.
 
     The window has `side` x `side` pixels.
     """

@@ -128,8 +128,9 @@ def cross_build(
     """Build TensorRT plans for the RTX GPUs of other machines, and yield the outcomes.
 
     `targets` are compute capabilities such as sm89 and sm120; `out` is the registry's folder, by
-    default the user's own. `progress` receives a phase, its finished steps and all its steps.
-    Raises InputError if a target or the model is unknown, or if TensorRT for RTX is not installed.
+    default the user's own. `progress` receives the name of a phase, the number of its finished
+    steps, and the number of all its steps. Raises InputError if a target or the model is unknown,
+    or if TensorRT for RTX is not installed.
     """
     try:
         check_targets(targets, find_library(rtx=True))
@@ -162,7 +163,7 @@ def parse_size(text: str) -> tuple[int, int]:
         height = width = 0
     if min(height, width) < 32 or height % 8 or width % 8:
         raise InputError(
-            f"found --size {text}; expected HEIGHTxWIDTH, both multiples of 8 and at least 32, "
+            f"--size is {text}, but must be HEIGHTxWIDTH, both multiples of 8 and at least 32, "
             "such as 320x512"
         )
     return height, width
@@ -179,8 +180,8 @@ def time_engines(
 ) -> list[dict[str, Any]]:
     """Return a row for each engine, with its best speed in frames per second, or why it failed.
 
-    `size` is the height and width of the output. The engines take turns, so that a spell of other
-    work on the machine affects all of them.
+    `size` is the height and width of the output. The engines take turns, so that other work on
+    the machine affects all of them.
     """
     registry = open_registry()
     engines: dict[str, Engine] = {}

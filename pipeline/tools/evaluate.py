@@ -33,9 +33,9 @@ def evaluate_output(
     """Return the quality of the recording at `result` against the one at `ground_truth`.
 
     The means leave out the frames that the reference provides according to the plan, unless it
-    provides all. The plan is read from `plan_file` or, by default, from the file beside the result
-    if that fits. Raises InputError if the recordings or the plan cannot be read or do not match, or
-    if `vmaf` is set but no program can measure it.
+    provides all frames. The plan is read from `plan_file` or, by default, from the file beside the
+    result if that plan matches the result. Raises InputError if the recordings or the plan cannot
+    be read or do not match, or if `vmaf` is set but no program can measure it.
     """
     check_comparable(Path(result), "an evaluation")
     grid = grid or GridSettings()

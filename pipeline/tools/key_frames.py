@@ -52,7 +52,7 @@ MOST_PARTS = 2000  # largest number of key frames that --every and --i-frames ma
 
 @dataclass(frozen=True)
 class Selection:
-    """How key frames are selected; at most one field is set, except that `add` may have a count."""
+    """How key frames are selected; at most one field is set, except that `add` allows `count`."""
 
     count: int | None = None
     every: float | None = None
@@ -62,7 +62,7 @@ class Selection:
     i_frames: bool = False
     """Whether to select the key frames of the video stream itself."""
     add: Path | None = None
-    """A finished run, whose least served frames are taken."""
+    """The output or plan of a finished run; selects the frames that its key frames helped least."""
 
 
 class WrittenKeyFrame(Model):
@@ -91,7 +91,7 @@ class KeyFramesResult(Model):
     next: str
     """The command that enhances the recording once these pictures have been enlarged."""
     add_to: str | None = None
-    """The folder of a run's key frames to which these are to be added, if --add was given."""
+    """The folder of a run's key frames to which these should be added; None without --add."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _check_selection(selection: Selection) -> None:
         )
     if selection.every is not None and not 0 < selection.every < math.inf:
         raise InputError(
-            f"found --every {selection.every:g}; expected a finite number of seconds above 0, such "
+            f"--every is {selection.every:g}, but must be a finite number of seconds above 0, such "
             "as --every 2"
         )
 
@@ -297,7 +297,7 @@ def _parse_times(text: str) -> list[float]:
         return [parse_seconds(part) for part in text.split(",")]
     except ValueError as error:
         raise InputError(
-            f"found --at {text}; expected times in seconds or h:mm:ss, separated by commas, such "
+            f"--at is {text}, but must be times in seconds or h:mm:ss, separated by commas, such "
             "as --at 12.5,40"
         ) from error
 
@@ -389,6 +389,6 @@ def describe_key_frames(result: KeyFramesResult) -> str:
         lines.append("  save them in this folder, EXR with display values from 0 to 1;")
     lines.append("  enlarge them all by the same factor, from 2 to 8; then run:")
     if result.add_to is not None:
-        lines[-1] = f"  enlarge them like those in {result.add_to}, move them there, then run:"
+        lines[-1] = f"  enlarge them like the files in {result.add_to}, move them there, then run:"
     lines.append(f"  {result.next}")
     return "\n".join(lines)

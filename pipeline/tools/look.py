@@ -23,7 +23,7 @@ from pipeline.schema.clip import LightField
 from pipeline.schema.settings import GridSettings
 
 MARGIN = 0.2  # fraction of the measured disparity range that is added at each of its ends
-MOST_DISPARITY = 10_000  # pixels per grid step; no view is as wide
+MOST_DISPARITY = 10_000  # pixels per grid step; no view is that wide
 
 # names of the pictures
 CONTACT_SHEET = "contact_sheet.png"
@@ -140,7 +140,7 @@ def parse_disparities(text: str | None) -> tuple[float, ...]:
     """Return the disparities in text such as "-0.5,0,0.5", in pixels per grid step.
 
     The result is empty if the text is empty or None. Raises InputError if a part is not a number,
-    or one that no views can have.
+    or is larger than any real disparity.
     """
     try:
         found = tuple(float(part) for part in text.split(",")) if text else ()
@@ -148,7 +148,7 @@ def parse_disparities(text: str | None) -> tuple[float, ...]:
         found = (math.nan,)
     if not all(abs(disparity) <= MOST_DISPARITY for disparity in found):  # NaN is in no range
         raise InputError(
-            f"found --refocus {text}; expected disparities in pixels per grid step, separated by "
+            f"--refocus is {text}, but must be disparities in pixels per grid step, separated by "
             f"commas and at most {MOST_DISPARITY}, such as -0.5,0,0.5"
         )
     return found
@@ -161,7 +161,7 @@ def save_contact_sheet(clip: LightField, file: Path) -> None:
     """
     if file.suffix.lower() not in stills.DEVELOPED_SUFFIXES:
         raise InputError(
-            f"a contact sheet is a picture, but {file} does not have the suffix of one; try "
+            f"a contact sheet is a picture, but {file} does not have a picture's suffix; try "
             "sheet.png"
         )
     check_new_file(file, advice="try another --contact-sheet")

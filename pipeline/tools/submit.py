@@ -168,9 +168,9 @@ def find_job(client: JobSubmissionClient, job: str) -> Any:
         ) from error
     except OSError as error:  # `requests` raises its connection errors as OSError
         raise PipelineError(
-            f"lost the connection to the cluster: {_short_reason(error)}; the job may still run, "
-            f"`pipeline submit --follow {job}` follows it, and submitting the same arguments again "
-            "resumes it"
+            f"lost the connection to the cluster: {_short_reason(error)}; if the job still runs, "
+            f"`pipeline submit --follow {job}` follows it; if not, submit the same arguments again "
+            "to resume"
         ) from error
     except RuntimeError as error:
         raise InputError(

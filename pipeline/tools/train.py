@@ -52,8 +52,8 @@ def train_network(
 def show_training(progress: Reporter, steps: int) -> Iterator[Show]:
     """Yield a function that shows the progress of training for `steps` steps.
 
-    It receives the number of finished steps, which is above 0 from the start if the training
-    resumes, and a line of figures.
+    The function receives the number of finished steps and a line of figures. If the training
+    resumes, the number is above 0 from the start.
     """
     with ExitStack() as stack:
         opening = stack.enter_context(ExitStack())

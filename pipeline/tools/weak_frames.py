@@ -1,4 +1,4 @@
-"""Find the frames of a finished run that its key frames serve least, for `keyframes --add`."""
+"""Find the frames that a finished run's key frames helped least, for `keyframes --add`."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class WeakFrames:
 def find_weak_frames(
     run: Path, clip: Clip, count: int, *, progress: Reporter = SILENT
 ) -> WeakFrames:
-    """Return up to `count` frames of a finished run that its key frames serve least.
+    """Return up to `count` frames of a finished run that its key frames helped least.
 
     `run` is the output or the plan beside it, and `clip` the recording from which it was made. A
-    frame is served as well as the part that it shares with a reference is large, and the fine
-    detail there agrees with the reference. Raises InputError if the output was not made from the
-    clip, or its reference is not a folder of pictures.
+    reference helps a frame if it shows a large part of the frame, and if the fine detail of the
+    result agrees with it there. Raises InputError if the output was not made from the clip, if its
+    reference is not a folder of pictures, or if every frame already has a key frame.
     """
     output = find_output(run)
     check_comparable(output, "--add")
     plan = read_plan(plan_path(output) if run == output else run)
     _check_run(plan, clip, output)
 
-    shown = list_given_frames(plan)  # by key frames
+    shown = list_given_frames(plan)  # the frames that key frames show
     others = [number for number in range(len(plan.reference_map)) if number not in shown]
     if not others:
         raise InputError(f"every frame of {output} has a key frame already, so none can be added")
@@ -79,10 +79,10 @@ def find_weak_frames(
 def choose_weakest(
     served: Sequence[float], seconds: Sequence[float], scenes: Sequence[int], count: int
 ) -> list[int]:
-    """Return the positions of the least served frames, in order, at least APART s from each other.
+    """Return the positions of up to `count` frames with the lowest values in `served`, in order.
 
-    Frames of different scenes may be closer. Of frames that are served alike, such as those without
-    a reference, the one nearest to the middle of its scene comes first.
+    Frames of the same scene are at least APART seconds apart. Of frames with equal values, such as
+    frames without a reference, the one nearest to the middle of its scene comes first.
     """
     spans: dict[int, list[float]] = {}
     for scene, at in zip(scenes, seconds, strict=True):
@@ -119,9 +119,10 @@ def _check_run(plan: Plan, clip: Clip, output: Path) -> None:
 
 
 def _measure_service(pictures: FramePictures) -> float:
-    """Return how well references serve a frame: 0 without any, 1 if one serves all of it.
+    """Return how much the references helped a frame, from 0 (not at all) to 1 (everywhere).
 
-    A frame without detail counts as served.
+    It is the visible share of the frame times the agreement of fine detail, for the better of two
+    references. The agreement counts as 1 where there is too little detail to compare.
     """
     best = 0.0
     for reference in (pictures.reference, pictures.second):

@@ -262,8 +262,8 @@ def test_what_cannot_be_used_for_adapting_is_refused_in_one_line(
     lr, keys, _ = camera
     for option, value, message in (
         ("--model", str(text), "found no readable safetensors file"),
-        ("--seconds", "nan", "found --seconds nan; expected a finite number above 0"),
-        ("--seconds", "inf", "found --seconds inf; expected a finite number above 0"),
+        ("--seconds", "nan", "--seconds is nan, but must be a finite number above 0"),
+        ("--seconds", "inf", "--seconds is inf, but must be a finite number above 0"),
     ):
         made = ("-o", tmp_path / "made.safetensors", "-q", option, value)
         done = invoke("adapt", lr, "--ref-stream", keys, *made)

@@ -64,7 +64,7 @@ def test_an_engine_with_wrong_results_is_reported(
 def test_impossible_sizes_are_refused_in_one_line(size: str) -> None:
     done = engines("bench", "--size", size)
     assert done.exit_code == 2
-    assert f"found --size {size}; expected HEIGHTxWIDTH" in done.stderr
+    assert f"--size is {size}, but must be HEIGHTxWIDTH" in done.stderr
 
 
 def test_missing_weights_are_reported_in_one_line(tmp_path: Path) -> None:

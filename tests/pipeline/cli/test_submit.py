@@ -165,7 +165,7 @@ class Gone:
 
 
 def test_a_lost_cluster_is_one_line() -> None:
-    message = r"^lost the connection to the cluster: Connection aborted\.; .* resumes"
+    message = r"^lost the connection to the cluster: Connection aborted\.; .* to resume"
     with pytest.raises(PipelineError, match=message):
         wait_for_job(Gone(), "raysubmit_1")  # type: ignore[arg-type]
 

@@ -146,7 +146,7 @@ def test_a_wrong_line_fails_alone(folder: Path) -> None:
     done = run_command("--manifest", "list.jsonl", "--json")
     items = json.loads(done.stdout)["items"]
     assert [item["status"] for item in items] == ["done", "failed", "failed", "failed", "done"]
-    assert "is also that of another input" in items[1]["error"]
+    assert "is also the output of another input" in items[1]["error"]
     assert "9 is not a valid value of scale" in items[2]["error"]
     assert "sclae" in items[3]["error"]
     assert (folder / "list.failed.jsonl").exists()
@@ -207,7 +207,7 @@ def test_stems_are_filled_in(folder: Path) -> None:
 def test_an_output_that_is_no_folder_and_a_pattern_without_match(folder: Path) -> None:
     with pytest.raises(InputError, match="pass an existing folder"):
         make_entries(("a.mkv", "b.mkv"), None, {"output": "x.mkv"})
-    with pytest.raises(InputError, match="found no input"):
+    with pytest.raises(InputError, match="there is no input"):
         make_entries(("no*.mkv",), None, {})
 
 

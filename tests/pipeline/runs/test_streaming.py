@@ -269,8 +269,8 @@ def test_what_a_stream_cannot_hold_is_reported(tmp_path: Path) -> None:
         [*command, *QUICK[:-1], "-o", "-", "--stream", "y4m"], capture_output=True, check=True
     )
     notes = done.stderr.decode()
-    assert "frames are unevenly spaced in time, but a stream's are evenly spaced" in notes
-    assert "a stream cannot hold 2 audio, 1 subtitle" in notes
+    assert "frames are unevenly spaced in time, but a stream has evenly spaced frames" in notes
+    assert "a stream cannot carry 2 audio, 1 subtitle" in notes
     assert "streaming 192x128 yuv420p at " in notes
     assert done.stdout.count(b"FRAME\n") == len(pts)
 

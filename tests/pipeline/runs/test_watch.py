@@ -159,7 +159,7 @@ def test_what_cannot_be_watched_is_refused_in_one_line(
         FolderWatch(str(tmp_path / "none"), 5)
     for words, message in (
         (("--watch", tmp_path / "none"), "is not an existing folder"),
-        (("--watch", tmp_path, "-o", tmp_path / "x.mkv"), "is not a place for several outputs"),
+        (("--watch", tmp_path, "-o", tmp_path / "x.mkv"), "cannot be used for several outputs"),
         (("--watch", tmp_path, pair[0]), "--watch cannot be combined with INPUT or --manifest"),
         (("--watch", tmp_path, "--dry-run"), "--watch cannot be combined with --dry-run"),
         ((pair[0], "--watch-until-idle", "3"), "--watch-until-idle needs --watch"),

@@ -1,4 +1,4 @@
-"""`pipeline keyframes --add`: the frames that the key frames of a finished run serve least."""
+"""`pipeline keyframes --add`: the frames that the key frames of a finished run helped least."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_text_says_where_the_pictures_belong(clip: Path, tmp_path: Path) -> 
     enlarge(keys)
     assert invoke("run", clip, "--ref-stream", keys, "-o", out, *QUICK).exit_code == 0
     done = invoke("keyframes", clip, "-o", tmp_path / "more", "--add", out, "-q")
-    assert f"enlarge them like those in {keys}, move them there, then run:" in done.stdout
+    assert f"enlarge them like the files in {keys}, move them there, then run:" in done.stdout
 
     other = write_two_scenes(tmp_path / "other.mkv")
     refused = invoke("keyframes", other, "-o", tmp_path / "x", "--add", out)
