@@ -156,7 +156,7 @@ def close_run(
         try:
             plan_place = parts.finish(opened.ledger, interrupts, record_run, force=settings.force)
         except KeyboardInterrupt:
-            # publishing ends with the deletion of the run folder's plan; the signal may come after it
+            # publishing ends by deleting the run folder's plan; the signal may come just after it
             opened.published = not (opened.ledger.folder.path / PLAN).exists()
             raise
         opened.published = True
