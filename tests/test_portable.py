@@ -162,4 +162,7 @@ def test_a_link_is_not_taken_for_a_folder_of_the_run(folder: Path) -> None:
     given = ("run", "lr.mkv", "--ref-stream", "hr.mkv", "--engine", "bicubic", "-o", "out.mkv")
     done = run_elsewhere("win32", f"{CALL}call(*{given})", folder)
     assert done.returncode == 2
-    assert "not a folder (a file or a link), but must be one that you own" in done.stderr
+    assert (
+        "cannot be used as a folder (a file or a link); it must be a folder that you own"
+        in done.stderr
+    )

@@ -54,7 +54,7 @@ _PLANTS: dict[str, Callable[[Bench, str], None]] = {
 def _attack_run_folder(bench: Bench, what: str) -> None:
     bench.copy("lr.mkv", "hr.mkv")
     _PLANTS[what](bench, _RUN_FOLDER)
-    bench.attack(*RUN, status=(2,), says="must be one that you own, or not exist")
+    bench.attack(*RUN, status=(2,), says="must be a folder that you own, or not exist")
 
 
 def _attack_staging(bench: Bench, what: str) -> None:

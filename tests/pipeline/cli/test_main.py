@@ -278,7 +278,7 @@ def test_incomplete_bytecode_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("pipeline.cli.main.importlib.import_module", fail)
     result = invoke("probe", "clip.mkv")
     assert result.exit_code == 1
-    assert "delete the folders __pycache__ below" in result.stderr
+    assert "delete the __pycache__ folders below" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

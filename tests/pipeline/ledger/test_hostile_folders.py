@@ -44,7 +44,7 @@ def test_a_run_folder_that_is_a_link_is_refused(place: str, victim: Path, tmp_pa
     link = run_folder_of(tmp_path / "out.mkv") / place
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(victim)
-    with pytest.raises(InputError, match="must be one that you own, or not exist"):
+    with pytest.raises(InputError, match="must be a folder that you own, or not exist"):
         Ledger(plan_for(tmp_path / "out.mkv")).__enter__()
     assert list_files(victim) == before
 
@@ -53,7 +53,7 @@ def test_a_staging_folder_that_is_a_link_is_refused(victim: Path, tmp_path: Path
     before = list_files(victim)
     (tmp_path / ".out.mkv.part").symlink_to(victim)
     with (
-        pytest.raises(InputError, match="must be one that you own, or not exist"),
+        pytest.raises(InputError, match="must be a folder that you own, or not exist"),
         staging_folder(tmp_path / "out.mkv"),
     ):
         pass
@@ -79,7 +79,7 @@ def test_a_cache_with_links_is_refused(
     monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / name).symlink_to(victim)
-    with pytest.raises(InputError, match="must be one that you own, or not exist"):
+    with pytest.raises(InputError, match="must be a folder that you own, or not exist"):
         use()
     assert list_files(victim) == before
 
@@ -144,7 +144,7 @@ def test_a_cache_in_which_others_could_plant_copies_is_refused(
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
-    with pytest.raises(InputError, match="is not a folder"):
+    with pytest.raises(InputError, match="cannot be used as a folder"):
         own_folder(tmp_path / "a")
 
 

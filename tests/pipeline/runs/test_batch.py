@@ -317,7 +317,7 @@ def test_a_pattern_of_references_that_the_shell_expanded_is_refused(tmp_path: Pa
         done = invoke(command, lr, "--ref-stream", *stills, "--engine", "bicubic")
         assert done.exit_code == 2
         assert done.stderr.count("\n") == 1
-        assert f"quote it: --ref-stream '{tmp_path}/stills/*.jpg'" in done.stderr
+        assert f"quote the pattern: --ref-stream '{tmp_path}/stills/*.jpg'" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hr.mkv", "lr.mkv", "stills"]
 
     # pictures alone may share a folder with their reference

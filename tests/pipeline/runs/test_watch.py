@@ -164,7 +164,7 @@ def test_what_cannot_be_watched_is_refused_in_one_line(
         (("--watch", tmp_path, "--dry-run"), "--watch cannot be combined with --dry-run"),
         ((pair[0], "--watch-until-idle", "3"), "--watch-until-idle needs --watch"),
         (("--watch", tmp_path, "--watch-until-idle", "-1"), "-1"),
-        (("--watch", tmp_path, "--watch-until-idle", "nan"), "expected a finite number of seconds"),
+        (("--watch", tmp_path, "--watch-until-idle", "nan"), "must be a finite number of seconds"),
         (("--watch", tmp_path, "-o", "-"), "-o - is for one input"),
     ):
         done = run_command(*words, "--ref-stream", pair[1])

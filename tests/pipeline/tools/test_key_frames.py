@@ -78,7 +78,7 @@ def test_times_count_and_stream_key_frames(clip: Path, tmp_path: Path) -> None:
         (("--every", "nan"), "--every is nan, but must be a finite number of seconds above 0"),
         (("--every", "inf"), "--every is inf, but must be a finite number of seconds above 0"),
         (("--every", "0.0001"), "would choose more than 2000 key frames"),
-        (("--at", "1,soon"), "expected times in seconds or h:mm:ss"),
+        (("--at", "1,soon"), "must be times in seconds or h:mm:ss"),
         (("--at", "60"), "has frames from 0.000 to 2.636 s"),
         (("--at", "nan"), "which has frames from"),
         (("-o", "missing/keys"), "does not exist"),
