@@ -37,7 +37,7 @@ class JsonLines(logging.Formatter):
 def configure_logging(form: str | None = None) -> None:
     """Write the package's log lines to stderr in `form`, "json" or "text"; default: PIPELINE_LOG.
 
-    Without a form and PIPELINE_LOG, do nothing. Raises InputError for any other form.
+    If neither `form` nor PIPELINE_LOG is set, do nothing. Raises InputError for any other form.
     """
     form = form or os.environ.get("PIPELINE_LOG")
     if not form:

@@ -198,7 +198,7 @@ def check_watch(
     *,
     dry_run: bool,
 ) -> None:
-    """Raise UsageError if --watch or --watch-until-idle is invalid with the other arguments."""
+    """Raise UsageError if --watch or --watch-until-idle is invalid or conflicts with others."""
     if watch is None and until_idle is not None:
         raise click.UsageError("--watch-until-idle needs --watch.")
     if until_idle is not None and not math.isfinite(until_idle):

@@ -30,8 +30,8 @@ def print_text(
 ) -> None:
     """Print text, without control characters and secrets in URLs, after `label` in `colour`.
 
-    The text goes to stdout, or to stderr if `err` is set. Errors in writing to stderr are ignored;
-    raises OSError if stdout cannot be written.
+    The text goes to stdout, or to stderr if `err` is set. Errors in writing to stderr are ignored.
+    Raises OSError if stdout cannot be written.
     """
     start = click.style(make_printable(redact_text(label)), fg=colour) if label else ""
     line = start + make_printable(redact_text(str(text))) + end

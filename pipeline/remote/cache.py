@@ -107,7 +107,7 @@ def release_file(file: Path) -> None:
 
 
 def make_scratch_folder() -> Path:
-    """Return a new folder for temporary files of this process; delete those of dead processes."""
+    """Delete the scratch folders of dead processes, and return a new one for this process."""
     folder = cache_folder() / "scratch"
     _own_folders(folder)
     with FileLock(folder / "all.lock"):

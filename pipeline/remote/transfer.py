@@ -1,8 +1,8 @@
 """Read and write files at URLs: s3:// and gs:// (pyarrow), http(s):// (read only), others (fsspec).
 
 After a transient error, every request is retried with growing pauses. Credentials come from
-the usual sources of each store (for S3, those of Amazon's SDK, such as AWS_ACCESS_KEY_ID and
-AWS_SECRET_ACCESS_KEY), and never appear in a message.
+the usual sources of each store (Amazon's SDK for S3 reads AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY, for example), and never appear in a message.
 """
 
 from __future__ import annotations

@@ -26,9 +26,9 @@ def measure_consistency(
 ) -> float:
     """Return the PSNR in dB of `result`, downscaled again by `scale`, against `lr`.
 
-    `kernel` (4s x 4s at scale s) is the one with which HR was downscaled to the input; None means
-    the bicubic kernel of `degrade`. A low value means that the result shows something that the
-    input does not. A high value proves little, because a blurred result can reach it, too.
+    `kernel` (4s x 4s at scale s) is the kernel with which HR was downscaled to the input; None
+    means the bicubic kernel of `degrade`. A low value means that the result shows something that
+    the input does not. A high value proves little, because a blurred result can reach it, too.
     """
     again = degrade(result, scale) if kernel is None else reduce_picture(result, kernel)
     return psnr(_unit(again), _unit(lr))

@@ -120,7 +120,7 @@ def read_manifest(place: str) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise InputError(
             f"cannot read the manifest {place} ({getattr(error, 'strerror', 'not text')}); "
-            "expected a CSV file with a column named input, or a JSONL file"
+            "pass a CSV file with a column named input, or a JSONL file"
         ) from error
 
     rows = _csv_rows(text, place) if place.lower().endswith(".csv") else _json_rows(text, place)

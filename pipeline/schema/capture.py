@@ -19,7 +19,7 @@ Weights = tuple[Annotated[float, Field(ge=-MOST_WEIGHT, le=MOST_WEIGHT)], ...]
 
 
 class ColourChange(Model):
-    """A map from the colours of the reference to those of the input, both RGB in 0..1."""
+    """A map from the reference's colours to the input's colours, both RGB in 0..1."""
 
     curves: tuple[Weights, Weights, Weights]
     """A curve for each of red, green and blue: the new values of evenly spaced levels in 0..1."""

@@ -46,7 +46,7 @@ def read_number_variable(name: str, default: float, unit: str) -> float:
         value = math.nan
     if not 0 < value <= _MOST:
         raise InputError(
-            f"{name} is {text}, but must be a number of {unit} above 0 and at most {_MOST:,.0f}, "
+            f"{name} is {text}; set it to a number of {unit} above 0 and at most {_MOST:,.0f}, "
             f"such as {default:g}"
         )
     return value

@@ -70,7 +70,7 @@ class ReferencePlan(Model):
     """Affine map from network pixels to reference pixels, a 2 x 3 matrix in row order; None means
     plain scaling."""
     match_colour: bool = True
-    """Whether the colours of the reference may be converted to those of the input."""
+    """Whether the reference's colours may be converted to the input's colours."""
     # omitted if None, so that plans without it have the same digest as before the field existed
     trusted: TrustedKeys | None = Field(default=None, exclude_if=_is_none)
     """Key frames whose differences from the input are intended; set by --trust-reference."""
@@ -94,7 +94,7 @@ class RunRecord(Model):
     seconds: float
     """Wall-clock time of the run, from planning to publishing."""
     frames: int
-    """Number of frames that this run enhanced, not counting those of the runs it resumed."""
+    """Number of frames that this run enhanced, not counting frames of the runs it resumed."""
     engine: str
     device: str
     reason: str

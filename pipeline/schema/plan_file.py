@@ -126,8 +126,8 @@ def read_plan(path: str | Path) -> Plan:
         text = read_limited(Path(path), MOST_PLAN_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"cannot read a plan from {path} ({getattr(error, 'strerror', 'not text')}); expected "
-            "the .plan.json beside an output, or a file from `pipeline plan ... --save FILE`"
+            f"cannot read a plan from {path} ({getattr(error, 'strerror', 'not text')}); pass the "
+            ".plan.json beside an output, or a file from `pipeline plan ... --save FILE`"
         ) from error
 
     try:

@@ -30,7 +30,7 @@ def evaluate_output(
     vmaf: bool = False,
     progress: Reporter = SILENT,
 ) -> Evaluation | LightFieldQuality:
-    """Return the quality of the recording at `result` against the one at `ground_truth`.
+    """Return the quality of the recording `result` against the recording `ground_truth`.
 
     The means leave out the frames that the reference provides according to the plan, unless it
     provides all frames. The plan is read from `plan_file` or, by default, from the file beside the

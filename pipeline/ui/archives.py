@@ -51,7 +51,7 @@ def _check(
     infos = [info for info in opened.infolist() if not info.is_dir()]
     infos = [info for info in infos if not set(info.filename.split("/")) & set(_IGNORED)]
     if not infos:
-        raise InputError(f"{archive.name} contains no files; expected pictures or a recording")
+        raise InputError(f"{archive.name} contains no files; pack pictures or a recording")
     if len(infos) > MOST_MEMBERS:
         raise InputError(
             f"{archive.name} contains {len(infos)} files, but the limit is {MOST_MEMBERS}; unpack "

@@ -242,7 +242,7 @@ class Handlers:
         count = (await call.read_object()).get("count")
         if count is not None and (type(count) is not int or not 1 <= count <= 1000):
             raise InputError(
-                f"cannot propose {count} key frames; expected a whole number from 1 to 1000"
+                f"cannot propose {count} key frames; enter a whole number from 1 to 1000"
             )
         self._store.change(job.id, key_frames=0, error="")
         self._work.prepare(job.id, Wanted("key frames", count))

@@ -47,7 +47,7 @@ def _make_error(name: str) -> InputError:
 
 
 def name_conflict(name: str) -> InputError:
-    """Return the error for a file whose name is taken, or whose folder's name is that of a file."""
+    """Return the error for a file whose name is taken, or whose folder would replace a file."""
     return InputError(f"another file or folder is already named {name}; rename one of them")
 
 

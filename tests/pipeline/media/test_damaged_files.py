@@ -101,7 +101,7 @@ def test_a_picture_that_claims_too_much_is_refused_unread(
     ):
         probe(str(picture))
     monkeypatch.setenv("PIPELINE_MAX_MEGAPIXELS", "many")
-    with pytest.raises(InputError, match="PIPELINE_MAX_MEGAPIXELS is many, but must be a number"):
+    with pytest.raises(InputError, match="PIPELINE_MAX_MEGAPIXELS is many; set it to a number"):
         probe(str(picture))
 
 

@@ -251,7 +251,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     result = invoke(*arguments[command])
     assert result.exit_code == 2, (result.output, result.exception)
     assert path in result.stderr
-    assert "expected" in result.stderr
+    assert "to a file first, and pass that file" in result.stderr
     assert not out.exists()
 
 

@@ -14,11 +14,9 @@ from pipeline.schema.parsing import read_number_variable
 def test_other_values_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PIPELINE_MAX_MEGAPIXELS", "PIPELINE_CACHE_GB", "PIPELINE_OTHER"):
         monkeypatch.setenv(name, text)
-    with pytest.raises(
-        InputError, match=f"PIPELINE_MAX_MEGAPIXELS is {text}, but must be a number"
-    ):
+    with pytest.raises(InputError, match=f"PIPELINE_MAX_MEGAPIXELS is {text}; set it to a number"):
         read_pixel_limit()
-    with pytest.raises(InputError, match=f"PIPELINE_CACHE_GB is {text}, but must be a number"):
+    with pytest.raises(InputError, match=f"PIPELINE_CACHE_GB is {text}; set it to a number"):
         read_capacity()
     with pytest.raises(InputError, match="of seconds above 0 and at most 1,000,000, such as 2"):
         read_number_variable("PIPELINE_OTHER", 2.0, "seconds")

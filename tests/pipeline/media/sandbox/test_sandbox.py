@@ -109,7 +109,7 @@ def test_a_recording_that_needs_too_much_memory_is_refused(
     with pytest.raises(MediaError, match=r"0\.3 GB.* try --sandbox off"):
         next(read_frames(guarded))
     monkeypatch.setenv(parent.GIGABYTES_VARIABLE, "much")
-    with pytest.raises(InputError, match="PIPELINE_SANDBOX_GB is much, but must be a number"):
+    with pytest.raises(InputError, match="PIPELINE_SANDBOX_GB is much; set it to a number"):
         next(read_frames(guarded))
 
 
