@@ -92,7 +92,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return a command, and load its defaults; suggest similar names if there is no such one."""
+        """Return a command and load its defaults; suggest similar names if there is none."""
         check_encodable([*args, str(Path.cwd())])
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"No such command '{args[0]}'{suggest(args[0], COMMANDS)}")
