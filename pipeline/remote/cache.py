@@ -69,7 +69,7 @@ def fetch_copy(url: str) -> Path:
         return _copy_to_cache(url, [found], single=True)
     if members := list_files(url):
         return _copy_to_cache(url, members, single=False)
-    raise InputError(f"there is no file or folder at {redact_url(url)}; check the URL")
+    raise InputError(f"there is no file or folder at {redact_url(url)}, so check the URL")
 
 
 def output_path(url: str) -> Path:

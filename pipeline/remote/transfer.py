@@ -158,7 +158,7 @@ def retry_request(verb: str, url: str, request: Callable[[], Answer]) -> Answer:
         try:
             return request()
         except FileNotFoundError as error:
-            raise InputError(f"there is no file at {shown}; check the URL") from error
+            raise InputError(f"there is nothing at {shown}, so check the URL") from error
         except (OSError, TimeoutError, EOFError, _client_error()) as error:
             message = first_line(error).replace(url, shown)
             reason = _redact_reason(message)

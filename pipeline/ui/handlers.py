@@ -50,7 +50,7 @@ ARRIVING = ".arriving-"  # prefix of the names of files that are being uploaded
 
 
 class Handlers:
-    """The answers to all requests."""
+    """The handlers of all requests."""
 
     def __init__(self, store: JobStore, work: Work) -> None:
         self._store = store
@@ -303,7 +303,7 @@ class Handlers:
         return _show_preview(self._store.folder_of(job.id).path, call)
 
     async def show_preview(self, call: Call) -> Answer:
-        """Return a preview picture of the latest frame of a run that the command line started."""
+        """Return a preview picture of the latest frame of a run started on the command line."""
         return _show_preview(self._store.folder, call)
 
 

@@ -49,7 +49,7 @@ MEANINGS = {
 
 
 def describe(plan: Plan) -> dict[str, Any]:
-    """Return the facts that the page shows about a plan, except for its pictures, for JSON."""
+    """Return the facts about a plan that the page shows, without pictures, as JSON values."""
     counts = Counter(choice.why for choice in plan.reference_map)
     total = len(plan.reference_map)
     served = sum(choice.ref_pts is not None for choice in plan.reference_map)

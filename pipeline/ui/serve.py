@@ -27,7 +27,7 @@ _SHUTDOWN_SECONDS = 2.0  # for finishing answers that are being sent
 
 
 def check_library() -> None:
-    """Raise InputError if the web library is missing."""
+    """Raise InputError if aiohttp is not installed."""
     try:
         import aiohttp  # noqa: F401
     except ImportError as error:

@@ -103,7 +103,7 @@ class JobStore:
             return True
 
     def keep_failure(self, job_id: str, error: str, **changes: Any) -> None:
-        """Change a failed job and its error, at least in memory if the disk is full.
+        """Record the error and changes of a failed job, only in memory if the disk is full.
 
         Raises InputError if there is no such job.
         """

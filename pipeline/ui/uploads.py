@@ -43,7 +43,7 @@ def name_unpacked(archive: Path) -> Path:
 
 def _make_error(name: str) -> InputError:
     shown = name[:80].encode(errors="replace").decode().replace("\0", "\\0")
-    return InputError(f"the file name {shown!r} cannot be used; give the file a short, plain name")
+    return InputError(f"the file name {shown!r} is not allowed; rename the file")
 
 
 def name_conflict(name: str) -> InputError:
