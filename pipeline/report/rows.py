@@ -36,7 +36,7 @@ MOST_PAIRS = 12  # frames measured with optical flow, the slowest measurement
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one frame; None if a figure was not measured."""
+    """The figures of one frame; a figure is None if it was not measured."""
 
     number: int
     """Index of the frame's entry in the reference map."""
@@ -393,6 +393,6 @@ def mean_figure(rows: list[Row], name: str) -> float | None:
 
 
 def drop_given(rows: list[Row], plan: Plan) -> list[Row]:
-    """Return the rows of frames that the reference does not provide, or else all rows."""
+    """Return the rows of frames that the reference does not provide; all rows if none remain."""
     given = list_left_out(plan)
     return [row for row in rows if row.number not in given] or rows

@@ -231,7 +231,7 @@ class Grid(Model):
 
     @property
     def tiling(self) -> tuple[int, int]:
-        """Numbers of rows and columns in a sheet or dataset; LookupError without such a layout."""
+        """Rows and columns of views in a sheet or dataset; raises LookupError for other layouts."""
         if self.packed is None:
             raise LookupError(f"the layout {self.layout} has neither sheets nor a dataset")
         return self.packed

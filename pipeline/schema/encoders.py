@@ -52,7 +52,7 @@ _SCALES = {
 
 
 def find_encoder(name: str) -> str:
-    """Return FFmpeg's name for an encoder, such as libx265 for `x265`; keep other names."""
+    """Return FFmpeg's name for an encoder, such as libx265 for `x265`, or else `name` itself."""
     return _NAMES.get(name.lower(), name)
 
 

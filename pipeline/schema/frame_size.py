@@ -1,8 +1,8 @@
 """The size of output frames: which sizes are possible, and which network scale they need.
 
 The network enlarges by 2, 4 or 8. For any other size, frames are enlarged by the next larger scale
-and then reduced. A smaller scale would leave the rest of the enlargement to interpolation, without
-the reference's detail; a larger scale would cost time without adding detail.
+and then downscaled. A smaller scale would leave the rest of the enlargement to interpolation,
+without the reference's detail; a larger scale would cost time without adding detail.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def match_pixel_aspect(lr: Recorded, width: int, height: int) -> Recorded:
 def expect_size(lr: RecordingBase, width: int, height: int) -> tuple[int, int]:
     """Return the width and height that an output should have if its settings are unknown.
 
-    `width` and `height` are its actual size, which is returned if it is possible; otherwise, the
-    result is the multiple of the input's size with the nearest width.
+    `width` and `height` are the output's actual size, which is returned if it is possible.
+    Otherwise, the result is the multiple of the input's size with the nearest width.
     """
     if is_possible_size(lr, width, height):
         return width, height

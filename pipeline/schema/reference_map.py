@@ -203,7 +203,7 @@ class ReferenceMap(Sequence[ReferenceChoice]):
     def _columns(self) -> tuple[object, ...]:
         """Return all columns in a form that can be compared.
 
-        Columns of numbers become bytes, because NaN, which stands for None, does not equal itself.
+        Columns of numbers become bytes, because NaN, which represents None, does not equal itself.
         """
         single = (self._pts, self._ref_pts, self._seconds, self._similarity, self._why)
         numbers: tuple[array[Any], ...] = (*single, *self._also, *self._also_seconds)
