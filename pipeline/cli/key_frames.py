@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     "--add",
     type=click.Path(exists=True, path_type=Path),
     metavar="RUN",
-    help="Choose the frames (default: one) that gained least from a finished run's key frames. RUN "
-    "is the output of that run.",
+    help="Choose the frames (default: one) that agree least with the key frames of a finished run. "
+    "RUN is its output.",
 )
 @click.option(
     "--format",
