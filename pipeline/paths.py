@@ -260,10 +260,11 @@ def _redact_match(found: re.Match[str]) -> str:
 
     A URL such as http:/host, which lost a slash because it was handled as a path, is redacted too.
     """
-    if not re.search(r"[@?;]|#[^/\s]*=", found[3]):
+    rest = found[3].rstrip(";")  # a semicolon at the end belongs to the sentence
+    if not re.search(r"[@?;]|#[^/\s]*=", rest):
         return found[0]
-    url = redact_url(f"{found[1]}//{found[3]}")
-    return url if found[2] else url.replace("//", "/", 1)
+    url = redact_url(f"{found[1]}//{rest}")
+    return (url if found[2] else url.replace("//", "/", 1)) + found[3][len(rest) :]
 
 
 def read_limited(path: Path, most: int) -> bytes:

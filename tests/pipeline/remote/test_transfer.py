@@ -325,6 +325,9 @@ def test_secrets_in_urls_and_answers_are_not_shown() -> None:
     assert blank == "no http://h/c d.mp4?sig=...&key=... here"
     assert redact_text("no http://h/c.mp4#tok=1 here") == "no http://h/c.mp4 here"
     assert redact_text("no http://h/c.mp4;jsessionid=1 here") == "no http://h/c.mp4 here"
+    # a semicolon at the end belongs to the sentence
+    assert redact_text("no http://h/c.mp4?sig=1; try a/b") == "no http://h/c.mp4; try a/b"
+    assert redact_text("no http://h/c.mp4; try a/b") == "no http://h/c.mp4; try a/b"
     assert redact_text("no http://u:pw[x@h/c.mp4 here") == "no http://... here"
     assert redact_url("https://me:pw@host/a?X-Amz-Signature=1") == "https://host/a"
     assert "s3cr3t" not in transfer._redact_reason("bad token=s3cr3t and Key:s3cr3t")
