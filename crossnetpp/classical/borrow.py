@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crossnetpp.classical.optical_flow import Image, estimate_flow, warp_image
+from crossnetpp.classical.optical_flow import Flow, Image, estimate_flow, warp_image
 from crossnetpp.networks.resample import blur_like_lr, reduce_antialiased, upsample_bicubic
 from crossnetpp.networks.taps import Taps
 
@@ -32,19 +32,23 @@ class Borrowed(NamedTuple):
     """Share of the reference's detail in the result, H x W in 0..1."""
 
 
-def borrow_detail(lr: Image, reference: Image, taps: Taps | None = None) -> Borrowed:
+def borrow_detail(
+    lr: Image, reference: Image, taps: Taps | None = None, flow: Flow | None = None
+) -> Borrowed:
     """Return `lr` (h x w x 3) enlarged, with the detail of a reference (H x W x 3), both in 0..1.
 
-    The flow has two vectors per LR pixel along each axis. The reference is blurred after warping,
-    on the LR pixel grid, so that it aliases like LR_up. `taps` is the kernel that reduced HR to LR;
-    None means antialiased bicubic downscaling.
+    `flow` (H x W x 2) warps the reference. Without it, the flow is estimated between LR_up and the
+    blurred reference, with two vectors per LR pixel along each axis. The reference is blurred after
+    warping, on the LR pixel grid, so that it aliases like LR_up. `taps` is the kernel that reduced
+    HR to LR; None means antialiased bicubic downscaling.
     """
     scale = reference.shape[0] // lr.shape[0]
     lr_up = upsample(lr, scale)
 
     # Align
-    blurred_reference = blur(reference, scale, taps)
-    flow = estimate_flow(lr_up, blurred_reference, finest=scale.bit_length() - 2)
+    if flow is None:
+        blurred_reference = blur(reference, scale, taps)
+        flow = estimate_flow(lr_up, blurred_reference, finest=scale.bit_length() - 2)
     warped = warp_image(reference, flow)
     unsharp = blur(warped, scale, taps)
 

@@ -106,7 +106,7 @@ def load_methods(words: list[str], device: torch.device) -> tuple[list[Method], 
         if MIRRORED in options:
             method = MirroredMethod(name, method)
         if MIXED in options:
-            method = MixedMethod(name, method)
+            method = MixedMethod(name, method, again=MIRRORED in options)
         limits = options - {ADAPTED, MIRRORED, MIXED}
         methods.append(LimitedMethod(name, method, limits) if limits else method)
     return methods, skipped

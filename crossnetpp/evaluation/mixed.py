@@ -14,11 +14,14 @@ from crossnetpp.networks.taps import Taps
 class MixedMethod:
     """A method whose results are mixed with results of optical flow, as with `--effort best`."""
 
-    def __init__(self, name: str, method: Method) -> None:
+    def __init__(self, name: str, method: Method, *, again: bool = False) -> None:
+        """Mix the results of `method`; with `again`, the optical flow is estimated twice."""
         self.name = name
-        what = f"{method.about.what}, mixed with optical flow for nearly lossless recordings"
+        flow = "optical flow (estimated twice)" if again else "optical flow"
+        what = f"{method.about.what}, mixed with {flow} for nearly lossless recordings"
         self.about = method.about._replace(what=what)
         self._method = method
+        self._again = again
         self._is_mixed = False
 
     def prepare(self, material: Material, taps: Taps | None) -> str:
@@ -36,5 +39,7 @@ class MixedMethod:
         if not self._is_mixed:
             return found
         images = [as_image(reference.picture) for reference in references]
-        mixed = mix_with_flow(as_image(found.sr), as_image(lr), images, weigh(references), taps)
+        mixed = mix_with_flow(
+            *(as_image(found.sr), as_image(lr), images, weigh(references), taps), again=self._again
+        )
         return found._replace(sr=as_picture(mixed))

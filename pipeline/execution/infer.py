@@ -57,6 +57,7 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
                 frames[i] = mix_frame(
                     *(frames[i], lr[number], refs, group.weights[number], kernel),
                     luma_only=has_coarse_chroma(plan.input),
+                    again=plan.averages_mirrored,
                 )
         if error is not None:
             frames |= {

@@ -137,7 +137,8 @@ class Plan(Model):
     mixes_flow: bool = False
     """Whether the network's frames are mixed with detail that optical flow borrows."""
     averages_mirrored: bool = False
-    """Whether the network enhances four mirrored versions of each frame, which are averaged."""
+    """Whether the network enhances four mirrored versions of each frame, which are averaged. If
+    optical flow is mixed in, it is then estimated twice."""
     batch: int
     """Frames per call of the network."""
     encoding: Encoding

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from crossnetpp.classical.borrow import borrow_detail, upsample, weigh_result
 from crossnetpp.classical.mix import mix_with_flow
+from crossnetpp.classical.optical_flow import estimate_flow
 from crossnetpp.data.sample import read_rgb
 from crossnetpp.networks.taps import Taps, make_box_taps
 from tests.support import ROOT
@@ -72,6 +73,26 @@ def test_a_result_that_is_wrong_in_a_part_is_corrected_there(truth: Image, moved
     inside = np.s_[36:60, 36:60]
     assert psnr(mixed[inside], truth[inside]) > psnr(wrong[inside], truth[inside]) + 3
     assert psnr(mixed, truth) > max(psnr(wrong, truth), psnr(flow, truth))
+
+
+def test_a_second_estimate_of_the_flow_finds_what_the_first_missed(truth: Image) -> None:
+    lr = average(truth)
+    columns = np.arange(truth.shape[1])
+    ripple = np.asarray(3 * np.sin(columns / 20), np.float32)
+    grid = np.meshgrid(columns.astype(np.float32), np.arange(truth.shape[0], dtype=np.float32))
+    moved = cv2.remap(truth, grid[0], grid[1] + ripple, cv2.INTER_CUBIC, borderMode=1)
+    reference = np.asarray(moved, np.float32)
+
+    result = np.asarray(0.6 * truth + 0.4 * upsample(lr, SCALE), np.float32)
+    once = mix_with_flow(result, lr, [reference], ONE, TAPS)
+    twice = mix_with_flow(result, lr, [reference], ONE, TAPS, again=True)
+    assert psnr(twice, truth) > psnr(once, truth) + 0.2
+
+    # independently: the flow between two sharp pictures, with which the reference is warped
+    flow = estimate_flow(once, reference, finest=0)
+    by_hand = borrow_detail(lr, reference, TAPS, flow).sr
+    first = borrow_detail(lr, reference, TAPS).sr
+    assert psnr(by_hand, truth) > psnr(first, truth) + 0.5
 
 
 def test_luma_alone_is_mixed_if_chroma_is_subsampled(truth: Image, moved: Image) -> None:
