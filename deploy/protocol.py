@@ -29,6 +29,21 @@ class OutOfMemoryError(EngineError):
     """Raised if a call needs more memory than the device has; a smaller call may succeed."""
 
 
+def make_memory_error(device: str, shape: tuple[int, ...]) -> OutOfMemoryError:
+    """Return the error for a batch that the device has too little memory to enhance.
+
+    `shape` is that of the SR frames, and begins with N x H x W.
+    """
+    frames, height, width = shape[:3]
+    advice = "free some memory, or try --engine bicubic"
+    if frames > 1:
+        advice = "try a smaller --batch"
+    return OutOfMemoryError(
+        f"there is too little memory on {device} for a batch of {frames} at {width}x{height}; "
+        f"{advice}"
+    )
+
+
 class UnknownEngineError(EngineError):
     """Raised if no engine has the requested name."""
 

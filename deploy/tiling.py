@@ -171,7 +171,7 @@ class TilingEngine:
 
         if not self.limit:
             raise EngineError(
-                f"not even the smallest tiles fit in the memory of {self.info.device}; free some "
+                f"not even the smallest tiles fit in memory on {self.info.device}; free some "
                 "memory, or try --engine bicubic"
             ) from error
 

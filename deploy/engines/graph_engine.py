@@ -18,11 +18,11 @@ from deploy.export.stored import get_or_export_graph, load_model_network
 from deploy.protocol import (
     CONTEXT,
     EngineInfo,
-    OutOfMemoryError,
     Pixels,
     Weights,
     complete_weights,
     find_scale,
+    make_memory_error,
     pad_to_multiple,
 )
 
@@ -100,10 +100,7 @@ class GraphEngine:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise OutOfMemoryError(
-                f"there is too little memory on {self.info.device} for a batch of {len(lr)} "
-                f"at {refs[0].shape[2]}x{refs[0].shape[1]}; try a smaller --batch"
-            ) from error
+            raise make_memory_error(self.info.device, refs[0].shape) from error
 
     def _enhance(
         self, lr: Pixels, refs: tuple[Pixels, ...], weights: Weights, taps: Taps, scale: int

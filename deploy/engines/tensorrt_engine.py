@@ -35,6 +35,7 @@ from deploy.protocol import (
     Weights,
     complete_weights,
     find_scale,
+    make_memory_error,
     pad_to_multiple,
 )
 from deploy.registry import Registry
@@ -157,10 +158,7 @@ class TensorrtEngine:
                 self._sizes.clear()
                 self._programs.clear()
                 self._device.release_memory()
-                raise OutOfMemoryError(
-                    f"there is too little memory on {self.info.device} for a batch of {len(lr)} "
-                    f"at {sr.shape[2]}x{sr.shape[1]}; try a smaller --batch"
-                ) from error
+                raise make_memory_error(self.info.device, sr.shape) from error
         return sr
 
     def _enhance(

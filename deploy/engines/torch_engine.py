@@ -23,11 +23,11 @@ from deploy.protocol import (
     CONTEXT,
     EngineError,
     EngineInfo,
-    OutOfMemoryError,
     Pixels,
     Weights,
     complete_weights,
     find_scale,
+    make_memory_error,
 )
 
 UINT16_DEVICES = ("cuda", "cpu")
@@ -100,7 +100,6 @@ class TorchEngine:
         """Return SR frames, with the shape and dtype of a reference; see Engine.enhance."""
         scale = find_scale(lr, *refs)
         weights = complete_weights(weights, len(lr), len(refs))
-        height, width = refs[0].shape[1:3]
         try:
             return self._enhance(lr, refs, weights, kernel, scale)
         except RuntimeError as error:  # only GPUs raise torch.OutOfMemoryError
@@ -112,10 +111,7 @@ class TorchEngine:
                     f"PyTorch cannot run the network on {self.info.device} "
                     f"({str(error).splitlines()[0]}); try --engine onnx"
                 ) from error
-            raise OutOfMemoryError(
-                f"there is too little memory on {self.info.device} for a batch of {len(lr)} "
-                f"at {width}x{height}; try a smaller --batch"
-            ) from error
+            raise make_memory_error(self.info.device, refs[0].shape) from error
 
     def _enhance(
         self,

@@ -83,7 +83,7 @@ def test_known_free_memory_limits_the_first_call() -> None:
 def test_no_memory_at_all_is_an_error_of_one_line() -> None:
     lr, ref = pictures()
     engine = Tight(100)
-    with pytest.raises(EngineError, match="the smallest tiles fit in the memory of cpu; free some"):
+    with pytest.raises(EngineError, match="the smallest tiles fit in memory on cpu; free some"):
         TilingEngine(engine).enhance(lr, ref)
     assert len(engine.calls) < 15
 

@@ -140,9 +140,15 @@ def test_a_rejected_graph_is_an_error_of_one_line(base: type[GraphEngine], name:
     assert "cpp" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("frames", "advice"),
+    [(1, "free some memory, or try --engine bicubic"), (2, "try a smaller --batch")],
+)
 @pytest.mark.parametrize("base", ["onnx_engine.OnnxEngine", "openvino_engine.OpenvinoEngine"])
 @pytest.mark.skipif(not is_linux(), reason="limits the address space, as only Linux does")
-def test_a_want_of_memory_is_an_error_after_which_smaller_parts_are_tried(base: str) -> None:
+def test_a_want_of_memory_is_an_error_after_which_smaller_parts_are_tried(
+    base: str, frames: int, advice: str
+) -> None:
     module, name = base.split(".")
     script = f"""
 import resource
@@ -151,7 +157,7 @@ from deploy.engines.{module} import {name}
 from deploy.protocol import OutOfMemoryError
 
 engine = {name}(threads=1)
-small, large = (np.zeros((1, side, side, 3), np.uint8) for side in (64, 1024))
+small, large = (np.zeros((n, s, s, 3), np.uint8) for n, s in ((1, 64), ({frames}, 1024)))
 # loads what libraries load late, which would fail in other ways without memory
 engine.enhance(small[:, ::4, ::4], small)
 pages = int(open("/proc/self/statm").read().split()[0])
@@ -165,5 +171,5 @@ except OutOfMemoryError as error:
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == (
-        "there is too little memory on cpu for a batch of 1 at 1024x1024; try a smaller --batch\n"
+        f"there is too little memory on cpu for a batch of {frames} at 1024x1024; {advice}\n"
     )
