@@ -37,8 +37,8 @@ def build_plan(
 
     `timing` is the timing cache of earlier builds, which may be empty; None means to use no cache.
 
-    Raises TensorrtError if TensorRT rejects the graph, crashes or builds nothing. An interrupt
-    kills the child at once and leaves no files behind.
+    Raises TensorrtError if TensorRT rejects the graph, crashes or cannot build a plan. An
+    interrupt kills the child at once and leaves no files behind.
     """
     with tempfile.TemporaryDirectory(prefix="tensorrt-") as name:
         folder = Path(name)
@@ -64,7 +64,7 @@ def build_plan(
             )
             reason = lines[-1] if lines else "no reason given"
             raise TensorrtError(
-                f"{request.library.name} built no plan: {reason}; try --engine torch"
+                f"{request.library.name} could not build an engine: {reason}; try --engine torch"
             )
 
         cache = folder / TIMING

@@ -124,7 +124,7 @@ def parse_graph(
         reason = " ".join((errors[0] if errors else log.first_error()).split())
         raise TensorrtError(f"{library.name} rejects the graph: {reason[:300]}; try --engine torch")
 
-    check_warps(api, network, list_warp_modes(graph))
+    check_warps(library, network, list_warp_modes(graph))
     return builder, network, parser
 
 
@@ -142,12 +142,13 @@ def list_warp_modes(graph: bytes) -> list[str]:
     ]
 
 
-def check_warps(api: Any, network: Any, modes: list[str]) -> list[str]:
-    """Return the interpolation mode of each warp in TensorRT's network.
+def check_warps(library: TensorrtLibrary, network: Any, modes: list[str]) -> list[str]:
+    """Return the interpolation mode of each warp in the library's network.
 
     Raises TensorrtError if the modes differ from `modes`, which are those in the graph. Some
     parsers replace modes that they do not know with NEAREST (NVIDIA/TensorRT#4646).
     """
+    api = library.api
     known = {"bilinear": api.InterpolationMode.LINEAR, "bicubic": api.InterpolationMode.CUBIC}
     found = []
     for i in range(network.num_layers):
@@ -159,8 +160,8 @@ def check_warps(api: Any, network: Any, modes: list[str]) -> list[str]:
     expected = [known[mode] for mode in modes]
     if sorted(map(str, found)) != sorted(map(str, expected)):
         raise TensorrtError(
-            f"TensorRT reads the graph's warps as {', '.join(map(str, found)) or 'nothing'}, but "
-            f"they are {', '.join(modes)}; try another version of TensorRT, or --engine torch"
+            f"{library.name} reads the graph's warps as {', '.join(map(str, found)) or 'nothing'}, "
+            f"but they are {', '.join(modes)}; try another version of it, or --engine torch"
         )
     return [str(mode) for mode in found]
 
@@ -202,7 +203,7 @@ def build_in_this_process(
 
     `timing` is the timing cache of earlier builds, which may be empty; None means to use no cache,
     and then the returned cache is empty. Raises TensorrtError if TensorRT rejects the graph or
-    builds nothing.
+    cannot build a plan.
     """
     log = ErrorLog(request.library.api)
     builder, network, _parser = parse_graph(request.library, graph, log)
@@ -212,7 +213,8 @@ def build_in_this_process(
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise TensorrtError(
-            f"{request.library.name} built no plan: {log.first_error()}; try --engine torch"
+            f"{request.library.name} could not build an engine: {log.first_error()}; "
+            "try --engine torch"
         )
     cache = b"" if timing is None else bytes(config.get_timing_cache().serialize())
     return bytes(plan), cache

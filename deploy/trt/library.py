@@ -20,6 +20,8 @@ MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 OLDEST_VERSION = 10  # the first with strong typing and `execute_async_v3` on all platforms
 PROBE_TIMEOUT_SECONDS = 120  # long, because loading from a shared file system is slow
 _EXPECTED = f"TensorRT {OLDEST_VERSION} or newer, or TensorRT for RTX"
+_REGULAR = "TensorRT (package tensorrt)"
+_RTX = "TensorRT for RTX (package tensorrt_rtx or tensorrt_rtx_bindings)"
 _PROBE = """
 import importlib, json, sys
 m = importlib.import_module(sys.argv[1])
@@ -150,5 +152,7 @@ def find_library(*, rtx: bool | None = None) -> TensorrtLibrary:
     if broken is not None:
         raise broken
     how = describe_install("rtx") if rtx else "--engine torch"
-    wanted = [module for module in MODULES if rtx is None or rtx == ("rtx" in module)]
-    raise TensorrtError(f"TensorRT (package {' or '.join(wanted)}) is not installed; try {how}")
+    missing = f"{_RTX if rtx else _REGULAR} is not"
+    if rtx is None:
+        missing = f"neither {_REGULAR} nor {_RTX} is"
+    raise TensorrtError(f"{missing} installed; try {how}")

@@ -32,6 +32,7 @@ class Program:
 
     def __init__(self, plan: bytes, library: TensorrtLibrary, device: Device) -> None:
         api = library.api
+        self.library = library
         self._log = ErrorLog(api)
         self._runtime = api.Runtime(self._log.logger)
         self.engine = self._runtime.deserialize_cuda_engine(plan)
@@ -105,6 +106,5 @@ class ProgramRun:
 
     def _work(self, queue: int) -> None:
         if not self._context.execute_async_v3(queue):
-            raise TensorrtError(
-                f"TensorRT failed: {self._program.first_error()}; try --engine torch"
-            )
+            library, reason = self._program.library.name, self._program.first_error()
+            raise TensorrtError(f"{library} failed: {reason}; try --engine torch")

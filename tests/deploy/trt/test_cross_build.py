@@ -27,7 +27,7 @@ def read_warps(graph: bytes) -> list[str]:
     """Return the interpolation of each warp as TensorRT reads it."""
     found = find_library(rtx=True)
     _builder, network, _parser = parse_graph(found, graph)
-    modes = check_warps(found.api, network, list_warp_modes(graph))
+    modes = check_warps(found, network, list_warp_modes(graph))
     return [mode.rpartition(".")[2] for mode in modes]
 
 

@@ -179,11 +179,23 @@ def test_old_and_missing_libraries_are_errors_of_one_line(fake: Fake, tmp_path: 
         find_library(rtx=False)
 
 
+def test_the_message_names_the_missing_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library_module.importlib.util, "find_spec", lambda name: None)
+    rtx = r"TensorRT for RTX \(package tensorrt_rtx or tensorrt_rtx_bindings\)"
+    with pytest.raises(TensorrtError, match=rf"^{rtx} is not installed; try pip install"):
+        find_library(rtx=True)
+    with pytest.raises(TensorrtError, match=r"^TensorRT \(package tensorrt\) is not installed"):
+        find_library(rtx=False)
+    both = rf"^neither TensorRT \(package tensorrt\) nor {rtx} is installed; try --engine torch$"
+    with pytest.raises(TensorrtError, match=both):
+        find_library()
+
+
 @pytest.mark.parametrize(
     ("fault", "line"),
     [
         ("refuse", "TensorRT 11.4.0.5 rejects the graph: no importer for CumSum; try"),
-        ("nothing", "TensorRT 11.4.0.5 built no plan: no tactic for node 7; try"),
+        ("nothing", "TensorRT 11.4.0.5 could not build an engine: no tactic for node 7; try"),
         ("crash while building", r"crashed while building a plan \(signal 6\)"),
     ],
 )
