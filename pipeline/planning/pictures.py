@@ -104,11 +104,13 @@ def check_folder(folder: Path, pattern: str) -> None:
 
 def check_measurable(plan: Plan) -> None:
     """Raise InputError if the plan's pictures cannot be compared with a ground truth."""
-    why = "EXR pictures" if plan.pictures.lower().endswith(EXR) else ""
     if plan.pictures and plan.input.rotation:
-        why = f"pictures that are rotated by {plan.input.rotation} degrees"
-    if why:
         raise InputError(
-            f"--ground-truth cannot be compared with {why}; leave it out, or write PNG or TIFF "
-            "pictures of a video without display rotation"
+            "--ground-truth cannot be used with pictures of a video that is rotated for display; "
+            "leave it out, or write a video"
+        )
+    if plan.pictures.lower().endswith(EXR):
+        raise InputError(
+            "--ground-truth cannot be used with EXR pictures; leave it out, or write PNG or TIFF "
+            "pictures"
         )

@@ -309,7 +309,7 @@ def test_references_are_never_replaced(tmp_path: Path) -> None:
         ("f/%d.png", ("--crf", "20"), "--crf does not apply to pictures"),
         ("f/%d.png", ("--codec", "x265"), "--codec does not apply to pictures"),
         ("f/%d.exr", ("--report", "page.html"), "a report cannot show EXR pictures"),
-        ("f/%d.exr", ("--ground-truth", "HR"), "cannot be compared with EXR pictures"),
+        ("f/%d.exr", ("--ground-truth", "HR"), "cannot be used with EXR pictures; leave"),
     ],
 )
 def test_impossible_outputs_are_refused_in_one_line(

@@ -102,3 +102,20 @@ def test_losses_of_pictures_are_reported_before_and_after_the_run(tmp_path: Path
     assert "has other" not in done.stdout
     truth = pipeline("run", *arguments, "-o", str(tmp_path / "g/%d.tif"), "--ground-truth", odd)
     assert truth.exit_code == 2
+
+
+@pytest.mark.parametrize("suffix", ["png", "exr"])
+def test_a_ground_truth_of_a_rotated_video_needs_a_video_as_output(
+    suffix: str, tmp_path: Path
+) -> None:
+    odd, lr = str(DATA / "odd/rotate-buck-bunny.mp4"), str(tmp_path / "lr.mp4")
+    assert pipeline("degrade", odd, "--scale", "2", "--every", "45", "-o", lr).exit_code == 0
+    given = ["run", lr, "--ref-stream", odd, *OPTIONS, "-q", "--json", "--ground-truth", odd]
+    refused = pipeline(*given, "-o", str(tmp_path / f"f/%d.{suffix}"))
+    assert refused.exit_code == 2
+    assert "of a video that is rotated for display; leave it out, or write a video" in (
+        refused.stderr
+    )
+    done = pipeline(*given, "-o", str(tmp_path / "out.mp4"))
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["psnr"] > 20
