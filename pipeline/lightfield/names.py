@@ -95,9 +95,10 @@ def _check_grammar(template: str) -> None:
     is_plain = not set(text) & set("{}/\0") and len(template) <= _LONGEST
     if not is_plain or text.count("*") > 1 or together > _MOST_TOGETHER:
         raise InputError(
-            f"the template '{template}' is not valid; expected a file name with fields such as "
-            "{row}, {row:02} and {col}, text between the fields, and at most one *; try "
-            "'view_{row:02}_{col:02}'"
+            f"the template '{template}' is not valid; expected a file name of at most {_LONGEST} "
+            "characters, with fields such as {row}, {row:02} and {col}, at most one *, and at most "
+            "two fields or * in a row without a character such as _ between them (digits, . and - "
+            "do not count); try 'view_{row:02}_{col:02}'"
         )
 
 

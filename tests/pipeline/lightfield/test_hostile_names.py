@@ -99,6 +99,16 @@ def test_other_templates_than_names_are_refused(template: str) -> None:
         names.format_view_name(template, 1, 2, 3)
 
 
+def test_the_message_states_which_characters_separate_fields() -> None:
+    for template in ("{row}-{col}-{index}", "{row}.{col}1{index}", "{row}{col}*"):
+        with pytest.raises(InputError, match=r"at most two fields or \* in a row without .* as _"):
+            names.compile_template(template)
+    for template in ("{row}{col}", "{row}-{col}_{index}", "{row}.{col}x*"):
+        assert names.compile_template(template)
+    with pytest.raises(InputError, match="expected a file name of at most 255 characters"):
+        names.compile_template("{row}_{col}" + "a" * 300)
+
+
 @pytest.mark.parametrize("template", ["{row}{col}!", "{y}{row}_*_{col}{x}!", "{row}*_{col}!"])
 def test_matching_takes_no_time_for_any_name(template: str) -> None:
     start = time.process_time()
