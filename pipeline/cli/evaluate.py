@@ -84,7 +84,7 @@ def evaluate(
 @JSON_OPTION
 @click.pass_context
 def verify(context: click.Context, source: str, output: str, quiet: bool, as_json: bool) -> None:
-    """List how OUT differs from IN: frames, times, size, tags, copied streams.
+    """List how OUT differs from IN: frame count, times, size, tags, copied streams.
 
     OUT may be 1 to 8 times as large as IN. The exit status is 0 if nothing else differs, else 1.
     """

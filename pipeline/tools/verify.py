@@ -26,10 +26,10 @@ class Verification(Model):
 
 
 def verify_output(source: str, output: str, progress: Reporter = SILENT) -> Verification:
-    """Compare the frames, times, size, tags and copied streams of `output` with `source`.
+    """Compare the frame count, times, size, tags and copied streams of `output` and `source`.
 
-    Raises MediaError if a recording cannot be read, and InputError if the source is a video and the
-    output consists of pictures other than a run's numbered ones.
+    Raises MediaError if a recording cannot be read, and InputError if `source` is a video but
+    `output` contains pictures that are not a run's numbered sequence.
     """
     clip = probe(source)
     if (
