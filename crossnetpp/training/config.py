@@ -231,8 +231,8 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
         is_number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
         if is_number and len(node.value) > _LONGEST_NUMBER:
             raise ValueError(
-                f"found a number of {len(node.value):,} characters, expected at most "
-                f"{_LONGEST_NUMBER}"
+                f"found a number that is {len(node.value):,} characters long, expected at most "
+                f"{_LONGEST_NUMBER} characters"
             )
         return super().construct_object(node, deep)
 

@@ -47,7 +47,7 @@ def demote_misplaced_views(
     if likeness < ALIKE:
         return [replace(c, why="nearest") if c.why == "given" else c for c in choices], [
             f"the picture given for view {place} does not match that view (correlation "
-            f"{likeness:.2f}), so it is only used as a reference and does not pass through"
+            f"{likeness:.2f}), so it is used only as a reference and does not pass through"
         ]
     if apart > OTHER_COLOUR:
         return choices, [

@@ -307,8 +307,8 @@ def _check_expanded_pattern(inputs: tuple[str, ...], ref: Any) -> None:
         return
     pattern = Path(ref).parent / f"*{Path(ref).suffix}"
     raise InputError(
-        f"{beside[0]}, from the folder of the reference {ref}, was passed as an input beside a "
-        "recording, perhaps because the shell expanded a pattern; to use all pictures as "
+        f"{beside[0]}, from the folder of the reference {ref}, was passed as an input along with "
+        "a recording, perhaps because the shell expanded a pattern; to use all the pictures as "
         f"references, quote the pattern: --ref-stream '{pattern}'"
     )
 

@@ -35,7 +35,7 @@ class TrustedKeys(Model):
     """The key frames whose edits are carried over to the surrounding frames."""
 
     pts: tuple[int, ...]
-    """Pts of the LR frames for which there are key frames, in ascending order."""
+    """Pts of the LR frames for which there are key frames, in strictly ascending order."""
     ref_pts: tuple[int, ...]
     """Pts of the key frame that shows each of these LR frames."""
 
@@ -47,7 +47,9 @@ class TrustedKeys(Model):
                 "expected one or more of each, and the same number of both"
             )
         if any(a >= b for a, b in pairwise(self.pts)):
-            raise ValueError("the pts of the trusted key frames are not in ascending order")
+            raise ValueError(
+                "the pts of LR frames with trusted key frames are not in strictly ascending order"
+            )
         return self
 
 

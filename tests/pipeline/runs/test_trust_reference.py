@@ -176,7 +176,8 @@ def test_a_plan_without_it_is_not_changed_by_the_option(
     plan = json.loads(saved.read_text())
     for trusted, line in (
         ({"pts": [0, 440], "ref_pts": [0]}, "the same number"),
-        ({"pts": [440, 0], "ref_pts": [1, 0]}, "ascending order"),
+        ({"pts": [440, 0], "ref_pts": [1, 0]}, "not in strictly ascending order"),
+        ({"pts": [440, 440], "ref_pts": [0, 1]}, "not in strictly ascending order"),
         ({"pts": [3], "ref_pts": [0]}, "the trusted key frames in"),
         ({"pts": [0], "ref_pts": [9]}, "the trusted key frames in"),
     ):
