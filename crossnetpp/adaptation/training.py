@@ -65,7 +65,7 @@ class Training:
 def find_rate_factor(step: int, steps: int) -> float:
     """Return the learning rate of `step` as a share of RATE.
 
-    The rate rises during the warm-up, then falls to 0.05 along a cosine.
+    The factor rises during the warm-up, then falls to 0.05 along a cosine.
     """
     warm = min(1.0, (step + 1) / WARM_UP)
     return warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))

@@ -67,7 +67,10 @@ class Moments:
         )
 
     def fit_gain(self, kernel: Array) -> float:
-        """Return the factor with which a kernel (T, or 4s x 4s) fits the LR pixels best."""
+        """Return the gain by which to multiply a kernel for the best fit to the LR pixels.
+
+        `kernel` has the shape T or 4s x 4s.
+        """
         flat = kernel.ravel()
         return float(flat @ self.cross) / max(float(flat @ self.gram @ flat), 1e-12)
 

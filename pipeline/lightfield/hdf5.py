@@ -223,7 +223,7 @@ def _to_sixteen_bits(values: NDArray[Any]) -> NDArray[np.uint16]:
 def read_weight(
     file: Any, dataset: str, axes: str, place: tuple[int, int]
 ) -> NDArray[np.generic] | None:
-    """Return the pixel weights of the view at `place` (row, col), at its first moment.
+    """Return the pixel weights of the view at `place` (row, col), at the first moment.
 
     LFToolbox stores weights as the fourth channel. The result is H x W or W x H, as ordered in
     `axes`, or None if there is no fourth channel.

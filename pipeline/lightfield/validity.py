@@ -29,7 +29,10 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Validity:
-    """The rows and columns of the views that are dark or empty at their first moment."""
+    """Which views are dark or empty at the recording's first moment, and whether views have alpha.
+
+    Views are identified by their positions (row, column).
+    """
 
     dark: tuple[Place, ...] = ()
     """Vignetted views, including the empty ones."""
@@ -41,7 +44,7 @@ class Validity:
 
 @sandboxed
 def find_dark_views(clip: LightField) -> Validity:
-    """Return which views are dark or empty at their first moment, and whether they have alpha."""
+    """Return which views are dark or empty at the first moment, and whether views have alpha."""
     grid = clip.grid
 
     reader = ViewReader(clip)

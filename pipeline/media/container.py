@@ -180,7 +180,7 @@ def demux_packets(
 
 
 def decode_first_frame(container: InputContainer, stream: VideoStream, path: str) -> VideoFrame:
-    """Return a stream's first frame that can be decoded; raises MediaError if there is none."""
+    """Return a stream's first decodable frame; raises MediaError if it has none."""
     error: BaseException | None = None
     for packet in demux_packets(container, stream, path):
         try:

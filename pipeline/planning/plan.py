@@ -48,11 +48,11 @@ def make_plan(
 ) -> Plan:
     """Return the plan of a run, which decides its segments, references, encoder and output.
 
-    The same files, settings and speed result in the same plan. The engine's speed is only used to
-    shorten segments that would take long, so that less work is lost when a run is stopped, and not
-    even for that if the settings specify the length of segments. The path of the output is checked
-    only if `is_written`. Raises InputError (or its subclasses MediaError and PairingError) if the
-    user has to change a setting or a file.
+    The same files, settings and speed result in the same plan. The engine's speed is used only to
+    shorten segments that would take a long time, so that less work is lost when a run is stopped.
+    If the settings specify the segment length, the speed is not used at all. The path of the output
+    is checked only if `is_written`. Raises InputError (or its subclasses MediaError and
+    PairingError) if the user has to change a setting or a file.
     """
     check_engine(settings.engine)
     check_paths((settings.input, settings.ref_stream, settings.output, settings.ground_truth))

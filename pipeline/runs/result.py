@@ -36,7 +36,7 @@ class CaptureResult(Model):
 
 
 class AdaptedResult(Model):
-    """The adaptation of the weights, by training on the recording's key frames or from a file."""
+    """How the weights were adapted: by training on key frames, or by loading them from a file."""
 
     seconds: float
     """Training time in seconds; 0 for weights from a file."""

@@ -85,9 +85,10 @@ def convert_light_field(
 
 
 def check_output(out: Path, clip: LightField, *, force: bool) -> None:
-    """Raise InputError if the output would replace the input, has no folder, or already exists.
+    """Raise InputError if the output would replace the input or already exists.
 
-    With `force`, it may exist if it is a file, or a folder that can be replaced.
+    With `force`, it may exist if it is a file, or a folder that can be replaced. InputError is also
+    raised if the output's parent folder does not exist.
     """
     taken = {Path(clip.path).resolve(), *(Path(file).resolve() for file in clip.files)}
     if out.resolve() in taken:

@@ -121,7 +121,7 @@ def check_sandbox() -> Iterator[Check]:
 
 
 def check_media() -> Iterator[Check]:
-    """Check PyAV, its FFmpeg libraries and its decoders, and open each of its encoders."""
+    """Check PyAV, its FFmpeg libraries and the codecs in DECODERS, and open those in ENCODERS."""
     av = _import_or_reason("av")
     if isinstance(av, str):
         yield _fail("FFmpeg libraries", av, "pip install --force-reinstall av")

@@ -220,7 +220,7 @@ class Bench:
 def find_text_faults(outcome: Outcome, *, terminal: bool = False) -> list[str]:
     """Return what is wrong with a command's text: tracebacks and control characters.
 
-    On a `terminal`, only sequences that the program itself does not use are faults.
+    On a `terminal`, the only control characters that count are OSC sequences and BEL on stderr.
     """
     faults = []
     if "Traceback" in outcome.text:

@@ -331,7 +331,7 @@ def still_notes(clip: Stills, out: Path | None = None) -> list[str]:
 
 
 def read_first_frame(clip: VideoClip) -> VideoFrame:
-    """Return the first frame of a clip that can be decoded; raises MediaError if none can."""
+    """Return a clip's first decodable frame; raises MediaError if it has none."""
     with open_container(clip.path) as container:
         stream = container.streams[clip.stream_index]
         assert isinstance(stream, VideoStream)
