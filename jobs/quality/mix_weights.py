@@ -27,7 +27,7 @@ def mix_weights(
 
     `share` (0..1) is the weight of `trained` in the mean. If `part` is given, only that part of the
     network is mixed, and the rest is copied from `trained`. Raises SystemExit if the configuration
-    starts from random weights, or if the network has no such part.
+    starts from random weights or trains another network, or if the network has no such part.
     """
     config = load_config(config_name)
     if config.start is None:
@@ -38,6 +38,12 @@ def mix_weights(
     before, after = build_start(config), load_network(str(trained))
     assert isinstance(before, CrossNetFast)
     assert isinstance(after, CrossNetFast)
+
+    if before.config != after.config:
+        raise SystemExit(
+            f"{config_name} trains a network with {before.config}, but {trained} has "
+            f"{after.config}; try another CONFIG"
+        )
 
     known = load_network(config.start).state_dict()
     added = {k: v for k, v in after.state_dict().items() if k not in known}

@@ -274,7 +274,9 @@ def test_shipped_configurations_load_and_can_be_overridden() -> None:
     [
         ("fast-recorded", "fast"),
         ("fast-quick", "fast"),
-        ("fast-recorded-quick", "fast-recorded"),
+        ("fast-recorded-settle", "searched.safetensors"),
+        ("fast-recorded-search", "settled.safetensors"),
+        ("fast-recorded-quick", "recorded.safetensors"),
         ("fast-recorded-quick-settle", "mixed.safetensors"),
     ],
 )

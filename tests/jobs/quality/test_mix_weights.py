@@ -9,13 +9,15 @@ import torch
 
 from crossnetpp.checkpoint import load_network, save_weights
 from crossnetpp.networks.fast import CrossNetFast
+from crossnetpp.training.config import load_config
+from crossnetpp.training.start import build_start
 from jobs.quality.mix_weights import mix_weights
 
 
 @pytest.fixture
 def trained(tmp_path: Path) -> tuple[CrossNetFast, Path]:
     """Return a network with all parts of `fast_recorded` and known weights, and its file."""
-    network = load_network("fast-recorded")
+    network = build_start(load_config("fast_recorded"))
     assert isinstance(network, CrossNetFast)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -57,6 +59,13 @@ def test_only_one_part_can_be_mixed(trained: tuple[CrossNetFast, Path]) -> None:
         SystemExit, match="the network has no part stage9; try one of encoder, stage1"
     ):
         mix_weights("fast_recorded", path, 0.5, "stage9")
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "quick.safetensors"
+    save_weights(load_network("fast-quick"), "fast", path)
+    with pytest.raises(SystemExit, match=r"stages=2.*quick\.safetensors has .*stages=1"):
+        mix_weights("fast_recorded", path, 0.5)
 
 
 def test_weights_to_mix_with_are_required(trained: tuple[CrossNetFast, Path]) -> None:
