@@ -201,14 +201,24 @@ def test_the_page_quotes_the_recordings() -> None:
 def test_the_page_quotes_the_mix_with_optical_flow() -> None:
     page = read_page("docs/quality.md")
     captures = {"sensor": "pixel means", "bicubic": "bicubic"}
-    for scene in read_result("mixed/results.json")["scenes"]:
+    methods = ("classical", "fast", "fast:mixed", "best")
+    result = read_result("mixed/results.json")
+    reached = []
+    for scene in result["scenes"]:
         if scene["scene"] == "motorcycle":
             continue  # a single reference and no measured kernel: nothing is mixed
-        gains = [scene["methods"][name]["gain"] for name in ("classical", "fast", "fast:mixed")]
+        gains = [scene["methods"][name]["gain"] for name in methods]
+        if scene["group"] == "sensor" and gains[3] > gains[0] + 0.7:
+            reached.append(scene["scene"])
         cells = " | ".join(f"{gain:+.2f}" for gain in gains)
         assert f"| {captures[scene['group']]} | {scene['scene']} | {cells} |" in page
         assert gains[2] > gains[0]
         assert gains[2] > gains[1] - 0.01
+        assert gains[3] > gains[2]
+
+    leads = {row["what"]: row["figures"] for row in result["summary"]}["above classical, sensor"]
+    assert f"by {leads['fast:mixed']:.2f} and {leads['best']:.2f} dB on average" in page
+    assert f"*best* reaches it on {' and '.join(reached)}" in page
 
 
 def test_the_page_quotes_the_accuracy_of_the_motion() -> None:
