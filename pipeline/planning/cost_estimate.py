@@ -16,7 +16,7 @@ from pipeline.schema.plan import Plan
 # The segments and the output that is joined from them are on the disk at the same time.
 _COPIES = 2
 
-# The time that mixing with optical flow adds, as a share of the network's time on a CPU.
+# The time that one estimate of optical flow adds, as a share of the network's time on a CPU.
 _FLOW_SHARE = 0.3
 
 
@@ -28,7 +28,8 @@ def estimate_seconds(plan: Plan, speed: Speed) -> float:
     """
     pixels = count_passes(plan.reference_map) * math.prod(plan.network_size)
     passes = ORIENTATIONS if plan.averages_mirrored else 1
-    return speed.seconds(pixels * (passes + _FLOW_SHARE * plan.mixes_flow))
+    flows = (2 if plan.averages_mirrored else 1) if plan.mixes_flow else 0
+    return speed.seconds(pixels * (passes + _FLOW_SHARE * flows))
 
 
 def estimate_disk(plan: Plan) -> int:

@@ -73,7 +73,7 @@ def test_plans_record_the_effort_and_may_be_run_with_another(lr: Path, tmp_path:
     assert '"mixes_flow":false' in normal.model_dump_json()
 
     speed = Speed("torch", 1e6, 0.0)
-    assert estimate_seconds(best, speed) == pytest.approx(4.3 * estimate_seconds(normal, speed))
+    assert estimate_seconds(best, speed) == pytest.approx(4.6 * estimate_seconds(normal, speed))
 
     save_plan(best, tmp_path / "plan.json")
     for effort, mixes in (("normal", False), ("best", True), ("auto", True)):
