@@ -13,7 +13,8 @@ from pipeline.errors import InputError
 from pipeline.media.join.capabilities import check_container, check_times
 from pipeline.media.write.encoder import check_encoder
 from pipeline.pairing.views import check_view_choice
-from pipeline.planning.effort import can_average, can_mix
+from pipeline.planning.effort import change_effort
+from pipeline.planning.effort_notes import replace_effort_notes
 from pipeline.planning.output import check_output, check_room
 from pipeline.planning.output_size import align_size, choose_size
 from pipeline.planning.pictures import replace_output
@@ -122,23 +123,19 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
     notes = (f"{', '.join(ignored)}: ignored, because the plan decides this",) if ignored else ()
 
     changed: dict[str, object] = {name: given[name] for name in OVERRIDES if name in given}
-    changed["planes"] = plan.planes and given.get("engine", plan.engine) == plan.engine
     engine = str(given.get("engine", plan.engine))
-    changed["mixes_flow"] = plan.mixes_flow and engine != "bicubic"
-    changed["averages_mirrored"] = plan.averages_mirrored and engine != "bicubic"
-    if given.get("effort", "auto") != "auto":
-        is_best = given["effort"] == "best"
-        changed["mixes_flow"] = is_best and can_mix(plan, engine)
-        changed["averages_mirrored"] = is_best and can_average(plan, engine)
-    if given.get("effort") == "fast" and "model" not in given and plan.model in QUICK:
+    changed["planes"] = plan.planes and engine == plan.engine
+    requested = str(given.get("effort", "auto"))
+    effort = change_effort(plan, engine, requested)
+    changed["mixes_flow"] = effort.mixes_flow
+    changed["averages_mirrored"] = effort.averages_mirrored
+    if requested == "fast" and "model" not in given and plan.model in QUICK:
         changed["model"] = QUICK[plan.model]
-    if plan.mixes_flow and not changed["mixes_flow"]:
-        notes = (*notes, "the network's frames are not mixed with those of optical flow")
     if "adapt" in given:
         changed["adaptation"] = None
     elif "model" in changed and plan.adaptation is not None:
         changed["adaptation"] = plan.adaptation.without_decision()
-    return changed | {"notes": tuple(dict.fromkeys((*plan.notes, *notes)))}
+    return changed | {"notes": replace_effort_notes((*plan.notes, *notes), effort.notes)}
 
 
 def check_named_size(given: Mapping[str, object], plan: Plan, path: str | Path) -> None:

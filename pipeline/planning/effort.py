@@ -7,6 +7,12 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from crossnetpp.capture.variants import LEAST_FAITHFUL, QUICK
+from pipeline.planning.effort_notes import (
+    NOT_MIXED,
+    describe_best,
+    describe_mix,
+    select_effort_notes,
+)
 from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import ExecutionSettings, PairingSettings
@@ -15,10 +21,6 @@ Pairing = TypeVar("Pairing", bound=PairingSettings)
 
 # Pixels of the largest frame that `auto` mixes (4K); mixing takes 200 to 250 bytes per pixel.
 MOST_PIXELS = 9_000_000
-_AVERAGED = (
-    "--effort best: the network enhances every frame in four mirrored versions and averages them, "
-    "which takes four times as long"
-)
 
 
 class Effort(NamedTuple):
@@ -28,8 +30,8 @@ class Effort(NamedTuple):
     """Whether the network's frames are mixed with those of optical flow."""
     averages_mirrored: bool
     """Whether the network enhances four mirrored versions of each frame, which are averaged."""
-    note: str = ""
-    """A sentence about the decision; may be empty."""
+    notes: tuple[str, ...] = ()
+    """Sentences about the decision."""
 
 
 def uses_cpu() -> bool:
@@ -85,23 +87,40 @@ def choose_effort(
         is_large = pixels > MOST_PIXELS
         if not is_faithful or is_large or _is_elsewhere(settings) or not is_cpu():
             return Effort(mixes_flow=False, averages_mirrored=False)
-    elif fits_db is not None and fits_db < LEAST_FAITHFUL:
-        note = (
-            f"{_AVERAGED}; optical flow is not mixed in, because the input is compressed or noisy "
-            f"(downscaled key frames match it to only {fits_db:.1f} dB)"
-        )
-        return Effort(mixes_flow=False, averages_mirrored=True, note=note)
+        return Effort(True, averages_mirrored=False, notes=(describe_mix(fits_db),))
 
-    why = "as requested" if fits_db is None else "because the input is nearly lossless"
-    note = f"the network's frames are mixed with those of optical flow, {why}"
-    if is_best:
-        note = f"{_AVERAGED}; {note}"
-    return Effort(mixes_flow=True, averages_mirrored=is_best, note=note)
+    mixes = fits_db is None or fits_db >= LEAST_FAITHFUL
+    return Effort(mixes, averages_mirrored=True, notes=describe_best(fits_db, mixes_flow=mixes))
+
+
+def change_effort(plan: Plan, engine: str, effort: str) -> Effort:
+    """Return what a run of a stored plan does if `engine` and `--effort` replace the plan's.
+
+    With the effort "auto", the plan decides. The notes replace those of the plan about its effort.
+    """
+    if effort == "auto":
+        mixes = plan.mixes_flow and engine != "bicubic"
+        averages = plan.averages_mirrored and engine != "bicubic"
+        notes = select_effort_notes(plan.notes, mixes_flow=mixes, averages_mirrored=averages)
+    else:
+        mixes = effort == "best" and can_mix(plan, engine)
+        averages = effort == "best" and can_average(plan, engine)
+        notes = describe_best(_find_fit(plan), mixes_flow=mixes) if averages else ()
+    if plan.mixes_flow and not mixes and not averages:
+        notes = (*notes, NOT_MIXED)
+    return Effort(mixes, averages, notes)
+
+
+def _find_fit(plan: Plan) -> float | None:
+    """Return the PSNR, in dB, at which a plan's capture reproduces the input; None if unknown."""
+    if plan.restores_from_db is not None:
+        return plan.restores_from_db
+    return None if plan.capture is None else plan.capture.fits_db
 
 
 def can_mix(plan: Plan, engine: str) -> bool:
     """Return whether frames of a stored plan, run by `engine`, may be mixed with optical flow's."""
-    fits = None if plan.capture is None else plan.capture.fits_db
+    fits = _find_fit(plan)
     is_compressed = plan.restores_from_db is not None or (
         fits is not None and fits < LEAST_FAITHFUL
     )

@@ -126,7 +126,8 @@ def make_plan(
             *target.size.list_notes(sources.lr, settings.engine),
             *target.notes,
             *paired.notes,
-            *filter(None, (capture.note, chroma_note, model_note, effort.note)),
+            *filter(None, (capture.note, chroma_note, model_note)),
+            *effort.notes,
         ),
     )
 

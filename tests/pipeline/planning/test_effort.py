@@ -11,6 +11,7 @@ from pipeline.planning.cost_estimate import estimate_seconds
 from pipeline.planning.edited_plan import load_plan
 from pipeline.planning.effort import choose_effort
 from pipeline.planning.plan import make_plan
+from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import save_plan
 from pipeline.schema.settings import ExecutionSettings, RunSettings
 from pipeline.tools.degrade import degrade
@@ -45,9 +46,10 @@ def test_frames_are_mixed_where_it_helps(
     assert found.mixes_flow is mixes
     is_best = options.get("effort") == "best" and "engine" not in options
     assert found.averages_mirrored is is_best
-    assert ("four mirrored versions" in found.note) is is_best
-    assert ("optical flow is not mixed in" in found.note) is (is_best and fits_db == 40)
-    assert ("are mixed with those of optical flow" in found.note) is mixes
+    note = "; ".join(found.notes)
+    assert ("four mirrored versions" in note) is is_best
+    assert ("optical flow is not mixed in" in note) is (is_best and fits_db == 40)
+    assert ("are mixed with those of optical flow" in note) is mixes
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,60 @@ def test_plans_record_the_effort_and_may_be_run_with_another(lr: Path, tmp_path:
         given = RunSettings(input=str(lr), effort=effort)
         loaded = load_plan(tmp_path / "plan.json", given)
         assert (loaded.mixes_flow, loaded.averages_mirrored) == (mixes, mixes)
+
+
+@pytest.fixture(scope="module")
+def made(lr: Path) -> dict[str, Plan]:
+    """Return a plan for each of these efforts."""
+    return {effort: make_plan(plan_run(lr, effort=effort)) for effort in ("best", "normal")}
+
+
+AVERAGED = "four mirrored versions"
+MIXED = "are mixed with those"
+NOT_MIXED = "are not mixed with those"
+COMPRESSED = "is not mixed in"
+
+
+def list_claims(plan: Plan) -> set[str]:
+    """Return what the plan's notes state about its effort."""
+    notes = "; ".join(plan.notes)
+    return {claim for claim in (AVERAGED, MIXED, NOT_MIXED, COMPRESSED) if claim in notes}
+
+
+@pytest.mark.parametrize(
+    ("effort", "changes", "edits", "claims"),
+    [
+        ("best", {}, {}, {AVERAGED, MIXED}),
+        ("best", {"effort": "best"}, {}, {AVERAGED, MIXED}),
+        ("best", {"effort": "normal"}, {}, {NOT_MIXED}),
+        ("best", {"effort": "fast"}, {}, {NOT_MIXED}),
+        ("best", {"engine": "bicubic"}, {}, {NOT_MIXED}),
+        ("best", {}, {"engine": "bicubic"}, {NOT_MIXED}),
+        ("best", {}, {"mixes_flow": False}, {AVERAGED}),
+        ("best", {}, {"averages_mirrored": False}, {MIXED}),
+        ("normal", {}, {}, set()),
+        ("normal", {"effort": "best"}, {}, {AVERAGED, MIXED}),
+        ("normal", {"effort": "best"}, {"restores_from_db": 35.0}, {AVERAGED, COMPRESSED}),
+    ],
+)
+def test_the_notes_of_a_changed_plan_are_true_of_it(
+    lr: Path,
+    tmp_path: Path,
+    made: dict[str, Plan],
+    effort: str,
+    changes: dict[str, str],
+    edits: dict[str, object],
+    claims: set[str],
+) -> None:
+    save_plan(made[effort].model_copy(update=edits), tmp_path / "plan.json")
+    given = RunSettings.model_validate({"input": str(lr), **changes})
+    changed = load_plan(tmp_path / "plan.json", given)
+    assert list_claims(changed) == claims
+
+    # whatever one run wrote into its plan is replaced by the next
+    save_plan(changed, tmp_path / "again.json")
+    normal = load_plan(tmp_path / "again.json", RunSettings(input=str(lr), effort="normal"))
+    assert list_claims(normal) == ({NOT_MIXED} if changed.mixes_flow else set())
 
 
 def test_edits_of_key_frames_are_not_mixed_away(lr: Path) -> None:

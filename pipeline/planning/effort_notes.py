@@ -1,0 +1,55 @@
+"""The sentences in a plan's notes that describe its effort, and which of them are true."""
+
+from __future__ import annotations
+
+AVERAGED = (
+    "--effort best: the network enhances every frame in four mirrored versions and averages them, "
+    "which takes at least four times as long"
+)
+NOT_MIXED = "the network's frames are not mixed with those of optical flow"
+_MIXED = "the network's frames are mixed with those of optical flow"
+_COMPRESSED = (
+    "--effort best: optical flow is not mixed in, because the input is compressed or noisy"
+)
+_ALL = (AVERAGED, NOT_MIXED, _MIXED, _COMPRESSED)
+
+
+def describe_mix(fits_db: float | None) -> str:
+    """Return the note of a plan that mixes frames with those of optical flow.
+
+    `fits_db` is the PSNR, in dB, at which the measured capture reproduces the input, or None if
+    nothing was measured.
+    """
+    why = "as requested" if fits_db is None else "because the input is nearly lossless"
+    return f"{_MIXED}, {why}"
+
+
+def describe_best(fits_db: float | None, *, mixes_flow: bool) -> tuple[str, ...]:
+    """Return the notes of a plan for `--effort best`; `fits_db` is as for `describe_mix`.
+
+    Without `mixes_flow`, the input is compressed or noisy.
+    """
+    if mixes_flow:
+        return AVERAGED, describe_mix(fits_db)
+    measured = (
+        "" if fits_db is None else f" (downscaled key frames match it to only {fits_db:.1f} dB)"
+    )
+    return AVERAGED, f"{_COMPRESSED}{measured}"
+
+
+def select_effort_notes(
+    notes: tuple[str, ...], *, mixes_flow: bool, averages_mirrored: bool
+) -> tuple[str, ...]:
+    """Return the notes about the effort that are true of a plan with these two fields."""
+    false = (
+        NOT_MIXED if mixes_flow else _MIXED,
+        *(() if averages_mirrored else (AVERAGED,)),
+        *(() if averages_mirrored and not mixes_flow else (_COMPRESSED,)),
+    )
+    return tuple(note for note in notes if note.startswith(_ALL) and not note.startswith(false))
+
+
+def replace_effort_notes(notes: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the notes with `new` at their end instead of those about the effort."""
+    others = (note for note in notes if not note.startswith(_ALL))
+    return tuple(dict.fromkeys((*others, *new)))
