@@ -112,10 +112,15 @@ def change_effort(plan: Plan, engine: str, effort: str) -> Effort:
 
 
 def _find_fit(plan: Plan) -> float | None:
-    """Return the PSNR, in dB, at which a plan's capture reproduces the input; None if unknown."""
+    """Return the PSNR, in dB, at which a plan's capture reproduces the input; None if unknown.
+
+    A capture from a file may have been measured on another recording, so its fit is ignored.
+    """
     if plan.restores_from_db is not None:
         return plan.restores_from_db
-    return None if plan.capture is None else plan.capture.fits_db
+    if plan.capture is None or plan.capture.source == "file":
+        return None
+    return plan.capture.fits_db
 
 
 def can_mix(plan: Plan, engine: str) -> bool:

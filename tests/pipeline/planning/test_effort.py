@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.speed import Speed
+from pipeline.planning.capture import make_sensor_capture
 from pipeline.planning.cost_estimate import estimate_seconds
 from pipeline.planning.edited_plan import load_plan
 from pipeline.planning.effort import choose_effort
@@ -136,6 +137,16 @@ def test_the_notes_of_a_changed_plan_are_true_of_it(
     save_plan(changed, tmp_path / "again.json")
     normal = load_plan(tmp_path / "again.json", RunSettings(input=str(lr), effort="normal"))
     assert list_claims(normal) == ({NOT_MIXED} if changed.mixes_flow else set())
+
+
+def test_the_fit_of_a_capture_from_a_file_is_that_of_another_recording(
+    lr: Path, made: dict[str, Plan], tmp_path: Path
+) -> None:
+    capture = make_sensor_capture(4).model_copy(update={"source": "file", "fits_db": 35.0})
+    save_plan(made["normal"].model_copy(update={"capture": capture}), tmp_path / "plan.json")
+    best = load_plan(tmp_path / "plan.json", RunSettings(input=str(lr), effort="best"))
+    assert best.mixes_flow
+    assert best.notes[-1].endswith("optical flow, as requested")
 
 
 def test_edits_of_key_frames_are_not_mixed_away(lr: Path) -> None:
