@@ -53,3 +53,8 @@ def replace_effort_notes(notes: tuple[str, ...], new: tuple[str, ...]) -> tuple[
     """Return the notes with `new` at their end instead of those about the effort."""
     others = (note for note in notes if not note.startswith(_ALL))
     return tuple(dict.fromkeys((*others, *new)))
+
+
+def copy_effort_notes(notes: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `notes` with the sentences about the effort from `other` instead of their own."""
+    return replace_effort_notes(notes, tuple(note for note in other if note.startswith(_ALL)))

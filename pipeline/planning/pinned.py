@@ -9,6 +9,7 @@ from pipeline.errors import InputError
 from pipeline.ledger.run_folder import find_stored_plan
 from pipeline.media.planes import can_scale_planes
 from pipeline.paths import sha256
+from pipeline.planning.effort_notes import copy_effort_notes
 from pipeline.schema.capture import Capture
 from pipeline.schema.plan import Plan
 
@@ -47,8 +48,9 @@ def pin_plan(
             kept = kept.model_copy(update={"capture": stored.capture})
         if keep_capture and None not in (stored.restores_from_db, plan.restores_from_db):
             kept = kept.model_copy(update={"restores_from_db": stored.restores_from_db})
-        if keep_effort:
-            kept = kept.model_copy(update={"mixes_flow": stored.mixes_flow})
+        if keep_effort and kept.mixes_flow != stored.mixes_flow:
+            notes = copy_effort_notes(kept.notes, stored.notes)
+            kept = kept.model_copy(update={"mixes_flow": stored.mixes_flow, "notes": notes})
         # the adaptation is compared later, when it has been decided
         left = {"threads": 0, "adaptation": None, "planes": False}
         if stored.model_copy(update=left).digest() == kept.model_copy(update=left).digest():
