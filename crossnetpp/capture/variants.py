@@ -29,6 +29,7 @@ LIGHTLY_COMPRESSED = 36.0
 RECORDED = {"fast": "fast-recorded", "fast-quick": "fast-recorded-quick"}
 
 QUICK = {name: f"{name}-quick" for name in ("fast", "fast-recorded")}  # weights -> quicker variant
+USUAL = {quick: name for name, quick in QUICK.items()}  # quicker variant -> weights
 
 
 def choose_weights(model: str, fits_db: float | None) -> str:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import chain, pairwise
 from pathlib import Path
 
-from crossnetpp.capture.variants import QUICK
 from pipeline.errors import InputError
 from pipeline.media.join.capabilities import check_container, check_times
 from pipeline.media.write.encoder import check_encoder
@@ -21,6 +20,7 @@ from pipeline.planning.pictures import replace_output
 from pipeline.planning.pinned import can_be_planes
 from pipeline.planning.plan import check_engine
 from pipeline.planning.sources import reopen_sources
+from pipeline.planning.weights import change_model, drop_weights_notes
 from pipeline.recording import scan
 from pipeline.schema.clip import LightField, Recording, pack_ticks
 from pipeline.schema.frame_size import find_network_scale, find_pixel_aspect
@@ -129,13 +129,19 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
     effort = change_effort(plan, engine, requested)
     changed["mixes_flow"] = effort.mixes_flow
     changed["averages_mirrored"] = effort.averages_mirrored
-    if requested == "fast" and "model" not in given and plan.model in QUICK:
-        changed["model"] = QUICK[plan.model]
+    model, model_note = str(given.get("model", plan.model)), ""
+    if "model" not in given and engine != "bicubic":
+        model, model_note = change_model(plan.model, requested)
+    if model != plan.model:
+        changed["model"] = model
     if "adapt" in given:
         changed["adaptation"] = None
     elif "model" in changed and plan.adaptation is not None:
         changed["adaptation"] = plan.adaptation.without_decision()
-    return changed | {"notes": replace_effort_notes((*plan.notes, *notes), effort.notes)}
+
+    kept = drop_weights_notes(plan.notes, None if engine == "bicubic" else model)
+    notes = (*kept, *notes, *filter(None, (model_note,)))
+    return changed | {"notes": replace_effort_notes(notes, effort.notes)}
 
 
 def check_named_size(given: Mapping[str, object], plan: Plan, path: str | Path) -> None:

@@ -12,6 +12,7 @@ from crossnetpp.checkpoint import load_network
 from crossnetpp.networks.fast import CrossNetFast
 from pipeline.planning.edited_plan import load_plan
 from pipeline.planning.plan import make_plan
+from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import save_plan
 from pipeline.schema.settings import RunSettings
@@ -71,6 +72,62 @@ def test_a_stored_plan_can_be_run_with_the_smaller_network(
         tmp_path / "plan.json", RunSettings.model_validate({**given, "model": "fast-recorded"})
     )
     assert plan.model == "fast-recorded"
+
+
+@pytest.mark.parametrize(
+    ("changes", "model"),
+    [
+        ({"effort": "normal"}, "fast"),
+        ({"effort": "best"}, "fast"),
+        ({"effort": "fast"}, "fast-quick"),
+        ({}, "fast-quick"),
+        ({"effort": "normal", "model": "fast-quick"}, "fast-quick"),
+    ],
+)
+def test_a_plan_for_the_smaller_network_can_be_run_with_the_usual_one(
+    plan_run: Callable[..., Plan],
+    faithful: Path,
+    tmp_path: Path,
+    changes: dict[str, str],
+    model: str,
+) -> None:
+    adaptation = Adaptation(request="seconds", seconds=90, steps=10)
+    quick = plan_run(faithful, effort="fast").model_copy(update={"adaptation": adaptation})
+    save_plan(quick, tmp_path / "plan.json")
+    given = RunSettings.model_validate({"input": str(faithful), **changes})
+    plan = load_plan(tmp_path / "plan.json", given)
+    assert plan.model == model
+    assert count_references(plan) == 1
+    is_usual = model == "fast"
+    assert any("the plan still decides the number" in note for note in plan.notes) == is_usual
+    # other weights need another number of steps
+    assert plan.adaptation is not None
+    assert (plan.adaptation.steps is None) == (is_usual or "model" in changes)
+
+    save_plan(plan, tmp_path / "again.json")
+    given = RunSettings.model_validate({"input": str(faithful), "effort": "fast"})
+    again = load_plan(tmp_path / "again.json", given)
+    assert again.model == "fast-quick"
+    assert not any(note.startswith("weights: fast, ") for note in again.notes)
+
+
+def test_a_note_about_weights_is_dropped_with_them(
+    plan_run: Callable[..., Plan], compressed: Path, tmp_path: Path
+) -> None:
+    plan = plan_run(compressed, effort="fast")
+    assert any(note.startswith("weights: fast-recorded-quick, because") for note in plan.notes)
+    save_plan(plan, tmp_path / "plan.json")
+
+    def list_notes(**changes: str) -> list[str]:
+        given = RunSettings.model_validate({"input": str(compressed), **changes})
+        notes = load_plan(tmp_path / "plan.json", given).notes
+        return [note for note in notes if note.startswith("weights: ")]
+
+    assert len(list_notes()) == 1
+    assert list_notes(model="fast") == []
+    assert list_notes(engine="bicubic") == []
+    (note,) = list_notes(effort="normal")
+    assert note.startswith("weights: fast-recorded, instead of fast-recorded-quick")
 
 
 @pytest.mark.parametrize("model", QUICK)
