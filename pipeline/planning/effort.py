@@ -11,6 +11,7 @@ from pipeline.planning.effort_notes import (
     NOT_MIXED,
     describe_best,
     describe_mix,
+    describe_no_effect,
     select_effort_notes,
 )
 from pipeline.schema.clip import LightField, Recording
@@ -70,6 +71,8 @@ def choose_effort(
     fits_db: float | None,
     pixels: int,
     is_cpu: Callable[[], bool] = uses_cpu,
+    *,
+    trusts: bool = False,
 ) -> Effort:
     """Return what the run does beyond a single pass of the network.
 
@@ -77,11 +80,15 @@ def choose_effort(
     which the measured capture reproduces the input, or None if nothing was measured, and `pixels`
     is the number of pixels in a frame of the network. With `auto`, frames are mixed only if the
     input is nearly lossless, a frame has at most MOST_PIXELS, and the network runs on this
-    machine's CPU (`is_cpu` returns True): a GPU would have to wait for the mixing.
+    machine's CPU (`is_cpu` returns True): a GPU would have to wait for the mixing. Nothing is mixed
+    or averaged if the plan `trusts` key frames.
     """
-    if settings.engine == "bicubic" or settings.effort in ("fast", "normal"):
-        return Effort(mixes_flow=False, averages_mirrored=False)
     is_best = settings.effort == "best"
+    if settings.engine == "bicubic" or trusts:
+        notes = (describe_no_effect(settings.engine),) if is_best else ()
+        return Effort(mixes_flow=False, averages_mirrored=False, notes=notes)
+    if settings.effort in ("fast", "normal"):
+        return Effort(mixes_flow=False, averages_mirrored=False)
     if not is_best:
         is_faithful = fits_db is not None and fits_db >= LEAST_FAITHFUL
         is_large = pixels > MOST_PIXELS
@@ -102,10 +109,12 @@ def change_effort(plan: Plan, engine: str, effort: str) -> Effort:
         mixes = plan.mixes_flow and engine != "bicubic"
         averages = plan.averages_mirrored and engine != "bicubic"
         notes = select_effort_notes(plan.notes, mixes_flow=mixes, averages_mirrored=averages)
+    elif effort == "best":
+        mixes, averages = can_mix(plan, engine), can_average(plan, engine)
+        best = describe_best(_find_fit(plan), mixes_flow=mixes)
+        notes = best if averages else (describe_no_effect(engine),)
     else:
-        mixes = effort == "best" and can_mix(plan, engine)
-        averages = effort == "best" and can_average(plan, engine)
-        notes = describe_best(_find_fit(plan), mixes_flow=mixes) if averages else ()
+        mixes, averages, notes = False, False, ()
     if plan.mixes_flow and not mixes and not averages:
         notes = (*notes, NOT_MIXED)
     return Effort(mixes, averages, notes)

@@ -11,7 +11,8 @@ _MIXED = "the network's frames are mixed with those of optical flow"
 _COMPRESSED = (
     "--effort best: optical flow is not mixed in, because the input is compressed or noisy"
 )
-_ALL = (AVERAGED, NOT_MIXED, _MIXED, _COMPRESSED)
+_NO_EFFECT = "--effort best: no effect, because "
+_ALL = (AVERAGED, NOT_MIXED, _MIXED, _COMPRESSED, _NO_EFFECT)
 
 
 def describe_mix(fits_db: float | None) -> str:
@@ -37,11 +38,23 @@ def describe_best(fits_db: float | None, *, mixes_flow: bool) -> tuple[str, ...]
     return AVERAGED, f"{_COMPRESSED}{measured}"
 
 
+def describe_no_effect(engine: str) -> str:
+    """Return the note of a plan for `--effort best` that trusts key frames or uses no network."""
+    if engine == "bicubic":
+        return f"{_NO_EFFECT}the engine bicubic uses no network"
+    return f"{_NO_EFFECT}it cannot be combined with --trust-reference"
+
+
 def select_effort_notes(
     notes: tuple[str, ...], *, mixes_flow: bool, averages_mirrored: bool
 ) -> tuple[str, ...]:
-    """Return the notes about the effort that are true of a plan with these two fields."""
+    """Return the notes about the effort that are true of a plan with these two fields.
+
+    The note that `--effort best` has no effect is omitted, because it concerns the effort of an
+    earlier command.
+    """
     false = (
+        _NO_EFFECT,
         NOT_MIXED if mixes_flow else _MIXED,
         *(() if averages_mirrored else (AVERAGED,)),
         *(() if averages_mirrored and not mixes_flow else (_COMPRESSED,)),

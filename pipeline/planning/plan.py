@@ -17,7 +17,6 @@ from pipeline.paths import check_paths
 from pipeline.planning.capture import choose_capture
 from pipeline.planning.chroma import correct_chroma
 from pipeline.planning.effort import (
-    Effort,
     choose_effort,
     find_base_model,
     find_restoring_fit,
@@ -86,9 +85,9 @@ def make_plan(
     model, model_note = find_base_model(settings), ""
     if settings.engine != "bicubic" and "model" not in settings.model_fields_set:
         model, model_note = choose_model(model, capture.fits_db)
-    effort = Effort(mixes_flow=False, averages_mirrored=False)
-    if not settings.trust_reference:
-        effort = choose_effort(settings, capture.fits_db, grid[0] * grid[1])
+    effort = choose_effort(
+        settings, capture.fits_db, grid[0] * grid[1], trusts=settings.trust_reference
+    )
 
     most = None
     if find_speed is not None and "segment" not in settings.model_fields_set:

@@ -95,12 +95,14 @@ AVERAGED = "four mirrored versions"
 MIXED = "are mixed with those"
 NOT_MIXED = "are not mixed with those"
 COMPRESSED = "is not mixed in"
+NO_EFFECT = "--effort best: no effect, because "
 
 
 def list_claims(plan: Plan) -> set[str]:
     """Return what the plan's notes state about its effort."""
     notes = "; ".join(plan.notes)
-    return {claim for claim in (AVERAGED, MIXED, NOT_MIXED, COMPRESSED) if claim in notes}
+    claims = (AVERAGED, MIXED, NOT_MIXED, COMPRESSED, NO_EFFECT)
+    return {claim for claim in claims if claim in notes}
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,7 @@ def list_claims(plan: Plan) -> set[str]:
         ("best", {}, {"engine": "bicubic"}, {NOT_MIXED}),
         ("best", {}, {"mixes_flow": False}, {AVERAGED}),
         ("best", {}, {"averages_mirrored": False}, {MIXED}),
+        ("best", {"effort": "best", "engine": "bicubic"}, {}, {NO_EFFECT, NOT_MIXED}),
         ("normal", {}, {}, set()),
         ("normal", {"effort": "best"}, {}, {AVERAGED, MIXED}),
         ("normal", {"effort": "best"}, {"restores_from_db": 35.0}, {AVERAGED, COMPRESSED}),
@@ -149,10 +152,22 @@ def test_the_fit_of_a_capture_from_a_file_is_that_of_another_recording(
     assert best.notes[-1].endswith("optical flow, as requested")
 
 
-def test_edits_of_key_frames_are_not_mixed_away(lr: Path) -> None:
+def test_edits_of_key_frames_are_not_mixed_away(lr: Path, tmp_path: Path) -> None:
     plan = make_plan(plan_run(lr, effort="best", trust_reference=True))
     assert not plan.mixes_flow
     assert not plan.averages_mirrored
+    assert list_claims(plan) == {NO_EFFECT}
+
+    save_plan(plan, tmp_path / "plan.json")
+    for effort, claims in (("best", {NO_EFFECT}), ("normal", set()), ("auto", set())):
+        given = RunSettings(input=str(lr), effort=effort)
+        assert list_claims(load_plan(tmp_path / "plan.json", given)) == claims
+
+
+def test_the_best_effort_of_an_engine_without_a_network_has_no_effect(lr: Path) -> None:
+    plan = make_plan(plan_run(lr, effort="best", engine="bicubic"))
+    assert f"{NO_EFFECT}the engine bicubic uses no network" in plan.notes
+    assert not list_claims(make_plan(plan_run(lr, effort="normal", engine="bicubic")))
 
 
 def test_large_frames_are_mixed_only_on_request() -> None:
