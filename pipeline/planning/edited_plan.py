@@ -20,7 +20,7 @@ from pipeline.planning.pictures import replace_output
 from pipeline.planning.pinned import can_be_planes
 from pipeline.planning.plan import check_engine
 from pipeline.planning.sources import reopen_sources
-from pipeline.planning.weights import change_model, drop_weights_notes
+from pipeline.planning.weights import change_model, describe_file, drop_weights_notes
 from pipeline.recording import scan
 from pipeline.schema.clip import LightField, Recording, pack_ticks
 from pipeline.schema.frame_size import find_network_scale, find_pixel_aspect
@@ -120,7 +120,9 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
         )
 
     ignored = [option_name(name) for name in UNCOMPARED if name in given]
-    notes = (f"{', '.join(ignored)}: ignored, because the plan decides this",) if ignored else ()
+    ignored_note = (
+        f"{', '.join(ignored)}: ignored, because the plan decides this" if ignored else ""
+    )
 
     changed: dict[str, object] = {name: given[name] for name in OVERRIDES if name in given}
     engine = str(given.get("engine", plan.engine))
@@ -129,8 +131,10 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
     effort = change_effort(plan, engine, requested)
     changed["mixes_flow"] = effort.mixes_flow
     changed["averages_mirrored"] = effort.averages_mirrored
-    model, model_note = str(given.get("model", plan.model)), ""
-    if "model" not in given and engine != "bicubic":
+    if "model" in given:
+        model = str(given["model"])
+        model_note = describe_file(model, given.get("adapt"), requested)
+    else:
         model, model_note = change_model(plan.model, requested)
     if model != plan.model:
         changed["model"] = model
@@ -139,8 +143,8 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
     elif "model" in changed and plan.adaptation is not None:
         changed["adaptation"] = plan.adaptation.without_decision()
 
-    kept = drop_weights_notes(plan.notes, None if engine == "bicubic" else model)
-    notes = (*kept, *notes, *filter(None, (model_note,)))
+    notes = (*plan.notes, *filter(None, (ignored_note, model_note)))
+    notes = drop_weights_notes(notes, None if engine == "bicubic" else model, requested)
     return changed | {"notes": replace_effort_notes(notes, effort.notes)}
 
 

@@ -28,7 +28,7 @@ from pipeline.planning.segments import cut_segments, cut_views, limit_frames, sh
 from pipeline.planning.source_notes import list_source_notes
 from pipeline.planning.sources import Sources, open_sources, select_frames
 from pipeline.planning.target import choose_target
-from pipeline.planning.weights import choose_model
+from pipeline.planning.weights import choose_model, describe_file
 from pipeline.progress import SILENT, Reporter
 from pipeline.schema.clip import FrameIndex, LightField
 from pipeline.schema.plan import Plan, Segment
@@ -85,6 +85,8 @@ def make_plan(
     model, model_note = find_base_model(settings), ""
     if settings.engine != "bicubic" and "model" not in settings.model_fields_set:
         model, model_note = choose_model(model, capture.fits_db)
+    elif settings.engine != "bicubic":
+        model_note = describe_file(model, settings.adapt, settings.effort)
     effort = choose_effort(
         settings, capture.fits_db, grid[0] * grid[1], trusts=settings.trust_reference
     )

@@ -11,8 +11,10 @@ import pytest
 from crossnetpp.checkpoint import AdaptedFacts, find_weights, load_network, save_weights
 from pipeline.adaptation.training import PRESET
 from pipeline.paths import sha256
+from pipeline.planning.edited_plan import load_plan
 from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.plan_file import read_plan, save_plan
+from pipeline.schema.settings import RunSettings
 from tests.support.camera import write_camera
 from tests.support.commands import invoke
 from tests.support.killed_command import run_until
@@ -125,6 +127,36 @@ def test_a_plan_has_the_weights_from_a_file(camera: Camera, weights: Path, tmp_p
     assert result["adapted"]["used"] is True
     finished = run(camera, tmp_path)
     assert finished["resumed_segments"] == finished["segments"]
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_weights_from_a_file_decide_the_network(
+    camera: Camera, weights: Path, tmp_path: Path, replaces: bool
+) -> None:
+    effort = ("--effort", "fast")
+    saved, made = plan_with(camera, tmp_path, "--adapt", "off" if replaces else weights, *effort)
+    if replaces:
+        command = ("plan", camera[0], "--plan", saved, "-o", tmp_path / "out.mkv", "--json", "-q")
+        made = json.loads(invoke(*command, "--adapt", weights, *effort).stdout)
+    assert made["model"] == str(weights)
+    note = f"weights: {weights.name}, the file of --adapt, which decides the network"
+    assert any(text.startswith(note) for text in made["notes"])
+
+
+def test_a_plan_with_weights_from_a_file_has_no_smaller_network(
+    camera: Camera, weights: Path, tmp_path: Path
+) -> None:
+    saved, made = plan_with(camera, tmp_path, "--adapt", weights)
+    assert not any(note.startswith("weights: ") for note in made["notes"])
+
+    fast = load_plan(saved, RunSettings(input=str(camera[0]), effort="fast"))
+    assert fast.model == str(weights)
+    note = f"weights: {weights.name}, as in the plan, because it has no smaller variant"
+    assert any(text.startswith(note) for text in fast.notes)
+
+    save_plan(fast, saved)
+    normal = load_plan(saved, RunSettings(input=str(camera[0]), effort="normal"))
+    assert not any(text.startswith("weights: ") for text in normal.notes)
 
 
 def test_a_plan_cannot_pass_off_other_weights_as_adapted(
