@@ -124,7 +124,7 @@ def _choose_encoding(
     width: int,
     height: int,
 ) -> Encoding:
-    """Return lossless settings (x264 or x265 at crf 0, full chroma) unless others are given.
+    """Return the given settings, or by default lossless ones with full chroma.
 
     With other settings, x264 and x265 still get full chroma if `pix_fmt` is not given and the size
     is not divisible by the chroma subsampling, because they would reject such a size.

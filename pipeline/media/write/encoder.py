@@ -148,13 +148,14 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
         options["x265-params"] = (
             f"log-level=none:open-gop=0:pools={max(1, encoding.threads)}:"
             f"frame-threads={min(4, max(1, encoding.threads))}{hdr_x265_params(encoding.hdr)}"
+            + (":lossless=1" if encoding.crf == 0 else "")  # as CRF 0 is for 8-bit x264
         )
     elif encoding.codec == "ffv1":
         options |= {"level": "3", "slices": "16", "slicecrc": "1", "g": "1"}
     elif encoding.codec in ("libvpx-vp9", "libaom-av1"):
         options["b"] = "0"
         if encoding.codec == "libvpx-vp9" and encoding.crf == 0:
-            options["lossless"] = "1"  # as CRF 0 is for x264
+            options["lossless"] = "1"  # likewise
     elif encoding.codec.endswith("_nvenc"):
         options |= {"rc": "vbr", "b": "0", "forced-idr": "1"}
     return options

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.media.read.probe import probe
@@ -43,3 +46,32 @@ def test_odd_sides_keep_full_chroma_where_the_encoder_needs_it(tmp_path: Path) -
     with pytest.raises(InputError, match="multiple of 2 and the height of 2; try --pix"):
         degrade(source, none, scale=11, codec="libx264", pix_fmt="yuv420p")
     assert not none.exists()
+
+
+def read_planes(path: Path) -> list[NDArray[np.uint16]]:
+    with av.open(path) as container:
+        return [
+            np.stack([np.frombuffer(bytes(plane), np.uint16) for plane in frame.planes])
+            for frame in container.decode(video=0)
+        ]
+
+
+def test_ten_bits_are_kept_losslessly(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    source = tmp_path / "noise.mkv"
+    with av.open(source, "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv444p10le"
+        for _ in range(3):
+            pixels = rng.integers(0, 65536, (96, 128, 3), dtype=np.uint16)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb48le")))
+        container.mux(stream.encode())
+
+    default, exact = tmp_path / "default.mkv", tmp_path / "exact.mkv"
+    degrade(str(source), default, scale=2)
+    degrade(str(source), exact, scale=2, codec="ffv1", pix_fmt="yuv444p10le")
+    assert (probe(str(default)).codec, probe(str(default)).pix_fmt) == ("hevc", "yuv444p10le")
+
+    found, expected = read_planes(default), read_planes(exact)
+    assert len(found) == 3
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
