@@ -78,8 +78,8 @@ def parse_adapt(text: str) -> AdaptRequest:
         seconds = math.nan
     if not 0 < seconds < math.inf:
         raise InputError(
-            f"--adapt {text} is not auto, off, a time above 0 in seconds, or a file that pipeline "
-            "adapt wrote; try --adapt auto"
+            f"--adapt {text} is not auto, off, a positive number of seconds, or a file written by "
+            "`pipeline adapt`; try --adapt auto"
         )
     return AdaptRequest("seconds", seconds)
 
@@ -125,8 +125,8 @@ def describe_file(file: Path, model: str, *, is_default: bool) -> Adaptation:
         bases = {sha256(find_weights(name)): name for name in (model, *variants)}
         if facts is None:
             raise InputError(
-                f"the weights in {file} were not adapted to a recording; pass a file that "
-                "pipeline adapt wrote, or try --model instead of --adapt"
+                f"the weights in {file} were not adapted to a recording; pass a file written "
+                "by `pipeline adapt`, or try --model instead of --adapt"
             )
         if facts.base not in bases:
             known = " or ".join(f"{name} ({digest[:12]})" for digest, name in bases.items())
@@ -194,6 +194,6 @@ def _describe_planned_file(model: str) -> Adaptation:
     if facts is None:
         raise InputError(
             f"the plan requests adapted weights from a file, but its model {model} is not a file "
-            "that pipeline adapt wrote; pass --adapt FILE, or another --model"
+            "written by `pipeline adapt`; pass --adapt FILE, or another --model"
         )
     return _describe_facts(facts)

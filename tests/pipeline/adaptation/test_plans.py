@@ -165,7 +165,7 @@ def test_a_plan_cannot_pass_off_other_weights_as_adapted(
     saved, _ = plan_with(camera, tmp_path, "--adapt", weights)
     plan = read_plan(saved)
     for model, reason in (
-        (str(find_weights("fast")), "is not a file that pipeline adapt wrote"),
+        (str(find_weights("fast")), "is not a file written by `pipeline adapt`"),
         (str(tmp_path / "gone.safetensors"), "gone.safetensors"),
     ):
         save_plan(plan.model_copy(update={"model": model}), saved)

@@ -251,9 +251,9 @@ def test_what_cannot_be_used_for_adapting_is_refused_in_one_line(
     for value, message in (
         (str(shipped), "were not adapted to a recording"),
         (str(text), "found no readable safetensors file"),
-        ("never", "is not auto, off, a time above 0 in seconds, or a file"),
-        ("-3", "is not auto, off, a time above 0 in seconds, or a file"),
-        (str(tmp_path / "gone.safetensors"), "a time above 0 in seconds, or a file"),
+        ("never", "is not auto, off, a positive number of seconds, or a file"),
+        ("-3", "is not auto, off, a positive number of seconds, or a file"),
+        (str(tmp_path / "gone.safetensors"), "a positive number of seconds, or a file"),
     ):
         done = invoke(*words(camera, tmp_path / "x.mkv", "--adapt", value))
         assert done.exit_code == 2
