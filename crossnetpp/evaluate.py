@@ -11,8 +11,11 @@ fast-recorded, fast-quick, fast-recorded-quick, paper, crossnet, adapted (short 
 a safetensors file. The option 1ref gives the method only the nearest reference, bicubic-kernel
 hides the measured kernel from it, adapted adapts its network to each recording, mirrored averages
 its results for four mirrored versions of every picture, and mixed mixes the network's results with
-results of optical flow. The groups bicubic, sensor, recorded and recorded28 are recordings of
-clips, with the key frames before and after each frame as references.
+results of optical flow.
+
+The default groups follow the papers' protocol. The groups bicubic, sensor, recorded and recorded28
+are recordings of clips, with the key frames before and after each frame as references; sensor also
+contains a stereo pair and a light field.
 
 The published networks take far longer than fast; --stride, --positions, --scenes, --groups and
 --device cuda shorten the evaluation.

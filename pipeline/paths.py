@@ -228,7 +228,10 @@ def join_url(url: str, name: str) -> str:
 
 
 def url_name(url: str) -> str:
-    """Return the last part of a URL's path, or else its host, as a file name valid here."""
+    """Return the last part of a URL's path as a file name that is valid on this platform.
+
+    If the path is empty, the network location is used instead.
+    """
     path = urlsplit(url).path.partition(";")[0]  # parameters may contain a signature
     name = PurePosixPath(path).name or urlsplit(url).netloc
     return _NOT_ON_WINDOWS.sub("_", name) if sys.platform == "win32" else name

@@ -129,8 +129,8 @@ def read(
 ) -> Iterator[Frame]:
     """Yield the frames with start_pts <= pts < end_pts in order.
 
-    The options have the same meaning as in `media.read.frames.read_frames`; light fields ignore
-    `planes`.
+    The options have the same meaning as in `media.read.frames.read_frames` or, for light fields,
+    `lightfield.reader.read_views`. Light fields ignore `planes`.
     """
     if isinstance(recording, LightField):
         return read_views(

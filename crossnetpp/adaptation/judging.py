@@ -120,7 +120,7 @@ def _list_starts(length: int, part: int) -> list[int]:
 
 @torch.inference_mode()
 def measure_psnr(network: CrossNetFast, case: Case, scale: int, taps: Tensor) -> float:
-    """Enhance a case, and return the PSNR in dB of the result, rounded to 8 bits; may be NaN."""
+    """Enhance a case, round the result to 8 bits, and return its PSNR in dB, which may be NaN."""
     lr, references, weights, target = case.batch
     prepared = (network.prepare(reference, scale, taps) for reference in references)
     sr = network.enhance(lr, *prepared, weights=weights).sr
@@ -151,7 +151,10 @@ class Judge:
         self._before = [measure_psnr(base, case, scale, taps) for case in cases]
 
     def measure_gain(self, network: CrossNetFast) -> float:
-        """Return the mean gain in dB on the cases with neighbours as references; may be NaN."""
+        """Return the mean gain in dB on the cases with neighbours as references.
+
+        It may be NaN.
+        """
         return self._average(self._measure_gains(network))
 
     def choose_blend(self, adapted: CrossNetFast, shares: Sequence[float] = BLENDS) -> Verdict:

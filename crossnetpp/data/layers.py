@@ -76,9 +76,10 @@ def _blend(below: Picture, above: Picture, cover: Field) -> Picture:
 
 
 def resample_picture(image: Picture, displacement: Field) -> Picture:
-    """Return `image` sampled at each pixel's position plus `displacement` (size x size x 2 pixels).
+    """Return `image` sampled at each pixel's position plus `displacement`.
 
-    The displacement field has the same centre as `image` and may be smaller.
+    `displacement` is an N x N x 2 array, in pixels. It is centred on `image`, which is square, and
+    may be smaller; the result has N x N pixels.
     """
     x, y = _find_positions(image.shape[0], displacement)
     return np.asarray(
@@ -131,7 +132,7 @@ def invert_displacement(displacement: Field) -> Field:
 def _find_positions(side: int, displacement: Field) -> tuple[Field, Field]:
     """Return the positions (x and y) in a `side` x `side` picture to which `displacement` points.
 
-    The displacement field has the same centre as the picture and may be smaller.
+    The displacement field is centred on the picture and may be smaller.
     """
     size = displacement.shape[0]
     x, y = make_pixel_grid(size)

@@ -86,7 +86,7 @@ def _check_range(name: str, value: float, least: float, most: float) -> None:
 
 
 class Mixture(Dataset[Sample]):
-    """The samples of a run; sample k depends only on the settings and k.
+    """The samples of a run; sample k depends only on k, the sources and the settings.
 
     A resumed run therefore gets the same samples as an uninterrupted one, regardless of the number
     of workers and processes.

@@ -22,7 +22,7 @@ from crossnetpp.training.config import (
 
 
 def find_files(data: Path, patterns: tuple[str, ...], leave_out: tuple[str, ...]) -> list[Path]:
-    """Return the files that match any of `patterns` but none of the patterns `leave_out`.
+    """Return the files that match any of `patterns` but none of `leave_out`.
 
     The files are sorted within each pattern. Raises ConfigError if there are no such files.
     """

@@ -14,9 +14,10 @@ _FAST_FEATURES = ("avx512_bf16", "amx_bf16")
 
 
 class Bf16Engine(TorchEngine):
-    """Run the network in eager PyTorch on the CPU, with bfloat16 convolutions.
+    """An engine that runs the network in eager PyTorch on the CPU, with bfloat16 convolutions.
 
-    Coordinates, images and sums stay float32.
+    Layers that compute flows or images stay in float32, and so do warps and additions of layers'
+    outputs.
     """
 
     def __init__(

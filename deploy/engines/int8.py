@@ -4,8 +4,8 @@ Instructions such as AVX-512 VNNI multiply and add four bytes in the time of one
 quantised with one scale per output channel. Inputs are quantised with a single scale and zero
 point, which each call computes from the range of the inputs. Before that, each input channel is
 divided by a factor and its weights are multiplied by the same factor, so that a few channels with
-large values do not cost all others precision (Xiao et al., "SmoothQuant", 2022). Sums are exact,
-and outputs are float32.
+large values do not cost all others precision (Xiao et al., "SmoothQuant", 2022). Products
+are added up exactly, in integers, and outputs are float32.
 """
 
 from __future__ import annotations
@@ -165,7 +165,8 @@ def _measure_inputs(network: CrossNetFast, layers: Mapping[str, nn.Conv2d]) -> d
     refs = [move_photograph(photograph, *motion) for motion in _MOTIONS]
     handles = [watch(name) for name in layers]
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # because sums, and so all outputs, depend on the number of threads
+    # the number of threads changes the order of additions, and so the rounding of all outputs
+    torch.set_num_threads(1)
     try:
         network(*(_to_planes(cast(Pixels, picture)) for picture in (lr, *refs)))
     finally:

@@ -17,7 +17,7 @@ from deploy.protocol import EngineError, Pixels
 
 
 class Int8Engine(TorchEngine):
-    """Run `fast` in eager PyTorch on the CPU, with 8 bits where that costs little quality.
+    """An engine that runs `fast` in PyTorch on the CPU, in 8 bits where that costs little quality.
 
     16-bit frames are enhanced in float32, because 8-bit convolutions are too coarse for them.
     """

@@ -7,7 +7,7 @@ from deploy.export.session import RunGraph, create_session, has_cuda_provider
 
 
 class OnnxEngine(GraphEngine):
-    """Run the exported network on onnxruntime, with one thread per frame."""
+    """An engine that runs the exported network on onnxruntime, with one thread per frame."""
 
     name = "onnx"
 

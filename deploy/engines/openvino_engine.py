@@ -32,7 +32,7 @@ def import_openvino() -> Any:
 
 
 class OpenvinoEngine(GraphEngine):
-    """Run the exported network on OpenVINO, using one thread per frame.
+    """An engine that runs the exported network on OpenVINO, with one thread per frame.
 
     The network is compiled separately for every frame size, because graphs with static shapes run
     faster than graphs with dynamic shapes.

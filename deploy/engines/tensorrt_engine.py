@@ -84,7 +84,7 @@ def _log_progress(phase: str, done: int, total: int) -> None:
 
 
 class TensorrtEngine:
-    """Run plans built for this GPU, copying some frames while others are computed.
+    """An engine that runs plans built for this GPU, copying some frames while it computes others.
 
     The constructor, which reads no plans, raises EngineError if the driver, the GPU or TensorRT is
     missing or broken, or if the weights cannot be used.

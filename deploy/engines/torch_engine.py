@@ -46,10 +46,11 @@ def device_name(device: torch.device) -> str:
 
 
 class TorchEngine:
-    """Run the network in eager PyTorch, channels last, with float16 convolutions on NVIDIA GPUs.
+    """An engine that runs the network in eager PyTorch.
 
-    On a CPU, the frames of a batch are enhanced in parallel, each on its share of the threads,
-    because threads that work on the same frame wait for each other.
+    On NVIDIA GPUs, convolutions run in float16. On a CPU, the frames of a batch are enhanced in
+    parallel, each on its share of the threads, because threads that work on the same frame wait for
+    each other.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class TorchEngine:
         network = load_model_network(model)
         precision = precision or ("fp16" if on_gpu else "fp32")
         if precision in ("fp16", "bf16"):
-            # coordinates, warps and sums stay float32
+            # coordinates, warps and additions of layers' outputs stay in float32
             lower_network(network, precision)
         elif on_gpu:
             # the baseline of the self-tests must not round to TF32, which has a 10-bit mantissa

@@ -1,7 +1,7 @@
 """Replace layers of a network with layers that engines run fast.
 
 Deconvolutions become convolutions with pixel shuffles, which compute the same results. Convolutions
-may run in 16 bits, while all coordinates, warps and sums between them stay in float32.
+may run in 16 bits, while coordinates, warps and additions of layers' outputs stay in float32.
 """
 
 from __future__ import annotations

@@ -37,8 +37,9 @@ def load_adaptable(plan: Plan) -> CrossNetFast | None:
 
 
 def train_planned(ledger: Ledger, progress: Reporter, shared: SharedWeights | None = None) -> None:
-    """Train or try the weights that the ledger's plan requires, unless the run folder has them.
+    """Train the adapted weights that the ledger's plan requires, or test shared ones.
 
+    Skip this if a previous attempt has finished it and any weights that it kept are still intact.
     The result is stored in the ledger's plan. `shared` finds the weights that the inputs of a batch
     share. Raises StageError if the plan requires shared weights that are missing or have changed.
     """

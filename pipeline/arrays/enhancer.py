@@ -54,7 +54,7 @@ class Enhancer:
     from frames in form. Engines process 8-bit or 16-bit pixels in the CPU's memory, so
     floating-point pictures are rounded to 16 bits.
 
-    A reference must show the same field of view as its frame, in the same proportions. With
+    A reference must show the same field of view as its frame, with the same aspect ratio. With
     scale="auto", it must be at least 1.3 times as large as the frame.
     """
 
@@ -119,9 +119,9 @@ class Enhancer:
         seconds.
 
         As in a run, a frame borrows from the nearest reference within `max_ref_distance` seconds.
-        By default, it also borrows from a reference on the opposite side in time, if the gain is
-        worth the extra work. It never borrows across a scene cut. To find the cuts, `video` reads
-        ahead, up to the next references in reach and a few frames beyond them.
+        By default, it also borrows from the nearest reference in the other direction in time, if
+        the gain is worth the extra work. It never borrows across a scene cut. To find the cuts,
+        `video` reads ahead, up to the next references in reach and a few frames beyond them.
 
         Raises InputError (or PairingError) if references, frames or the engine cannot be used, and
         StageError if the engine fails. The references' forms and times are checked immediately;

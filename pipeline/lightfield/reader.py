@@ -186,7 +186,8 @@ def read_views(
 
     Each camera's video is read in one pass. The other arguments are those of `read_frames` in
     `media.read.frames`, except that the values in `expected` are ignored: if it is given, all
-    frames in the range must be decoded.
+    frames in the range must be decoded. If the views are not separate videos, `on_error` and
+    `expected` have no effect: any view that cannot be read raises an error.
     """
     grid = clip.grid
     start = start_pts or 0

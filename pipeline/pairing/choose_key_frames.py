@@ -53,7 +53,10 @@ class Wish:
 
 
 def measure_sharpness(rgb: Pixels) -> float:
-    """Return the variance of the Laplacian of a frame (H x W x 3 RGB), which blur reduces."""
+    """Return a frame's sharpness: the variance of its Laplacian, which is lower for blurred frames.
+
+    `rgb` is H x W x 3.
+    """
     gray = cv2.cvtColor(high_byte(rgb), cv2.COLOR_RGB2GRAY)
     return float(cv2.Laplacian(gray, cv2.CV_32F).var())
 

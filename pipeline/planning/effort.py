@@ -60,7 +60,10 @@ def find_base_model(settings: ExecutionSettings) -> str:
 
 
 def limit_references(pairing: Pairing, effort: str) -> Pairing:
-    """Return the settings, with one reference per frame if `effort` is "fast" and none is set."""
+    """Return the settings, limited to one reference per frame if `effort` is "fast".
+
+    If `ref_count` is set, the settings are returned unchanged.
+    """
     if effort != "fast" or pairing.ref_count is not None:
         return pairing
     return pairing.model_copy(update={"ref_count": 1})

@@ -83,7 +83,7 @@ def read_pipes(
 
     `note` receives a message about each recording that is copied. `on_wait`, or else `note`,
     receives a message about each pipe that stays empty for a few seconds. Raises InputError if a
-    path is a terminal or a device, or if a pipe is empty or cannot be copied.
+    path is a terminal or another device, or if a pipe is empty or cannot be copied.
     """
     if not paths:
         yield {}
@@ -120,7 +120,7 @@ def _find_file(path: str) -> Path | None:
 
 
 def _refuse_endless(path: str) -> None:
-    """Raise InputError if `path` is a terminal or a device, such as a camera, which never ends."""
+    """Raise InputError if `path` is a terminal or another device, whose data may never end."""
     kind = describe_special(path)
     if kind in ("terminal", "device"):
         raise InputError(
@@ -175,10 +175,11 @@ def _ignore(_: str) -> None:
 
 
 def _copy_pipe(path: str, part: Path, on_data: Callable[[], None]) -> Path:
-    """Read a pipe to its end, and return its copy, with the suffix of its format if known.
+    """Read a pipe to its end, and return the path of the copy.
 
-    `on_data` is called as data arrives. Raises InputError if it cannot be read or is empty, or if
-    the disk is full.
+    The suffix of the copy matches its format if that is recognised. `on_data` is called as data
+    arrives. Raises InputError if the pipe cannot be copied or is empty, or if the disk is almost
+    full.
     """
     digest = hashlib.sha256()
     head = b""

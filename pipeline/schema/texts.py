@@ -60,8 +60,8 @@ _RATIO = re.compile(r"[0-9]{1,20}(?:/0{0,19}[1-9][0-9]{0,19}|\.[0-9]{1,20})?")
 def check_ratio(value: object) -> object:
     """Return the value if it is a fraction, or the text of one, such as 30000/1001 or 29.97.
 
-    Raises ValueError for anything else, such as 1e999999999, which would exhaust the memory if
-    converted to a fraction.
+    Raises ValueError for anything else, such as 1e999999999, which would take hours to convert to a
+    fraction.
     """
     if isinstance(value, Fraction) or (isinstance(value, str) and _RATIO.fullmatch(value)):
         return value

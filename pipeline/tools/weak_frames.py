@@ -79,10 +79,11 @@ def find_weak_frames(
 def choose_weakest(
     served: Sequence[float], seconds: Sequence[float], scenes: Sequence[int], count: int
 ) -> list[int]:
-    """Return the positions of up to `count` frames with the lowest values in `served`, in order.
+    """Return the positions of up to `count` frames with the lowest values in `served`.
 
-    Frames of the same scene are at least APART seconds apart. Of frames with equal values, such as
-    frames without a reference, the one nearest to the middle of its scene comes first.
+    The positions are in ascending order. Chosen frames of the same scene are at least APART seconds
+    apart. Ties, such as between frames without a reference, are resolved in favour of the frame
+    nearest the middle of its scene.
     """
     spans: dict[int, list[float]] = {}
     for scene, at in zip(scenes, seconds, strict=True):

@@ -185,7 +185,10 @@ def _order_references(
 
 
 def _check_numbers(numbers: Sequence[Any], total: int) -> None:
-    """Raise InputError unless `numbers` are distinct frame numbers of a clip of `total` frames."""
+    """Raise InputError if `numbers` is empty or contains a duplicate or an invalid frame number.
+
+    `total` is the number of frames in the clip.
+    """
     if not numbers:
         raise InputError(
             "there are no references; pass a sharp picture with its frame number, as in "

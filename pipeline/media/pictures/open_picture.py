@@ -107,9 +107,9 @@ def read_upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def load_with_pillow(file: str | Path, mode: str) -> Pixels:
-    """Return an upright picture in `mode` (RGB or RGBA), as uint8 H x W x 3 or H x W x 4.
+    """Return the picture in `file`, turned upright, in `mode` (RGB or RGBA).
 
-    Colours are not multiplied by alpha.
+    It is uint8, H x W x 3 or H x W x 4. Colours are not premultiplied by alpha.
     """
     with open_picture(file) as image:
         return make_contiguous(np.asarray(ImageOps.exif_transpose(image).convert(mode)))

@@ -59,7 +59,7 @@ def test_a_hostile_template_in_a_sidecar_is_refused(
         {"packed": [9**9, 9**9]},
         {"rows": 0},
         {"axes": "x" * 99},
-        {"fps": "1e999999999"},  # a fraction of it would take all memory
+        {"fps": "1e999999999"},  # takes hours to convert to a fraction
         {"fps": "1/0"},
         {"fps": "0"},
     ],
