@@ -228,7 +228,8 @@ def test_the_page_quotes_the_accuracy_of_the_motion() -> None:
     scenes = [scene["scene"] for scene in result["scenes"]]
     median = {(r["scene"], r["scale"], r["method"]): r["median"] for r in result["figures"]}
     far_off = {(r["scene"], r["scale"], r["method"]): r["above_3"] for r in result["figures"]}
-    methods = ("dis", "fast:stage1", "fast:stage2", "fast:no-stage2", "fast", "fast-recorded")
+    once = ("fast-recorded", "fast-quick", "fast-recorded-quick")  # networks that search only once
+    methods = ("dis", "fast:stage1", "fast:stage2", "fast:no-stage2", "fast", *once)
     for scene in scenes:
         cells = (f"{median[scene, 4, m]:.2f} px, {far_off[scene, 4, m]:.1f} %" for m in methods)
         assert f"| {scene} | {' | '.join(cells)} |" in page
@@ -254,6 +255,8 @@ def test_the_page_quotes_the_accuracy_of_the_motion() -> None:
     )
     assert f"in every scene ({small[0]} against {small[1]} % on motorcycle)" in page
     assert f"in every scene ({large[1]} against {large[0]} %)" in page
+    shares = [f"{far_off[widest, 4, method]:.1f} % for `{method}`" for method in once]
+    assert f"{shares[0]}, {shares[1]} and {shares[2]}, in the band from 32 px" in page
     assert (
         f"have {far_off[widest, 4, 'old']:.1f} % of errors above 3 pixels in the band from 32 px, "
         f"and {far_off['motorcycle', 4, 'old']:.1f} % on motorcycle" in page
