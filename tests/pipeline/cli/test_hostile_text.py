@@ -90,7 +90,8 @@ def test_names_for_the_encoder_are_names(option: str, tmp_path: Path) -> None:
     for value in (TITLE, "libx264:stats=x", "a b"):
         result = invoke(*command, option, value)
         assert result.exit_code == 2
-        assert f"for {option}, expected a name" in result.stderr
+        assert f"{option} is " in result.stderr
+        assert "expected a name of letters and digits" in result.stderr
         assert "\x1b" not in result.stderr
         assert len(result.stderr.splitlines()) == 1
 

@@ -90,7 +90,7 @@ def test_a_reduced_light_field_keeps_the_order_of_its_views(tmp_path: Path) -> N
     [
         ("missing/lr.mp4", {}, "does not exist; create it first"),
         ("lr.webm", {}, "cannot hold"),
-        ("lr.mp4", {"every": 0}, "--every 0"),
+        ("lr.mp4", {"every": 0}, "--every is 0"),
         ("lr.mp4", {"codec": "h277"}, "h277"),
     ],
 )

@@ -67,5 +67,5 @@ def test_a_removed_job_cannot_be_changed(tmp_path: Path) -> None:
 def test_a_link_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "page").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="not a folder"):
+    with pytest.raises(InputError, match="cannot be used as a folder"):
         JobStore(tmp_path / "page")
