@@ -33,6 +33,7 @@ from pipeline.schema.colour import Colour
 from pipeline.schema.encoding import Encoding
 
 _WITHOUT_DURATIONS = frozenset({"mpegts"})
+_USUAL_DURATIONS = "matroska"  # its demuxer gives most frames one duration, that of the frame rate
 _EMPTY_SUBTITLE = b"\0\0"
 _TEXT_TICK = Fraction(1, 1000)  # seconds; precision to which the times of subtitles are compared
 
@@ -131,6 +132,8 @@ def _time_differences(
             index.pts[-1] - index.pts[-2] if len(index.pts) > 1 else index.end_pts - index.pts[0]
         )
         allowed = max(allowed, ticks * clip.time_base)
+    elif isinstance(made, VideoClip) and _USUAL_DURATIONS in made.container:
+        allowed = max(allowed, made.time_base)
     if abs(end - made_end) > allowed:
         found.append(f"it ends at {float(made_end):.6f} s, expected {float(end):.6f} s")
     return found
