@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from crossnetpp.networks.mirroring import MIRRORED, ORIENTATIONS, mirror_pictures, mirror_taps
+from crossnetpp.networks.mirroring import average_mirrored
 from crossnetpp.networks.taps import Taps
 from deploy.protocol import Engine, Pixels, Weights, run_engine
 
@@ -21,13 +21,12 @@ def enhance_mirrored(
 ) -> Pixels:
     """Return the mean of the engine's SR frames over all four mirrored versions of a batch.
 
-    `lr` (M x h x w x 3), the references (M x H x W x 3) and `kernel` are mirrored vertically,
-    horizontally, both and neither, and the results are mirrored back.
+    `lr` is M x h x w x 3, and every reference is M x H x W x 3. `weights` and `kernel` are as for
+    `Engine.enhance`.
     """
-    total = np.zeros(refs[0].shape, np.float32)
-    for axes in MIRRORED:
-        mirrored = [mirror_pictures(ref, axes) for ref in refs]
-        taps = mirror_taps(kernel, axes)
-        sr = run_engine(engine, mirror_pictures(lr, axes), mirrored, weights, taps)
-        total += mirror_pictures(sr, axes)
-    return cast(Pixels, np.rint(total / ORIENTATIONS).astype(lr.dtype))
+
+    def enhance(lr: Pixels, refs: list[Pixels], taps: Taps | None) -> Pixels:
+        return run_engine(engine, lr, refs, weights, taps)
+
+    mean = average_mirrored(enhance, lr, refs, kernel)
+    return cast(Pixels, np.rint(mean).astype(lr.dtype))

@@ -1,6 +1,7 @@
 """Faulty references, which teach the network to borrow only some of the detail, or none.
 
-No fault changes the target. The flow is kept where it is still valid, and becomes NaN elsewhere.
+Faults leave the target unchanged. They keep the flow where it is still valid, and set it to NaN
+elsewhere.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from crossnetpp.evaluation.methods import Enhanced, Method
-from crossnetpp.evaluation.scenes import Material, Picture, Reference, as_image, as_picture
-from crossnetpp.networks.mirroring import MIRRORED, mirror_pictures, mirror_taps
+from crossnetpp.evaluation.scenes import Material, Picture, Reference
+from crossnetpp.networks.mirroring import average_mirrored
 from crossnetpp.networks.taps import Taps
 
 
@@ -28,16 +28,15 @@ class MirroredMethod:
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
         """Return the mean of the method's results, and the warped reference of the first one."""
         found: list[Enhanced] = []
-        for axes in MIRRORED:
-            mirrored = [
-                Reference(mirror_pictures(reference.picture, axes), reference.distance)
-                for reference in references
-            ]
-            lr_mirrored = mirror_pictures(lr, axes)
-            found.append(self._method.enhance(lr_mirrored, mirrored, mirror_taps(taps, axes)))
 
-        results = [
-            as_image(mirror_pictures(each.sr, axes))
-            for each, axes in zip(found, MIRRORED, strict=True)
-        ]
-        return found[0]._replace(sr=as_picture(np.asarray(np.mean(results, axis=0), np.float32)))
+        def enhance(lr: Picture, pictures: list[Picture], taps: Taps | None) -> Picture:
+            mirrored = [
+                Reference(picture, reference.distance)
+                for picture, reference in zip(pictures, references, strict=True)
+            ]
+            found.append(self._method.enhance(lr, mirrored, taps))
+            return found[-1].sr
+
+        pictures = [reference.picture for reference in references]
+        mean = average_mirrored(enhance, lr, pictures, taps)
+        return found[0]._replace(sr=np.asarray(np.rint(mean), np.uint8))
