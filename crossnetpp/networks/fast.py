@@ -2,11 +2,11 @@
 
 Its parts are cheaper forms of the paper's parts. Stage 1 finds large motion from coarse to fine by
 correlating features of a shared encoder, and warps the reference. Stage 2 encodes the warped
-reference and finds the remaining motion. A Lucas-Kanade step and a variational refinement, both
-with learned per-pixel weights, then bring the flow to sub-pixel accuracy. All flows are combined,
-so the reference is resampled only once. For matching, LR_up is compared with the "unsharp"
-reference, which is blurred to the sharpness of LR_up. The reference minus its unsharp version is
-its detail, and
+reference and finds the remaining motion. Each pixel can follow the stage that explains LR better.
+A Lucas-Kanade step and a variational refinement, both with learned per-pixel weights, then bring
+the flow to sub-pixel accuracy. All flows are combined, so the reference is resampled only once. For
+matching, LR_up is compared with the "unsharp" reference, which is blurred to the sharpness of
+LR_up. The reference minus its unsharp version is its detail, and
 
     SR = LR_up + confidence * warped detail + correction * (warped unsharp - LR_up) + residual.
 
@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from crossnetpp.networks.arbitration import arbitrate_flows
 from crossnetpp.networks.fast_alignment import Balance, Encoder, Refinement, Stage1, Stage2
 from crossnetpp.networks.fast_fusion import Candidate, Fusion, Votes, mix_candidates
 from crossnetpp.networks.lucas_kanade import rgb_to_luma
@@ -30,6 +31,9 @@ from crossnetpp.networks.presets import FastConfig
 from crossnetpp.networks.resample import blur_like_lr, reduce_antialiased, upsample_bicubic
 from crossnetpp.networks.variational import SHIFT_SOLVER, Solver, solve_variational_step
 from crossnetpp.networks.warp import upscale_flow, warp
+
+# Side of the square in which the errors of flows are compared, in LR pixels
+ARBITRATED_LR_PIXELS = 8
 
 
 class FastOutput(NamedTuple):
@@ -147,6 +151,9 @@ class CrossNetFast(nn.Module):
     ) -> _Aligned:
         """Return a prepared reference aligned with the LR frames, and the flows that align it."""
         ref, ref_luma, unsharp, f_ref, scale, taps = prepared
+        target = _upsample_to_half_size(lr_luma, scale)
+        with torch.no_grad():
+            reduced = reduce_antialiased(ref_luma, scale, taps)
 
         # Large motion, then residual motion
         flow8 = self.stage1(f_lr, f_ref)
@@ -156,15 +163,19 @@ class CrossNetFast(nn.Module):
         else:
             warped1 = warp(unsharp, upscale_flow(flow8, 8))
             flow2 = self.stage2(self.encoder, f_lr, warped1, flow8)
+        if self.config.arbitration:
+            flows = (flow2,) if self.stage2 is None else (upscale_flow(flow8, 4), flow2)
+            reduced2 = _upsample_to_half_size(reduced, scale)
+            window = ARBITRATED_LR_PIXELS * scale // 2 + 1  # odd, in pixels at half the output size
+            flow2 = arbitrate_flows(target, reduced2, flows, window)
 
         # Sub-pixel refinement
-        target = _upsample_to_half_size(lr_luma, scale)
         for _ in range(self.refinements):
             with torch.no_grad():
                 simulated = _simulate_lr(ref_luma, upscale_flow(flow2, 2), scale, taps)
                 warped = _upsample_to_half_size(simulated, scale)
             flow2 = flow2 + self.refinement(f_lr[0], target, warped)
-        flow = self._refine_variationally(f_lr[0], lr_luma, flow2, prepared)
+        flow = self._refine_variationally(f_lr[0], lr_luma, flow2, reduced, prepared)
 
         # Bicubic, because a bilinear half-pixel shift would remove the detail to be borrowed
         warped = warp(ref, flow, mode="bicubic")
@@ -173,9 +184,12 @@ class CrossNetFast(nn.Module):
         return _Aligned(candidate, flow8, warped1, flow)
 
     def _refine_variationally(
-        self, f4: Tensor, lr_luma: Tensor, flow2: Tensor, prepared: Prepared
+        self, f4: Tensor, lr_luma: Tensor, flow2: Tensor, reduced: Tensor, prepared: Prepared
     ) -> Tensor:
         """Return the final flow (N x 2 x H x W), refined from `flow2` (N x 2 x H/2 x W/2).
+
+        `f4` contains the features of LR_up at 1/4 size, and `reduced` is the luma of the reference
+        at the size of LR.
 
         The refinement works at twice the size of LR, because LR has no finer detail, but at no more
         than half the output size.
@@ -186,7 +200,6 @@ class CrossNetFast(nn.Module):
         target = _upsample_to_refinement(lr_luma, scale)
         weights = None
         with torch.no_grad():
-            reduced = reduce_antialiased(ref_luma, scale, taps)
             unsharp = _upsample_to_refinement(reduced, scale)
 
         for turn in range(self.settlings):

@@ -40,7 +40,7 @@ def rgb_to_luma(image: Tensor) -> Tensor:
     return (image * constant_like(_BT601, image).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
-def _average_windows(values: Tensor, window: int) -> Tensor:
+def average_windows(values: Tensor, window: int) -> Tensor:
     """Return the mean of `values` over a square of `window` x `window` pixels around each pixel.
 
     Unlike avg_pool2d, this takes the same time for every `window`, because the means are computed
@@ -72,7 +72,7 @@ def solve_lucas_kanade(target: Tensor, warped: Tensor, windows: tuple[int, ...])
     steps = []
     evidence = []
     for window in windows:
-        xx, xy, yy, xt, yt = torch.split(_average_windows(products, window), 1, dim=1)
+        xx, xy, yy, xt, yt = torch.split(average_windows(products, window), 1, dim=1)
         xx = xx + DAMPING
         yy = yy + DAMPING
         determinant = xx * yy - xy * xy

@@ -49,6 +49,8 @@ class FastConfig:
 
     stages: Literal[1, 2] = 2
     """Number of searches for motion; the second is between LR_up and the warped reference."""
+    arbitration: bool = False
+    """Whether each pixel follows the search that explains LR best, or no motion where that does."""
     width: _Channels = 64
     """Number of channels in the fusion, which works at 1/4 size."""
     blocks: _Blocks = 4
