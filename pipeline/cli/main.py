@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import io
 import os
@@ -133,6 +134,8 @@ class LazyGroup(click.Group):
         """Run the command line; see `click.Command.main`."""
         open_closed_streams()
         atexit.register(discard_unwritten_lines)
+        # Otherwise, Python searches all modules for garbage at exit: 0.3 s with PyTorch
+        atexit.register(gc.freeze)
         escape_unknown_characters()
         sys.excepthook = print_traceback
         try:
