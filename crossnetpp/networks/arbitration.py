@@ -11,7 +11,7 @@ from crossnetpp.networks.lucas_kanade import average_windows
 from crossnetpp.networks.warp import warp
 
 FLOOR = 0.002  # on a scale of 0..1; smaller errors are treated as noise
-SHARPNESS = 4  # the larger this exponent of the errors, the more the best flow prevails
+SHARPNESS = 12  # the larger this exponent of the errors, the more the best flow prevails
 HANDICAP = 1.25  # factor of the error without motion; a flow that was found wins a close race
 
 
