@@ -3,10 +3,11 @@
 Its parts are cheaper forms of the paper's parts. Stage 1 finds large motion from coarse to fine by
 correlating features of a shared encoder, and warps the reference. Stage 2 encodes the warped
 reference and finds the remaining motion. Each pixel can follow the stage that explains LR better.
-A Lucas-Kanade step and a variational refinement, both with learned per-pixel weights, then bring
-the flow to sub-pixel accuracy. All flows are combined, so the reference is resampled only once. For
-matching, LR_up is compared with the "unsharp" reference, which is blurred to the sharpness of
-LR_up. The reference minus its unsharp version is its detail, and
+A Lucas-Kanade step, a variational refinement and a refinement on the LR grid, all with learned
+per-pixel weights, then bring the flow to sub-pixel accuracy. All flows are combined, so the
+reference is resampled only once. For matching, LR_up is compared with the "unsharp" reference,
+which is blurred to the sharpness of LR_up. The reference minus its unsharp version is its detail,
+and
 
     SR = LR_up + confidence * warped detail + correction * (warped unsharp - LR_up) + residual.
 
@@ -26,10 +27,20 @@ from torch import Tensor, nn
 from crossnetpp.networks.arbitration import arbitrate_flows
 from crossnetpp.networks.fast_alignment import Balance, Encoder, Refinement, Stage1, Stage2
 from crossnetpp.networks.fast_fusion import Candidate, Fusion, Votes, mix_candidates
+from crossnetpp.networks.lr_refinement import (
+    reduce_flow,
+    simulate_with_gradient,
+    solve_lr_step,
+)
 from crossnetpp.networks.lucas_kanade import rgb_to_luma
 from crossnetpp.networks.presets import FastConfig
 from crossnetpp.networks.resample import blur_like_lr, reduce_antialiased, upsample_bicubic
-from crossnetpp.networks.variational import SHIFT_SOLVER, Solver, solve_variational_step
+from crossnetpp.networks.variational import (
+    SHIFT_SOLVER,
+    Solver,
+    TermWeights,
+    solve_variational_step,
+)
 from crossnetpp.networks.warp import upscale_flow, warp
 
 # Side of the square in which the errors of flows are compared, in LR pixels
@@ -93,8 +104,9 @@ class CrossNetFast(nn.Module):
         self.stage2 = Stage2() if config.stages == 2 else None
         self.refinement = Refinement(config.windows)
         self.refinements = config.refinements
-        self.balance = Balance()
+        self.balance = Balance(terms=3)
         self.settlings = config.settlings
+        self.lr_balance = Balance(terms=2) if config.lr_steps else None
         self.votes = Votes(config.votes)
         self.fusion = Fusion(config.width, config.blocks, chroma=config.chroma)
 
@@ -175,7 +187,7 @@ class CrossNetFast(nn.Module):
                 simulated = _simulate_lr(ref_luma, upscale_flow(flow2, 2), scale, taps)
                 warped = _upsample_to_half_size(simulated, scale)
             flow2 = flow2 + self.refinement(f_lr[0], target, warped)
-        flow = self._refine_variationally(f_lr[0], lr_luma, flow2, reduced, prepared)
+        flow = self._refine(f_lr[0], lr_luma, flow2, reduced, prepared)
 
         # Bicubic, because a bilinear half-pixel shift would remove the detail to be borrowed
         warped = warp(ref, flow, mode="bicubic")
@@ -183,7 +195,7 @@ class CrossNetFast(nn.Module):
         candidate = Candidate(warped - warped_unsharp, warped_unsharp - lr_up, warped)
         return _Aligned(candidate, flow8, warped1, flow)
 
-    def _refine_variationally(
+    def _refine(
         self, f4: Tensor, lr_luma: Tensor, flow2: Tensor, reduced: Tensor, prepared: Prepared
     ) -> Tensor:
         """Return the final flow (N x 2 x H x W), refined from `flow2` (N x 2 x H/2 x W/2).
@@ -191,12 +203,12 @@ class CrossNetFast(nn.Module):
         `f4` contains the features of LR_up at 1/4 size, and `reduced` is the luma of the reference
         at the size of LR.
 
-        The refinement works at twice the size of LR, because LR has no finer detail, but at no more
-        than half the output size.
+        The variational refinement works at twice the size of LR, because LR has no finer detail,
+        but at no more than half the output size.
         """
         ref_luma, scale, taps = prepared.luma, prepared.scale, prepared.taps
         to_output = max(2, scale // 2)
-        flow = 2 / to_output * F.avg_pool2d(flow2, to_output // 2) if to_output > 2 else flow2
+        flow = reduce_flow(flow2, to_output // 2)
         target = _upsample_to_refinement(lr_luma, scale)
         weights = None
         with torch.no_grad():
@@ -211,9 +223,44 @@ class CrossNetFast(nn.Module):
                     warped = _simulate_lr(ref_luma, upscale_flow(flow, to_output), scale, taps)
                     warped = _upsample_to_refinement(warped, scale)
             if weights is None:
-                weights = self.balance(f4, target, warped, flow, 4 // to_output)
+                weights = TermWeights(*self.balance(f4, target, warped, flow, 4 // to_output))
             flow = flow + solve_variational_step(target, warped, flow, weights, self.solver)
+
+        for _ in range(self.config.lr_steps):
+            flow = self._step_on_lr_grid(f4, lr_luma, flow, prepared)
         return upscale_flow(flow, to_output)
+
+    def _step_on_lr_grid(
+        self, f4: Tensor, lr_luma: Tensor, flow: Tensor, prepared: Prepared
+    ) -> Tensor:
+        """Return `flow` (N x 2, as large as LR or twice as large) after a step on the LR grid."""
+        scale = prepared.scale
+        to_lr = flow.shape[-1] // lr_luma.shape[-1]
+        flow_lr = reduce_flow(flow, to_lr)
+        with torch.no_grad():
+            full = upscale_flow(flow, scale // to_lr)
+            simulated = simulate_with_gradient(
+                prepared.luma, full, scale, prepared.taps, self.solver
+            )
+
+        brightness, smoothness = self._weigh_lr_terms(f4, lr_luma, simulated.luma, flow_lr, scale)
+        step = solve_lr_step(lr_luma, simulated, flow_lr, brightness, smoothness, self.solver)
+        return flow + (upscale_flow(step, to_lr) if to_lr > 1 else step)
+
+    def _weigh_lr_terms(
+        self, f4: Tensor, lr_luma: Tensor, simulated: Tensor, flow_lr: Tensor, scale: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the weights of brightness and smoothness for every LR pixel, N x 1 x h x w."""
+        assert self.lr_balance is not None
+        if scale <= 4:
+            brightness, smoothness = self.lr_balance(f4, lr_luma, simulated, flow_lr, 4 // scale)
+            return brightness, smoothness
+
+        # `f4` is on a finer grid than LR
+        images = (upsample_bicubic(each, 2) for each in (lr_luma, simulated))
+        weights = self.lr_balance(f4, *images, upscale_flow(flow_lr, 2), 1)
+        brightness, smoothness = (F.avg_pool2d(each, 2) for each in weights)
+        return brightness, smoothness
 
     def forward(
         self,

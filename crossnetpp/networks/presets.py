@@ -61,6 +61,8 @@ class FastConfig:
     """Number of Lucas-Kanade refinements of the flow."""
     settlings: _Turns = 3
     """Number of variational refinements after the Lucas-Kanade refinements."""
+    lr_steps: _Turns = 0
+    """Number of refinements on the LR grid, with exact derivatives, after the variational ones."""
     votes: _Votes = 0
     """Number of channels in the network that corrects the weights of several references; if it is
     0, there is no such network, and only the references' errors count."""

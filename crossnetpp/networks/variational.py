@@ -96,11 +96,15 @@ def _make_normal_equations(lines: tuple[_Line, ...]) -> NormalEquations:
 class Diffusion:
     """The smoothness term: weights that couple every pixel of the flow to its four neighbours."""
 
-    def __init__(self, flow: Tensor, weight: Tensor) -> None:
+    def __init__(self, flow: Tensor, weight: Tensor, floor: float = PENALTY_FLOOR) -> None:
+        """Couple the pixels of `flow` (N x 2 x H x W) with `weight` (N x 1 x H x W).
+
+        Below the squared slope `floor`, the penalty is squared instead of absolute.
+        """
         across = F.pad(flow[..., 1:] - flow[..., :-1], (0, 1))
         down = F.pad(flow[..., 1:, :] - flow[..., :-1, :], (0, 0, 0, 1))
         slope = torch.square(across).sum(1, keepdim=True) + torch.square(down).sum(1, keepdim=True)
-        strength = weight * torch.rsqrt(slope + PENALTY_FLOOR)
+        strength = weight * torch.rsqrt(slope + floor)
 
         self.right = F.pad(strength[..., :-1], (0, 1))
         self.left = F.pad(strength[..., :-1], (1, 0))
@@ -211,7 +215,7 @@ def _invert_blocks(system: NormalEquations, diffusion: Diffusion) -> InverseBloc
     return InverseBlocks(torch.cat((yy, xx), dim=1) / determinant, -system.xy / determinant)
 
 
-def _solve_all_pixels(
+def solve_all_pixels(
     system: NormalEquations, diffusion: Diffusion, coupling: Coupling, flow: Tensor
 ) -> Tensor:
     """Return the increment of `flow` (N x 2 x H x W) that solves the systems of all pixels.
@@ -269,4 +273,4 @@ def solve_variational_step(
         )
     )
     diffusion = Diffusion(flow, SMOOTHNESS * weights.smoothness)
-    return _solve_all_pixels(system, diffusion, solver.couple(diffusion), flow)
+    return solve_all_pixels(system, diffusion, solver.couple(diffusion), flow)

@@ -26,7 +26,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 # Network options that may differ from those of the weights to start from, because they only add or
 # leave out parts
-CHANGEABLE = {"votes", "chroma", "stages", "arbitration", "blocks", "settlings"}
+CHANGEABLE = {"votes", "chroma", "stages", "arbitration", "blocks", "settlings", "lr_steps"}
 
 
 class ConfigError(Exception):
@@ -136,7 +136,7 @@ class TrainingConfig(_Strict):
     preset: str = "fast"
     network: dict[str, Any] = {}
     """Options that override the preset's options; with `start`, only those that add parts or leave
-    parts out (`votes`, `chroma`, `stages`, `arbitration`, `blocks`, `settlings`)."""
+    parts out (`votes`, `chroma`, `stages`, `arbitration`, `blocks`, `settlings`, `lr_steps`)."""
     start: str | None = None
     """Weights to start from (a preset or a file), which also determine the network's options."""
     freeze: tuple[str, ...] = ()
