@@ -3,8 +3,8 @@
 Its parts are cheaper forms of the paper's parts. Stage 1 finds large motion from coarse to fine by
 correlating features of a shared encoder, and warps the reference. Stage 2 encodes the warped
 reference and finds the remaining motion. Each pixel can follow the stage that explains LR better.
-A Lucas-Kanade step, a variational refinement and a refinement on the LR grid, all with learned
-per-pixel weights, then bring the flow to sub-pixel accuracy. All flows are combined, so the
+A Lucas-Kanade step and a variational refinement, both with learned per-pixel weights, and a
+refinement on the LR grid then bring the flow to sub-pixel accuracy. All flows are combined, so the
 reference is resampled only once. For matching, LR_up is compared with the "unsharp" reference,
 which is blurred to the sharpness of LR_up. The reference minus its unsharp version is its detail,
 and
@@ -21,7 +21,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crossnetpp.networks.arbitration import arbitrate_flows
@@ -38,13 +37,15 @@ from crossnetpp.networks.resample import blur_like_lr, reduce_antialiased, upsam
 from crossnetpp.networks.variational import (
     SHIFT_SOLVER,
     Solver,
-    TermWeights,
     solve_variational_step,
 )
 from crossnetpp.networks.warp import upscale_flow, warp
 
 # Side of the square in which the errors of flows are compared, in LR pixels
 ARBITRATED_LR_PIXELS = 8
+
+# At larger scales, the flow varies too much within an LR pixel for a refinement on the LR grid
+LARGEST_LR_STEP_SCALE = 4
 
 
 class FastOutput(NamedTuple):
@@ -104,9 +105,8 @@ class CrossNetFast(nn.Module):
         self.stage2 = Stage2() if config.stages == 2 else None
         self.refinement = Refinement(config.windows)
         self.refinements = config.refinements
-        self.balance = Balance(terms=3)
+        self.balance = Balance()
         self.settlings = config.settlings
-        self.lr_balance = Balance(terms=2) if config.lr_steps else None
         self.votes = Votes(config.votes)
         self.fusion = Fusion(config.width, config.blocks, chroma=config.chroma)
 
@@ -223,16 +223,14 @@ class CrossNetFast(nn.Module):
                     warped = _simulate_lr(ref_luma, upscale_flow(flow, to_output), scale, taps)
                     warped = _upsample_to_refinement(warped, scale)
             if weights is None:
-                weights = TermWeights(*self.balance(f4, target, warped, flow, 4 // to_output))
+                weights = self.balance(f4, target, warped, flow, 4 // to_output)
             flow = flow + solve_variational_step(target, warped, flow, weights, self.solver)
 
-        for _ in range(self.config.lr_steps):
-            flow = self._step_on_lr_grid(f4, lr_luma, flow, prepared)
+        for _ in range(self.config.lr_steps if scale <= LARGEST_LR_STEP_SCALE else 0):
+            flow = self._step_on_lr_grid(lr_luma, flow, prepared)
         return upscale_flow(flow, to_output)
 
-    def _step_on_lr_grid(
-        self, f4: Tensor, lr_luma: Tensor, flow: Tensor, prepared: Prepared
-    ) -> Tensor:
+    def _step_on_lr_grid(self, lr_luma: Tensor, flow: Tensor, prepared: Prepared) -> Tensor:
         """Return `flow` (N x 2, as large as LR or twice as large) after a step on the LR grid."""
         scale = prepared.scale
         to_lr = flow.shape[-1] // lr_luma.shape[-1]
@@ -243,24 +241,8 @@ class CrossNetFast(nn.Module):
                 prepared.luma, full, scale, prepared.taps, self.solver
             )
 
-        brightness, smoothness = self._weigh_lr_terms(f4, lr_luma, simulated.luma, flow_lr, scale)
-        step = solve_lr_step(lr_luma, simulated, flow_lr, brightness, smoothness, self.solver)
+        step = solve_lr_step(lr_luma, simulated, flow_lr, self.solver)
         return flow + (upscale_flow(step, to_lr) if to_lr > 1 else step)
-
-    def _weigh_lr_terms(
-        self, f4: Tensor, lr_luma: Tensor, simulated: Tensor, flow_lr: Tensor, scale: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return the weights of brightness and smoothness for every LR pixel, N x 1 x h x w."""
-        assert self.lr_balance is not None
-        if scale <= 4:
-            brightness, smoothness = self.lr_balance(f4, lr_luma, simulated, flow_lr, 4 // scale)
-            return brightness, smoothness
-
-        # `f4` is on a finer grid than LR
-        images = (upsample_bicubic(each, 2) for each in (lr_luma, simulated))
-        weights = self.lr_balance(f4, *images, upscale_flow(flow_lr, 2), 1)
-        brightness, smoothness = (F.avg_pool2d(each, 2) for each in weights)
-        return brightness, smoothness
 
     def forward(
         self,

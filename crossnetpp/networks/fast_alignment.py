@@ -20,6 +20,7 @@ from crossnetpp.networks.layers import (
 )
 from crossnetpp.networks.lucas_kanade import solve_lucas_kanade
 from crossnetpp.networks.opencv import can_enlarge, enlarge
+from crossnetpp.networks.variational import TermWeights
 from crossnetpp.networks.warp import upscale_flow, warp
 
 
@@ -149,21 +150,20 @@ class Refinement(nn.Module):
 
 
 class Balance(nn.Module):
-    """Chooses the weights of the terms in a refinement, such as brightness and smoothness."""
+    """Chooses the weights of brightness, gradient and smoothness in the variational refinement."""
 
     LIMIT = 3.0  # largest logarithm of a weight, which is thus 1/20 to 20 times the usual one
 
-    def __init__(self, terms: int, width: int = 32) -> None:
-        """Build a network that chooses the weights of `terms` terms."""
+    def __init__(self, width: int = 32) -> None:
         super().__init__()
         self.body = ConcatenatingSequential(make_conv(40 + 6, width), make_conv(width, width))
-        self.leave = nn.Conv2d(width, terms, 3, padding=1)
+        self.leave = nn.Conv2d(width, 3, 3, padding=1)
         init_near_zero(self.leave)
 
     def forward(
         self, f4: Tensor, target: Tensor, warped: Tensor, flow: Tensor, factor: int
-    ) -> tuple[Tensor, ...]:
-        """Return the weight of each term for every pixel of `flow`, N x 1 x H x W.
+    ) -> TermWeights:
+        """Return the weight of each term for every pixel of `flow`.
 
         `f4` contains the features of LR_up at 1/4 size. `target` (from LR) and `warped` (from the
         warped reference) are equally sharp luma. `target`, `warped` and `flow` are `factor` times
@@ -186,4 +186,4 @@ class Balance(nn.Module):
                 logarithms, scale_factor=float(factor), mode="bilinear", align_corners=False
             )
         weights = torch.exp(self.LIMIT * torch.tanh(logarithms / self.LIMIT))
-        return torch.split(weights, 1, dim=1)
+        return TermWeights(*torch.split(weights, 1, dim=1))

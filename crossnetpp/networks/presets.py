@@ -62,7 +62,7 @@ class FastConfig:
     settlings: _Turns = 3
     """Number of variational refinements after the Lucas-Kanade refinements."""
     lr_steps: _Turns = 0
-    """Number of refinements on the LR grid, with exact derivatives, after the variational ones."""
+    """Number of refinements on the LR grid after the variational ones; none at x8."""
     votes: _Votes = 0
     """Number of channels in the network that corrects the weights of several references; if it is
     0, there is no such network, and only the references' errors count."""
