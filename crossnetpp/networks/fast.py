@@ -107,6 +107,7 @@ class CrossNetFast(nn.Module):
         self.refinements = config.refinements
         self.balance = Balance()
         self.settlings = config.settlings
+        self.lr_steps = config.lr_steps
         self.votes = Votes(config.votes)
         self.fusion = Fusion(config.width, config.blocks, chroma=config.chroma)
 
@@ -226,7 +227,7 @@ class CrossNetFast(nn.Module):
                 weights = self.balance(f4, target, warped, flow, 4 // to_output)
             flow = flow + solve_variational_step(target, warped, flow, weights, self.solver)
 
-        for _ in range(self.config.lr_steps if scale <= LARGEST_LR_STEP_SCALE else 0):
+        for _ in range(self.lr_steps if scale <= LARGEST_LR_STEP_SCALE else 0):
             flow = self._step_on_lr_grid(lr_luma, flow, prepared)
         return upscale_flow(flow, to_output)
 

@@ -9,9 +9,9 @@ pixels over all pixels whose flow is known and leads to a visible point of the r
 
 A model is a preset, a variant or a safetensors file. Every model's flow is measured after stage 1
 (`:stage1`) and at the end. For the first model, two further flows show what its parts achieve: the
-flow after both searches (`:stage2`), without the sub-pixel refinement that follows, and the flow of
-the same network with the refinement but without the second search (`:no-stage2`). `dis` is the flow
-of the classical method.
+flow chosen from both searches (`:stage2`), without the sub-pixel refinements that follow, and the
+flow of the same network with the refinements but without the second search (`:no-stage2`). `dis` is
+the flow of the classical method.
 
 The figures are written to jobs/results/flow.json, and a table is printed.
 """
@@ -129,7 +129,7 @@ def load_parts(name: str, model: str) -> list[Method]:
     searches, single = load_fast(model), load_fast(model)
     if searches.stage2 is None:
         return []
-    searches.refinements = searches.settlings = 0
+    searches.refinements = searches.settlings = searches.lr_steps = 0
     single.stage2 = None
     return [
         Method((f"{name}:stage2",), take_first(NetworkFlow(searches))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 from crossnetpp.checkpoint import WeightsError, load_network, save_weights
 from crossnetpp.data.degradation import degrade
 from crossnetpp.data.sample import Pair, read_rgb
+from crossnetpp.networks.arbitration import arbitrate_flows
 from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.build import build_network
 from crossnetpp.networks.fast import CrossNetFast
-from crossnetpp.networks.resample import upsample_bicubic
+from crossnetpp.networks.lucas_kanade import rgb_to_luma
+from crossnetpp.networks.resample import reduce_antialiased, upsample_bicubic
 from crossnetpp.networks.warp import upscale_flow, warp
 from jobs.quality.flow import (
     Method,
@@ -111,8 +114,9 @@ def test_a_known_shift_is_found_by_every_method(tmp_path: Path) -> None:
         np.ascontiguousarray(photo[row : row + 128, col : col + 136])  # padded by the networks
         for row, col in ((100, 200), (98, 205))
     )
-    weights = load_network("fast").state_dict()
-    single = build_network("fast", {"stages": 1})
+    fast = load_network("fast")
+    single = build_network("fast", asdict(fast.config) | {"stages": 1})
+    weights = fast.state_dict()
     single.load_state_dict({k: v for k, v in weights.items() if not k.startswith("stage2.")})
     save_weights(single, "fast", tmp_path / "single.safetensors")
 
@@ -147,7 +151,7 @@ def test_a_known_shift_is_found_by_every_method(tmp_path: Path) -> None:
 
 @torch.inference_mode()
 def search_twice(lr: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the flow of both searches of `fast` at x4, H x W x 2, without refinement."""
+    """Return the flow that `fast` chooses from both searches at x4, H x W x 2, unrefined."""
     network = load_network("fast")
     assert isinstance(network, CrossNetFast)
     assert network.stage2 is not None
@@ -160,6 +164,11 @@ def search_twice(lr: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray
     flow8 = network.stage1(features, prepared.features)
     warped = warp(prepared.unsharp, upscale_flow(flow8, 8))
     flow2 = network.stage2(network.encoder, features, warped, flow8)
+
+    lr_luma = rgb_to_luma(lr_planes)
+    reduced = reduce_antialiased(prepared.luma, 4)
+    images = (upsample_bicubic(each, 2) for each in (lr_luma, reduced))
+    flow2 = arbitrate_flows(*images, (upscale_flow(flow8, 4), flow2), 17)
     height, width = reference.shape[:2]
     return upscale_flow(flow2, 2)[0, :, :height, :width].permute(1, 2, 0).numpy()
 
