@@ -187,16 +187,19 @@ def test_the_page_quotes_the_recordings() -> None:
     )
     weakest = figures["above classical, recorded, weakest clip"]["fast"]
     assert f"`fast` gains at least {weakest:.2f} dB on every `recorded` clip" in page
-    behind = {
-        (scene["group"], scene["scene"]): (
-            f"{scene['methods']['classical']['gain'] - scene['methods']['fast']['gain']:.2f} dB"
-        )
-        for scene in result["scenes"]
-    }
-    assert behind["sensor", "bottle"] == behind["bicubic", "bottle"]
-    assert f"on bottle (by {behind['sensor', 'bottle']} with both kernels)" in page
-    flower = f"by {behind['sensor', 'flower']} with pixel means and {behind['bicubic', 'flower']}"
-    assert f"on flower ({flower} with the bicubic kernel)" in page
+    leads: dict[str, list[float]] = {"recorded": [], "sensor": [], "bicubic": []}
+    for scene in result["scenes"]:
+        methods = scene["methods"]
+        lead = methods["fast"]["gain"] - methods["classical"]["gain"]
+        if (scene["group"], scene["scene"]) == ("bicubic", "flower"):
+            assert f"it is behind on flower (by {-lead:.2f} dB)" in page
+        elif scene["scene"] != "motorcycle":
+            leads[scene["group"]].append(lead)
+    least, most = min(leads["sensor"]), max(leads["sensor"])
+    mean = statistics.fmean(leads["sensor"])
+    assert f"it gains {least:.2f} to {most:.2f} dB, and {mean:.2f} dB on average" in page
+    least, most = min(leads["bicubic"]), max(leads["bicubic"])
+    assert f"and gains {least:.2f} to {most:.2f} dB on the other clips" in page
 
 
 def test_the_page_quotes_the_mix_with_optical_flow() -> None:
@@ -214,12 +217,13 @@ def test_the_page_quotes_the_mix_with_optical_flow() -> None:
         cells = " | ".join(f"{gain:+.2f}" for gain in gains)
         assert f"| {captures[scene['group']]} | {scene['scene']} | {cells} |" in page
         assert gains[2] > gains[0]
-        assert gains[2] > gains[1] - 0.01
+        assert gains[2] > gains[1] - 0.03
         assert gains[3] > gains[2]
 
     leads = {row["what"]: row["figures"] for row in result["summary"]}["above classical, sensor"]
     assert f"by {leads['fast:mixed']:.2f} and {leads['best']:.2f} dB on average" in page
-    assert f"*best* reaches it on {' and '.join(reached)}" in page
+    *others, last = reached
+    assert f"*best* reaches it on {', '.join(others)} and {last}" in page
 
 
 def test_the_page_quotes_the_accuracy_of_the_motion() -> None:

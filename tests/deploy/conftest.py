@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 
 from crossnetpp.checkpoint import load_network, save_weights
@@ -10,9 +12,10 @@ from crossnetpp.networks.build import build_network
 
 @pytest.fixture(scope="session")
 def one_step_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return weights of `fast` with one variational step, not three; a step has no weights."""
-    network = build_network("fast", {"settlings": 1})
-    network.load_state_dict(load_network("fast").state_dict())
+    """Return weights of `fast` with one variational step, not two; a step has no weights."""
+    fast = load_network("fast")
+    network = build_network("fast", asdict(fast.config) | {"settlings": 1})
+    network.load_state_dict(fast.state_dict())
     path = tmp_path_factory.mktemp("weights") / "one_step_model.safetensors"
     save_weights(network, "fast", path)
     return str(path)

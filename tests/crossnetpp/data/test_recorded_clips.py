@@ -75,7 +75,7 @@ def test_training_uses_recordings_and_resumes_with_the_same_numbers(tmp_path: Pa
     config = TrainingConfig.model_validate(
         {
             "start": "fast",
-            "network": {"votes": 8, "chroma": True},
+            "network": {"chroma": True},
             "steps": 4,
             "batch": 1,
             "size": 64,

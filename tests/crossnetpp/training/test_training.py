@@ -322,9 +322,12 @@ def test_weights_that_no_run_can_start_from_are_reported_in_one_line(
 
 
 def test_parts_that_weights_lack_are_added_to_them(tmp_path: Path) -> None:
+    plain = build_network("fast")
+    save_weights(plain, "fast", tmp_path / "plain.safetensors")
     added = {"votes": 8, "chroma": True}
-    run = make_trainer(tmp_path / "weights.safetensors", start="fast", network=added)
-    before = load_network("fast").state_dict()
+    start = str(tmp_path / "plain.safetensors")
+    run = make_trainer(tmp_path / "weights.safetensors", start=start, network=added)
+    before = load_network(start).state_dict()
     after = run.network.state_dict()
     assert torch.equal(after["encoder.level4.0.0.weight"], before["encoder.level4.0.0.weight"])
     assert after["fusion.leave.bias"].shape == (16 * 7,)

@@ -41,7 +41,7 @@ def test_fast_for_three_generations(precision: str, tmp_path: Path, one_step_mod
         GraphSpec("frame", 4, "uint8", precision, "tensorrt", count),  # type: ignore[arg-type]
     ]
     assert read_warps(get_or_export_graph(model, specs[1]).read()) == count * (
-        ["LINEAR"] * 4 + ["CUBIC"] * (5 if model == "fast" else 3)
+        ["LINEAR"] * 4 + ["CUBIC"] * (7 if model == "fast" else 6)
     )
     phases: set[str] = set()
     # a plan for any size takes twice as long to build
