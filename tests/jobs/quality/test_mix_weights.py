@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from crossnetpp.checkpoint import load_network, save_weights
+from crossnetpp.networks.build import build_network
 from crossnetpp.networks.fast import CrossNetFast
-from crossnetpp.training.config import load_config
+from crossnetpp.training.config import CONFIG_FOLDER, load_config
 from crossnetpp.training.start import build_start
 from jobs.quality.mix_weights import mix_weights
 
 
 @pytest.fixture
-def trained(tmp_path: Path) -> tuple[CrossNetFast, Path]:
+def start(tmp_path: Path) -> Path:
+    """Return a file of weights without votes and chroma maps."""
+    path = tmp_path / "start.safetensors"
+    save_weights(build_network("fast"), "fast", path)
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path, start: Path) -> str:
+    """Return a file of the configuration `fast_recorded`, which starts from `start`."""
+    text = (CONFIG_FOLDER / "fast_recorded.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "config.yaml"
+    path.write_text(re.sub("(?m)^start: .*$", f"start: {start}", text), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def trained(tmp_path: Path, config: str) -> tuple[CrossNetFast, Path]:
     """Return a network with all parts of `fast_recorded` and known weights, and its file."""
-    network = build_start(load_config("fast_recorded"))
+    network = build_start(load_config(config))
     assert isinstance(network, CrossNetFast)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -28,12 +47,14 @@ def trained(tmp_path: Path) -> tuple[CrossNetFast, Path]:
     return network, path
 
 
-def test_a_share_is_between_both(trained: tuple[CrossNetFast, Path]) -> None:
+def test_a_share_is_between_both(
+    trained: tuple[CrossNetFast, Path], start: Path, config: str
+) -> None:
     network, path = trained
     after = network.state_dict()
-    before = load_network("fast").state_dict()
+    before = load_network(str(start)).state_dict()
 
-    mixed = mix_weights("fast_recorded", path, 0.25).state_dict()
+    mixed = mix_weights(config, path, 0.25).state_dict()
     same = [k for k in before if after[k].shape == before[k].shape]
     assert {k.partition(".")[0] for k in same} >= {"encoder", "stage1", "stage2", "refinement"}
     for k in same:
@@ -43,22 +64,24 @@ def test_a_share_is_between_both(trained: tuple[CrossNetFast, Path]) -> None:
     assert added
     assert all(torch.equal(mixed[k], after[k]) for k in added)
 
-    whole = mix_weights("fast_recorded", path, 1.0).state_dict()
+    whole = mix_weights(config, path, 1.0).state_dict()
     assert all(torch.allclose(whole[k], after[k], atol=1e-3) for k in after)
 
 
-def test_only_one_part_can_be_mixed(trained: tuple[CrossNetFast, Path]) -> None:
+def test_only_one_part_can_be_mixed(
+    trained: tuple[CrossNetFast, Path], start: Path, config: str
+) -> None:
     network, path = trained
     after = network.state_dict()
-    before = load_network("fast").state_dict()
-    mixed = mix_weights("fast_recorded", path, 0.0, "stage1").state_dict()
+    before = load_network(str(start)).state_dict()
+    mixed = mix_weights(config, path, 0.0, "stage1").state_dict()
     for name, weights in mixed.items():
         source = before if name.startswith("stage1.") else after
         assert torch.allclose(weights, source[name], atol=1e-3)
     with pytest.raises(
         SystemExit, match="the network has no part stage9; try one of encoder, stage1"
     ):
-        mix_weights("fast_recorded", path, 0.5, "stage9")
+        mix_weights(config, path, 0.5, "stage9")
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
