@@ -58,10 +58,11 @@ def remove_ghosts(sr: Pixels, lr: Pixels) -> Pixels:
 
     `sr` (H x W) and `lr` (h x w) are uint8 or uint16 RGB. Where the LR frame is uniform, true
     detail, such as a fine texture, leaves no trace when it is reduced. Detail that does leave a
-    trace there is a ghost: it comes from something that the LR frame does not show. The detail is
-    multiplied by 1 - ghosts / detail, where both are energies in windows of 7 x 7 LR pixels. A
-    ghost is assumed to have 1 / 0.015 times the energy of its trace. Other parts of the frame
-    remain unchanged.
+    trace there is a ghost: it comes from something that the LR frame does not show. By chance, a
+    ghost may leave none on the LR grid, so grids shifted by half an LR pixel count, too. The
+    detail is multiplied by 1 - ghosts / detail, where both are energies in windows of 7 x 7 LR
+    pixels. A ghost is assumed to have 1 / 0.015 times the energy of its trace. Other parts of the
+    frame remain unchanged.
     """
     level = float(np.iinfo(sr.dtype).max) / 255
     uniform = _find_uniform(lr, level)
@@ -73,6 +74,8 @@ def remove_ghosts(sr: Pixels, lr: Pixels) -> Pixels:
     detail = sr.astype(np.float32) - plain
     reduced = cv2.resize(sr.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     traces = _measure_energy((reduced - lr) / level)
+    for shifted in _reduce_on_shifted_grids(detail, width, height):
+        traces = np.maximum(traces, _measure_energy(shifted / level))
     squared = cv2.resize((detail / level) ** 2, (width, height), interpolation=cv2.INTER_AREA)
     energy = cv2.blur(squared.mean(axis=2), (_GHOST_SIDE, _GHOST_SIDE))
 
@@ -96,6 +99,16 @@ def _find_uniform(lr: Pixels, level: float) -> NDArray[np.bool_]:
     span = cv2.dilate(lr, window).astype(np.int32) - cv2.erode(lr, window)
     uniform: NDArray[np.bool_] = span.max(axis=2) <= _UNIFORM_LEVELS * level
     return uniform
+
+
+def _reduce_on_shifted_grids(detail: Detail, width: int, height: int) -> Iterator[Detail]:
+    """Yield `detail` reduced to LR size on grids shifted by half an LR pixel in x, y and both."""
+    rows, cols = detail.shape[:2]
+    down, right = rows // height // 2, cols // width // 2
+    padded = cv2.copyMakeBorder(detail, 0, down, 0, right, cv2.BORDER_REFLECT_101)
+    for top, left in ((0, right), (down, 0), (down, right)):
+        shifted = padded[top : top + rows, left : left + cols]
+        yield np.asarray(cv2.resize(shifted, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def _measure_energy(difference: Detail) -> Detail:

@@ -56,15 +56,10 @@ def test_frames_without_a_uniform_part_stay() -> None:
     np.testing.assert_array_equal(remove_ghosts(photograph(), lr), photograph())
 
 
-@pytest.mark.parametrize(("scale", "share"), [(2, 0.0), (4, 0.001), (8, 0.001)])
-def test_the_network_draws_nothing_of_a_photograph_on_a_uniform_frame(
-    scale: int, share: float
-) -> None:
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_the_network_draws_nothing_of_a_photograph_on_a_uniform_frame(scale: int) -> None:
     engine = load_engine("torch", model="fast", threads=1, notify=lambda _: None, pixels=1)
     lr = np.full((256 // scale, 256 // scale, 3), 128, np.uint8)
     sr = engine.enhance(lr[None], photograph()[None])[0]
     assert abs(sr.astype(int) - 128).max() > 4  # else this test shows nothing
-    left = abs(remove_ghosts(sr, lr).astype(int) - 128).max(axis=2)
-    # At large scales, a few pixels keep a faint ghost that leaves no trace in LR
-    assert (left > 4).mean() <= share
-    assert left.max() <= 16
+    assert abs(remove_ghosts(sr, lr).astype(int) - 128).max() <= 4

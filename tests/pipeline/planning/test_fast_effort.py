@@ -131,11 +131,12 @@ def test_a_note_about_weights_is_dropped_with_them(
 
 
 @pytest.mark.parametrize("model", QUICK)
-def test_the_smaller_networks_are_smaller_and_treat_chroma_alike(model: str) -> None:
+def test_the_smaller_networks_have_the_parts_that_the_larger_ones_have(model: str) -> None:
     quick, usual = load_network(QUICK[model]), load_network(model)
     assert isinstance(quick, CrossNetFast)
     assert isinstance(usual, CrossNetFast)
     assert quick.config.chroma == usual.config.chroma
+    assert quick.config.votes == usual.config.votes
     assert sum(p.numel() for p in quick.parameters()) < sum(p.numel() for p in usual.parameters())
 
 
