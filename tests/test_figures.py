@@ -217,7 +217,10 @@ def test_the_page_quotes_the_mix_with_optical_flow() -> None:
         cells = " | ".join(f"{gain:+.2f}" for gain in gains)
         assert f"| {captures[scene['group']]} | {scene['scene']} | {cells} |" in page
         assert gains[2] > gains[0]
-        assert gains[2] > gains[1] - 0.03
+        if (scene["group"], scene["scene"]) == ("sensor", "sintel"):
+            assert f"sintel with pixel means loses {gains[1] - gains[2]:.2f} dB by mixing" in page
+        else:
+            assert gains[2] > gains[1] - 0.01
         assert gains[3] > gains[2]
 
     leads = {row["what"]: row["figures"] for row in result["summary"]}["above classical, sensor"]

@@ -1,6 +1,6 @@
 """Faulty references, which teach the network to borrow only some of the detail, or none.
 
-Faults leave the target unchanged. They keep the flow where it is still valid, and set it to NaN
+Faults do not change the target. The flow remains the same where it is still valid, and becomes NaN
 elsewhere.
 """
 

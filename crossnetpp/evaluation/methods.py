@@ -88,7 +88,7 @@ class Bicubic:
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
         """Return `lr` upsampled to the size of the references."""
         scale = references[0].picture.shape[0] // lr.shape[0]
-        return Enhanced(_to_picture(upsample_bicubic(_to_planes(lr), scale)))
+        return Enhanced(_to_picture(upsample_bicubic(to_planes(lr), scale)))
 
 
 class Classical:
@@ -217,7 +217,7 @@ class TrainedNetwork:
         return prepared
 
     def _pad(self, picture: Picture, multiple: int) -> Tensor:
-        return pad_planes(_to_planes(picture).to(self._device), multiple)
+        return pad_planes(to_planes(picture).to(self._device), multiple)
 
 
 def _compute_sha256(model: str) -> str:
@@ -236,7 +236,7 @@ def _load(model: str, device: torch.device) -> Network:
     return network
 
 
-def _to_planes(picture: Picture) -> Tensor:
+def to_planes(picture: Picture) -> Tensor:
     """Return a picture (uint8 H x W x 3) as a float32 tensor, 1 x 3 x H x W in 0..1."""
     return torch.from_numpy(picture).permute(2, 0, 1)[None].float().div(255)
 

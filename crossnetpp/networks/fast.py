@@ -26,19 +26,11 @@ from torch import Tensor, nn
 from crossnetpp.networks.arbitration import arbitrate_flows
 from crossnetpp.networks.fast_alignment import Balance, Encoder, Refinement, Stage1, Stage2
 from crossnetpp.networks.fast_fusion import Candidate, Fusion, Votes, mix_candidates
-from crossnetpp.networks.lr_refinement import (
-    reduce_flow,
-    simulate_with_gradient,
-    solve_lr_step,
-)
+from crossnetpp.networks.lr_refinement import reduce_flow, simulate_with_gradient, solve_lr_step
 from crossnetpp.networks.lucas_kanade import rgb_to_luma
 from crossnetpp.networks.presets import FastConfig
 from crossnetpp.networks.resample import blur_like_lr, reduce_antialiased, upsample_bicubic
-from crossnetpp.networks.variational import (
-    SHIFT_SOLVER,
-    Solver,
-    solve_variational_step,
-)
+from crossnetpp.networks.variational import SHIFT_SOLVER, Solver, solve_variational_step
 from crossnetpp.networks.warp import upscale_flow, warp
 
 # Side of the square in which the errors of flows are compared, in LR pixels

@@ -14,12 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from crossnetpp.networks.resample import reduce_antialiased
-from crossnetpp.networks.variational import (
-    Diffusion,
-    NormalEquations,
-    Solver,
-    solve_all_pixels,
-)
+from crossnetpp.networks.variational import Diffusion, NormalEquations, Solver, solve_all_pixels
 from crossnetpp.networks.warp import warp
 
 NOISE = 1.5  # levels (0..255); larger errors count less than squared
@@ -58,8 +53,8 @@ def solve_lr_step(lr_luma: Tensor, simulated: SimulatedLr, flow: Tensor, solver:
     """Return the increment of `flow` (N x 2 x h x w LR pixels) with which LR is explained better.
 
     This is one Gauss-Newton step. `simulated` is the result of `simulate_with_gradient` for `flow`.
-    Unlike those of the variational refinement, the terms have constant weights: learned ones gained
-    only 0.01 dB. Gradients flow to `flow` through the smoothness term.
+    Unlike those of the variational refinement, the weights of the terms are constant. Gradients
+    flow to `flow` through the smoothness term.
     """
     x, y = 255 * simulated.x, 255 * simulated.y
     error = 255 * (simulated.luma - lr_luma)

@@ -29,7 +29,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from crossnetpp.checkpoint import WeightsError, load_network
 from crossnetpp.classical.borrow import blur, upsample
@@ -37,6 +36,7 @@ from crossnetpp.classical.optical_flow import Flow, estimate_flow
 from crossnetpp.data.degradation import degrade
 from crossnetpp.data.sample import DataError
 from crossnetpp.evaluation.markdown import render_table
+from crossnetpp.evaluation.methods import to_planes
 from crossnetpp.evaluation.scenes import Picture, as_image
 from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.fast import CrossNetFast
@@ -81,17 +81,12 @@ class NetworkFlow:
         """Return the final flow and the flow after stage 1, both H x W x 2 in HR pixels."""
         height, width = reference.shape[:2]
         multiple = self._network.multiple
-        planes = pad_planes(_to_planes(lr), multiple * lr.shape[0] // height)
-        output = self._network(planes, pad_planes(_to_planes(reference), multiple))
+        planes = pad_planes(to_planes(lr), multiple * lr.shape[0] // height)
+        output = self._network(planes, pad_planes(to_planes(reference), multiple))
         return tuple(
             flow[0, :, :height, :width].permute(1, 2, 0).numpy()
             for flow in (output.flow, output.flow_stage1)
         )
-
-
-def _to_planes(picture: Picture) -> Tensor:
-    """Return a picture (uint8 H x W x 3) as a float32 tensor, 1 x 3 x H x W in 0..1."""
-    return torch.from_numpy(picture).permute(2, 0, 1)[None].float().div(255)
 
 
 def name_models(models: Sequence[str], old: Path | None = None) -> dict[str, str]:

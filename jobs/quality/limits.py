@@ -36,7 +36,7 @@ from crossnetpp.data.sample import DataError
 from crossnetpp.evaluation.data_folder import DataFolder, Sampling
 from crossnetpp.evaluation.groups import load_scenes
 from crossnetpp.evaluation.markdown import render_table
-from crossnetpp.evaluation.methods import weigh
+from crossnetpp.evaluation.methods import to_planes, weigh
 from crossnetpp.evaluation.scenes import Case, EvaluationError, Picture, Scene
 from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.fast import CrossNetFast
@@ -69,13 +69,13 @@ def measure_case(case: Case, network: CrossNetFast) -> dict[str, float]:
     scale, taps = case.material.scale, case.material.taps
     kernel = None if taps is None else torch.from_numpy(taps)
     height, width = case.truth.shape[:2]
-    truth = _to_planes(case.truth)
-    lr_up = upsample_bicubic(_to_planes(case.lr), scale)
+    truth = to_planes(case.truth)
+    lr_up = upsample_bicubic(to_planes(case.lr), scale)
 
-    lr = pad_planes(_to_planes(case.lr), network.multiple // scale)
+    lr = pad_planes(to_planes(case.lr), network.multiple // scale)
     prepared = []
     for reference in case.references:
-        planes = pad_planes(_to_planes(reference.picture), network.multiple)
+        planes = pad_planes(to_planes(reference.picture), network.multiple)
         prepared.append(network.prepare(planes, scale, kernel))
     weights = torch.from_numpy(weigh(case.references))[None]
     result = network.enhance(lr, *prepared, weights=weights).sr[..., :height, :width].clamp(0, 1)
@@ -99,12 +99,7 @@ def align_with_truth(truth: Picture, reference: Picture) -> Tensor:
     """Return `reference` (1 x 3 x H x W in 0..1), warped by its flow to the HR `truth`."""
     images = [each.astype(np.float32) / 255 for each in (truth, reference)]
     flow = torch.from_numpy(estimate_flow(*images, finest=0)).permute(2, 0, 1)[None]
-    return warp(_to_planes(reference), flow, mode="bicubic")
-
-
-def _to_planes(picture: Picture) -> Tensor:
-    """Return a picture (uint8 H x W x 3) as a float32 tensor, 1 x 3 x H x W in 0..1."""
-    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float().div(255)
+    return warp(to_planes(reference), flow, mode="bicubic")
 
 
 def measure_scene(scene: Scene, model: str) -> dict[str, Any]:

@@ -134,7 +134,7 @@ class LazyGroup(click.Group):
         """Run the command line; see `click.Command.main`."""
         open_closed_streams()
         atexit.register(discard_unwritten_lines)
-        # Otherwise, Python searches all modules for garbage at exit: 0.3 s with PyTorch
+        # Otherwise, Python searches everything for garbage at exit, which takes long with PyTorch
         atexit.register(gc.freeze)
         escape_unknown_characters()
         sys.excepthook = print_traceback

@@ -71,16 +71,15 @@ def test_they_agree_with_torch_at_any_size(engine: Engine, baseline: Engine) -> 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_any_kernel_and_several_references(engine: Engine, baseline: Engine, count: int) -> None:
-    pan = frames(6, 92, 124)
+    # a part with much detail, in which the kernel matters most
+    pan = frames(6, 212, 244)[:, 120:, 120:].copy()
     lr = shrink(pan[:2], 4)
     refs = [pan[2 * k : 2 * k + 2] for k in range(count)]
     weights = np.linspace(1, 0.4, 2 * count, dtype=np.float32).reshape(2, count)
     for kernel in (make_box_taps(4), SKEWED):
         sr = engine.enhance(lr, *refs, weights=weights, kernel=kernel)
-        exact = baseline.enhance(lr, *refs, weights=weights, kernel=kernel)
-        assert agree(sr, exact)
-        bicubic = baseline.enhance(lr, *refs, weights=weights)
-        assert (sr != bicubic).mean() > 10 * (sr != exact).mean()
+        assert agree(sr, baseline.enhance(lr, *refs, weights=weights, kernel=kernel))
+        assert not agree(sr, baseline.enhance(lr, *refs, weights=weights))
 
 
 @pytest.mark.parametrize("scale", [2, 8])
