@@ -37,7 +37,7 @@ from crossnetpp.evaluation.data_folder import DataFolder, Sampling
 from crossnetpp.evaluation.groups import load_scenes
 from crossnetpp.evaluation.markdown import render_table
 from crossnetpp.evaluation.methods import to_planes, weigh
-from crossnetpp.evaluation.scenes import Case, EvaluationError, Picture, Scene
+from crossnetpp.evaluation.scenes import Case, EvaluationError, Picture, Scene, as_image
 from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.fast import CrossNetFast
 from crossnetpp.networks.resample import blur_like_lr, upsample_bicubic
@@ -97,15 +97,15 @@ def measure_case(case: Case, network: CrossNetFast) -> dict[str, float]:
 
 def align_with_truth(truth: Picture, reference: Picture) -> Tensor:
     """Return `reference` (1 x 3 x H x W in 0..1), warped by its flow to the HR `truth`."""
-    images = [each.astype(np.float32) / 255 for each in (truth, reference)]
-    flow = torch.from_numpy(estimate_flow(*images, finest=0)).permute(2, 0, 1)[None]
+    found = estimate_flow(as_image(truth), as_image(reference), finest=0)
+    flow = torch.from_numpy(found).permute(2, 0, 1)[None]
     return warp(to_planes(reference), flow, mode="bicubic")
 
 
 def measure_scene(scene: Scene, model: str) -> dict[str, Any]:
     """Return a scene's name, its number of frames, and the mean PSNR in dB for COLUMNS."""
     fits_db = scene.cases[0].material.capture.fits_db
-    network = load_fast(choose_weights(model, fits_db)).eval()
+    network = load_fast(choose_weights(model, fits_db))
     errors = [measure_case(case, network) for case in scene.cases]
     psnr = {
         name: round(float(np.mean([-10 * np.log10(each[name]) for each in errors])), 2)
