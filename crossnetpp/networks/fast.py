@@ -234,7 +234,8 @@ class CrossNetFast(nn.Module):
                 prepared.luma, full, scale, prepared.taps, self.solver
             )
 
-        step = solve_lr_step(lr_luma, simulated, flow_lr, self.solver)
+        smoothing = self.config.lr_smoothing
+        step = solve_lr_step(lr_luma, simulated, flow_lr, smoothing, self.solver)
         return flow + (upscale_flow(step, to_lr) if to_lr > 1 else step)
 
     def forward(

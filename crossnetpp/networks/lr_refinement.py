@@ -49,12 +49,15 @@ def simulate_with_gradient(
     return SimulatedLr(luma, scale * x, scale * y)
 
 
-def solve_lr_step(lr_luma: Tensor, simulated: SimulatedLr, flow: Tensor, solver: Solver) -> Tensor:
+def solve_lr_step(
+    lr_luma: Tensor, simulated: SimulatedLr, flow: Tensor, smoothing: float, solver: Solver
+) -> Tensor:
     """Return the increment of `flow` (N x 2 x h x w LR pixels) with which LR is explained better.
 
     This is one Gauss-Newton step. `simulated` is the result of `simulate_with_gradient` for `flow`.
-    Unlike those of the variational refinement, the weights of the terms are constant. Gradients
-    flow to `flow` through the smoothness term.
+    With a `smoothing` of 1, the smoothness term requires that the new flow is smooth, and with 0,
+    only that the increment is. Unlike those of the variational refinement, the weights of the terms
+    are constant. Gradients flow to `flow` through the smoothness term.
     """
     x, y = 255 * simulated.x, 255 * simulated.y
     error = 255 * (simulated.luma - lr_luma)
@@ -65,7 +68,8 @@ def solve_lr_step(lr_luma: Tensor, simulated: SimulatedLr, flow: Tensor, solver:
         weight * x * x, weight * x * y, weight * y * y, weight * x * error, weight * y * error
     )
     diffusion = Diffusion(flow, torch.full_like(error, SMOOTHNESS), SLOPE_FLOOR)
-    return solve_all_pixels(system, diffusion, solver.couple(diffusion), flow)
+    smoothed = flow if smoothing == 1 else smoothing * flow
+    return solve_all_pixels(system, diffusion, solver.couple(diffusion), smoothed)
 
 
 def reduce_flow(flow: Tensor, factor: int) -> Tensor:

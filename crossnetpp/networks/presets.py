@@ -23,6 +23,7 @@ _Blocks = Annotated[int, Field(ge=0, le=64)]
 _Turns = Annotated[int, Field(ge=0, le=16)]
 _Votes = Annotated[int, Field(ge=0, le=256)]
 _Window = Annotated[int, Field(ge=3, le=127), AfterValidator(_check_odd)]
+_Share = Annotated[float, Field(ge=0, le=1)]
 _Windows = Annotated[tuple[_Window, ...], Field(min_length=1, max_length=8)]
 
 
@@ -63,6 +64,9 @@ class FastConfig:
     """Number of variational refinements after the Lucas-Kanade refinements."""
     lr_steps: _Turns = 0
     """Number of refinements on the LR grid after the variational ones; none at x8."""
+    lr_smoothing: _Share = 1.0
+    """Share of the smoothness term of these refinements that applies to the flow; the rest applies
+    only to the increment. The flow of lossless LR needs less smoothing than that of noisy LR."""
     votes: _Votes = 0
     """Number of channels in the network that corrects the weights of several references; if it is
     0, there is no such network, and only the references' errors count."""

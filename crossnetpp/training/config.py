@@ -25,8 +25,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 # Network options that may differ from those of the weights to start from, because they only add or
-# leave out parts
-CHANGEABLE = {"votes", "chroma", "stages", "arbitration", "blocks", "settlings", "lr_steps"}
+# leave out parts, or have no weights
+CHANGEABLE = {
+    *("votes", "chroma", "stages", "arbitration", "blocks"),
+    *("settlings", "lr_steps", "lr_smoothing"),
+}
 
 
 class ConfigError(Exception):
@@ -135,8 +138,7 @@ class TrainingConfig(_Strict):
 
     preset: str = "fast"
     network: dict[str, Any] = {}
-    """Options that override the preset's options; with `start`, only those that add parts or leave
-    parts out (`votes`, `chroma`, `stages`, `arbitration`, `blocks`, `settlings`, `lr_steps`)."""
+    """Options that override the preset's options; with `start`, only those in CHANGEABLE."""
     start: str | None = None
     """Weights to start from (a preset or a file), which also determine the network's options."""
     freeze: tuple[str, ...] = ()

@@ -52,27 +52,31 @@ def test_the_derivatives_are_those_of_finite_differences(axis: int) -> None:
     torch.testing.assert_close((found.x, found.y)[axis][inside], expected[inside])
 
 
-def test_a_step_solves_the_system_of_all_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.3, 1.0])
+def test_a_step_solves_the_system_of_all_pixels(
+    monkeypatch: pytest.MonkeyPatch, smoothing: float
+) -> None:
     monkeypatch.setattr(variational, "SWEEPS", 3000)
     monkeypatch.setattr(variational, "SPECTRAL_RADIUS", 0.999)
     rng = np.random.default_rng(0)
     lr, luma, x, y = (torch.from_numpy(rng.random((1, 1, 5, 6))) for _ in range(4))
     flow = torch.from_numpy(rng.normal(0, 0.5, (1, 2, 5, 6)))
-    got = solve_lr_step(lr, SimulatedLr(luma, 0.1 * x, 0.1 * y), flow, SHIFT_SOLVER)[0].numpy()
+    simulated = SimulatedLr(luma, 0.1 * x, 0.1 * y)
+    got = solve_lr_step(lr, simulated, flow, smoothing, SHIFT_SOLVER)[0].numpy()
 
     # The gradient of the quadratic that approximates the penalties must vanish
     dx, dy, error = (a[0, 0].numpy() for a in (25.5 * x, 25.5 * y, 255 * (luma - lr)))
     weight = 1 / np.sqrt(error**2 + NOISE**2)
     residual = weight * (dx * got[0] + dy * got[1] + error)
-    before, total = flow[0].numpy(), flow[0].numpy() + got
+    before, smoothed = flow[0].numpy(), smoothing * flow[0].numpy() + got
     slope = np.zeros((5, 6))
     slope[:, :-1] += np.square(np.diff(before, axis=2)).sum(0)
     slope[:-1] += np.square(np.diff(before, axis=1)).sum(0)
     strength = SMOOTHNESS / np.sqrt(slope + SLOPE_FLOOR)
     for channel, derivative in enumerate((dx, dy)):
         gradient = residual * derivative + variational.GRADIENT_FLOOR * got[channel]
-        across = strength[:, :-1] * np.diff(total[channel], axis=1)
-        down = strength[:-1] * np.diff(total[channel], axis=0)
+        across = strength[:, :-1] * np.diff(smoothed[channel], axis=1)
+        down = strength[:-1] * np.diff(smoothed[channel], axis=0)
         gradient[:, :-1] -= across
         gradient[:, 1:] += across
         gradient[:-1] -= down
@@ -92,7 +96,7 @@ def test_steps_find_motion_where_lr_aliases() -> None:
         full = torch.nn.functional.interpolate(flow, scale_factor=4, mode="bilinear") * SCALE
         errors.append(float((full - truth)[..., 16:-16, 16:-16].norm(dim=1).mean()))
         simulated = simulate_with_gradient(ref, full, SCALE, BOX, SHIFT_SOLVER)
-        flow = flow + solve_lr_step(lr, simulated, flow, SHIFT_SOLVER)
+        flow = flow + solve_lr_step(lr, simulated, flow, 0.3, SHIFT_SOLVER)
     assert errors[0] == pytest.approx(np.hypot(0.9, 0.7), abs=1e-3)
     assert errors[-1] < 0.1
 
@@ -100,10 +104,19 @@ def test_steps_find_motion_where_lr_aliases() -> None:
 def test_pictures_without_structure_give_no_motion() -> None:
     grey = torch.full((1, 1, 16, 16), 0.5)
     flow = torch.zeros(1, 2, 16, 16)
-    step = solve_lr_step(
-        grey, SimulatedLr(grey, torch.zeros_like(grey), torch.zeros_like(grey)), flow, SHIFT_SOLVER
-    )
+    simulated = SimulatedLr(grey, torch.zeros_like(grey), torch.zeros_like(grey))
+    step = solve_lr_step(grey, simulated, flow, 1.0, SHIFT_SOLVER)
     assert torch.equal(step, flow)
+
+
+def test_without_smoothing_a_flow_that_explains_lr_stays_rough() -> None:
+    # The derivatives are positive, so that only the smoothness term could move the flow
+    rng = np.random.default_rng(0)
+    lr, x, y = (torch.from_numpy(rng.random((1, 1, 8, 8))) for _ in range(3))
+    flow = torch.from_numpy(rng.normal(0, 0.5, (1, 2, 8, 8)))
+    simulated = SimulatedLr(lr, x, y)
+    assert not solve_lr_step(lr, simulated, flow, 0.0, SHIFT_SOLVER).any()
+    assert solve_lr_step(lr, simulated, flow, 1.0, SHIFT_SOLVER).abs().mean() > 0.01
 
 
 def test_a_reduced_flow_is_the_mean_in_larger_pixels() -> None:

@@ -198,7 +198,8 @@ def test_options_of_the_network_are_trained_and_saved(tmp_path: Path) -> None:
     assert network.stage2 is None
     with pytest.raises(
         ValueError,
-        match=r"found width in `network`.*only arbitration, blocks, chroma, lr_steps, settl",
+        match=r"found width in `network`.*only arbitration, blocks, chroma, lr_smoothing, "
+        r"lr_steps, settl",
     ):
         make_config(start="fast", network={"width": 48})
 
