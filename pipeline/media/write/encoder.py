@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import av
 import cv2
-from av.codec.context import Flags
+from av.codec.context import Flags, ThreadType
 from av.video.codeccontext import VideoCodecContext
 
 from pipeline.errors import InputError, first_line
@@ -28,6 +28,8 @@ from pipeline.schema.encoding import Encoding
 from pipeline.schema.texts import is_word
 
 DELIVERY = frozenset({".mp4", ".m4v", ".mov"})  # suffixes of videos for browsers and phones
+
+_X264 = ("libx264", "libx264rgb")
 
 _BLOCK = 16  # pixels; a multiple of every chroma subsampling factor
 _AVX512 = 256  # OpenCV's ID for the subset of AVX-512 that x264 uses
@@ -79,7 +81,7 @@ def choose_encoding(
         crf = choose_crf(codec, quality)
     elif crf is None and find_quality_option(codec) is not None:
         crf = 16
-    if preset is None and codec in ("libx264", "libx264rgb", "libx265"):
+    if preset is None and codec in (*_X264, "libx265"):
         preset = "medium"
 
     if pix_fmt is None:
@@ -141,7 +143,7 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
 
     if encoding.codec == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # by default, it prints its version to stderr
-    if encoding.codec in ("libx264", "libx264rgb") and cv2.checkHardwareSupport(_AVX512):
+    if encoding.codec in _X264 and cv2.checkHardwareSupport(_AVX512):
         options["x264-params"] = f"asm={_WITHOUT_AVX512}"
     if encoding.codec == "libx265":
         # x265's output depends on its threads, too, and it logs to stderr
@@ -170,6 +172,9 @@ def configure_encoder(
     context.pix_fmt = encoding.pix_fmt
     context.time_base = time_base
     context.thread_count = encoding.threads
+    if encoding.codec in _X264:
+        # Slices, PyAV's default, make x264 slower and its files larger
+        context.thread_type = ThreadType.FRAME
     context.flags |= Flags.bitexact | Flags.closed_gop
 
 
