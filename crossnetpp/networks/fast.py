@@ -12,6 +12,7 @@ and
     SR = LR_up + confidence * warped detail + correction * (warped unsharp - LR_up) + residual.
 
 Several references are aligned one by one, and weighed against each other before a single fusion.
+Only the first one, which should be the nearest, is searched for motion twice.
 
 A number at the end of a name is a divisor of the output size: `flow8`, for example, is at 1/8.
 """
@@ -140,7 +141,11 @@ class CrossNetFast(nn.Module):
         f_lr = self.encoder(lr_up)
 
         lr_luma = rgb_to_luma(lr)
-        aligned = [self._align(lr_luma, lr_up, f_lr, each) for each in prepared]
+        # The nearest reference counts most, so only its motion is searched for twice
+        aligned = [
+            self._align(lr_luma, lr_up, f_lr, each, search_twice=k == 0)
+            for k, each in enumerate(prepared)
+        ]
         candidates = [each.candidate for each in aligned]
         chosen = candidates[0]
         if len(candidates) > 1:
@@ -152,9 +157,18 @@ class CrossNetFast(nn.Module):
         return _Enhanced(sr, lr_up, chosen.warped, maps.confidence[:, :1], aligned[0])
 
     def _align(
-        self, lr_luma: Tensor, lr_up: Tensor, f_lr: tuple[Tensor, ...], prepared: Prepared
+        self,
+        lr_luma: Tensor,
+        lr_up: Tensor,
+        f_lr: tuple[Tensor, ...],
+        prepared: Prepared,
+        *,
+        search_twice: bool = True,
     ) -> _Aligned:
-        """Return a prepared reference aligned with the LR frames, and the flows that align it."""
+        """Return a prepared reference aligned with the LR frames, and the flows that align it.
+
+        The second search is left out if `search_twice` is False, or if the network has none.
+        """
         ref, ref_luma, unsharp, f_ref, scale, taps = prepared
         target = _upsample_to_half_size(lr_luma, scale)
         with torch.no_grad():
@@ -163,13 +177,14 @@ class CrossNetFast(nn.Module):
         # Large motion, then residual motion
         flow8 = self.stage1(f_lr, f_ref)
         warped1 = None
-        if self.stage2 is None:
+        stage2 = self.stage2 if search_twice else None
+        if stage2 is None:
             flow2 = upscale_flow(flow8, 4)
         else:
             warped1 = warp(unsharp, upscale_flow(flow8, 8))
-            flow2 = self.stage2(self.encoder, f_lr, warped1, flow8)
+            flow2 = stage2(self.encoder, f_lr, warped1, flow8)
         if self.config.arbitration:
-            flows = (flow2,) if self.stage2 is None else (upscale_flow(flow8, 4), flow2)
+            flows = (flow2,) if stage2 is None else (upscale_flow(flow8, 4), flow2)
             reduced2 = _upsample_to_half_size(reduced, scale)
             window = ARBITRATED_LR_PIXELS * scale // 2 + 1  # odd, in pixels at half the output size
             flow2 = arbitrate_flows(target, reduced2, flows, window)
