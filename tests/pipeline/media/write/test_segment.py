@@ -65,6 +65,9 @@ def test_same_frames_give_the_same_bits_and_headers(tmp_path: Path) -> None:
             headers.add(bytes(stream.codec_context.extradata or b""))
             assert next(container.demux(stream)).is_keyframe
     assert len(headers) == 1
+    # x264 states its settings in the first packet
+    assert b"threads=3" in one.read_bytes()
+    assert b"sliced_threads=0" in one.read_bytes()
 
 
 @pytest.mark.parametrize(
