@@ -79,7 +79,8 @@ class Configuration:
         """Return a command's defaults by parameter name; `load` returns a command by its name.
 
         Raises InputError if the file sets an option that the command does not have, sets an option
-        to anything but a single value, or sets one that a file in the current folder must not set.
+        to anything but a single value, or to true or false although it is no flag, or sets one that
+        a file in the current folder must not set.
         """
         name = command.name or ""
         defaults = self._read_table(name, command)
@@ -102,7 +103,7 @@ class Configuration:
         """Return the defaults in the table `name` for a command, by parameter name."""
         # keys in the file are spelled like options, whose parameters may have other names
         parameters = {
-            flag.removeprefix("--").replace("-", "_"): parameter.name
+            flag.removeprefix("--").replace("-", "_"): parameter
             for parameter in command.params
             if isinstance(parameter, click.Option) and parameter.name
             for flag in parameter.opts
@@ -111,8 +112,8 @@ class Configuration:
 
         defaults: Defaults = {}
         for key, value in self._tables.get(name, {}).items():
-            parameter_name = parameters.get(key.replace("-", "_"))
-            if parameter_name is None:
+            parameter = parameters.get(key.replace("-", "_"))
+            if parameter is None:
                 raise InputError(
                     f"{key} under [{name}] in {self._path} is not an option of `pipeline {name}`"
                     f"{suggest(key, parameters) or '; see its --help'}"
@@ -122,14 +123,22 @@ class Configuration:
                     f"{key} = {value!r} under [{name}] in {self._path} is not a single value; "
                     "write it as on the command line"
                 )
+            if isinstance(value, bool) and not parameter.is_flag:
+                # click would convert true to the number 1
+                raise InputError(
+                    f"{key} = {str(value).lower()} under [{name}] in {self._path} is not a value "
+                    f"of --{key.replace('_', '-')}; write it as on the command line, or leave it "
+                    "out"
+                )
             if not self._is_chosen and _is_dangerous(key.replace("-", "_"), str(value)):
                 raise InputError(
                     f"{self._path} in this folder must not set {key}, under [{name}]; set it on "
                     f"the command line, or pass --config {self._path} if you trust the file"
                 )
-            self._names[parameter_name] = key
+            assert parameter.name is not None
+            self._names[parameter.name] = key
             # pass text, so that the option parses and checks it
-            defaults[parameter_name] = value if isinstance(value, bool) else str(value)
+            defaults[parameter.name] = value if isinstance(value, bool) else str(value)
         return defaults
 
 

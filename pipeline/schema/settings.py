@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from pipeline.schema.encoders import Quality, find_encoder
-from pipeline.schema.model import Model
+from pipeline.schema.model import Settings
 from pipeline.schema.options import Option
 from pipeline.schema.parsing import (
     joined_by,
@@ -50,7 +50,7 @@ FilePath = Annotated[
 ]
 
 
-class GridSettings(Model):
+class GridSettings(Settings):
     """How a light field is stored on disk; settings that are None are detected."""
 
     layout: Annotated[
@@ -98,7 +98,7 @@ class GridSettings(Model):
     ] = None
 
 
-class OutputSettings(Model):
+class OutputSettings(Settings):
     """Where the output goes, whether it may replace a file, and its ground truth."""
 
     output: Annotated[
@@ -167,7 +167,7 @@ class InputSettings(GridSettings):
     ] = "auto"
 
 
-class PairingSettings(Model):
+class PairingSettings(Settings):
     """Which references to borrow from, and how to match them with the input."""
 
     ref_stream: Annotated[
@@ -268,7 +268,7 @@ class ViewSettings(PairingSettings, GridSettings):
     ] = False
 
 
-class EncoderSettings(Model):
+class EncoderSettings(Settings):
     """How the output is encoded; None means that the default depends on the input."""
 
     codec: Annotated[
@@ -291,7 +291,7 @@ class EncoderSettings(Model):
     ] = "copy"
 
 
-class ExecutionSettings(Model):
+class ExecutionSettings(Settings):
     """Which engine runs the network, on which machines, in which batches and segments."""
 
     engine: Annotated[
@@ -388,7 +388,7 @@ class RunSettings(
 
 
 # The order of `pipeline run --help` within each section.
-OPTION_GROUPS: tuple[type[Model], ...] = (
+OPTION_GROUPS: tuple[type[Settings], ...] = (
     OutputSettings,
     PairingSettings,
     InputSettings,

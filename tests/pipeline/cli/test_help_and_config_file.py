@@ -156,6 +156,8 @@ def test_the_users_own_file_is_trusted_and_yields_to_the_folders(
         ("[rnu]\ncrf = 3\n", "did you mean run"),
         ("[run]\ncfr = 3\n", "did you mean crf"),
         ("[run]\ncrf = [3]\n", "is not a single value"),
+        ("[run]\ncrf = true\n", "crf = true under [run]"),
+        ("[run]\nref-count = true\n", "not a value of --ref-count"),
     ],
 )
 def test_a_wrong_configuration_is_one_line(

@@ -46,6 +46,18 @@ def test_values_are_parsed(name: str, given: object, value: object) -> None:
     assert RunSettings.model_validate(stored) == settings
 
 
+@pytest.mark.parametrize(
+    "name", ["crf", "start", "ref_offset", "batch", "workers", "segment", "output", "audio"]
+)
+@pytest.mark.parametrize("given", [True, False])
+def test_only_flags_can_be_true_or_false(name: str, given: bool) -> None:
+    with pytest.raises(ValidationError, match="expected a value, not true or false"):
+        RunSettings.model_validate({"input": "a.mkv", name: given})
+    flags = {"force": given, "trust_reference": given, "consistent": given}
+    settings = RunSettings.model_validate({"input": "a.mkv", **flags})
+    assert [settings.force, settings.trust_reference, settings.consistent] == [given] * 3
+
+
 def test_tuples_are_stored_as_users_type_them() -> None:
     settings = RunSettings.model_validate(
         {"input": "a.mkv", "grid": (8, 9), "ref_view": (0, 3), "ref_position": (0.5, -1)}
