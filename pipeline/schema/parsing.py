@@ -20,14 +20,18 @@ _SIZE_NAMES = {"4k": "2160p", "8k": "4320p"}
 
 
 def parse_seconds(text: str) -> float:
-    """Return the number of seconds given by text such as "12.5", "1:02.5" or "1:00:02".
+    """Return the number of seconds given by text such as "12.5", "1:02.5" or "-1:00:02".
 
-    Raises ValueError for other text.
+    A minus sign applies to the whole time. Raises ValueError for other text.
     """
+    unsigned = text.strip().removeprefix("-")
+    if "-" in unsigned.lower().replace("e-", ""):
+        raise ValueError("expected seconds or h:mm:ss, with a minus sign only at the beginning")
+
     seconds = 0.0
-    for part in text.split(":"):
+    for part in unsigned.split(":"):
         seconds = 60 * seconds + float(part)
-    return seconds
+    return seconds if unsigned == text.strip() else 0.0 - seconds
 
 
 _MOST = 1_000_000  # largest accepted value; larger ones would overflow timers and limits

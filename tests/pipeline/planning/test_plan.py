@@ -313,7 +313,23 @@ def test_a_tele_reference_gets_a_map(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("12.5", 12.5), ("1:02.5", 62.5), ("1:00:02", 3602.0)]
+    ("text", "seconds"),
+    [
+        ("12.5", 12.5),
+        ("1:02.5", 62.5),
+        ("1:00:02", 3602.0),
+        ("-0.5", -0.5),
+        ("-0:00.5", -0.5),
+        ("-1:30", -90.0),
+        ("-1:00:02", -3602.0),
+        ("5e-1", 0.5),
+    ],
 )
 def test_times_are_read_as_people_write_them(text: str, seconds: float) -> None:
     assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-", "1:-30", "--5", "0:-0:05", "1:", "12:30 pm"])
+def test_other_times_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected seconds|could not convert"):
+        parse_seconds(text)
