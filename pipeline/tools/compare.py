@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from fractions import Fraction
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +32,9 @@ TOLERANCE = 0.51  # fraction of a frame's duration by which the recordings' time
 SWEEP = 4.0  # seconds that a wipe's divider takes to move to the right and back
 GAIN = 8  # amplification of differences, which are drawn around mid-grey
 MOST_GIF_FRAMES = 300
+# Limits on how long a GIF shows a frame, in hundredths of a second: players show a frame for longer
+# if its time is shorter, and the file stores 16 bits.
+SHORTEST_PAUSE, LONGEST_PAUSE = 2, 65535
 VIDEOS = (".mp4", ".mov", ".mkv", ".m4v")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -160,7 +164,8 @@ def write_comparison(
     clips = [probe(path) for path in inputs]
     suffix = output.suffix.lower()
     first = clips[0]
-    times = scan(first, distinct=suffix in VIDEOS).pts
+    index = scan(first, distinct=suffix in VIDEOS)
+    times = index.pts
     total = len(times)
     if at is not None:
         _check_time(at, first, times)
@@ -187,7 +192,7 @@ def write_comparison(
         if suffix in PICTURES:
             count = _write_picture(frames, first, made, at)
         elif suffix == ".gif":
-            count = _write_gif(frames, first, made)
+            count = _write_gif(frames, first, index.end_pts, made)
         else:
             count = _write_video(frames, first, made)
         made.replace(output)
@@ -226,16 +231,28 @@ def _write_picture(
     return 1
 
 
-def _write_gif(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int:
+def _write_gif(frames: Iterator[tuple[int, Picture]], clip: Clip, end_pts: int, path: Path) -> int:
     from PIL import Image
 
-    quantized = (
-        Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE) for _, picture in frames
-    )
-    pictures = list(quantized)
-    pause = max(20, round(1000 / float(clip.frame_rate or 25)))
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=pause, loop=0)
+    shown: list[int] = []
+    pictures: list[Image.Image] = []
+    for pts, picture in frames:
+        shown.append(pts)
+        pictures.append(Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE))
+
+    pauses = _list_pauses([*shown, end_pts], clip.time_base)
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=pauses, loop=0)
     return len(pictures)
+
+
+def _list_pauses(pts: Sequence[int], time_base: Fraction) -> list[int]:
+    """Return how long a GIF shows each frame, in milliseconds; the last of `pts` is the end.
+
+    GIFs count in hundredths of a second. The frames' times are rounded, not their durations, so
+    that errors do not add up.
+    """
+    ticks = [round(100 * each * time_base) for each in pts]
+    return [10 * min(max(b - a, SHORTEST_PAUSE), LONGEST_PAUSE) for a, b in pairwise(ticks)]
 
 
 def _write_video(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,6 +50,37 @@ def test_pictures_and_gifs(pair: tuple[Path, Path], tmp_path: Path) -> None:
     assert compare(*pair, "-o", tmp_path / "w.gif", "--mode", "wipe").exit_code == 0
     with Image.open(tmp_path / "w.gif") as moving:
         assert (moving.size, moving.n_frames, moving.info["duration"]) == ((128, 96), 6, 40)
+
+
+@pytest.mark.parametrize(
+    ("rate", "pts"),
+    [
+        (100, (0, 12, 16, 66, 70)),  # a variable rate
+        (30, tuple(range(24))),  # 3.3 hundredths of a second per frame
+    ],
+)
+def test_a_gif_has_the_times_of_the_first(rate: int, pts: tuple[int, ...], tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.width, stream.height = 64, 48
+        for number, at in enumerate(pts):
+            shade = np.full((48, 64, 3), 10 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(shade, format="rgb24")
+            frame.pts, frame.time_base = at, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+    clip = probe(str(tmp_path / "a.mp4"))
+    ends = [*scan(clip).pts[1:], scan(clip).end_pts]
+    assert compare(clip.path, clip.path, "-o", tmp_path / "a.gif").exit_code == 0
+
+    shown = 0
+    with Image.open(tmp_path / "a.gif") as moving:
+        assert moving.n_frames == len(pts)
+        for number, wanted in enumerate(ends):
+            moving.seek(number)
+            shown += moving.info["duration"]
+            assert abs(shown / 1000 - clip.seconds(wanted)) <= 0.0051
 
 
 def test_difference_is_grey_where_nothing_differs() -> None:
