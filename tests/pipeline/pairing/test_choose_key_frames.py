@@ -129,6 +129,12 @@ def test_a_still_scene_needs_one_key_frame_and_motion_needs_more() -> None:
     assert len(choose_key_frames(*survey(read_clip(str(MONSTER))), Wish())) > 1
 
 
+def test_frames_are_at_most_wholly_like_their_key_frames() -> None:
+    for picture in read_clip(str(MONSTER)):
+        look, *_ = survey([picture] * 2)
+        assert 0.99 < measure_likeness(look, [0]) <= 1
+
+
 def test_sharpness_is_compared_with_frames_nearby_only() -> None:
     at = np.array([0.0, 0.4, 0.8, 3.0])
     shares = compare_nearby(np.array([8.0, 4.0, 2.0, 1.0]), at)
