@@ -18,7 +18,7 @@ from pipeline.execution.cluster.connection import JOB_VARIABLE
 from pipeline.ledger.run_folder import run_folder_of
 from pipeline.paths import is_url
 from pipeline.remote import transfer
-from pipeline.runs.manifest import Entry
+from pipeline.runs.manifest import Entry, anchor_paths
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import BatchResult, ItemResult, RunResult
 
@@ -66,8 +66,9 @@ def batch_result(
     `start` is the monotonic time at which the batch began. If the list cannot be written, the
     result's `failed_list` is None.
     """
+    # the list may be in another folder, to which its relative paths would refer
     again = [
-        entry.given
+        anchor_paths(entry.given, Path.cwd().as_posix())
         for entry, result in zip(entries, results, strict=True)
         if result.status in ("failed", "not run")
     ]

@@ -29,6 +29,7 @@ _MOST_BYTES = 256 << 20  # maximum size of a manifest in bytes
 _LONGEST_VALUE = 1 << 20  # maximum number of characters in a CSV value
 _PROBLEM = " problem"  # key of the reason why a row cannot be run; no setting has such a name
 ALIASES = {"reference": "ref_stream", "ref": "ref_stream"}  # column of a manifest -> setting
+_PATHS = ("input", "ref_stream", "output", "plan", "ground_truth")  # settings that are paths
 
 
 class Entry(Model):
@@ -130,7 +131,20 @@ def read_manifest(place: str) -> list[dict[str, Any]]:
             "column or key input (and may have reference, output and options); see --help"
         )
     folder = place.rpartition("/")[0] if is_url(place) else str(Path(place).absolute().parent)
-    return [_absolute(row, folder) for row in rows]
+    return [anchor_paths(row, folder) for row in rows]
+
+
+def anchor_paths(row: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """Return a row whose relative paths have been made absolute, by prepending `folder`.
+
+    `folder` is a path or URL.
+    """
+    anchored = dict(row)
+    for name in _PATHS:
+        value = str(row.get(name) or "")
+        if value and "://" not in value and not Path(value).is_absolute():
+            anchored[name] = f"{folder}/{value}"
+    return anchored
 
 
 def _place(path: str) -> str:
@@ -267,17 +281,6 @@ def _escape(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return value.encode(errors="backslashreplace").decode()
-
-
-def _absolute(row: dict[str, Any], folder: str) -> dict[str, Any]:
-    """Return a row in which relative paths have been made absolute, by prepending `folder`."""
-    names = ("input", "ref_stream", "output", "plan", "ground_truth")
-    paths = {
-        key: f"{folder}/{row[key]}"
-        for key in names
-        if row.get(key) and "://" not in str(row[key]) and not Path(str(row[key])).is_absolute()
-    }
-    return row | paths
 
 
 def _is_glob(name: str) -> bool:

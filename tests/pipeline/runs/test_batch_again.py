@@ -189,3 +189,18 @@ def test_a_list_of_failures_that_were_made_good_is_done(
     for _ in range(2):
         listed.write_text(kept)
         assert run_command("--manifest", listed).exit_code == 0
+
+
+def test_a_list_of_failures_in_another_folder_means_the_same_files(
+    folder: Path, pair: tuple[Path, Path]
+) -> None:
+    shutil.copy(pair[1], folder / "hr.mp4")
+    (folder / "lists").mkdir()
+    (folder / "lists" / "list.csv").write_text("input\n../a.mkv\n../late.mkv\n")
+    # a relative path on the command line refers to the working directory, not to the list's folder
+    common = ("--ref-stream", "hr.mp4", "-o", "out/{stem}.mkv")
+    assert run_command("--manifest", "lists/list.csv", *common).exit_code == 1
+    shutil.copy(pair[0], folder / "late.mkv")
+    again = run_command("--manifest", "lists/list.failed.jsonl")
+    assert again.exit_code == 0, again.stdout
+    assert sha256(folder / "out" / "late.mkv") == sha256(folder / "out" / "a.mkv")
