@@ -30,6 +30,7 @@ _LONGEST_VALUE = 1 << 20  # maximum number of characters in a CSV value
 _PROBLEM = " problem"  # key of the reason why a row cannot be run; no setting has such a name
 ALIASES = {"reference": "ref_stream", "ref": "ref_stream"}  # column of a manifest -> setting
 _PATHS = ("input", "ref_stream", "output", "plan", "ground_truth")  # settings that are paths
+_WORDS_OR_FILES = ("capture", "model", "adapt")  # settings that are words or names of files
 
 
 class Entry(Model):
@@ -137,14 +138,25 @@ def read_manifest(place: str) -> list[dict[str, Any]]:
 def anchor_paths(row: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Return a row whose relative paths have been made absolute, by prepending `folder`.
 
-    `folder` is a path or URL.
+    `folder` is a path or URL. A value that may also be a word, such as a capture, counts as a path
+    if it names a file with a suffix in `folder`.
     """
     anchored = dict(row)
-    for name in _PATHS:
+    for name in (*_PATHS, *_WORDS_OR_FILES):
         value = str(row.get(name) or "")
-        if value and "://" not in value and not Path(value).is_absolute():
-            anchored[name] = f"{folder}/{value}"
+        if not value or "://" in value or Path(value).is_absolute():
+            continue
+        path = f"{folder}/{value}"
+        if name in _PATHS or (Path(value).suffix and _is_file(path)):
+            anchored[name] = path
     return anchored
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False  # not a possible path, which the setting's check will report
 
 
 def _place(path: str) -> str:

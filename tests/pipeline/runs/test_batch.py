@@ -180,6 +180,22 @@ def test_paths_are_relative_to_the_list_and_urls_are_not(folder: Path) -> None:
     assert row == {"input": str(folder / "out" / "../a.mkv"), "ref_stream": "s3://bucket/a.mp4"}
 
 
+def test_files_of_options_are_relative_to_the_list_and_words_are_not(folder: Path) -> None:
+    for name in ("camera.safetensors", "plan.json", "sensor"):
+        (folder / "out" / name).touch()
+    options = "model=camera.safetensors capture=plan.json adapt=0.5"
+    (folder / "out" / "list.csv").write_text(f"input,options\na.mkv,{options}\n")
+    (row,) = read_manifest(str(folder / "out" / "list.csv"))
+    assert row["model"] == str(folder / "out" / "camera.safetensors")
+    assert row["capture"] == str(folder / "out" / "plan.json")
+    assert row["adapt"] == "0.5"
+    (folder / "out" / "list.jsonl").write_text(
+        '{"input": "a.mkv", "model": "fast", "capture": "sensor", "adapt": 60}'
+    )
+    (row,) = read_manifest(str(folder / "out" / "list.jsonl"))
+    assert (row["model"], row["capture"], row["adapt"]) == ("fast", "sensor", 60)
+
+
 def test_the_list_of_failures_is_written_where_the_user_finds_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
