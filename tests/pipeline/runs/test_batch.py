@@ -152,6 +152,17 @@ def test_a_wrong_line_fails_alone(folder: Path) -> None:
     assert (folder / "list.failed.jsonl").exists()
 
 
+def test_an_output_named_in_two_ways_is_written_once(folder: Path) -> None:
+    (folder / "link").symlink_to("out")
+    outputs = ["out/1.mkv", "out/./1.mkv", str(folder / "out" / "1.mkv"), "link/1.mkv", "1.mkv"]
+    lines = [{"input": "a.mkv", "reference": "a_hr.mp4", "output": name} for name in outputs]
+    (folder / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    done = run_command("--manifest", "list.jsonl", "--force", "--json")
+    items = json.loads(done.stdout)["items"]
+    assert [item["status"] for item in items] == ["done", "failed", "failed", "failed", "done"]
+    assert all("is also the output of another input" in item["error"] for item in items[1:4])
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
