@@ -85,7 +85,7 @@ def make_entries(
         )
 
     several = len(rows) > 1
-    found = found or several or named != list(inputs)
+    found = found or several or manifest is not None or named != list(inputs)
     entries = [_make_entry(_merge_row(common, row, several=several, found=found)) for row in rows]
     sources = find_outputs_of_inputs(named)
     for i, path in enumerate(named):
@@ -210,7 +210,7 @@ def _merge_row(
     """Return the common settings, overridden by a row's settings, with {stem} filled in.
 
     For several inputs, the common output must be a folder or contain {stem}. For a single input, it
-    may be a folder if the input was `found` by a glob or in a folder.
+    may be a folder if the input was `found` by a glob, in a folder or in a manifest.
     """
     merged = common | row
     stem = Path(str(row["input"])).stem

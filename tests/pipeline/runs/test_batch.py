@@ -231,6 +231,16 @@ def test_stems_are_filled_in(folder: Path) -> None:
     assert [e.settings.output for e in found if e.settings] == ["out/a_big.mkv", "out/b_big.mkv"]
 
 
+def test_the_only_input_of_a_list_goes_into_the_folder_of_outputs(folder: Path) -> None:
+    (folder / "list.csv").write_text("input,reference\na.mkv,a_hr.mp4\n")
+    (entry,) = make_entries((), "list.csv", {"output": "out"})
+    assert entry.settings is not None
+    assert entry.settings.output == "out/a.mkv"
+    (entry,) = make_entries((), "list.csv", {"output": "x.mkv"})
+    assert entry.settings is not None
+    assert entry.settings.output == "x.mkv"
+
+
 def test_an_output_that_is_no_folder_and_a_pattern_without_match(folder: Path) -> None:
     with pytest.raises(InputError, match="pass an existing folder"):
         make_entries(("a.mkv", "b.mkv"), None, {"output": "x.mkv"})
