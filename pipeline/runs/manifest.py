@@ -214,13 +214,12 @@ def _merge_row(
     """
     merged = common | row
     stem = Path(str(row["input"])).stem
-    if merged.get("ref_stream"):
-        merged["ref_stream"] = str(merged["ref_stream"]).replace("{stem}", stem)
+    for name in ("ref_stream", "output"):
+        if merged.get(name):
+            merged[name] = str(merged[name]).replace("{stem}", stem)
     output = common.get("output")
-    if "output" not in row and output is not None:
-        if "{stem}" in output:
-            merged["output"] = output.replace("{stem}", stem)
-        elif found and is_url(output) and output.endswith("/"):
+    if "output" not in row and output is not None and "{stem}" not in output:
+        if found and is_url(output) and output.endswith("/"):
             merged["output"] = output + url_name(str(row["input"]))
         elif found and Path(output).is_dir():
             merged["output"] = str(Path(output) / Path(str(row["input"])).name)

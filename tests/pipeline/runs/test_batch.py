@@ -231,6 +231,14 @@ def test_stems_are_filled_in(folder: Path) -> None:
     assert [e.settings.output for e in found if e.settings] == ["out/a_big.mkv", "out/b_big.mkv"]
 
 
+def test_stems_are_filled_in_the_rows_of_a_list(folder: Path) -> None:
+    row = "{stem}_hr.mp4,out/{stem}_big.mkv\n"
+    (folder / "list.csv").write_text(f"input,reference,output\na.mkv,{row}b.mkv,{row}")
+    found = [e.settings for e in make_entries((), "list.csv", {}) if e.settings is not None]
+    assert [s.ref_stream for s in found] == [str(folder / f"{n}_hr.mp4") for n in "ab"]
+    assert [s.output for s in found] == [str(folder / "out" / f"{n}_big.mkv") for n in "ab"]
+
+
 def test_the_only_input_of_a_list_goes_into_the_folder_of_outputs(folder: Path) -> None:
     (folder / "list.csv").write_text("input,reference\na.mkv,a_hr.mp4\n")
     (entry,) = make_entries((), "list.csv", {"output": "out"})
