@@ -17,13 +17,14 @@ from pipeline.arrays.choosing import ArrivingFrames
 from pipeline.arrays.pictures import Form, Picture, find_form, is_tensor, read_pixels
 from pipeline.arrays.plan import (
     GivenReferences,
+    check_distances,
     check_overlap,
     check_pairs,
     order_references,
     parse_rate,
     plan_frames,
 )
-from pipeline.errors import InputError, StageError, count_items
+from pipeline.errors import InputError, StageError
 from pipeline.execution.infer import enhance_batch
 from pipeline.execution.pair import FramePairer, PairedFrame, make_batch
 from pipeline.execution.task import SegmentTask
@@ -153,12 +154,8 @@ class Enhancer:
         used, and StageError if the engine fails.
         """
         given = _list_pictures(references)
-        if distances is not None and len(distances) != len(given.pictures):
-            raise InputError(
-                f"found {count_items(len(distances), 'distance')} for "
-                f"{count_items(len(given.pictures), 'reference')}; pass one distance for each "
-                "reference, or none at all"
-            )
+        if distances is not None:
+            check_distances(distances, len(given.pictures))
         form, _ = find_form(frame, "the frame")
         pixels = read_pixels(frame, "the frame")
         plan = self._plan(pixels, given.sizes(), Fraction(1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Integral, Real
@@ -11,7 +11,7 @@ from typing import Any
 
 from crossnetpp.machine import count_cores
 from pipeline.arrays.pictures import find_form, read_pixels
-from pipeline.errors import InputError, PairingError
+from pipeline.errors import InputError, PairingError, count_items
 from pipeline.pairing.clock import ROUNDED
 from pipeline.pairing.geometry import has_same_aspect
 from pipeline.pairing.rules import References
@@ -112,6 +112,22 @@ def order_references(pairs: list[tuple[Any, Any]], rate: Fraction) -> GivenRefer
         [pairs[i][1] for i in order],
         [f"reference {i}" for i in order],
     )
+
+
+def check_distances(distances: Sequence[Any], count: int) -> None:
+    """Raise InputError unless there are `count` distances, all of them finite numbers."""
+    if len(distances) != count:
+        raise InputError(
+            f"found {count_items(len(distances), 'distance')} for "
+            f"{count_items(count, 'reference')}; pass one distance for each reference, or none at "
+            "all"
+        )
+    for number, distance in enumerate(distances):
+        if not isinstance(distance, Real) or not math.isfinite(distance):
+            raise InputError(
+                f"the distance of reference {number} is {distance!r}, expected a finite number of "
+                "frames; leave out a reference that is too far away, or pass no distances at all"
+            )
 
 
 def _find_seconds(when: Any, rate: Fraction) -> float:

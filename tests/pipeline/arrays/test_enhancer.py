@@ -272,6 +272,11 @@ def test_mistakes_of_arguments_are_reported_before_a_frame_is_read(quick: Enhanc
         quick.frame(SMALL, [])
     with pytest.raises(InputError, match="found 1 distance for 2 references"):
         quick.frame(SMALL, [SHARP, SHARP], distances=[1])
+    for wrong in (float("nan"), float("inf"), "far", None):
+        with pytest.raises(InputError, match=f"distance of reference 1 is {wrong!r}, expected a"):
+            quick.frame(SMALL, [SHARP, SHARP], distances=[1, wrong])  # type: ignore[list-item]
+    signed = list(np.array([1, -2], np.float32))
+    assert quick.frame(SMALL, [SHARP, SHARP], distances=signed).shape == SHARP.shape
     with pytest.raises(PairingError, match="the same proportions"):
         quick.frame(SMALL, [SHARP, SHARP[:64]])
 
