@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Integral, Real
+from numbers import Integral, Rational, Real
 from typing import Any
 
 from crossnetpp.machine import count_cores
@@ -72,7 +72,9 @@ def parse_rate(rate: float | Fraction | None, references: Iterable[Any]) -> Frac
             f"the rate is {rate!r}, expected {LEAST_RATE:g} to {MOST_RATE:g} frames per second; "
             "try rate=25"
         )
-    return Fraction(rate).limit_denominator(_LARGEST_DIVISOR)
+    # Fraction rejects NumPy's float32, which is neither a float nor rational
+    exact = Fraction(rate) if isinstance(rate, Rational) else Fraction(float(rate))
+    return exact.limit_denominator(_LARGEST_DIVISOR)
 
 
 def check_pairs(references: Iterable[Any]) -> list[tuple[Any, Any]]:

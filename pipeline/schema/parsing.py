@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, TypeVar
 
 from pydantic import BeforeValidator, PlainSerializer, ValidationError
@@ -80,7 +81,7 @@ def parse_scale(value: object) -> object:
     Raises ValueError for other numbers and text. Other types are returned unchanged, and rejected
     by pydantic.
     """
-    if value == "auto" or isinstance(value, bool) or not isinstance(value, str | int | float):
+    if value == "auto" or isinstance(value, bool) or not isinstance(value, str | Real):
         return value
     try:
         number = float(value)

@@ -260,6 +260,14 @@ def test_mistakes_are_one_line(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("kind", [float, int, np.float32, np.float64, np.int64])
+def test_numbers_may_be_of_numpy(kind: type, recorded: Recorded) -> None:
+    enhancer = Enhancer(engine="bicubic", scale=kind(4))
+    times = [(kind(0), recorded.sharp[0])]
+    made = list(enhancer.video(recorded.small[:2], times, rate=kind(RATE)))
+    assert [frame.shape for frame in made] == [recorded.sharp[0].shape] * 2
+
+
 def test_sizes_are_known_before_a_frame_is_enhanced(quick: Enhancer) -> None:
     assert quick.find_size(SMALL, SHARP) == SHARP.shape[:2]
     assert Enhancer(scale=3).find_size(SMALL, [SHARP, SHARP]) == (96, 144)
