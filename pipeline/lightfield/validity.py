@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from pipeline.lightfield import hdf5
 from pipeline.lightfield.packing import extract_view
 from pipeline.lightfield.reader import ViewReader, find_tile
+from pipeline.media.alpha import Plane
+from pipeline.media.pictures.open_picture import open_picture, read_orientation
 from pipeline.media.pictures.stills import SUFFIXES
-from pipeline.media.pictures.transparent import has_alpha
+from pipeline.media.pictures.transparent import has_alpha, turn_plane
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import LightField, Stills
 
@@ -102,11 +104,13 @@ def _measure_masked_share(weight: NDArray[np.generic]) -> float:
 
 
 def _read_alpha(file: str) -> NDArray[np.generic] | None:
-    """Return the alpha channel (H x W) of a picture; None if it has none."""
+    """Return the alpha channel (H x W) of a picture, turned upright; None if it has none."""
     if not has_alpha(file):
         return None
 
     pixels = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
         return None
-    return cast("NDArray[np.generic]", pixels[..., 3])
+    with open_picture(file) as image:
+        orientation = read_orientation(image)
+    return turn_plane(cast(Plane, pixels[..., 3]), orientation)

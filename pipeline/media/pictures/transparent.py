@@ -69,14 +69,14 @@ def _deep_alpha(file: str) -> Plane | None:
     if stored is None or stored.dtype != np.uint16:
         return None
     if stored.ndim == 3 and stored.shape[2] in (2, 4):
-        return _turned(make_contiguous(stored[..., -1]), orientation)
+        return turn_plane(make_contiguous(stored[..., -1]), orientation)
     if stored.ndim == 2 and isinstance(colour, int):
         clear = np.where(stored == colour, 0, 65535).astype(np.uint16)
-        return _turned(clear, orientation)
+        return turn_plane(clear, orientation)
     return None
 
 
-def _turned(plane: Plane, orientation: int) -> Plane:
+def turn_plane(plane: Plane, orientation: int) -> Plane:
     """Return a plane rotated and mirrored according to its EXIF orientation (Exif 2.3, 4.6.4)."""
     if orientation in (5, 6, 7, 8):
         plane = plane.T

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from crossnetpp.data.degradation import degrade
 from pipeline.cli.main import main
@@ -71,6 +72,16 @@ def test_alpha_and_weights_mask_views(tmp_path: Path, layout: str) -> None:
     assert measure_validity(path, **settings) == Validity(
         (CORNER,), (CORNER,), transparent=pictures
     )
+
+
+def test_the_mask_of_a_turned_sheet_is_turned_with_its_views(tmp_path: Path) -> None:
+    rows = [np.concatenate([masked_view(row, col) for col in range(3)], axis=1) for row in (1, 2)]
+    stored = Image.fromarray(np.concatenate(rows)).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn it clockwise
+    stored.save(tmp_path / "turned.png", exif=exif)
+    found = measure_validity(tmp_path / "turned.png", layout="mosaic", grid="2x3")
+    assert found == Validity(((1, 2),), ((1, 2),), transparent=True)
 
 
 def test_nothing_is_borrowed_from_dark_views_nor_for_black_ones(tmp_path: Path) -> None:
