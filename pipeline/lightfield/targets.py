@@ -65,8 +65,8 @@ def name_target(clip: LightField, to: str | None, mark: str) -> Path:
         return source.with_name(f"{stem}{mark}{suffix}")
 
     suffix = source.suffix.lower() if same and source.is_file() else ".png"
-    if suffix in (".jpg", ".jpeg", ".webp"):
-        suffix = ".png"
+    if not (same and grid.has_video_sheets):
+        suffix = _choose_lossless_suffix(suffix)
     if same and ending and grid.packed and len(grid.views) == grid.packed[0] * grid.packed[1]:
         return source.with_name(f"{stem}{mark}{ending[1]}{suffix}")
 

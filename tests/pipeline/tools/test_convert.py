@@ -6,6 +6,7 @@ import json
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -203,6 +204,22 @@ def test_png_written_by_rows_is_the_same_picture(tmp_path: Path, dtype: type) ->
     picture = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (130, 33, 3), dtype)
     save_rows(tmp_path / "rows.png", picture)
     np.testing.assert_array_equal(stills.load_picture(str(tmp_path / "rows.png")), picture)
+
+
+@pytest.mark.parametrize("suffix", [".pgm", ".exr", ".avif", ".jpg"])
+def test_sheets_in_formats_that_lose_something_become_png(tmp_path: Path, suffix: str) -> None:
+    sheet = tmp_path / f"sheet{suffix}"
+    pixels = np.full((64, 96, 3), 90, np.uint8)
+    if suffix == ".exr":
+        stills.save_picture(sheet, pixels.astype(np.uint16))
+    else:
+        assert cv2.imwrite(str(sheet), pixels[..., 0] if suffix == ".pgm" else pixels)
+    settings = GridSettings(layout="mosaic", grid=(2, 2))
+    clip = open_light_field(sheet, settings)
+    assert clip is not None
+    assert name_target(clip, None, "_x2").name == "sheet_x2.png"
+    made = convert_light_field(str(sheet), None, "mosaic", grid_settings=settings)
+    assert Path(made.output).name == "sheet_mosaic.png"
 
 
 @pytest.mark.parametrize(
