@@ -55,11 +55,14 @@ def convert_light_field(
     if a view differs.
     """
     clip = require_light_field(source, grid_settings)
-    out = (output or name_target(clip, to, f"_{to}")).absolute()
-    check_target(clip, to, out)
+    # sheets are written as pictures, even if those of the source are the frames of a video
+    pictures = clip.grid.model_copy(update={"sheets": None})
+    target = clip.model_copy(update={"grid": pictures})
+    out = (output or name_target(target, to, f"_{to}")).absolute()
+    check_target(target, to, out)
     check_output(out, clip, force=force)
 
-    grid = make_target_grid(clip, to, out, template)
+    grid = make_target_grid(target, to, out, template)
     check_sheet_size(grid, (clip.height, clip.width))
 
     with staging_folder(out) as work:

@@ -131,6 +131,26 @@ def test_the_rate_of_videos_comes_through_other_layouts(tmp_path: Path) -> None:
     assert times[0] == times[1]
 
 
+@pytest.mark.parametrize(("moments", "name"), [(1, "sheet_mosaic.png"), (3, "sheet_mosaic")])
+def test_the_sheets_of_a_video_become_pictures(tmp_path: Path, moments: int, name: str) -> None:
+    source = tmp_path / "sheet.mkv"
+    film = VideoWriter(source, lossless=True)
+    for moment in range(moments):
+        film.write(np.hstack([scenes.flowers(moment, col) for col in range(2)]))
+    film.close()
+
+    settings = GridSettings(layout="mosaic", grid=(1, 2))
+    made = convert_light_field(str(source), None, "mosaic", grid_settings=settings)
+    assert Path(made.output) == tmp_path / name
+    clip = open_light_field(tmp_path / name)
+    assert clip is not None
+    assert not clip.grid.has_video_sheets
+    assert (clip.grid.moments, len(clip.grid.views)) == (moments, 2)
+    film_path = tmp_path / "film.mkv"
+    with pytest.raises(InputError, match=r"film\.mkv.*; try film"):
+        convert_light_field(str(source), film_path, "mosaic", grid_settings=settings)
+
+
 def test_other_names_are_written_on_request(tmp_path: Path) -> None:
     source = scenes.write_folder(tmp_path / "lf", 2, 3)
     convert_light_field(str(source), tmp_path / "out", "folder", template="v{col}-{row:03}.png")
