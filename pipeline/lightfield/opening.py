@@ -77,6 +77,7 @@ def open_light_field(path: str | Path, settings: GridSettings | None = None) -> 
             )
         return None
 
+    _check_grid_size(path, grid, settings or GridSettings())
     sidecar = read_sidecar(path)
     if sidecar is not None:
         grid = apply_sidecar(grid, sidecar)
@@ -84,6 +85,21 @@ def open_light_field(path: str | Path, settings: GridSettings | None = None) -> 
     if sidecar is not None and sidecar.fps is not None and grid.layout != "video":
         clip = clip.model_copy(update={"frame_rate": Fraction(sidecar.fps)})
     return clip
+
+
+def _check_grid_size(path: Path, grid: Grid, settings: GridSettings) -> None:
+    """Raise InputError if numbered views do not fit into the grid that the user stated."""
+    if settings.grid is None or "{index" not in grid.template or grid.packed is not None:
+        return
+
+    rows, cols = settings.grid
+    (top, height), (left, width) = grid.rows, grid.cols
+    if top + height > rows or left + width > cols:
+        raise InputError(
+            f"--grid {rows}x{cols} has {rows * cols} views, but the numbers of the "
+            f"{len(grid.views)} views in {path} reach beyond it; state the whole grid with --grid, "
+            "and use --crop-grid to leave views out"
+        )
 
 
 def _refuse_counted_views(path: Path, wanted: GridSettings) -> None:

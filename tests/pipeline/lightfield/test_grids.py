@@ -212,3 +212,16 @@ def test_counted_views_are_refused_with_their_template(
     found = open_light_field(tmp_path / "f", GridSettings.model_validate(template))
     assert found is not None
     assert (found.grid.rows, found.grid.cols) == ((0, 2), (0, 3))
+
+
+@pytest.mark.parametrize("settings", [{"grid": "2x2"}, {"grid": "2x3", "order": "col,row"}])
+def test_more_numbered_views_than_the_grid_has_are_refused(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    for number in range(9):
+        scenes.save_picture(tmp_path / f"cam{number + 1}.png", scenes.flowers(0, number % 8))
+    template = {"template": "cam{index}"}
+    with pytest.raises(InputError, match=f"--grid {settings['grid']} has . views, .* 9 views in"):
+        open_light_field(tmp_path, GridSettings.model_validate(template | settings))
+    found = open_clip(tmp_path, **template, **(settings | {"grid": "3x3"}))
+    assert (found.grid.rows, found.grid.cols) == ((0, 3), (0, 3))
