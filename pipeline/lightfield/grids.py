@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.errors import InputError
 from pipeline.lightfield import hdf5 as h5
 from pipeline.lightfield import names
 from pipeline.lightfield.packing import check_count, divide_sheet
-from pipeline.lightfield.rig import add_positions
+from pipeline.lightfield.rig import add_named_positions, add_positions
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, probe_video, scan
 from pipeline.paths import read_limited
@@ -22,8 +20,6 @@ from pipeline.schema.clip import Grid, View
 from pipeline.schema.settings import GridSettings
 
 _MOST_BYTES = 16_000_000  # limit on the size of parameters.cfg
-
-LEAST_VIEWS = 4  # a folder with fewer views is a light field only if the settings describe one
 
 
 @dataclass(frozen=True)
@@ -105,8 +101,9 @@ def _place_files(
     is_described = wanted.template or wanted.layout
     if not is_described and not _is_plausible(views, known_name=template in known):
         return None
+    _check_stems(path, [file for file in files if file.stem in places])
     ending = files[0].suffix
-    return names.pad_template(template, stems) + ending, _add_named_positions(views, named, by_stem)
+    return names.pad_template(template, stems) + ending, add_named_positions(views, named, by_stem)
 
 
 def _read_places(
@@ -172,6 +169,18 @@ def _check_places(path: Path, views: Sequence[View]) -> None:
             )
 
 
+def _check_stems(path: Path, files: Sequence[Path]) -> None:
+    """Raise InputError if the names of two files differ only in their suffixes."""
+    by_stem: dict[str, Path] = {}
+    for file in files:
+        other = by_stem.setdefault(file.stem, file)
+        if other != file:
+            raise InputError(
+                f"there are two files for one view in {path} ({other.name} and {file.name}); move "
+                "one elsewhere"
+            )
+
+
 def _is_plausible(views: Sequence[View], *, known_name: bool) -> bool:
     """Return whether the numbers in the file names fill a grid, unlike numbers in timestamps."""
     rows = {view.row for view in views}
@@ -179,37 +188,7 @@ def _is_plausible(views: Sequence[View], *, known_name: bool) -> bool:
     filled = len(views) >= names.FILLED * (max(rows) - min(rows) + 1) * (max(cols) - min(cols) + 1)
     if known_name and len(views) >= 2 and filled:
         return True
-    return len(views) >= LEAST_VIEWS and min(len(rows), len(cols)) > 1 and filled
-
-
-def _add_named_positions(
-    views: Sequence[View], named: dict[str, names.ViewName], files: dict[str, Path]
-) -> tuple[View, ...]:
-    """Return the views with camera centres in grid steps, from the positions in their names.
-
-    A straight line for each axis, fitted to the views' columns or rows, converts the positions in
-    Stanford's names to grid steps. The views are unchanged if there are too few, if one has no
-    position, or if all have the same row, column, x or y.
-    """
-    names_by_file = {str(files[stem]): name for stem, name in named.items()}
-    found = [names_by_file[view.files[0]] for view in views]
-    if len(views) < LEAST_VIEWS or any(n.x is None or n.y is None for n in found):
-        return tuple(views)
-
-    axes = []
-    for steps, at in (
-        ([v.col for v in views], [n.x for n in found]),
-        ([v.row for v in views], [n.y for n in found]),
-    ):
-        if len(set(steps)) < 2 or len(set(at)) < 2:
-            return tuple(views)
-        slope, start = np.polyfit(np.asarray(at, float), np.asarray(steps, float), 1)
-        axes.append([round(float(slope * value + start), 3) for value in np.asarray(at, float)])
-
-    measured = []
-    for view, x, y in zip(views, *axes, strict=True):
-        measured.append(view.model_copy(update={"x": x, "y": y}))
-    return tuple(measured)
+    return len(views) >= names.LEAST_VIEWS and min(len(rows), len(cols)) > 1 and filled
 
 
 def find_sequence_views(

@@ -29,6 +29,7 @@ CAMERAS = ("cam{index}", "camera_{index}", "cam_{index}", "cam{row}_{col}", *KNO
 DEFAULT = "view_{row:02}_{col:02}.png"
 # Minimum share of the grid that files must fill for a folder to be detected as a light field.
 FILLED = 0.6
+LEAST_VIEWS = 4  # a folder with fewer views is a light field only if the settings describe one
 
 # A field, optionally with the width to which its number is padded with zeros or spaces.
 _FIELD = re.compile(r"\{(row|col|index|x|y)(?::(0?)([0-2]?\d|3[0-2]))?\}")

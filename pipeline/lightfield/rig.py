@@ -1,4 +1,4 @@
-"""Read the camera positions of an array: LLFF's poses_bounds.npy and DeepView's models.json."""
+"""Read camera positions: LLFF's poses_bounds.npy, DeepView's models.json, and Stanford's names."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, first_line
+from pipeline.lightfield.names import LEAST_VIEWS, ViewName
 from pipeline.paths import read_limited
 from pipeline.schema.clip import View
 
@@ -77,6 +78,36 @@ def add_positions(path: Path, views: Sequence[View]) -> tuple[View, ...]:
         )
         for view, (x, y) in zip(views, steps, strict=True)
     )
+
+
+def add_named_positions(
+    views: Sequence[View], named: dict[str, ViewName], files: dict[str, Path]
+) -> tuple[View, ...]:
+    """Return the views with camera centres in grid steps, from the positions in their names.
+
+    A straight line for each axis, fitted to the views' columns or rows, converts the positions in
+    Stanford's names to grid steps. The views are unchanged if there are too few, if one has no
+    position, or if all have the same row, column, x or y.
+    """
+    names_by_file = {str(files[stem]): name for stem, name in named.items()}
+    found = [names_by_file[view.files[0]] for view in views]
+    if len(views) < LEAST_VIEWS or any(n.x is None or n.y is None for n in found):
+        return tuple(views)
+
+    axes = []
+    for steps, at in (
+        ([v.col for v in views], [n.x for n in found]),
+        ([v.row for v in views], [n.y for n in found]),
+    ):
+        if len(set(steps)) < 2 or len(set(at)) < 2:
+            return tuple(views)
+        slope, start = np.polyfit(np.asarray(at, float), np.asarray(steps, float), 1)
+        axes.append([round(float(slope * value + start), 3) for value in np.asarray(at, float)])
+
+    measured = []
+    for view, x, y in zip(views, *axes, strict=True):
+        measured.append(view.model_copy(update={"x": x, "y": y}))
+    return tuple(measured)
 
 
 def _read_cameras(

@@ -193,6 +193,19 @@ def test_views_of_two_sizes_are_refused(tmp_path: Path) -> None:
         open_light_field(tmp_path)
 
 
+def test_a_view_in_two_formats_is_refused(tmp_path: Path) -> None:
+    folder = scenes.write_folder(tmp_path / "lf", 2, 2)
+    scenes.save_picture(folder / "view_01_00.jpg", scenes.flowers(1, 0))
+    with pytest.raises(InputError, match=r"view_01_00\.jpg and view_01_00\.png"):
+        open_light_field(folder)
+    # pictures whose numbers fill no grid are not views
+    for second in (1, 7, 30, 59):
+        for suffix in (".jpg", ".png"):
+            name = f"key_{second}_{second * 11}{suffix}"
+            scenes.save_picture(tmp_path / "keys" / name, scenes.flowers(0, 0))
+    assert open_light_field(tmp_path / "keys") is None
+
+
 def test_two_pictures_of_one_view_are_refused(tmp_path: Path) -> None:
     scenes.write_folder(tmp_path, 2, 2)
     scenes.save_picture(tmp_path / "view_1_1.png", scenes.flowers(1, 1))
