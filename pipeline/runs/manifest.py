@@ -289,7 +289,9 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(options, dict):
         problem = f'options is {options!r}, but must be an object such as {{"crf": 18}}'
         options = {_PROBLEM: f"{problem}; correct that line"}
-    flat = {ALIASES.get(k, k).replace("-", "_"): v for k, v in (row | options).items()}
+    # null in JSON means the same as an empty cell in CSV: the command's value applies
+    stated = {k: v for k, v in (row | options).items() if v is not None}
+    flat = {ALIASES.get(k, k).replace("-", "_"): v for k, v in stated.items()}
     escaped = {_escape(key): _escape(value) for key, value in flat.items()}
     if escaped != flat:
         escaped[_PROBLEM] = "the text is not valid Unicode; correct that line"

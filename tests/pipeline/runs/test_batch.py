@@ -239,6 +239,16 @@ def test_stems_are_filled_in_the_rows_of_a_list(folder: Path) -> None:
     assert [s.output for s in found] == [str(folder / "out" / f"{n}_big.mkv") for n in "ab"]
 
 
+def test_null_in_a_row_leaves_the_value_of_the_command(folder: Path) -> None:
+    row = '{"input": "a.mkv", "output": null, "scale": null, "options": {"crf": null}}'
+    (folder / "list.jsonl").write_text(row)
+    common = {"output": "out/{stem}.mkv", "scale": "2", "crf": 20.0}
+    (entry,) = make_entries((), "list.jsonl", common)
+    assert entry.settings is not None
+    assert entry.settings.output == "out/a.mkv"
+    assert (entry.settings.scale, entry.settings.crf) == ("2", 20)
+
+
 def test_the_only_input_of_a_list_goes_into_the_folder_of_outputs(folder: Path) -> None:
     (folder / "list.csv").write_text("input,reference\na.mkv,a_hr.mp4\n")
     (entry,) = make_entries((), "list.csv", {"output": "out"})
