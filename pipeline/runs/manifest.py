@@ -248,8 +248,11 @@ def _csv_rows(text: str, place: str) -> list[dict[str, Any]]:
         if repeated := [name for name in names if names.count(name) > 1]:
             raise InputError(f"{place} has two columns named {repeated[0]}; rename one of them")
         for row in reader:
+            surplus = any(row.pop(None, ()))  # DictReader's key for surplus values
+            if not surplus and not any(row.values()):
+                continue  # spreadsheets write an empty line as commas
             flat = _flat({k: v for k, v in row.items() if k and v})
-            if row.get(None):  # DictReader's key for surplus values
+            if surplus:
                 flat[_PROBLEM] = (
                     f"line {reader.line_num} has more values than there are columns; put quotes "
                     "around values that contain commas"

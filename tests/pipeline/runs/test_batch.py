@@ -249,6 +249,18 @@ def test_null_in_a_row_leaves_the_value_of_the_command(folder: Path) -> None:
     assert (entry.settings.scale, entry.settings.crf) == ("2", 20)
 
 
+def test_empty_lines_and_cells_of_a_spreadsheet_mean_nothing(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(
+        "input,crf\r\na.mkv,20,,\r\n,\r\n\r\n , \r\nb.mkv\r\n,,,\r\n"
+    )
+    rows = read_manifest(str(tmp_path / "list.csv"))
+    names = [str(tmp_path / name) for name in ("a.mkv", "b.mkv")]
+    assert rows == [{"input": names[0], "crf": "20"}, {"input": names[1]}]
+    (tmp_path / "list.csv").write_text("input,crf\n,20\n")
+    with pytest.raises(InputError, match="a line without an input"):
+        read_manifest(str(tmp_path / "list.csv"))
+
+
 def test_the_only_input_of_a_list_goes_into_the_folder_of_outputs(folder: Path) -> None:
     (folder / "list.csv").write_text("input,reference\na.mkv,a_hr.mp4\n")
     (entry,) = make_entries((), "list.csv", {"output": "out"})
