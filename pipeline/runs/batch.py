@@ -28,10 +28,12 @@ from pipeline.runs.items import (
     skipped_item,
 )
 from pipeline.runs.manifest import Entry, check_shared_output, make_entries
+from pipeline.runs.own_outputs import ClaimedOutputs
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import BatchResult, ItemResult, RunResult
 from pipeline.runs.run import run
 from pipeline.runs.watch import Pauses, watch_folder
+from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
 
 logger = logging.getLogger(__name__)
@@ -105,7 +107,9 @@ def run_each(
 
     Return the Interrupted that ended the batch, or None.
     """
-    progress = BatchProgress([str(entry.given["input"]) for entry in entries], reporter)
+    names = [str(entry.given["input"]) for entry in entries]
+    progress = BatchProgress(names, reporter)
+    outputs = ClaimedOutputs(names)
     interrupted: Interrupted | None = None
     for number, entry in enumerate(entries):
         count = len(results)
@@ -115,7 +119,7 @@ def run_each(
                 result = failed_item(entry, None, "not run")
             elif result is None:
                 progress.begin(number)
-                result = _run_entry(number, entry, progress, reporter, parts, run_one)
+                result = _run_entry(number, entry, progress, outputs, reporter, parts, run_one)
             with interrupts.defer():  # a signal must not cause a result to be lost
                 results.append(result)
                 progress.end(number, result)
@@ -132,13 +136,19 @@ def _run_entry(
     number: int,
     entry: Entry,
     progress: BatchProgress,
+    outputs: ClaimedOutputs,
     reporter: BatchReporter,
     parts: RunParts,
     run_one: RunOne,
 ) -> ItemResult:
     """Run one input and return its result; only a signal raises an exception."""
     assert entry.settings is not None
-    parts = replace(parts, on_open=partial(progress.measure, number))
+
+    def on_open(plan: Plan, done: int) -> None:
+        outputs.claim(number, plan.output)
+        progress.measure(number, plan, done)
+
+    parts = replace(parts, on_open=on_open)
     try:
         each = InputReporter(number, progress, reporter)
         return finished_item(entry, run_one(entry.settings, each, parts))

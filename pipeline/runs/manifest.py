@@ -20,7 +20,7 @@ from pipeline.paths import describe_special, is_url, url_name
 from pipeline.remote import transfer
 from pipeline.remote.transfer import glob_urls, list_files
 from pipeline.runs.folders import list_videos
-from pipeline.runs.own_outputs import find_outputs_of_inputs
+from pipeline.runs.own_outputs import find_outputs_of_inputs, locate_output
 from pipeline.schema.model import Model
 from pipeline.schema.settings import GridSettings, RunSettings
 
@@ -97,7 +97,7 @@ def make_entries(
     outputs: set[str] = set()
     for i, entry in enumerate(entries):
         name = entry.settings.output if entry.settings else None
-        if name is not None and _output_place(name) in outputs:
+        if name is not None and locate_output(name) in outputs:
             error = (
                 f"the output {name} is also the output of another input; choose a different one "
                 "for each input"
@@ -107,7 +107,7 @@ def make_entries(
             error = f"the output {name} is also an input; choose another output"
             entries[i] = entry.model_copy(update={"settings": None, "error": error})
         if name is not None:
-            outputs.add(_output_place(name))
+            outputs.add(locate_output(name))
     return tuple(entries)
 
 
@@ -163,14 +163,6 @@ def _is_file(path: str) -> bool:
 def _place(path: str) -> str:
     """Return a path with all links followed; a URL is returned unchanged."""
     return path if is_url(path) else os.path.realpath(path)
-
-
-def _output_place(path: str) -> str:
-    """Return a path with all links to its folder followed; a URL is returned unchanged.
-
-    A link at the path itself is not followed, because an output replaces it.
-    """
-    return path if is_url(path) else str(Path(os.path.realpath(Path(path).parent), Path(path).name))
 
 
 def _read_list(place: str) -> bytes:

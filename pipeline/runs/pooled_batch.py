@@ -41,8 +41,10 @@ from pipeline.runs.items import (
     skipped_item,
 )
 from pipeline.runs.manifest import Entry
+from pipeline.runs.own_outputs import ClaimedOutputs
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import BatchResult, ItemResult
+from pipeline.schema.plan import Plan
 from pipeline.schema.settings import ExecutionSettings
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class PooledBatch:
         self._reporter = progress
         names = [str(entry.given["input"]) for entry in self._entries]
         self._progress = BatchProgress(names, progress)
+        self._outputs = ClaimedOutputs(names)
         self._interrupts = interrupts
         self._parts = parts
         self._pool: RayPool | None = None
@@ -134,11 +137,15 @@ class PooledBatch:
             assert entry.settings is not None
             self._hide_progress()
             self._progress.begin(number)
-            parts = replace(self._parts, on_open=partial(self._progress.measure, number))
+            parts = replace(self._parts, on_open=partial(self._on_open, number))
             try:
                 self._start(number, entry, RunRequest(entry.settings, self._reporter, parts))
             except Exception as error:
                 self._fail(number, entry, error)
+
+    def _on_open(self, number: int, plan: Plan, done: int) -> None:
+        self._outputs.claim(number, plan.output)
+        self._progress.measure(number, plan, done)
 
     def _start(self, number: int, entry: Entry, request: RunRequest) -> None:
         """Open an input and add it to the pool, or end it if nothing is left to run."""

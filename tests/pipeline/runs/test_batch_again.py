@@ -8,12 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from pipeline.paths import sha256
 from pipeline.runs.manifest import make_entries
 from tests.support.commands import invoke
 from tests.support.killed_command import run_until
+from tests.support.recordings import texture
 
 PAIR_FRAMES = 8
 CHOSEN = ("--engine", "bicubic", "--runner", "inline", "--preset", "ultrafast", "-q")
@@ -204,3 +207,16 @@ def test_a_list_of_failures_in_another_folder_means_the_same_files(
     again = run_command("--manifest", "lists/list.failed.jsonl")
     assert again.exit_code == 0, again.stdout
     assert sha256(folder / "out" / "late.mkv") == sha256(folder / "out" / "a.mkv")
+
+
+def test_default_outputs_of_the_same_name_do_not_replace_each_other(folder: Path) -> None:
+    (folder / "keys").mkdir()
+    sharp, picture = texture(0, 96, 128), np.zeros((48, 64, 3), np.uint8)
+    assert cv2.imwrite("keys/hr.png", sharp)
+    assert all(cv2.imwrite(f"still{suffix}", picture) for suffix in (".jpg", ".webp"))
+    words = ("--ref-stream", "keys/hr.png", "--engine", "bicubic", "--force", "--json", "-q")
+    done = invoke("run", "still.jpg", "still.webp", *words)
+    assert done.exit_code == 1
+    assert statuses(done.stdout) == {"still.jpg": "done", "still.webp": "failed"}
+    assert "still_x2.png is also the output of still.jpg" in done.stdout
+    assert not list(folder.glob(".still*.run"))
