@@ -73,14 +73,21 @@ def enhanced_frames(
 
     Only a few frames are in memory at a time. `options` are as for `enhance`, except that no
     weights are trained: `adapt` may be a file of adapted weights, "off", or "auto", which acts like
-    "off". Raises PipelineError, or one of its subclasses, if the frames cannot be enhanced.
+    "off". `consistent` is not possible, because its second pass needs written views. Raises
+    PipelineError, or one of its subclasses, if the frames cannot be enhanced.
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-frames-") as folder:
         given = _settings(source, reference, None, options)
+        if given.consistent:
+            raise InputError(
+                "consistent=True is not possible for frames that are not written, because its "
+                "second pass borrows from the written views of the first; use enhance"
+            )
         with read_piped_settings(given, folder) as settings:
             # a plan needs an output, but nothing is written to it
             output = str(Path(folder) / name_unwritten_output(settings))
-            named = settings.model_copy(update={"output": output})
+            changes = {"output": output} | ({} if settings.to is None else {"to": None})
+            named = settings.model_copy(update=changes)
             chosen, request, from_file = use_adapted_file(named)
             if request.seconds is not None:
                 raise InputError(

@@ -138,3 +138,8 @@ def test_frames_of_a_light_field_are_enhanced(tmp_path: Path) -> None:
             scenes.save_picture(tmp_path / "hr" / name, sharp)
     frames = list(pipeline.enhanced_frames(tmp_path / "lr", tmp_path / "hr", engine="bicubic"))
     assert [frame.rgb.shape for frame in frames] == [scenes.flowers(0, 0).shape] * 4
+    options = {"to": "mosaic", "engine": "bicubic"}
+    again = list(pipeline.enhanced_frames(tmp_path / "lr", tmp_path / "hr", **options))
+    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(frames, again, strict=True))
+    with pytest.raises(InputError, match="consistent=True is not possible"):
+        next(pipeline.enhanced_frames(tmp_path / "lr", tmp_path / "hr", consistent=True))
