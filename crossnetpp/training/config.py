@@ -22,6 +22,10 @@ _LONGEST_NUMBER = 50  # characters
 _MOST_BYTES = 16_000_000  # in a configuration
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Side = Annotated[int, Field(ge=64, le=8192, multiple_of=64)]  # of a square, in pixels
+Scales = Annotated[tuple[Scale, ...], Field(min_length=1)]
 
 
 # Network options that may differ from those of the weights to start from, because they only add or
@@ -37,7 +41,7 @@ class ConfigError(Exception):
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SourceConfig(_Strict):
@@ -55,7 +59,7 @@ class SourceConfig(_Strict):
     """Glob patterns of held-out files."""
     shrink: tuple[Positive, ...] = ()
     """For `views` and `stereo`: factors by which the scene is scaled; all sizes are used."""
-    reach: int = 15
+    reach: Count = 15
     """For `clips`: largest distance in frames between target and reference."""
 
 
@@ -66,14 +70,11 @@ class RecordingsConfig(_Strict):
     """Share of the steps that use these samples instead of the sources."""
     files: tuple[str, ...]
     """Glob patterns of clips."""
-    captures: tuple[Literal["bicubic", "sensor", "recorded", "recorded28"], ...] = (
-        "bicubic",
-        "sensor",
-        "recorded",
-        "recorded28",
-    )
+    captures: Annotated[
+        tuple[Literal["bicubic", "sensor", "recorded", "recorded28"], ...], Field(min_length=1)
+    ] = ("bicubic", "sensor", "recorded", "recorded28")
     """Ways to record the clips, of which each step draws one."""
-    scales: tuple[Scale, ...] = (4,)
+    scales: Scales = (4,)
     """Scales, of which each step draws one; repeat a scale to draw it more often."""
     frames: Annotated[int, Field(ge=16)] = 76
     """Number of frames to use from the start of each clip."""
@@ -90,7 +91,7 @@ class SyntheticConfig(_Strict):
     """Glob patterns of held-out files."""
     layers: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(le=32)]] = (1, 8)
     """Minimum and maximum number of surfaces in a scene."""
-    reach: Annotated[float, Field(ge=1)] = 64.0
+    reach: Annotated[float, Field(ge=1, le=8192)] = 64.0
     """Largest motion between target and reference in most scenes, in pixels."""
     recorded: Share = 0.4
     """Share of the batches whose LR is noisy and compressed."""
@@ -112,21 +113,21 @@ class LossConfig(_Strict):
     The super-resolution loss always has weight 1.
     """
 
-    warping: float = 0.5
-    warping_stage1: float = 0.25
-    flow: float = 0.004
-    landmark: float = 0.0
-    squared: float = 0.0
+    warping: NotNegative = 0.5
+    warping_stage1: NotNegative = 0.25
+    flow: NotNegative = 0.004
+    landmark: NotNegative = 0.0
+    squared: NotNegative = 0.0
 
 
 class ValidationConfig(_Strict):
     """Validation on pairs drawn once from held-out sources, which selects the weights to save."""
 
-    every: Annotated[int, Field(ge=1)] = 500
+    every: Count = 500
     """Steps between validations."""
-    pairs: Annotated[int, Field(ge=1)] = 24
-    size: int = 256
-    scales: tuple[Scale, ...] = (4, 8)
+    pairs: Annotated[int, Field(ge=1, le=10_000)] = 24
+    size: Side = 256
+    scales: Scales = (4, 8)
     """Scales at which each pair is measured."""
     sources: tuple[SourceConfig, ...] = ()
     recordings: RecordingsConfig | None = None
@@ -143,21 +144,21 @@ class TrainingConfig(_Strict):
     """Weights to start from (a preset or a file), which also determine the network's options."""
     freeze: tuple[str, ...] = ()
     """Parts of the network that are not trained, such as `encoder`."""
-    steps: Annotated[int, Field(ge=1)]
-    batch: Annotated[int, Field(ge=1)] = 4
+    steps: Count
+    batch: Annotated[int, Field(ge=1, le=10_000)] = 4
     """Samples per step, summed over all processes."""
-    size: Annotated[int, Field(ge=64, multiple_of=64)] = 192
+    size: Side = 192
     """Pixels along each side of a crop."""
-    scales: tuple[Scale, ...] = (2, 4, 4, 4, 8, 8)
+    scales: Scales = (2, 4, 4, 4, 8, 8)
     """Scales, of which each step draws one."""
     rate: Positive = 4e-4
     """Peak learning rate, reached by linear warm-up."""
     schedule: Literal["cosine", "hold"] = "cosine"
     """After the warm-up, the rate falls to 1 % of its peak (`cosine`), or stays constant (`hold`)
     for runs whose length is not known in advance."""
-    warm_up: int = 100
+    warm_up: Annotated[int, Field(ge=0)] = 100
     """Steps in the warm-up."""
-    weight_decay: float = 1e-4
+    weight_decay: NotNegative = 1e-4
     clip_gradient: Positive = 1.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the exponential moving average of the weights; OUT contains the averaged weights."""
@@ -176,11 +177,11 @@ class TrainingConfig(_Strict):
     """Share of the run over which motion grows from `curriculum_start` to its full range."""
     curriculum_start: Share = 0.1
     """Motion in the first step, as a share of its full range."""
-    seed: int = 0
-    workers: int = 1
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    workers: Annotated[int, Field(ge=0, le=1000)] = 1
     """Number of processes that prepare samples for each training process."""
-    log_every: int = 50
-    save_every: int = 250
+    log_every: Count = 50
+    save_every: Count = 250
     loss: LossConfig = LossConfig()
     sources: tuple[SourceConfig, ...]
     recordings: RecordingsConfig | None = None

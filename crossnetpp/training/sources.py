@@ -24,18 +24,35 @@ from crossnetpp.training.config import (
 def find_files(data: Path, patterns: tuple[str, ...], leave_out: tuple[str, ...]) -> list[Path]:
     """Return the files that match any of `patterns` but none of `leave_out`.
 
-    The files are sorted within each pattern. Raises ConfigError if there are no such files.
+    The files are sorted within each pattern. Raises ConfigError if there are no such files, or if a
+    pattern is invalid.
     """
-    left_out = {path for pattern in leave_out for path in data.glob(pattern)}
-    found = [path for pattern in patterns for path in sorted(data.glob(pattern))]
+    left_out = {path for pattern in leave_out for path in _find_matches(data, pattern)}
+    found = [path for pattern in patterns for path in _find_matches(data, pattern)]
     files = [path for path in found if path not in left_out]
     if not files:
-        missing = f"no file {' or '.join(patterns)}" if not found else "only held-out files"
+        missing = "only held-out files"
+        if not found:
+            missing = f"no file {' or '.join(patterns)}" if patterns else "no pattern of files"
         raise ConfigError(
             f"found {missing} in {data}, expected at least one usable file; set --data to a folder "
             "laid out as in CONTRIBUTING.md, or change the configuration's sources"
         )
     return files
+
+
+def _find_matches(data: Path, pattern: str) -> list[Path]:
+    """Return the files in `data` that match `pattern`, sorted. Raises ConfigError if it is invalid.
+
+    An empty pattern, an absolute one, and `**` within a name are invalid.
+    """
+    try:
+        return sorted(data.glob(pattern))
+    except (IndexError, NotImplementedError, ValueError) as error:
+        raise ConfigError(
+            f"found the pattern {pattern[:60]!r}, expected one for files in {data}, such as "
+            "'photos/*.jpg'"
+        ) from error
 
 
 def open_recordings(

@@ -71,7 +71,10 @@ def _copy_weights(source: CrossNetFast, target: CrossNetFast) -> None:
 
 
 def freeze_parts(network: Network, parts: tuple[str, ...]) -> None:
-    """Exclude `parts` of the network from training. Raises ConfigError if a name is unknown."""
+    """Exclude `parts` of the network from training.
+
+    Raises ConfigError if a name is unknown, or if no weights remain to be trained.
+    """
     known = dict(network.named_children())
     for part in parts:
         if part not in known:
@@ -79,6 +82,10 @@ def freeze_parts(network: Network, parts: tuple[str, ...]) -> None:
                 f"found freeze: {part}, expected parts of the network: {', '.join(known)}"
             )
         known[part].requires_grad_(False)
+    if not any(weight.requires_grad for weight in network.parameters()):
+        raise ConfigError(
+            f"found freeze: {', '.join(parts)}, which leaves nothing to train; leave out a part"
+        )
 
 
 def may_leave_weights_unused(network: Network) -> bool:

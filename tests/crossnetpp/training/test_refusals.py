@@ -1,0 +1,102 @@
+"""What cannot be trained is refused in one line with status 2, and no weights are damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from crossnetpp.checkpoint import load_network
+from crossnetpp.train import main
+from tests.support import DATA
+
+PHOTOGRAPH = {"kind": "photographs", "files": ["kodak_21.jpg"]}
+SETTINGS: dict[str, Any] = {
+    **{"steps": 2, "batch": 1, "size": 64, "workers": 0, "save_every": 1, "warm_up": 0},
+    "sources": [PHOTOGRAPH],
+}
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out" / "weights.safetensors"
+
+
+def run_training(
+    monkeypatch: pytest.MonkeyPatch, out: Path, *words: str, **changes: Any
+) -> str | int | None:
+    """Run `python -m crossnetpp.train` and return its exit status."""
+    config = out.parents[1] / "config.yaml"
+    config.write_text(yaml.safe_dump(SETTINGS | changes))
+    arguments = ["train", str(config), "--data", str(DATA), "--out", str(out), *words]
+    monkeypatch.setattr("sys.argv", arguments)
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code
+    return 0
+
+
+def check_refusal(status: object, capsys: pytest.CaptureFixture[str], message: str) -> None:
+    """Check that the command ended with status 2 and one line that contains `message`."""
+    assert status == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("rate", float("inf")),
+        ("clip_gradient", float("inf")),
+        ("warm_up", -5),
+        ("weight_decay", -1.0),
+        ("seed", -1),
+        ("workers", -1),
+        ("log_every", 0),
+        ("save_every", 0),
+        ("steps", 10**20),
+        ("batch", 10**11),
+        ("size", 2**40),
+        ("scales", []),
+        ("loss", {"warping": -1}),
+        ("validation", {"size": 100, "sources": [PHOTOGRAPH]}),
+        ("validation", {"size": 0, "sources": [PHOTOGRAPH]}),
+        ("validation", {"scales": [], "sources": [PHOTOGRAPH]}),
+        ("recordings", {"files": ["big_buck_bunny_720p.mp4"], "scales": []}),
+        ("recordings", {"files": ["big_buck_bunny_720p.mp4"], "captures": []}),
+        ("synthetic", {"files": ["kodak_21.jpg"], "reach": float("inf")}),
+        ("sources", [PHOTOGRAPH | {"reach": 0}]),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(
+    setting: str,
+    value: object,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status = run_training(monkeypatch, out, **{setting: value})
+    check_refusal(status, capsys, f"found {setting}")
+    assert not out.parent.exists()
+
+
+@pytest.mark.parametrize("pattern", ["/etc/*", "", "**x", "."])
+def test_an_invalid_pattern_is_refused(
+    pattern: str, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = {"kind": "photographs", "files": [pattern]}
+    status = run_training(monkeypatch, out, sources=[source])
+    check_refusal(status, capsys, "found the pattern")
+    assert not out.parent.exists()
+
+
+def test_freezing_everything_is_refused(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = [name for name, _ in load_network("fast").named_children()]
+    status = run_training(monkeypatch, out, freeze=parts)
+    check_refusal(status, capsys, "leaves nothing to train")
