@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from crossnetpp.checkpoint import save_weights
 from crossnetpp.data.degradation import degrade_tensor, simulate_recording, subsample_chroma
@@ -30,6 +30,7 @@ from crossnetpp.losses import LossWeights, hybrid_loss
 from crossnetpp.networks.build import Network
 from crossnetpp.networks.fast import FastOutput
 from crossnetpp.networks.taps import make_box_taps
+from crossnetpp.training.batches import SampleNumbers, load_batches
 from crossnetpp.training.config import ConfigError, TrainingConfig
 from crossnetpp.training.journal import Journal, Show, concatenate_pictures
 from crossnetpp.training.parallel import ProcessGroup
@@ -41,21 +42,6 @@ from crossnetpp.training.validation import Validation
 
 _Terms = dict[str, Tensor]  # loss terms by name, detached
 _Kind = Literal["recordings", "synthetic", "sources"]  # what a step trains on
-
-
-class _SampleNumbers:
-    """Batch sampler for a DataLoader: the sample numbers of each step, for one process."""
-
-    def __init__(self, steps: Iterator[int], batch: int, offset: int, share: int) -> None:
-        self._steps = steps
-        self._batch = batch
-        self._offset = offset
-        self._share = share
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in self._steps:
-            first = step * self._batch + self._offset
-            yield list(range(first, first + self._share))
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
@@ -174,8 +160,8 @@ class Trainer:
         time.monotonic). `show` receives the leading process's progress, and replaces the progress
         bar.
 
-        Raises ValueError for a deadline with several processes, and ConfigError if the processes
-        cannot share a batch equally.
+        Raises ValueError for a deadline with several processes, ConfigError if the processes cannot
+        share a batch equally, and DataError if a sample cannot be made.
         """
         if deadline is not None and self.process.count > 1:
             raise ValueError(
@@ -242,11 +228,10 @@ class Trainer:
                 f"found a batch of {size} for {self.process.count} processes, "
                 "expected a multiple of their number; try another batch"
             )
-        numbers = _SampleNumbers(
+        numbers = SampleNumbers(
             self._find_steps("sources", first, last), size, self.process.rank * share, share
         )
-        loader = DataLoader(self._samples, batch_sampler=numbers, num_workers=self.config.workers)
-        return iter(loader)
+        return load_batches(self._samples, numbers, self.config.workers)
 
     def _find_steps(self, kind: _Kind, first: int, last: int) -> Iterator[int]:
         """Return an iterator over the steps in first..last - 1 that train on `kind`."""

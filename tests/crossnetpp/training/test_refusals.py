@@ -100,3 +100,14 @@ def test_freezing_everything_is_refused(
     parts = [name for name, _ in load_network("fast").named_children()]
     status = run_training(monkeypatch, out, freeze=parts)
     check_refusal(status, capsys, "leaves nothing to train")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sample_that_cannot_be_made_is_reported_in_one_line(
+    workers: int,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status = run_training(monkeypatch, out, size=1024, workers=workers)
+    check_refusal(status, capsys, "found no photograph of at least 1024x1024; try smaller crops")
