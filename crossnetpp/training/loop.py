@@ -27,7 +27,7 @@ from crossnetpp.data.mixture import Sample
 from crossnetpp.data.recorded_clips import RecordedBatch, RecordedClips
 from crossnetpp.data.synthetic.generator import PairGenerator
 from crossnetpp.losses import LossWeights, hybrid_loss
-from crossnetpp.networks.build import Network
+from crossnetpp.networks.build import Network, Output
 from crossnetpp.networks.fast import FastOutput
 from crossnetpp.networks.taps import make_box_taps
 from crossnetpp.training.batches import SampleNumbers, load_batches
@@ -161,7 +161,7 @@ class Trainer:
         bar.
 
         Raises ValueError for a deadline with several processes, ConfigError if the processes cannot
-        share a batch equally, and DataError if a sample cannot be made.
+        share a batch equally or if training diverges, and DataError if a sample cannot be made.
         """
         if deadline is not None and self.process.count > 1:
             raise ValueError(
@@ -287,7 +287,7 @@ class Trainer:
         weights = LossWeights(**self.config.loss.model_dump() | {"landmark": 0.0})
         output = forward(batch.lr, *batch.references, weights=batch.weights, taps=batch.taps)
         terms = hybrid_loss(output, batch.target, flow, weights)
-        return self._update(terms, step), output
+        return self._update(terms, output, step), output
 
     def _step_on_samples(self, forward: nn.Module, batch: Sample, step: int) -> tuple[_Terms, Any]:
         """Run a step on samples of the sources; return its loss terms and the network's output."""
@@ -303,14 +303,19 @@ class Trainer:
 
         output = forward(lr, reference) if taps is None else forward(lr, reference, taps=taps)
         terms = hybrid_loss(output, target, flow, weights, landmarks)
-        return self._update(terms, step), output
+        return self._update(terms, output, step), output
 
-    def _update(self, terms: dict[str, Tensor], step: int) -> _Terms:
+    def _update(self, terms: dict[str, Tensor], output: Output, step: int) -> _Terms:
         """Update the weights and their average from the loss terms.
 
-        Return the terms, detached and averaged over all processes.
+        Return the terms, detached and averaged over all processes. Raises ConfigError if training
+        has diverged.
         """
         config = self.config
+        # On a CPU, the backward pass of a warp by a flow that is not finite writes out of bounds.
+        # On a GPU, it does not, and a check in every step would wait for the device.
+        if self.process.device.type == "cpu":
+            self._check_finite(terms["total"], output.sr, output.flow, output.flow_stage1)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(config, step)
         self.optimiser.zero_grad(set_to_none=True)
@@ -328,6 +333,14 @@ class Trainer:
         decay = min(self.config.average, (1 + step) / (10 + step))
         for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
             mean.lerp_(now, 1 - decay)
+
+    def _check_finite(self, *values: Tensor) -> None:
+        """Raise ConfigError, because training has diverged, if a value is not finite."""
+        if not all(bool(torch.isfinite(each).all()) for each in values):
+            raise ConfigError(
+                f"found values that are not finite after step {self.progress.step}, expected the "
+                "loss to fall; try a lower rate"
+            )
 
     def _validate(self, journal: Journal, output: Any) -> None:
         """Validate the averaged weights, and save them if they are the best so far."""
@@ -348,7 +361,11 @@ class Trainer:
             save_weights(self.average, self.config.preset, self.out)
 
     def _save(self) -> None:
-        """Save the state and, if there is no validation, the averaged weights."""
+        """Save the state and, if there is no validation, the averaged weights.
+
+        Raises ConfigError if training has diverged.
+        """
+        self._check_finite(*self.network.parameters())
         save_state(self._state, self.progress, self.network, self.average, self.optimiser)
         if self._validation is None:
             save_weights(self.average, self.config.preset, self.out)

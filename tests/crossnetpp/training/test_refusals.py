@@ -111,3 +111,12 @@ def test_a_sample_that_cannot_be_made_is_reported_in_one_line(
 ) -> None:
     status = run_training(monkeypatch, out, size=1024, workers=workers)
     check_refusal(status, capsys, "found no photograph of at least 1024x1024; try smaller crops")
+
+
+def test_training_that_diverges_stops_before_it_saves_anything_useless(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run_training(monkeypatch, out, steps=4, rate=1e30, save_every=4)
+    check_refusal(status, capsys, "found values that are not finite after step 1")
+    assert not out.exists()
+    assert not out.with_suffix(".state").exists()
