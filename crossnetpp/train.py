@@ -127,7 +127,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="safetensors file for the weights")
     parser.add_argument(
         "--set",
-        type=parse_setting,
         action="append",
         default=[],
         metavar="NAME=VALUE",
@@ -139,8 +138,8 @@ def main() -> None:
     handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
-        config = load_config(arguments.config, dict(arguments.set))
-        train(config, arguments.data, arguments.out)
+        settings = dict(parse_setting(text) for text in arguments.set)
+        train(load_config(arguments.config, settings), arguments.data, arguments.out)
     except (ConfigError, DataError) as error:
         sys.stderr.write(f"{make_printable(str(error))}\n")
         sys.exit(2)

@@ -120,3 +120,11 @@ def test_training_that_diverges_stops_before_it_saves_anything_useless(
     check_refusal(status, capsys, "found values that are not finite after step 1")
     assert not out.exists()
     assert not out.with_suffix(".state").exists()
+
+
+@pytest.mark.parametrize("word", ["steps", "=3", "steps=["])
+def test_an_invalid_setting_on_the_command_line_is_refused(
+    word: str, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run_training(monkeypatch, out, "--set", word)
+    check_refusal(status, capsys, f"found --set {word}, expected")
