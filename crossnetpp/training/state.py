@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -104,23 +105,33 @@ def load_state(
 ) -> Progress | None:
     """Restore a run from `folder` and return its progress, or None if there is no state.
 
-    Raises ConfigError if the state belongs to another configuration.
+    Raises ConfigError if the state belongs to another configuration, is damaged, or does not fit
+    the network.
     """
     index = folder / "state.json"
     if not index.is_file():
         return None
 
-    content = json.loads(index.read_text(encoding="utf-8"))
-    tensors = _load_tensors(folder, content.pop("tensors"))
-    progress = Progress(**content)
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        names = content.pop("tensors")
+        progress = Progress(**content)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _refuse_state(folder, error) from error
     if progress.digest != digest:
         raise ConfigError(
             f"found the state of a run with another configuration in {folder}; try the "
             "configuration with which that run started, or another --out"
         )
 
-    network.load_state_dict(_select_prefix("network.", tensors))
-    average.load_state_dict(_select_prefix("average.", tensors))
+    try:
+        tensors = _load_tensors(folder, names)
+        # A network of another shape is a RuntimeError, because the weights to start from decide it
+        network.load_state_dict(_select_prefix("network.", tensors))
+        average.load_state_dict(_select_prefix("average.", tensors))
+    except (OSError, RuntimeError, SafetensorError, TypeError) as error:
+        raise _refuse_state(folder, error) from error
+
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in _select_prefix("optimiser.", tensors).items():
         number, name = key.split(".", 1)
@@ -128,6 +139,15 @@ def load_state(
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": moments, "param_groups": groups})
     return progress
+
+
+def _refuse_state(folder: Path, error: Exception) -> ConfigError:
+    """Return the error for a state that cannot be restored."""
+    reason = " ".join(str(error).split())[:200]
+    return ConfigError(
+        f"found a state in {folder} that is damaged or does not fit the network ({reason}); delete "
+        "this folder to start again, or try another --out"
+    )
 
 
 def _load_tensors(folder: Path, names: list[str]) -> dict[str, Tensor]:

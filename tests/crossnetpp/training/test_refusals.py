@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,37 @@ def test_an_invalid_setting_on_the_command_line_is_refused(
 ) -> None:
     status = run_training(monkeypatch, out, "--set", word)
     check_refusal(status, capsys, f"found --set {word}, expected")
+
+
+@pytest.mark.parametrize(
+    "damage", ["index", "field", "no tensors", "missing file", "short file", "other network"]
+)
+def test_a_damaged_state_is_refused_and_kept(
+    damage: str, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_training(monkeypatch, out) == 0
+    capsys.readouterr()
+    state = out.with_suffix(".state")
+    index = state / "state.json"
+    content = json.loads(index.read_text())
+    tensors = state / content["tensors"][0]
+    match damage:
+        case "index":
+            index.write_text(index.read_text()[:20])
+        case "field":
+            index.write_text(json.dumps(content | {"more": 1}))
+        case "no tensors":
+            index.write_text(json.dumps(content | {"tensors": []}))
+        case "missing file":
+            tensors.unlink()
+        case "short file":
+            tensors.write_bytes(tensors.read_bytes()[:5000])
+        case "other network":
+            other = out.with_name("other.safetensors")
+            assert run_training(monkeypatch, other, network={"blocks": 2}) == 0
+            for file in other.with_suffix(".state").glob("*.safetensors"):
+                (state / file.name).write_bytes(file.read_bytes())
+            capsys.readouterr()
+    kept = out.read_bytes(), index.read_bytes()
+    check_refusal(run_training(monkeypatch, out), capsys, f"found a state in {state}")
+    assert (out.read_bytes(), index.read_bytes()) == kept
