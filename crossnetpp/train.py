@@ -27,6 +27,8 @@ from crossnetpp.training.parallel import ProcessGroup, join_processes
 from crossnetpp.training.sources import open_recordings, open_sources, open_synthetic
 from crossnetpp.training.validation import Validation
 
+SUFFIX = ".safetensors"
+
 
 def train(
     config: TrainingConfig,
@@ -45,9 +47,10 @@ def train(
     `deadline` (by time.monotonic); calling `train` again resumes it.
 
     Raises DataError if data cannot be used, and ConfigError if data are missing, if `freeze` names
-    an unknown part of the network, if the weights to start from cannot be used or are `out`, if the
-    state beside `out` belongs to another configuration, or if the processes cannot share a batch
-    equally.
+    an unknown part of the network, if the weights to start from cannot be used or are `out`, if
+    `out` does not name a safetensors file, if the state beside `out` belongs to another
+    configuration or is damaged, if the processes cannot share a batch equally, or if the values
+    diverge.
     """
     _check_out(config, out)
     with join_processes() as process:
@@ -94,7 +97,20 @@ def open_data(config: TrainingConfig, data: Path, out: Path, process: ProcessGro
 
 
 def _check_out(config: TrainingConfig, out: Path) -> None:
-    """Raise ConfigError if `out` is the file of the weights to start from."""
+    """Raise ConfigError if `out` cannot be written, or is the file of the weights to start from.
+
+    The suffix is checked so that no picture or configuration is replaced by mistake.
+    """
+    if out.suffix != SUFFIX:
+        raise ConfigError(
+            f"found the output {out}, expected a name that ends with {SUFFIX}; "
+            f"try {out.with_suffix(SUFFIX) if out.name else f'weights{SUFFIX}'}"
+        )
+    folder = next((parent for parent in out.parents if parent.exists()), Path())
+    if out.is_dir() or not folder.is_dir():
+        found = f"a folder at {out}" if out.is_dir() else f"a file at {folder}"
+        expected = "a file" if out.is_dir() else "a folder"
+        raise ConfigError(f"found {found}, expected {expected}; try another output")
     start = Path(config.start or "")
     if config.start and start.is_file() and out.exists() and out.samefile(start):
         raise ConfigError(

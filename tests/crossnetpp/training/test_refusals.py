@@ -163,3 +163,34 @@ def test_a_damaged_state_is_refused_and_kept(
     kept = out.read_bytes(), index.read_bytes()
     check_refusal(run_training(monkeypatch, out), capsys, f"found a state in {state}")
     assert (out.read_bytes(), index.read_bytes()) == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("picture.jpg", "expected a name that ends with .safetensors"),
+        ("config.yaml", "expected a name that ends with .safetensors"),
+        ("folder.safetensors", "expected a file"),
+        ("picture.jpg/weights.safetensors", "expected a folder"),
+    ],
+)
+def test_an_output_that_is_something_else_is_refused(
+    name: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    picture = tmp_path / "run" / "picture.jpg"
+    picture.parent.mkdir()
+    picture.write_bytes((DATA / "kodak_21.jpg").read_bytes())
+    (picture.parent / "folder.safetensors").mkdir()
+    out = picture.parent / name
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(SETTINGS))
+    words = ["train", str(config), "--data", str(picture.parent), "--out", str(out)]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    check_refusal(ended.value.code, capsys, message)
+    assert picture.read_bytes() == (DATA / "kodak_21.jpg").read_bytes()
