@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from crossnetpp.checkpoint import save_weights
 from crossnetpp.data.mixture import Mixture, MixtureSettings
 from crossnetpp.data.sample import DataError
 from crossnetpp.landmarks import LandmarkCache
@@ -57,7 +58,13 @@ def train(
         opened = open_data(config, data, out, process)
         out.parent.mkdir(parents=True, exist_ok=True)
         trainer = Trainer(config, opened, out, process)
-        return trainer.run(stop_after=stop_after, deadline=deadline, show=show)
+        losses = trainer.run(stop_after=stop_after, deadline=deadline, show=show)
+
+        # None were saved if no validation succeeded, or if they were deleted after the last step
+        finished = trainer.progress.step == config.steps
+        if finished and process.leads and not out.is_file():
+            save_weights(trainer.average, config.preset, out)
+        return losses
 
 
 def open_data(config: TrainingConfig, data: Path, out: Path, process: ProcessGroup) -> TrainingData:

@@ -146,6 +146,9 @@ class Trainer:
         digest = config.digest()
         resumed = load_state(self._state, digest, self.network, self.average, self.optimiser)
         self.progress = resumed or Progress(digest=digest)
+        if not out.is_file():
+            # Otherwise, only weights better than those that have been deleted would be saved
+            self.progress = replace(self.progress, best=Progress.best)
 
     def run(
         self,

@@ -194,3 +194,15 @@ def test_an_output_that_is_something_else_is_refused(
         main()
     check_refusal(ended.value.code, capsys, message)
     assert picture.read_bytes() == (DATA / "kodak_21.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("validation", [{}, {"every": 1, "pairs": 1, "size": 64}])
+def test_deleted_weights_are_written_again(
+    validation: dict[str, int], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_out = {"validation": validation | {"sources": [PHOTOGRAPH]}} if validation else {}
+    assert run_training(monkeypatch, out, **held_out) == 0
+    out.unlink()
+    assert run_training(monkeypatch, out, **held_out) == 0
+    assert load_network(str(out)).multiple == 32
+    assert [path.name for path in out.parent.glob("*.safetensors")] == [out.name]
