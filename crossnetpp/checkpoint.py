@@ -44,7 +44,7 @@ def save_weights(
 
     Float16 halves the size of the file without visible loss. The metadata contains the preset, the
     network's configuration as JSON and, if given, `adapted` as JSON. The same weights always give
-    the same bytes.
+    the same bytes. If writing fails, a file that was there before remains.
     """
     tensors = {
         name: tensor.detach().to(torch.float16).contiguous()
@@ -54,7 +54,12 @@ def save_weights(
     metadata = {"preset": preset, "config": json.dumps(asdict(config))}
     if adapted is not None:
         metadata["adapted"] = json.dumps(asdict(adapted))
-    path.write_bytes(_sort_metadata(save(tensors, metadata=metadata)))
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        unfinished.write_bytes(_sort_metadata(save(tensors, metadata=metadata)))
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _sort_metadata(content: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import struct
 from pathlib import Path
 from typing import Any
@@ -164,3 +165,19 @@ def test_other_weights_have_no_facts_about_an_adaptation(tmp_path: Path) -> None
     save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors", METADATA | {"adapted": "[1"})
     with pytest.raises(WeightsError, match="found an adaptation record in"):
         read_adapted_facts(tmp_path / "w.safetensors")
+
+
+def test_a_write_that_fails_keeps_the_earlier_weights(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    network = build_network("fast")
+    save_weights(network, "fast", path)
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_weights(build_network("fast", {"blocks": 2}), "fast", path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
