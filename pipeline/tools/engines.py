@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crossnetpp.networks.build import Network
 from deploy.choice import measure_fps
 from deploy.export.graphs import GraphSpec, PixelType, list_parts
 from deploy.export.lowering import Precision
@@ -22,6 +23,8 @@ from deploy.trt.stored_plans import check_targets, cross_build_plans
 from pipeline.errors import InputError, count_items
 from pipeline.progress import SILENT, Reporter
 
+LONGEST_SIDE = 8192  # pixels; that of an 8K frame is 7680
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -29,6 +32,14 @@ class Outcome:
 
     text: str
     failed: bool = False
+
+
+def _load_network(model: str) -> Network:
+    """Return the network of `model`. Raises InputError if its weights cannot be used."""
+    try:
+        return load_model_network(model)
+    except EngineError as error:
+        raise InputError(str(error)) from error
 
 
 def open_registry() -> Registry:
@@ -45,8 +56,10 @@ def retest_engines(
     """Test engines against PyTorch again, and yield an outcome for each.
 
     Engines that pass are released from quarantine. If an engine cannot be loaded, its outcome says
-    so if the engines are `optional`; otherwise, InputError is raised.
+    so if the engines are `optional`; otherwise, InputError is raised. InputError is also raised if
+    the model is unusable.
     """
+    _load_network(model)
     for name in names:
         try:
             engine = create_engine(name, model, None)
@@ -109,6 +122,8 @@ def export_network(
 
     Raises InputError if the model cannot be exported, or if the folder cannot be written.
     """
+    if not next(each for each in (out, *out.absolute().parents) if each.exists()).is_dir():
+        raise InputError(f"-o {out} is a file or below one, but must be a folder; try another -o")
     try:
         network = load_model_network(model)
         specs = [GraphSpec(part, scale, pixels, precision) for part in list_parts(network)]
@@ -161,10 +176,10 @@ def parse_size(text: str) -> tuple[int, int]:
         height, width = (int(part) for part in text.lower().split("x"))
     except ValueError:
         height = width = 0
-    if min(height, width) < 32 or height % 8 or width % 8:
+    if min(height, width) < 32 or max(height, width) > LONGEST_SIDE or height % 8 or width % 8:
         raise InputError(
-            f"--size is {text}, but must be HEIGHTxWIDTH, both multiples of 8 and at least 32, "
-            "such as 320x512"
+            f"--size is {text}, but must be HEIGHTxWIDTH, both multiples of 8 from 32 to "
+            f"{LONGEST_SIDE}, such as 320x512"
         )
     return height, width
 
@@ -181,9 +196,11 @@ def time_engines(
     """Return a row for each engine, with its best speed in frames per second, or why it failed.
 
     `size` is the height and width of the output. The engines take turns, so that other work on
-    the machine affects all of them.
+    the machine affects all of them. Raises InputError if the model is unusable, or if no engine
+    can be timed.
     """
     registry = open_registry()
+    _load_network(model)
     engines: dict[str, Engine] = {}
     rows: dict[str, dict[str, Any]] = {name: {"engine": name} for name in names}
     with progress.step("loading engines", len(names)) as count:
@@ -193,6 +210,9 @@ def time_engines(
             except EngineError as error:
                 rows[name]["failed"] = str(error)
             count(done)
+
+    if not engines:
+        raise InputError(f"no engine can be timed: {rows[names[0]]['failed']}")
 
     height, width = size
     best = dict.fromkeys(engines, 0.0)

@@ -60,7 +60,7 @@ def test_an_engine_with_wrong_results_is_reported(
     assert done.stdout.startswith("onnx FAILED and is not used: its results differ")
 
 
-@pytest.mark.parametrize("size", ["640", "0x64", "100x30", "wide"])
+@pytest.mark.parametrize("size", ["640", "0x64", "100x30", "wide", "32x100000000"])
 def test_impossible_sizes_are_refused_in_one_line(size: str) -> None:
     done = engines("bench", "--size", size)
     assert done.exit_code == 2
@@ -71,6 +71,25 @@ def test_missing_weights_are_reported_in_one_line(tmp_path: Path) -> None:
     done = engines("export", "--model", tmp_path / "none.safetensors", "-o", tmp_path)
     assert done.exit_code == 2
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["build", "verify", "bench"])
+def test_unusable_weights_are_reported_once(command: str) -> None:
+    done = engines(command, "--model", "none")
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "found no model 'none'" in done.stderr
+
+
+@pytest.mark.parametrize("out", ["file", "file/onnx"])
+def test_exporting_into_a_file_is_refused_in_one_line(out: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    done = engines("export", "-o", tmp_path / out)
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"error: -o {tmp_path / out} is a file or below one")
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_unknown_targets_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -86,6 +105,9 @@ def test_tensorrt_without_a_driver_is_refused_in_one_line() -> None:
     assert done.exit_code == 2
     assert done.stderr.startswith("error: TensorRT needs an NVIDIA driver")
     assert done.stderr.count("\n") == 1
+    done = engines("bench", "--engine", "tensorrt")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: no engine can be timed: TensorRT needs an NVIDIA driver")
 
 
 def test_build_times_engines_with_the_threads_of_a_run(
