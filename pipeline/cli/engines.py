@@ -124,6 +124,13 @@ def build(
     """
     from pipeline.progress import make_reporter
 
+    if targets is not None and (names or cluster or address):
+        raise click.UsageError("--target cannot be combined with --engine, --cluster or --address.")
+    if names and (cluster or address):
+        raise click.UsageError("--engine cannot be combined with --cluster or --address.")
+    if targets is None and out is not None:
+        raise click.UsageError("-o needs --target.")
+
     if targets is not None:
         from pipeline.tools.engines import cross_build
 

@@ -92,6 +92,21 @@ def test_exporting_into_a_file_is_refused_in_one_line(out: str, tmp_path: Path) 
     assert (tmp_path / "file").read_text() == "kept"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--target", "sm89", "--address", "10.0.0.1:6379"),
+        ("--target", "sm89", "--engine", "onnx"),
+        ("--cluster", "--engine", "onnx"),
+        ("-o", "plans", "--engine", "onnx"),
+    ],
+)
+def test_options_that_build_would_ignore_are_refused(words: tuple[str, ...]) -> None:
+    done = engines("build", *words)
+    assert done.exit_code == 2
+    assert "cannot be combined with" in done.stderr or "-o needs --target" in done.stderr
+
+
 def test_unknown_targets_are_refused_in_one_line(tmp_path: Path) -> None:
     done = engines("build", "--target", "sm90", "-o", tmp_path)
     assert done.exit_code == 2
