@@ -97,9 +97,11 @@ def run_evaluation(arguments: argparse.Namespace, command: str) -> None:
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
     # Arguments
-    if arguments.out.exists() and not arguments.out.is_dir():
+    folders = (arguments.out, *arguments.out.parents)
+    existing = next((each for each in folders if each.exists()), None)
+    if existing is not None and not existing.is_dir():
         raise EvaluationError(
-            f"found a file at {arguments.out}, expected a folder for the results; try another --out"
+            f"found a file at {existing}, expected a folder for the results; try another --out"
         )
     if arguments.device != "cpu" and not torch.cuda.is_available():
         raise EvaluationError(

@@ -229,6 +229,7 @@ def test_presets_without_weights_are_skipped_in_one_line_each(
         ({"--groups": "stereo,moon"}, "'moon'"),
         ({"--stride": "0"}, "--stride 0"),
         ({"--out": str(CLIP)}, "a file at"),
+        ({"--out": str(CLIP / "results")}, "a file at"),
         ({"--data": str(ROOT / "tests")}, "motorcycle_left.png"),
     ],
 )
