@@ -72,7 +72,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("gpu",),
         ("stress", "bench", "field_cases"),
         ("quality", "media"),
-        ("machine",),
+        ("machine", "bad_input"),
     ),
 }
 

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from jobs.bad_input import report_bad_input
 from jobs.machine import write_result
 from pipeline.measuring.clips import FrameQuality, measure_frames, summarise_frames
 from pipeline.runs.run import run
@@ -89,6 +90,7 @@ def evaluate_clip(truth: Path, unrelated: Path, folder: Path, scale: int) -> dic
     }
 
 
+@report_bad_input()
 def main() -> None:
     """Evaluate every clip, using the next clip as its unrelated reference."""
     parser = argparse.ArgumentParser(

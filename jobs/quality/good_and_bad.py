@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 
 from crossnetpp.data.degradation import degrade
 from crossnetpp.metrics import measure_quality
+from jobs.bad_input import report_bad_input
 from jobs.machine import write_result
 from pipeline import Enhancer
+from pipeline.errors import InputError
 from pipeline.media.pictures.stills import load_picture
 from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
@@ -169,6 +171,7 @@ def make_case(case: Case, folder: Path, enhancer: Enhancer) -> tuple[Picture, di
     return np.concatenate(parts, axis=1), {"case": case.name, **figures}
 
 
+@report_bad_input()
 def main() -> None:
     """Write the pictures and the figures of all cases."""
     parser = argparse.ArgumentParser(
@@ -179,6 +182,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, default=ROOT / "docs" / "images" / "cases")
     arguments = parser.parse_args()
 
+    if not arguments.data.is_dir():
+        raise InputError(f"found no folder {arguments.data}, expected the one with the material")
     arguments.pictures.mkdir(parents=True, exist_ok=True)
     enhancer = Enhancer(engine="torch", scale=SCALE)
     rows = []

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from crossnetpp.data.degradation import degrade
+from jobs.bad_input import report_bad_input
 from jobs.machine import write_result
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader
@@ -110,6 +111,7 @@ def summarise_quality(found: LightFieldQuality) -> dict[str, Any]:
     }
 
 
+@report_bad_input()
 def main() -> None:
     """Measure one light field, and write jobs/results/NAME.json."""
     parser = argparse.ArgumentParser(

@@ -32,17 +32,16 @@ from torch import Tensor
 
 from crossnetpp.capture.variants import choose_weights
 from crossnetpp.classical.optical_flow import estimate_flow
-from crossnetpp.data.sample import DataError
 from crossnetpp.evaluation.data_folder import DataFolder, Sampling
 from crossnetpp.evaluation.groups import load_scenes
 from crossnetpp.evaluation.markdown import render_table
 from crossnetpp.evaluation.methods import to_planes, weigh
-from crossnetpp.evaluation.scenes import Case, EvaluationError, Picture, Scene, as_image
+from crossnetpp.evaluation.scenes import Case, Picture, Scene, as_image
 from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.fast import CrossNetFast
 from crossnetpp.networks.resample import blur_like_lr, upsample_bicubic
 from crossnetpp.networks.warp import warp
-from crossnetpp.printable import make_printable
+from jobs.bad_input import report_bad_input
 from jobs.machine import write_result
 from jobs.quality.flow import load_fast
 
@@ -123,6 +122,7 @@ def render_figures(rows: Sequence[dict[str, Any]]) -> str:
     return render_table(header, cells)
 
 
+@report_bad_input()
 def main() -> None:
     """Measure the test clips, and write the figures."""
     parser = argparse.ArgumentParser(
@@ -139,12 +139,9 @@ def main() -> None:
         Sampling(), stride=chosen.stride, positions=POSITIONS, scenes=tuple(chosen.scenes)
     )
     rows = []
-    try:
-        for scene in load_scenes(DataFolder(chosen.data), chosen.groups, sampling):
-            rows.append(measure_scene(scene, chosen.model))
-            sys.stdout.write(f"{rows[-1]}\n")
-    except (EvaluationError, DataError) as error:
-        raise SystemExit(make_printable(str(error))) from error
+    for scene in load_scenes(DataFolder(chosen.data), chosen.groups, sampling):
+        rows.append(measure_scene(scene, chosen.model))
+        sys.stdout.write(f"{rows[-1]}\n")
 
     write_result("limits", {"model": chosen.model, "block": BLOCK, "rows": rows})
     sys.stdout.write(render_figures(rows) + "\n")

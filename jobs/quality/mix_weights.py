@@ -18,6 +18,7 @@ from crossnetpp.checkpoint import load_network, save_weights
 from crossnetpp.networks.fast import CrossNetFast
 from crossnetpp.training.config import load_config
 from crossnetpp.training.start import build_start
+from jobs.bad_input import report_bad_input
 
 
 def mix_weights(
@@ -61,6 +62,7 @@ def mix_weights(
     return after
 
 
+@report_bad_input()
 def main() -> None:
     """Write the mixed weights."""
     parser = argparse.ArgumentParser(
