@@ -18,6 +18,7 @@ from pipeline.execution.decode import DecodeStage
 from pipeline.execution.infer import enhance_batch
 from pipeline.execution.task import plan_header, tasks_for
 from pipeline.pixels import Pixels
+from pipeline.planning.edited_plan import load_plan
 from pipeline.planning.output import name_unwritten_output
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan
@@ -27,6 +28,7 @@ from pipeline.runs.result import RunResult
 from pipeline.runs.run import run
 from pipeline.schema.parsing import check_settings
 from pipeline.schema.plan import Plan
+from pipeline.schema.plan_file import read_plan
 from pipeline.schema.run_options import RunOptions
 from pipeline.schema.settings import RunSettings
 
@@ -85,7 +87,12 @@ def enhanced_frames(
             )
         with read_piped_settings(given, folder) as settings:
             # a plan needs an output, but nothing is written to it
-            output = str(Path(folder) / name_unwritten_output(settings))
+            name = (
+                name_unwritten_output(settings)
+                if settings.plan is None
+                else _name_planned_output(settings.plan)
+            )
+            output = str(Path(folder) / name)
             changes = {"output": output} | ({} if settings.to is None else {"to": None})
             named = settings.model_copy(update=changes)
             chosen, request, from_file = use_adapted_file(named)
@@ -95,8 +102,18 @@ def enhanced_frames(
                     'pass "off", or a file of adapted weights that `pipeline adapt` has written'
                 )
 
-            plan = make_plan(chosen, is_written=False).model_copy(update={"adaptation": from_file})
+            if chosen.plan is not None:
+                plan = load_plan(chosen.plan, chosen, is_written=False)
+            else:
+                plan = make_plan(chosen, is_written=False)
+            plan = plan.model_copy(update={"adaptation": from_file})
             yield from _enhance_frames(pin_plan(plan, is_written=False))
+
+
+def _name_planned_output(path: str) -> str:
+    """Return the name of the output of a stored plan, with the pattern of its pictures, if any."""
+    plan = read_plan(path)
+    return str(Path(Path(plan.output).name, plan.pictures))
 
 
 def _enhance_frames(plan: Plan) -> Iterator[SRFrame]:

@@ -17,6 +17,7 @@ from pipeline.media.read.probe import probe
 from pipeline.schema.run_options import RunOptions
 from pipeline.schema.settings import RunSettings
 from tests.support import ROOT, scenes
+from tests.support.commands import invoke
 
 PAIR_FRAMES = 12
 
@@ -32,6 +33,20 @@ def test_frames_are_those_a_run_writes(pair: tuple[Path, Path], tmp_path: Path) 
     assert [f.seconds for f in made] == pytest.approx([clip.seconds(f.pts) for f in written])
     assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(made, written, strict=True))
     assert made[0].reference == 0
+
+
+@pytest.mark.parametrize("output", ["out.mkv", "out/%04d.png", "out.mov"])
+def test_frames_are_those_of_the_plan(pair: tuple[Path, Path], tmp_path: Path, output: str) -> None:
+    plan = tmp_path / "plan.json"
+    words = ("--ref-stream", pair[1], "--engine", "bicubic", "--end", 0.2, "--size", "192x144")
+    (tmp_path / "out").mkdir()
+    assert invoke("plan", pair[0], *words, "-o", tmp_path / output, "--save", plan).exit_code == 0
+    frames = list(pipeline.enhanced_frames(*pair, plan=plan))
+    assert [frame.rgb.shape for frame in frames] == [(144, 192, 3)] * 5
+    with pytest.raises(InputError, match="--size 96x72 does not match the size in the plan"):
+        next(pipeline.enhanced_frames(*pair, plan=plan, size="96x72"))
+    with pytest.raises(InputError, match="none"):
+        next(pipeline.enhanced_frames(*pair, plan=tmp_path / "none.json"))
 
 
 def test_frames_leave_nothing_behind(pair: tuple[Path, Path]) -> None:
