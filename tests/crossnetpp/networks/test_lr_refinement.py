@@ -84,7 +84,8 @@ def test_a_step_solves_the_system_of_all_pixels(
         assert np.abs(gradient).max() < 1e-4 * np.abs(residual * derivative).max()
 
 
-def test_steps_find_motion_where_lr_aliases() -> None:
+@pytest.mark.parametrize("smoothing", [0.3, 1.0])
+def test_steps_find_motion_where_lr_aliases(smoothing: float) -> None:
     # Much of this texture's energy is above the Nyquist frequency of LR
     ref = make_texture(96, 128)
     truth = make_flow(0.9, -0.7, 96, 128)
@@ -96,7 +97,7 @@ def test_steps_find_motion_where_lr_aliases() -> None:
         full = torch.nn.functional.interpolate(flow, scale_factor=4, mode="bilinear") * SCALE
         errors.append(float((full - truth)[..., 16:-16, 16:-16].norm(dim=1).mean()))
         simulated = simulate_with_gradient(ref, full, SCALE, BOX, SHIFT_SOLVER)
-        flow = flow + solve_lr_step(lr, simulated, flow, 0.3, SHIFT_SOLVER)
+        flow = flow + solve_lr_step(lr, simulated, flow, smoothing, SHIFT_SOLVER)
     assert errors[0] == pytest.approx(np.hypot(0.9, 0.7), abs=1e-3)
     assert errors[-1] < 0.1
 
