@@ -17,6 +17,7 @@ from crossnetpp.networks.build import Network, build_network
 from crossnetpp.networks.presets import PRESETS, VARIANTS, Config, make_config
 
 WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+SUFFIX = ".safetensors"
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
 

@@ -51,6 +51,7 @@ from crossnetpp.evaluation.scenes import EvaluationError, Scene
 from crossnetpp.evaluation.sheet import write_contact_sheet
 from crossnetpp.evaluation.summary import summarise_results
 from crossnetpp.evaluation.tables import render_markdown
+from crossnetpp.output_folder import find_obstacle
 from crossnetpp.printable import make_printable
 from crossnetpp.vmaf import VmafError, find_program
 
@@ -97,11 +98,9 @@ def run_evaluation(arguments: argparse.Namespace, command: str) -> None:
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
     # Arguments
-    folders = (arguments.out, *arguments.out.parents)
-    existing = next((each for each in folders if each.exists()), None)
-    if existing is not None and not existing.is_dir():
+    if obstacle := find_obstacle(arguments.out):
         raise EvaluationError(
-            f"found a file at {existing}, expected a folder for the results; try another --out"
+            f"found a file at {obstacle}, expected a folder for the results; try another --out"
         )
     if arguments.device != "cpu" and not torch.cuda.is_available():
         raise EvaluationError(

@@ -16,10 +16,11 @@ from typing import Any
 
 import yaml
 
-from crossnetpp.checkpoint import save_weights
+from crossnetpp.checkpoint import SUFFIX, save_weights
 from crossnetpp.data.mixture import Mixture, MixtureSettings
 from crossnetpp.data.sample import DataError
 from crossnetpp.landmarks import LandmarkCache
+from crossnetpp.output_folder import find_obstacle
 from crossnetpp.printable import PrintableFormatter, make_printable
 from crossnetpp.training.config import ConfigError, TrainingConfig, load_config, load_yaml
 from crossnetpp.training.journal import Show
@@ -27,8 +28,6 @@ from crossnetpp.training.loop import Trainer, TrainingData
 from crossnetpp.training.parallel import ProcessGroup, join_processes
 from crossnetpp.training.sources import open_recordings, open_sources, open_synthetic
 from crossnetpp.training.validation import Validation
-
-SUFFIX = ".safetensors"
 
 
 def train(
@@ -113,11 +112,11 @@ def _check_out(config: TrainingConfig, out: Path) -> None:
             f"found the output {out}, expected a name that ends with {SUFFIX}; "
             f"try {out.with_suffix(SUFFIX) if out.name else f'weights{SUFFIX}'}"
         )
-    folder = next((parent for parent in out.parents if parent.exists()), Path())
-    if out.is_dir() or not folder.is_dir():
-        found = f"a folder at {out}" if out.is_dir() else f"a file at {folder}"
-        expected = "a file" if out.is_dir() else "a folder"
-        raise ConfigError(f"found {found}, expected {expected}; try another output")
+    if out.is_dir():
+        raise ConfigError(f"found a folder at {out}, expected a file; try another output")
+    if obstacle := find_obstacle(out.parent):
+        raise ConfigError(f"found a file at {obstacle}, expected a folder; try another output")
+
     start = Path(config.start or "")
     if config.start and start.is_file() and out.exists() and out.samefile(start):
         raise ConfigError(

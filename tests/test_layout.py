@@ -66,7 +66,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("training", "evaluation"),
         ("data", "adaptation", "classical"),
         ("losses", "checkpoint", "capture"),
-        ("networks", "metrics", "vmaf", "landmarks", "machine", "printable"),
+        ("networks", "metrics", "vmaf", "landmarks", "machine", "printable", "output_folder"),
     ),
     "jobs": (
         ("gpu",),

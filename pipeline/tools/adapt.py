@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from crossnetpp.checkpoint import save_weights
+from crossnetpp.checkpoint import SUFFIX, save_weights
 from pipeline.adaptation.decision import decide_adaptation
 from pipeline.adaptation.request import AdaptRequest
 from pipeline.adaptation.training import PRESET, make_facts, train_weights
@@ -21,8 +21,6 @@ from pipeline.progress import SILENT, Reporter
 from pipeline.remote.run_urls import fetch_inputs
 from pipeline.schema.model import Model
 from pipeline.schema.settings import RunSettings
-
-SUFFIX = ".safetensors"
 
 
 class AdaptResult(Model):

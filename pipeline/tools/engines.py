@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossnetpp.networks.build import Network
+from crossnetpp.output_folder import find_obstacle
 from deploy.choice import measure_fps
 from deploy.export.graphs import GraphSpec, PixelType, list_parts
 from deploy.export.lowering import Precision
@@ -34,10 +34,10 @@ class Outcome:
     failed: bool = False
 
 
-def _load_network(model: str) -> Network:
-    """Return the network of `model`. Raises InputError if its weights cannot be used."""
+def _check_model(model: str) -> None:
+    """Raise InputError if the weights of `model` cannot be used."""
     try:
-        return load_model_network(model)
+        load_model_network(model)
     except EngineError as error:
         raise InputError(str(error)) from error
 
@@ -59,7 +59,7 @@ def retest_engines(
     so if the engines are `optional`; otherwise, InputError is raised. InputError is also raised if
     the model is unusable.
     """
-    _load_network(model)
+    _check_model(model)
     for name in names:
         try:
             engine = create_engine(name, model, None)
@@ -122,7 +122,7 @@ def export_network(
 
     Raises InputError if the model cannot be exported, or if the folder cannot be written.
     """
-    if not next(each for each in (out, *out.absolute().parents) if each.exists()).is_dir():
+    if find_obstacle(out):
         raise InputError(f"-o {out} is a file or below one, but must be a folder; try another -o")
     try:
         network = load_model_network(model)
@@ -200,7 +200,7 @@ def time_engines(
     can be timed.
     """
     registry = open_registry()
-    _load_network(model)
+    _check_model(model)
     engines: dict[str, Engine] = {}
     rows: dict[str, dict[str, Any]] = {name: {"engine": name} for name in names}
     with progress.step("loading engines", len(names)) as count:
