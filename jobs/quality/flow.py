@@ -34,15 +34,14 @@ from crossnetpp.checkpoint import WeightsError, load_network
 from crossnetpp.classical.borrow import blur, upsample
 from crossnetpp.classical.optical_flow import Flow, estimate_flow
 from crossnetpp.data.degradation import degrade
-from crossnetpp.data.sample import DataError
 from crossnetpp.evaluation.markdown import render_table
 from crossnetpp.evaluation.methods import to_planes
 from crossnetpp.evaluation.scenes import Picture, as_image
 from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.fast import CrossNetFast
 from crossnetpp.networks.presets import PRESETS, VARIANTS
-from crossnetpp.printable import make_printable
 from deploy.export.stored import weights_sha256
+from jobs.bad_input import report_bad_input
 from jobs.machine import write_result
 from jobs.quality.flow_scenes import SEED, FlowScene, load_scenes
 
@@ -217,8 +216,9 @@ def render_figures(rows: Iterable[dict[str, Any]]) -> str:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measure all flows, and return the exit status: 0, or 2 after an error."""
+@report_bad_input()
+def main() -> None:
+    """Measure all flows, and write the figures."""
     parser = argparse.ArgumentParser(
         prog="python -m jobs.quality.flow",
         description=__doc__,
@@ -233,19 +233,15 @@ def main(argv: list[str] | None = None) -> int:
         help="models to measure (default: fast fast-recorded)",
     )
     parser.add_argument("--old", type=Path, metavar="FILE", help="safetensors file of old weights")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args()
 
     # one thread, because the results of DIS depend on the number of threads
     cv2.setNumThreads(1)
     # errors only, because OpenCV warns about unknown tags in TIFF files
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    try:
-        named = name_models(arguments.models, arguments.old)
-        methods = load_methods(named)
-        scenes = load_scenes(arguments.data)
-    except (DataError, WeightsError) as error:
-        sys.stderr.write(f"{make_printable(str(error))}\n")
-        return 2
+    named = name_models(arguments.models, arguments.old)
+    methods = load_methods(named)
+    scenes = load_scenes(arguments.data)
 
     rows: list[dict[str, Any]] = []
     for scene in scenes:
@@ -258,8 +254,7 @@ def main(argv: list[str] | None = None) -> int:
         "scenes": [describe_scene(scene) for scene in scenes],
     }
     write_result("flow", {**settings, "figures": rows})
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
