@@ -87,14 +87,14 @@ def enhanced_frames(
             )
         with read_piped_settings(given, folder) as settings:
             # a plan needs an output, but nothing is written to it
-            name = (
-                name_unwritten_output(settings)
-                if settings.plan is None
-                else _name_planned_output(settings.plan)
-            )
-            output = str(Path(folder) / name)
-            changes = {"output": output} | ({} if settings.to is None else {"to": None})
-            named = settings.model_copy(update=changes)
+            if settings.plan is None:
+                name = name_unwritten_output(settings)
+            else:
+                name = _name_planned_output(settings.plan)
+            named = settings.model_copy(update={"output": str(Path(folder) / name)})
+            if named.to is not None:
+                # without this condition, `to` would count as given, which a plan refuses
+                named = named.model_copy(update={"to": None})
             chosen, request, from_file = use_adapted_file(named)
             if request.seconds is not None:
                 raise InputError(

@@ -163,7 +163,7 @@ class CrossNetFast(nn.Module):
         f_lr: tuple[Tensor, ...],
         prepared: Prepared,
         *,
-        search_twice: bool = True,
+        search_twice: bool,
     ) -> _Aligned:
         """Return a prepared reference aligned with the LR frames, and the flows that align it.
 

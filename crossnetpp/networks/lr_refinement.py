@@ -68,8 +68,7 @@ def solve_lr_step(
         weight * x * x, weight * x * y, weight * y * y, weight * x * error, weight * y * error
     )
     diffusion = Diffusion(flow, torch.full_like(error, SMOOTHNESS), SLOPE_FLOOR)
-    smoothed = flow if smoothing == 1 else smoothing * flow
-    return solve_all_pixels(system, diffusion, solver.couple(diffusion), smoothed)
+    return solve_all_pixels(system, diffusion, solver.couple(diffusion), smoothing * flow)
 
 
 def reduce_flow(flow: Tensor, factor: int) -> Tensor:

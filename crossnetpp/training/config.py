@@ -31,8 +31,14 @@ Scales = Annotated[tuple[Scale, ...], Field(min_length=1)]
 # Network options that may differ from those of the weights to start from, because they only add or
 # leave out parts, or have no weights
 CHANGEABLE = {
-    *("votes", "chroma", "stages", "arbitration", "blocks"),
-    *("settlings", "lr_steps", "lr_smoothing"),
+    "votes",
+    "chroma",
+    "stages",
+    "arbitration",
+    "blocks",
+    "settlings",
+    "lr_steps",
+    "lr_smoothing",
 }
 
 

@@ -49,6 +49,7 @@ def _find_matches(data: Path, pattern: str) -> list[Path]:
     try:
         return sorted(data.glob(pattern))
     except (IndexError, NotImplementedError, ValueError) as error:
+        # Path.glob raises IndexError for ".", and NotImplementedError for an absolute pattern
         raise ConfigError(
             f"found the pattern {pattern[:60]!r}, expected one for files in {data}, such as "
             "'photos/*.jpg'"

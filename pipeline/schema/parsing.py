@@ -25,14 +25,14 @@ def parse_seconds(text: str) -> float:
 
     A minus sign applies to the whole time. Raises ValueError for other text.
     """
-    unsigned = text.strip().removeprefix("-")
-    if "-" in unsigned.lower().replace("e-", ""):
-        raise ValueError("expected seconds or h:mm:ss, with a minus sign only at the beginning")
-
+    stripped = text.strip()
     seconds = 0.0
-    for part in unsigned.split(":"):
-        seconds = 60 * seconds + float(part)
-    return seconds if unsigned == text.strip() else 0.0 - seconds
+    for part in stripped.removeprefix("-").split(":"):
+        number = float(part)
+        if math.copysign(1, number) < 0:
+            raise ValueError("expected seconds or h:mm:ss, with a minus sign only at the beginning")
+        seconds = 60 * seconds + number
+    return 0.0 - seconds if stripped.startswith("-") else seconds
 
 
 _MOST = 1_000_000  # largest accepted value; larger ones would overflow timers and limits

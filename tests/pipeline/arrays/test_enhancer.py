@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -280,9 +281,10 @@ def test_mistakes_of_arguments_are_reported_before_a_frame_is_read(quick: Enhanc
         quick.frame(SMALL, [])
     with pytest.raises(InputError, match="found 1 distance for 2 references"):
         quick.frame(SMALL, [SHARP, SHARP], distances=[1])
-    for wrong in (float("nan"), float("inf"), "far", None):
+    unusable: list[Any] = [float("nan"), float("inf"), "far", None]
+    for wrong in unusable:
         with pytest.raises(InputError, match=f"distance of reference 1 is {wrong!r}, expected a"):
-            quick.frame(SMALL, [SHARP, SHARP], distances=[1, wrong])  # type: ignore[list-item]
+            quick.frame(SMALL, [SHARP, SHARP], distances=[1, wrong])
     signed = list(np.array([1, -2], np.float32))
     assert quick.frame(SMALL, [SHARP, SHARP], distances=signed).shape == SHARP.shape
     with pytest.raises(PairingError, match="the same proportions"):
